@@ -1,0 +1,1 @@
+"""Onoma: what an image classifier looks at, in words that people chose."""
