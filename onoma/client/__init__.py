@@ -1,0 +1,42 @@
+"""The typed client: the only way in for the command line, notebooks and tests.
+
+from onoma.client import Client
+
+with Client() as client:
+    for study in client.list_studies():
+        print(study.name)
+"""
+
+from onoma.client.client import Client
+from onoma.client.errors import (
+    AlreadyExists,
+    Conflict,
+    DataLoss,
+    FailedPrecondition,
+    InvalidArgument,
+    JobFailed,
+    NotFound,
+    NotImplementedYet,
+    OnomaError,
+    ResourceExhausted,
+    ServerUnavailable,
+)
+from onoma.client.jobs import RunningJob
+from onoma.client.transport import Addresses
+
+__all__ = [
+    "Addresses",
+    "AlreadyExists",
+    "Client",
+    "Conflict",
+    "DataLoss",
+    "FailedPrecondition",
+    "InvalidArgument",
+    "JobFailed",
+    "NotFound",
+    "NotImplementedYet",
+    "OnomaError",
+    "ResourceExhausted",
+    "RunningJob",
+    "ServerUnavailable",
+]

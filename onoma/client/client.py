@@ -1,0 +1,507 @@
+"""The client: one method an RPC, under the RPC's name; messages are the stubs' own."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from onoma.client.jobs import RunningJob
+from onoma.client.transport import Addresses, Transport
+from onoma.v1 import (
+    analytics_pb2,
+    attribution_pb2,
+    inference_pb2,
+    jobs_pb2,
+    naming_pb2,
+    types_pb2,
+)
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class Client:
+    """Speaks to the four services.
+
+    Args:
+        addresses: where they listen; by default what the environment says
+            (ONOMA_INFERENCE_ADDRESS, ...), else the ports of `onoma up`.
+        timeout_s: deadline of a call that is not a job; jobs are watched for as long as they take.
+
+    Every method raises `onoma.client.OnomaError` in one of its forms. A method that starts a job takes a
+    `request_id`: asking again with the same one gives the same job, and by default each call is a new one.
+    """
+
+    def __init__(self, addresses: Addresses | None = None, *, timeout_s: float = 60.0) -> None:
+        self._transport = Transport(addresses or Addresses.from_environment(), timeout_s)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the channels."""
+        self._transport.close()
+
+    # Data sets
+
+    def upload_object(self, content: bytes | Path) -> str:
+        """Stores bytes, or a file's, on the server and returns their key (SHA-256, hexadecimal)."""
+        sha256 = _sha256(content)
+
+        def chunks() -> Iterator[inference_pb2.UploadObjectRequest]:
+            yield inference_pb2.UploadObjectRequest(sha256=sha256)
+            for chunk in _chunks(content):
+                yield inference_pb2.UploadObjectRequest(chunk=chunk)
+
+        response: inference_pb2.UploadObjectResponse = self._transport.call(
+            "inference", "UploadObject", chunks(), timeout_s=600
+        )
+        return response.object_key
+
+    def import_dataset(
+        self,
+        name: str,
+        path: str,
+        *,
+        format: inference_pb2.DatasetFormat = inference_pb2.DATASET_FORMAT_UNSPECIFIED,
+        classes: Sequence[str] = (),
+        max_train_images_per_class: int = 0,
+        max_test_images_per_class: int = 0,
+        seed: int = 0,
+        request_id: str | None = None,
+    ) -> RunningJob:
+        """Starts reading a folder on the server into a data set."""
+        request = inference_pb2.ImportDatasetRequest(
+            name=name,
+            path=path,
+            format=format,
+            classes=classes,
+            max_train_images_per_class=max_train_images_per_class,
+            max_test_images_per_class=max_test_images_per_class,
+            seed=seed,
+            request_id=request_id or _new_id(),
+        )
+        return self._job("inference", "ImportDataset", request)
+
+    def get_dataset(self, name: str) -> inference_pb2.Dataset:
+        """One data set with its counts."""
+        request = inference_pb2.GetDatasetRequest(name=name)
+        response: inference_pb2.GetDatasetResponse = self._transport.call("inference", "GetDataset", request)
+        return response.dataset
+
+    def list_datasets(self) -> Iterator[inference_pb2.Dataset]:
+        """All data sets, by name."""
+        request = inference_pb2.ListDatasetsRequest()
+        return self._paged("inference", "ListDatasets", request, "datasets")
+
+    def list_images(
+        self,
+        dataset: str,
+        *,
+        part: types_pb2.DatasetPart = types_pb2.DATASET_PART_UNSPECIFIED,
+        class_name: str = "",
+    ) -> Iterator[inference_pb2.Image]:
+        """Images of a data set, by part, class and path."""
+        request = inference_pb2.ListImagesRequest(dataset=dataset, part=part, class_name=class_name)
+        return self._paged("inference", "ListImages", request, "images")
+
+    def list_import_issues(self, dataset: str) -> Iterator[inference_pb2.ImportIssue]:
+        """What the import skipped or changed, and why."""
+        request = inference_pb2.ListImportIssuesRequest(dataset=dataset)
+        return self._paged("inference", "ListImportIssues", request, "issues")
+
+    def get_image(
+        self,
+        image_id: str,
+        *,
+        view: inference_pb2.ImageView = inference_pb2.IMAGE_VIEW_ORIGINAL,
+        model: str = "",
+    ) -> inference_pb2.GetImageResponse:
+        """One picture's bytes with their media type."""
+        request = inference_pb2.GetImageRequest(image_id=image_id, view=view, model=model)
+        response: inference_pb2.GetImageResponse = self._transport.call("inference", "GetImage", request)
+        return response
+
+    # Models
+
+    def check_model(self, content: bytes | Path) -> inference_pb2.CheckModelResponse:
+        """Says what a .pt2 program is and whether it could be registered; registers nothing."""
+        request = inference_pb2.CheckModelRequest(object_key=self.upload_object(content))
+        response: inference_pb2.CheckModelResponse = self._transport.call(
+            "inference", "CheckModel", request, timeout_s=600
+        )
+        return response
+
+    def register_model(
+        self,
+        name: str,
+        content: bytes | Path,
+        *,
+        classes: Sequence[str] = (),
+        preprocessing: types_pb2.Preprocessing | None = None,
+        attachment_layer: str = "",
+        map_layer: str = "",
+        mode: types_pb2.ExcitationMode = types_pb2.EXCITATION_MODE_UNSPECIFIED,
+        request_id: str | None = None,
+    ) -> RunningJob:
+        """Uploads a .pt2 program and starts checking, converting and storing it."""
+        request = inference_pb2.RegisterModelRequest(
+            name=name,
+            object_key=self.upload_object(content),
+            classes=classes,
+            preprocessing=preprocessing,
+            attachment_layer=attachment_layer,
+            map_layer=map_layer,
+            mode=mode,
+            request_id=request_id or _new_id(),
+        )
+        return self._job("inference", "RegisterModel", request)
+
+    def get_model(self, name: str) -> inference_pb2.Model:
+        """One model."""
+        request = inference_pb2.GetModelRequest(name=name)
+        response: inference_pb2.GetModelResponse = self._transport.call("inference", "GetModel", request)
+        return response.model
+
+    def list_models(self) -> Iterator[inference_pb2.Model]:
+        """All models, by name."""
+        request = inference_pb2.ListModelsRequest()
+        return self._paged("inference", "ListModels", request, "models")
+
+    def predict(
+        self,
+        model: str,
+        *,
+        xnn_set: str = "",
+        image_ids: Sequence[str] = (),
+        contents: Sequence[bytes] = (),
+    ) -> Sequence[inference_pb2.Prediction]:
+        """Scores of the network, and of the xNNs where a set is named: stored images first."""
+        request = inference_pb2.PredictRequest(
+            model=model, xnn_set=xnn_set, image_ids=image_ids, contents=contents
+        )
+        response: inference_pb2.PredictResponse = self._transport.call("inference", "Predict", request)
+        return response.predictions
+
+    # Explanation networks
+
+    def train_xnn(
+        self,
+        name: str,
+        model: str,
+        dataset: str,
+        *,
+        classes: Sequence[str] = (),
+        settings: inference_pb2.XnnSettings | None = None,
+        request_id: str | None = None,
+    ) -> RunningJob:
+        """Starts training one xNN a class."""
+        request = inference_pb2.TrainXnnRequest(
+            name=name,
+            model=model,
+            dataset=dataset,
+            classes=classes,
+            settings=settings,
+            request_id=request_id or _new_id(),
+        )
+        return self._job("inference", "TrainXnn", request)
+
+    def get_xnn_set(self, name: str) -> inference_pb2.XnnSet:
+        """One set of xNNs, with a row of Table 1 for each class."""
+        request = inference_pb2.GetXnnSetRequest(name=name)
+        response: inference_pb2.GetXnnSetResponse = self._transport.call("inference", "GetXnnSet", request)
+        return response.xnn_set
+
+    def list_xnn_sets(self) -> Iterator[inference_pb2.XnnSet]:
+        """All sets of xNNs, by name."""
+        request = inference_pb2.ListXnnSetsRequest()
+        return self._paged("inference", "ListXnnSets", request, "xnn_sets")
+
+    # Maps
+
+    def compute_maps(self, study_id: str, *, request_id: str | None = None) -> RunningJob:
+        """Starts finding a study's significant activations and drawing their maps."""
+        request = attribution_pb2.ComputeMapsRequest(study_id=study_id, request_id=request_id or _new_id())
+        return self._job("attribution", "ComputeMaps", request)
+
+    def list_activations(self, study_id: str, category: str = "") -> types_pb2.ActivationColumns:
+        """The significant activations of a study, or of one category, as columns."""
+        request = attribution_pb2.ListActivationsRequest(study_id=study_id, category=category)
+        columns = types_pb2.ActivationColumns()
+        for response in self._transport.stream("attribution", "ListActivations", request, timeout_s=300):
+            columns.MergeFrom(response.activations)
+        return columns
+
+    def list_explained_images(self, study_id: str, category: str = "") -> types_pb2.ExplainedImageColumns:
+        """The images of a study that were explained, as columns."""
+        request = attribution_pb2.ListExplainedImagesRequest(study_id=study_id, category=category)
+        columns = types_pb2.ExplainedImageColumns()
+        for response in self._transport.stream("attribution", "ListExplainedImages", request, timeout_s=300):
+            columns.MergeFrom(response.images)
+        return columns
+
+    def get_maps(self, study_id: str, activation_ids: Sequence[str]) -> Iterator[types_pb2.MapColumns]:
+        """Maps of activations in batches of at most 1000, in the order asked for."""
+        request = attribution_pb2.GetMapsRequest(study_id=study_id, activation_ids=activation_ids)
+        for response in self._transport.stream("attribution", "GetMaps", request, timeout_s=300):
+            yield response.maps
+
+    def attribute(
+        self, model: str, xnn_set: str, content: bytes, *, category: str = ""
+    ) -> attribution_pb2.AttributeResponse:
+        """Significant activations and maps of one picture that need not be stored."""
+        request = attribution_pb2.AttributeRequest(
+            model=model, xnn_set=xnn_set, category=category, content=content
+        )
+        response: attribution_pb2.AttributeResponse = self._transport.call(
+            "attribution", "Attribute", request
+        )
+        return response
+
+    # Studies and annotators
+
+    def create_study(
+        self,
+        name: str,
+        model: str,
+        dataset: str,
+        xnn_set: str,
+        categories: Sequence[str],
+        *,
+        part: types_pb2.DatasetPart = types_pb2.DATASET_PART_TEST,
+        settings: naming_pb2.StudySettings | None = None,
+        request_id: str | None = None,
+    ) -> naming_pb2.Study:
+        """Makes a study; it takes acts once its maps are computed and it is open."""
+        request = naming_pb2.CreateStudyRequest(
+            name=name,
+            model=model,
+            dataset=dataset,
+            part=part,
+            xnn_set=xnn_set,
+            categories=categories,
+            settings=settings,
+            request_id=request_id or _new_id(),
+        )
+        response: naming_pb2.CreateStudyResponse = self._transport.call("naming", "CreateStudy", request)
+        return response.study
+
+    def get_study(self, study: str) -> naming_pb2.Study:
+        """One study, by its id, or by its name where only one has it."""
+        request = naming_pb2.GetStudyRequest(study_id=study)
+        response: naming_pb2.GetStudyResponse = self._transport.call("naming", "GetStudy", request)
+        return response.study
+
+    def list_studies(self) -> Iterator[naming_pb2.Study]:
+        """All studies, latest first."""
+        request = naming_pb2.ListStudiesRequest()
+        return self._paged("naming", "ListStudies", request, "studies")
+
+    def open_study(self, study_id: str) -> naming_pb2.Study:
+        """Lets annotators in."""
+        request = naming_pb2.OpenStudyRequest(study_id=study_id)
+        response: naming_pb2.OpenStudyResponse = self._transport.call("naming", "OpenStudy", request)
+        return response.study
+
+    def close_study(self, study_id: str) -> naming_pb2.Study:
+        """Ends naming."""
+        request = naming_pb2.CloseStudyRequest(study_id=study_id)
+        response: naming_pb2.CloseStudyResponse = self._transport.call("naming", "CloseStudy", request)
+        return response.study
+
+    def invite_annotator(
+        self, study_id: str, display_name: str, *, request_id: str | None = None
+    ) -> naming_pb2.InviteAnnotatorResponse:
+        """Adds an annotator and returns the link's token, which is shown once."""
+        request = naming_pb2.InviteAnnotatorRequest(
+            study_id=study_id, display_name=display_name, request_id=request_id or _new_id()
+        )
+        response: naming_pb2.InviteAnnotatorResponse = self._transport.call(
+            "naming", "InviteAnnotator", request
+        )
+        return response
+
+    def accept_invitation(self, token: str) -> naming_pb2.AcceptInvitationResponse:
+        """The annotator and study that a token was made for."""
+        request = naming_pb2.AcceptInvitationRequest(token=token)
+        response: naming_pb2.AcceptInvitationResponse = self._transport.call(
+            "naming", "AcceptInvitation", request
+        )
+        return response
+
+    def revoke_invitation(self, study_id: str, annotator_id: str) -> None:
+        """Makes an annotator's token worthless; the work stays."""
+        request = naming_pb2.RevokeInvitationRequest(study_id=study_id, annotator_id=annotator_id)
+        self._transport.call("naming", "RevokeInvitation", request)
+
+    def list_annotators(self, study_id: str) -> Sequence[naming_pb2.Annotator]:
+        """The annotators of a study with their progress."""
+        request = naming_pb2.ListAnnotatorsRequest(study_id=study_id)
+        response: naming_pb2.ListAnnotatorsResponse = self._transport.call(
+            "naming", "ListAnnotators", request
+        )
+        return response.annotators
+
+    # Naming
+
+    def get_naming(self, study_id: str, annotator_id: str, category: str) -> naming_pb2.Naming:
+        """One annotator's naming of one category, as it stands."""
+        request = naming_pb2.GetNamingRequest(study_id=study_id, annotator_id=annotator_id, category=category)
+        response: naming_pb2.GetNamingResponse = self._transport.call("naming", "GetNaming", request)
+        return response.naming
+
+    def act(
+        self,
+        naming: naming_pb2.Naming,
+        command: naming_pb2.Command,
+        *,
+        request_id: str | None = None,
+    ) -> naming_pb2.Naming:
+        """One act on a naming as last seen; returns the naming after it.
+
+        Raises:
+            Conflict: another act came first; `.present` holds the naming to go on from.
+        """
+        request = naming_pb2.ActRequest(
+            study_id=naming.study_id,
+            annotator_id=naming.annotator_id,
+            category=naming.category,
+            request_id=request_id or _new_id(),
+            base_revision=naming.revision,
+            command=command,
+        )
+        response: naming_pb2.ActResponse = self._transport.call("naming", "Act", request)
+        return response.naming
+
+    def watch_naming(
+        self, study_id: str, annotator_id: str, category: str, *, timeout_s: float = 3600
+    ) -> Iterator[naming_pb2.Naming]:
+        """The naming now and after each act, from any tab."""
+        request = naming_pb2.WatchNamingRequest(
+            study_id=study_id, annotator_id=annotator_id, category=category
+        )
+        for response in self._transport.stream("naming", "WatchNaming", request, timeout_s):
+            yield response.naming
+
+    def list_acts(self, study_id: str, annotator_id: str, category: str) -> Iterator[naming_pb2.LoggedAct]:
+        """The log of acts of one naming, oldest first."""
+        request = naming_pb2.ListActsRequest(study_id=study_id, annotator_id=annotator_id, category=category)
+        return self._paged("naming", "ListActs", request, "acts")
+
+    def export_namings(self, study_id: str, annotator_ids: Sequence[str] = ()) -> str:
+        """Namings of a study as one JSON document."""
+        request = naming_pb2.ExportNamingsRequest(study_id=study_id, annotator_ids=annotator_ids)
+        response: naming_pb2.ExportNamingsResponse = self._transport.call("naming", "ExportNamings", request)
+        return response.json
+
+    def import_namings(
+        self, study_id: str, json: str, *, request_id: str | None = None
+    ) -> naming_pb2.ImportNamingsResponse:
+        """Takes a document as `export_namings` makes it in, as acts."""
+        request = naming_pb2.ImportNamingsRequest(
+            study_id=study_id, json=json, request_id=request_id or _new_id()
+        )
+        response: naming_pb2.ImportNamingsResponse = self._transport.call("naming", "ImportNamings", request)
+        return response
+
+    # Explanations and statistics
+
+    def explain_image(
+        self,
+        study_id: str,
+        annotator_id: str,
+        *,
+        image_id: str = "",
+        content: bytes = b"",
+        category: str = "",
+    ) -> analytics_pb2.ExplainImageResponse:
+        """One picture's explanation under one annotator's naming."""
+        request = analytics_pb2.ExplainImageRequest(
+            study_id=study_id,
+            annotator_id=annotator_id,
+            image_id=image_id,
+            content=content,
+            category=category,
+        )
+        response: analytics_pb2.ExplainImageResponse = self._transport.call(
+            "analytics", "ExplainImage", request
+        )
+        return response
+
+    def get_summary(
+        self,
+        study_id: str,
+        annotator_id: str,
+        category: str,
+        reading: analytics_pb2.SummaryReading = analytics_pb2.SUMMARY_READING_NAMED_ONLY,
+    ) -> analytics_pb2.GetSummaryResponse:
+        """The distinct explanations of a category, most frequent first (paper, Table 4)."""
+        request = analytics_pb2.GetSummaryRequest(
+            study_id=study_id, annotator_id=annotator_id, category=category, reading=reading
+        )
+        response: analytics_pb2.GetSummaryResponse = self._transport.call("analytics", "GetSummary", request)
+        return response
+
+    def get_coverage(self, study_id: str, category: str = "") -> Sequence[analytics_pb2.Coverage]:
+        """Activation, partial and complete coverage (paper, Figures 3 to 5)."""
+        request = analytics_pb2.GetCoverageRequest(study_id=study_id, category=category)
+        response: analytics_pb2.GetCoverageResponse = self._transport.call(
+            "analytics", "GetCoverage", request
+        )
+        return response.coverages
+
+    def get_purity(self, study_id: str, category: str = "") -> Sequence[analytics_pb2.Purity]:
+        """CX- and XC-purity (paper, Tables 2 and 3)."""
+        request = analytics_pb2.GetPurityRequest(study_id=study_id, category=category)
+        response: analytics_pb2.GetPurityResponse = self._transport.call("analytics", "GetPurity", request)
+        return response.purities
+
+    # Jobs
+
+    def get_job(self, service: str, job_id: str) -> RunningJob:
+        """A job by its service ('inference' or 'attribution') and id."""
+        request = jobs_pb2.GetJobRequest(job_id=job_id)
+        return RunningJob(self._transport, service, self._transport.call(service, "GetJob", request).job)
+
+    def _paged(self, service: str, method: str, request: Any, field: str) -> Iterator[Any]:
+        while True:
+            response = self._transport.call(service, method, request)
+            yield from getattr(response, field)
+            if not response.next_page_token:
+                return
+            request.page_token = response.next_page_token
+
+    def _job(self, service: str, method: str, request: object) -> RunningJob:
+        return RunningJob(self._transport, service, self._transport.call(service, method, request).job)
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _sha256(content: bytes | Path) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _chunks(content: bytes | Path) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        for start in range(0, len(content), _CHUNK_BYTES):
+            yield content[start : start + _CHUNK_BYTES]
+        return
+    with content.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk

@@ -1,0 +1,116 @@
+"""What the client raises.
+
+OnomaError
+├── InvalidArgument       the request itself is wrong
+├── NotFound              nothing by that name
+├── AlreadyExists         something else has that name
+├── FailedPrecondition    not in the present state (study closed, maps missing, ...)
+├── Conflict              a stale revision; `.present` holds the present naming
+├── ResourceExhausted     too large, too many, or a full disk
+├── DataLoss              a stored object is damaged
+├── NotImplementedYet     the server says why
+├── ServerUnavailable     nobody answers at that address, or not in time
+└── JobFailed             a job ended without success; `.job` holds it
+"""
+
+from __future__ import annotations
+
+import grpc
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+
+from onoma.v1 import jobs_pb2, naming_pb2
+
+
+class OnomaError(Exception):
+    """Anything that Onoma's services refuse or fail at; the message is one clear line."""
+
+
+class InvalidArgument(OnomaError):
+    """The request itself is wrong."""
+
+
+class NotFound(OnomaError):
+    """Nothing by that name."""
+
+
+class AlreadyExists(OnomaError):
+    """Something else has that name."""
+
+
+class FailedPrecondition(OnomaError):
+    """Right in itself, but not in the present state."""
+
+
+class Conflict(OnomaError):
+    """The revision is stale: another act came first."""
+
+    def __init__(self, message: str, present: naming_pb2.Naming | None) -> None:
+        super().__init__(message)
+        self.present = present
+
+
+class ResourceExhausted(OnomaError):
+    """Too large, too many, or a full disk."""
+
+
+class DataLoss(OnomaError):
+    """A stored object is damaged."""
+
+
+class NotImplementedYet(OnomaError):
+    """The server does not do this yet, and says why."""
+
+
+class ServerUnavailable(OnomaError):
+    """Nobody answers at that address, or not in time."""
+
+
+class JobFailed(OnomaError):
+    """A job ended without success."""
+
+    def __init__(self, message: str, job: jobs_pb2.Job) -> None:
+        super().__init__(message)
+        self.job = job
+
+
+_BY_CODE: dict[grpc.StatusCode, type[OnomaError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidArgument,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
+    grpc.StatusCode.DATA_LOSS: DataLoss,
+    grpc.StatusCode.UNIMPLEMENTED: NotImplementedYet,
+}
+
+
+def translate(error: grpc.RpcError, service: str, address: str) -> OnomaError:
+    """The exception that says in Onoma's terms what gRPC said in its own.
+
+    Args:
+        error: what a stub raised.
+        service: name of the service that was called, for the message.
+        address: where it was called.
+    """
+    code, message = error.code(), error.details() or error.code().name
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return ServerUnavailable(
+            f"the {service} service does not answer at {address} "
+            f"(start one with `onoma up`, or set ONOMA_{service.upper()}_ADDRESS): {message}"
+        )
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return ServerUnavailable(f"the {service} service at {address} did not answer in time")
+    if code is grpc.StatusCode.ABORTED:
+        return Conflict(message, _present_naming(error))
+    return _BY_CODE.get(code, OnomaError)(message)
+
+
+def _present_naming(error: grpc.RpcError) -> naming_pb2.Naming | None:
+    status: status_pb2.Status | None = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        naming = naming_pb2.Naming()
+        if detail.Unpack(naming):
+            return naming
+    return None

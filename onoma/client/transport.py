@@ -1,0 +1,132 @@
+"""One channel a service, a deadline on every call, errors in Onoma's terms."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import grpc
+
+from onoma.client.errors import translate
+from onoma.v1 import (
+    analytics_pb2,
+    analytics_pb2_grpc,
+    attribution_pb2,
+    attribution_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    naming_pb2,
+    naming_pb2_grpc,
+)
+
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+
+# Reads may be sent again; what changes something carries a request id and is sent once.
+_READS = ("Get", "List", "Check", "Predict", "Watch", "Export", "Explain", "Attribute")
+_RETRIES = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the services listen, as host:port."""
+
+    inference: str = "127.0.0.1:50051"
+    attribution: str = "127.0.0.1:50052"
+    naming: str = "127.0.0.1:50053"
+    analytics: str = "127.0.0.1:50054"
+
+    @classmethod
+    def from_environment(cls) -> Addresses:
+        """The addresses that ONOMA_INFERENCE_ADDRESS and its like give, else the defaults."""
+        given = {f.name: os.environ.get(f"ONOMA_{f.name.upper()}_ADDRESS") for f in fields(cls)}
+        return cls(**{name: address for name, address in given.items() if address})
+
+
+_STUBS: dict[str, tuple[Any, ...]] = {
+    "inference": (inference_pb2_grpc.InferenceServiceStub, jobs_pb2_grpc.JobServiceStub),
+    "attribution": (attribution_pb2_grpc.AttributionServiceStub, jobs_pb2_grpc.JobServiceStub),
+    "naming": (naming_pb2_grpc.NamingServiceStub,),
+    "analytics": (analytics_pb2_grpc.AnalyticsServiceStub,),
+}
+
+
+def _service_config() -> str:
+    """gRPC service config: reads are retried on UNAVAILABLE, everything else is not."""
+    modules = (inference_pb2, attribution_pb2, naming_pb2, analytics_pb2, jobs_pb2)
+    reads = [
+        {"service": service.full_name, "method": method.name}
+        for module in modules
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+        if method.name.startswith(_READS)
+    ]
+    return json.dumps(
+        {
+            "loadBalancingConfig": [{"round_robin": {}}],
+            "methodConfig": [{"name": reads, "retryPolicy": _RETRIES}],
+        }
+    )
+
+
+class Transport:
+    """Calls any RPC of any service by name; the typed methods are the Client's."""
+
+    def __init__(self, addresses: Addresses, timeout_s: float) -> None:
+        self._addresses = addresses
+        self._timeout_s = timeout_s
+        options = [
+            ("grpc.service_config", _service_config()),
+            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.keepalive_time_ms", 60_000),
+        ]
+        self._channels = {
+            name: grpc.insecure_channel(getattr(addresses, name), options=options) for name in _STUBS
+        }
+        self._stubs = {name: [stub(self._channels[name]) for stub in stubs] for name, stubs in _STUBS.items()}
+
+    def call(
+        self, service: str, method: str, request: Any, timeout_s: float | None = None
+    ) -> Any:  # the response type belongs to the method: Client's signatures say it
+        """One unary call, or a client-streaming one when `request` is an iterator.
+
+        Raises:
+            OnomaError: as `onoma.client.errors` lists.
+        """
+        try:
+            return self._method(service, method)(request, timeout=timeout_s or self._timeout_s)
+        except grpc.RpcError as error:
+            raise translate(error, service, getattr(self._addresses, service)) from error
+
+    def stream(
+        self, service: str, method: str, request: Any, timeout_s: float | None = None
+    ) -> Iterator[Any]:
+        """The responses of a server-streaming call.
+
+        Raises:
+            OnomaError: as `onoma.client.errors` lists.
+        """
+        try:
+            yield from self._method(service, method)(request, timeout=timeout_s or self._timeout_s)
+        except grpc.RpcError as error:
+            raise translate(error, service, getattr(self._addresses, service)) from error
+
+    def close(self) -> None:
+        """Closes the channels."""
+        for channel in self._channels.values():
+            channel.close()
+
+    def _method(self, service: str, method: str) -> Any:
+        stubs: Iterable[Any] = self._stubs[service]
+        return next(getattr(stub, method) for stub in stubs if hasattr(stub, method))
