@@ -45,7 +45,7 @@ def coverage_by_any(category: Category, namings: Sequence[Naming]) -> Coverage:
     if not namings:
         return Coverage(Ratio(0, 0), Ratio(0, 0), Ratio(0, 0), Ratio(0, 0))
     named = np.stack([naming.named for naming in namings])
-    by_union = _coverage(category, named.any(axis=0))
+    by_union = _coverage(category, np.logical_or.reduce(named))
     by_one = np.any([_completely_named(category, one) for one in named], axis=0)
     return Coverage(
         by_union.activation,
@@ -80,4 +80,5 @@ def _completely_named(category: Category, named: NDArray[np.bool_]) -> NDArray[n
     """(images,) whether an image has activations and all of them are named."""
     per_image = category.activations_per_image
     named_per_image = np.bincount(category.image[named], minlength=per_image.size)
-    return (per_image > 0) & (named_per_image == per_image)
+    completely: NDArray[np.bool_] = (per_image > 0) & (named_per_image == per_image)
+    return completely

@@ -5,6 +5,7 @@ category, so an activation cannot be in two concepts of one annotator, and each 
 a few array operations whatever the size.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,8 @@ UNNAMED = -1
 
 MIN_CONCEPT_IMAGES = 3
 """Concepts that touch fewer distinct images are removed first (metrics.md, a setting)."""
+
+_FORM = "it must look like worked_example.json's 'input'"
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ class Naming:
     @property
     def named(self) -> NDArray[np.bool_]:
         """(S,) whether each activation is in a concept."""
-        return self.concept != UNNAMED
+        named: NDArray[np.bool_] = self.concept != UNNAMED
+        return named
 
 
 @dataclass(frozen=True)
@@ -244,16 +248,13 @@ def study_from_document(document: Mapping[str, Any]) -> Study:
             categories, annotators, namings, int(document.get("min_cluster_images", MIN_CONCEPT_IMAGES))
         )
     except KeyError as error:
-        raise ValueError(
-            f"the study has no {error}; it must look like worked_example.json's 'input'"
-        ) from None
+        raise ValueError(f"the study has no {error}; {_FORM}") from None
     except (AttributeError, TypeError) as error:
-        raise ValueError(f"the study does not look like worked_example.json's 'input': {error}") from error
+        raise ValueError(f"the study cannot be read ({error}); {_FORM}") from error
 
 
 def _first_twice(values: Iterable[str]) -> str:
-    seen: set[str] = set()
-    return next(value for value in values if value in seen or seen.add(value))  # type: ignore[func-returns-value]
+    return Counter(values).most_common(1)[0][0]
 
 
 def _images(count: int) -> str:

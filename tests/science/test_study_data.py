@@ -94,7 +94,7 @@ def test_an_annotator_who_was_not_assigned_a_category_has_no_naming_there(catego
     ("document", "message"),
     [
         ({}, "no 'annotators'"),
-        ({"annotators": [], "categories": []}, "does not look like"),
+        ({"annotators": [], "categories": []}, "cannot be read"),
         ({"annotators": ["A"], "categories": {"p": {"images": []}}}, "no 'activations'"),
     ],
 )
