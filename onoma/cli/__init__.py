@@ -1,0 +1,44 @@
+"""The `onoma` command. Exit codes: 0 done, 1 failed with one clear line, 2 wrong use."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from onoma.cli import annotate, data, explain, models, serve, studies, xnns
+from onoma.cli.output import errors
+from onoma.client import OnomaError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Explains what an image classifier looks at, in words that people chose.",
+)
+app.add_typer(data.app, name="dataset")
+app.add_typer(models.app, name="model")
+app.add_typer(xnns.app, name="xnn")
+app.add_typer(studies.app, name="study")
+app.add_typer(studies.maps_app, name="maps")
+app.add_typer(annotate.app, name="naming")
+for command in (serve.up, serve.demo, explain.explain, explain.summary, explain.coverage, explain.report):
+    app.command()(command)
+
+
+def main() -> None:
+    """Runs the command line."""
+    try:
+        app()
+    except (OnomaError, OSError, ValueError) as error:
+        errors.print(f"onoma: {error}", style="red", markup=False)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        errors.print(
+            f"onoma: this command needs the package '{error.name}' (pip install 'onoma[demo]')",
+            style="red",
+            markup=False,
+        )
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,87 @@
+"""`onoma dataset`: bring pictures in and see what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onoma.cli.output import Json, connected, print_json, print_table, wait
+from onoma.v1 import inference_pb2
+
+app = typer.Typer(no_args_is_help=True, help="Data sets.")
+
+
+@app.command()
+def add(
+    path: Annotated[
+        Path, typer.Argument(help="Folder: train/CLASS/*, CUB-200-2011, or MNIST-style idx files.")
+    ],
+    name: Annotated[str, typer.Option("--name", "-n", help="Name of the data set.")],
+    classes: Annotated[str, typer.Option(help="Classes to take, separated by commas.")] = "",
+    max_train: Annotated[int, typer.Option(help="At most this many training images a class; 0: all.")] = 0,
+    max_test: Annotated[int, typer.Option(help="At most this many test images a class; 0: all.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of limits and of a missing split.")] = 0,
+) -> None:
+    """Import a folder of pictures."""
+    with connected() as client:
+        job = client.import_dataset(
+            name,
+            str(path.resolve()),
+            classes=_split(classes),
+            max_train_images_per_class=max_train,
+            max_test_images_per_class=max_test,
+            seed=seed,
+        )
+        wait(job, f"import {name}")
+        _print_datasets([client.get_dataset(name)])
+
+
+@app.command("list")
+def list_datasets(json: Json = False) -> None:
+    """List the data sets."""
+    with connected() as client:
+        datasets = list(client.list_datasets())
+    if json:
+        print_json(datasets)
+    else:
+        _print_datasets(datasets)
+
+
+@app.command()
+def issues(name: Annotated[str, typer.Argument(help="Data set.")], json: Json = False) -> None:
+    """List the files an import skipped or changed, and why."""
+    with connected() as client:
+        found = list(client.list_import_issues(name))
+    if json:
+        print_json(found)
+        return
+    outcomes = {
+        inference_pb2.IMPORT_OUTCOME_SKIPPED: "skipped",
+        inference_pb2.IMPORT_OUTCOME_CONVERTED: "converted",
+    }
+    print_table(
+        ("file", "outcome", "reason"), [(i.path, outcomes.get(i.outcome, "?"), i.reason) for i in found]
+    )
+
+
+def _split(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
+def _print_datasets(datasets: list[inference_pb2.Dataset]) -> None:
+    print_table(
+        ("data set", "classes", "train", "test", "skipped", "converted"),
+        [
+            (
+                d.name,
+                len(d.classes),
+                sum(d.train_counts),
+                sum(d.test_counts),
+                d.skipped_count,
+                d.converted_count,
+            )
+            for d in datasets
+        ],
+    )

@@ -1,0 +1,162 @@
+"""`onoma explain`, `summary`, `coverage` and `report`: what the namings say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onoma.cli.output import Json, bar, connected, console, print_json, print_table
+from onoma.client import Client, NotFound
+from onoma.v1 import analytics_pb2, naming_pb2
+
+Study = Annotated[str, typer.Option("--study", "-s", help="Study, by id or by name.")]
+Annotator = Annotated[str, typer.Option("--annotator", "-a", help="Annotator, by id or by name.")]
+
+
+def explain(
+    image: Annotated[Path, typer.Argument(help="A picture.", exists=True, dir_okay=False)],
+    study: Study,
+    annotator: Annotator,
+    category: Annotated[str, typer.Option(help="Class to explain; found by itself.")] = "",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The picture to write (PNG).")] = None,
+    json: Json = False,
+) -> None:
+    """Say in an annotator's words why a picture got its class, and draw the maps."""
+    from onoma.report.explanation import write_explanation_picture
+
+    with connected() as client:
+        found = client.get_study(study)
+        response = client.explain_image(
+            found.study_id,
+            find_annotator(client, found, annotator).annotator_id,
+            content=image.read_bytes(),
+            category=category,
+        )
+    target = out or Path(f"{image.stem}-explained.png")
+    write_explanation_picture(response, target)
+    if json:
+        response.ClearField("maps")
+        response.ClearField("model_input_png")
+        print_json(response)
+        return
+    console.print(
+        f"{response.category}: {', '.join(response.names) or 'no significant activation'}", markup=False
+    )
+    if response.predicted_class != response.category:
+        console.print(f"(the network's own answer is {response.predicted_class})", markup=False)
+    inferred = not response.in_study
+    print_table(
+        ("name", "share of evidence", *(("of its X-feature's names",) if inferred else ())),
+        [
+            (
+                a.name or "other",
+                f"{a.share:.0%}",
+                *((f"{a.name_support:.0%}" if a.HasField("name_support") else None,) if inferred else ()),
+            )
+            for a in response.activations
+        ],
+    )
+    if inferred:
+        console.print(
+            "This picture is not in the study: "
+            "names are inferred from the named activations of the same X-feature."
+        )
+    console.print(f"picture: {target}", markup=False)
+
+
+def summary(
+    study: Annotated[str, typer.Argument(help="Study, by id or by name.")],
+    annotator: Annotator,
+    category: Annotated[str, typer.Option("--category", "-c", help="Category.")],
+    with_other: Annotated[bool, typer.Option(help="Give unnamed activations the name 'other'.")] = False,
+    json: Json = False,
+) -> None:
+    """Summarise a category: the distinct explanations, most frequent first."""
+    reading = (
+        analytics_pb2.SUMMARY_READING_WITH_OTHER if with_other else analytics_pb2.SUMMARY_READING_NAMED_ONLY
+    )
+    with connected() as client:
+        found = client.get_study(study)
+        person = find_annotator(client, found, annotator)
+        response = client.get_summary(found.study_id, person.annotator_id, category, reading)
+    if json:
+        print_json(response)
+        return
+    print_table(
+        ("explanation", "images", "share"),
+        [(", ".join(row.names), row.image_count, f"{row.share:.1%}") for row in response.rows],
+    )
+    console.print(
+        f"n = {response.image_count} images; "
+        f"{response.left_out_count} without a significant activation left out"
+    )
+
+
+def coverage(
+    study: Annotated[str, typer.Argument(help="Study, by id or by name.")], json: Json = False
+) -> None:
+    """Show how much is nameable: activation, partial and complete coverage."""
+    with connected() as client:
+        found = client.get_study(study)
+        names = {a.annotator_id: a.display_name for a in client.list_annotators(found.study_id)}
+        rows = client.get_coverage(found.study_id)
+    if json:
+        print_json(rows)
+        return
+
+    def share(row: analytics_pb2.Coverage, field: str) -> str | None:
+        return f"{getattr(row, field):.1%}" if row.HasField(field) else None  # type: ignore[arg-type]
+
+    print_table(
+        (
+            "category",
+            "annotator",
+            "activations",
+            "partial",
+            "complete",
+            "concepts",
+            "n activations",
+            "n images",
+        ),
+        [
+            (
+                row.category,
+                names.get(row.annotator_id, row.annotator_id) or "any",
+                share(row, "activation"),
+                share(row, "partial"),
+                share(row, "complete"),
+                row.concept_count,
+                row.activation_count,
+                row.image_count,
+            )
+            for row in rows
+        ],
+    )
+
+
+def report(
+    study: Annotated[str, typer.Argument(help="Study, by id or by name.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+) -> None:
+    """Write a study's report: a page that needs no network, tables and figures."""
+    from onoma.report.study import write_study_report
+
+    with connected() as client, bar("report") as progress:
+        page = write_study_report(client, client.get_study(study), out, progress)
+    console.print(f"report: {page}", markup=False)
+
+
+def find_annotator(client: Client, study: naming_pb2.Study, name: str) -> naming_pb2.Annotator:
+    """The annotator with that id or display name.
+
+    Raises:
+        NotFound: none has it.
+    """
+    people = client.list_annotators(study.study_id)
+    for person in people:
+        if name in (person.annotator_id, person.display_name):
+            return person
+    known = ", ".join(f"'{person.display_name}'" for person in people) or "nobody yet (onoma study invite)"
+    raise NotFound(f"study '{study.name}' has no annotator '{name}'; it has {known}")

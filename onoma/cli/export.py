@@ -1,0 +1,68 @@
+"""Networks by name as `.pt2` programs; the only part of the command line that needs torchvision."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor
+
+from onoma.science.pictures import Preprocessing
+from onoma.science.program import save
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def torchvision_program(source: str, weights: Path | None, classes: Path | None, size: int) -> bytes:
+    """A torchvision network as a `.pt2` program.
+
+    Args:
+        source: "torchvision:NAME".
+        weights: state dict (.safetensors, .pt, .pth), or None for random weights.
+        classes: text file with one class name a line; without it, ImageNet's for 1000 scores.
+        size: height and width of the input in pixels.
+    Raises:
+        ValueError: unknown source, or weights or class names that do not fit.
+    """
+    family, _, name = source.partition(":")
+    known = torchvision.models.list_models(module=torchvision.models)
+    if family != "torchvision" or name not in known:
+        raise ValueError(f"'{source}' is not torchvision:NAME with one of: {', '.join(known)}")
+    state = _state_dict(weights) if weights else None
+    names = classes.read_text(encoding="utf-8").split("\n") if classes else []
+    names = [line.strip() for line in names if line.strip()]
+    options: dict[str, object] = {"num_classes": len(names)} if names else {}
+    if name in ("googlenet", "inception_v3"):
+        options |= {"init_weights": True}
+    network = torchvision.models.get_model(name, weights=None, **options).eval()
+    if state is not None:
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{weights} does not fit {source}: {str(error).splitlines()[-1].strip()}"
+            ) from error
+    preprocessing = Preprocessing(
+        channels=3,
+        height=size,
+        width=size,
+        resize_shorter_side=round(size * 256 / 224),
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+    )
+    if not names:
+        names = list(torchvision.models.AlexNet_Weights.DEFAULT.meta["categories"])
+    metadata = {"name": name, "classes": names, "preprocessing": asdict(preprocessing)}
+    return save(network, torch.zeros(2, 3, size, size), metadata)
+
+
+def _state_dict(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state

@@ -1,0 +1,126 @@
+"""`onoma model`: export a network, check it, register it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onoma.cli.output import Json, connected, console, print_json, print_table, wait
+from onoma.v1 import inference_pb2, types_pb2
+
+app = typer.Typer(no_args_is_help=True, help="Networks.")
+
+_MODES = {
+    types_pb2.EXCITATION_MODE_STRICT: "strict",
+    types_pb2.EXCITATION_MODE_LOCAL: "local",
+}
+
+
+@app.command()
+def export(
+    source: Annotated[str, typer.Argument(help="torchvision:NAME, for example torchvision:vgg16.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .pt2 file to write.")],
+    weights: Annotated[
+        Path | None, typer.Option(help="State dict as .safetensors, .pt or .pth; random weights without.")
+    ] = None,
+    classes: Annotated[Path | None, typer.Option(help="Text file with one class name a line.")] = None,
+    size: Annotated[int, typer.Option(help="Height and width of the input in pixels.")] = 224,
+) -> None:
+    """Make a .pt2 program from a torchvision network."""
+    from onoma.cli.export import torchvision_program  # needs torch
+
+    out.write_bytes(torchvision_program(source, weights, classes, size))
+    how = f"weights of {weights}" if weights else "random weights (give --weights for trained ones)"
+    console.print(f"{out}: {source} with {how}", markup=False)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A .pt2 file.", exists=True, dir_okay=False)],
+    json: Json = False,
+) -> None:
+    """Say whether a .pt2 program can be registered; needs no server."""
+    from onoma.science.program import check as check_program  # needs torch
+
+    report = check_program(file.read_bytes())
+    if json:
+        import dataclasses
+        from json import dumps
+
+        sys.stdout.write(dumps(dataclasses.asdict(report), indent=2) + "\n")
+    else:
+        print_table(
+            ("operator", "nodes", "rule"),
+            [
+                (o.name, o.count, "yes" if o.has_rule else "MISSING" if o.needs_rule else "not needed")
+                for o in report.operators
+            ],
+        )
+        console.print(f"attachment layer: {report.attachment_layer}   map layer: {report.map_layer}")
+    if report.reasons:
+        raise ValueError("; ".join(report.reasons))
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="A .pt2 file.", exists=True, dir_okay=False)],
+    name: Annotated[str, typer.Option("--name", "-n", help="Name of the model.")],
+    classes: Annotated[str, typer.Option(help="Class names in score order, separated by commas.")] = "",
+    attachment_layer: Annotated[str, typer.Option(help="Layer the xNN reads; found by itself.")] = "",
+    map_layer: Annotated[str, typer.Option(help="Layer the maps are drawn on; found by itself.")] = "",
+) -> None:
+    """Register a .pt2 program."""
+    with connected() as client:
+        job = client.register_model(
+            name,
+            file,
+            classes=[c.strip() for c in classes.split(",") if c.strip()],
+            attachment_layer=attachment_layer,
+            map_layer=map_layer,
+        )
+        wait(job, f"register {name}")
+        _print_models([client.get_model(name)])
+
+
+@app.command("list")
+def list_models(json: Json = False) -> None:
+    """List the registered models."""
+    with connected() as client:
+        models = list(client.list_models())
+    if json:
+        print_json(models)
+    else:
+        _print_models(models)
+
+
+def _print_models(models: list[inference_pb2.Model]) -> None:
+    print_table(
+        (
+            "model",
+            "classes",
+            "attachment",
+            "features",
+            "map layer",
+            "cells",
+            "mode",
+            "strict leak",
+            "onnx error",
+        ),
+        [
+            (
+                m.name,
+                len(m.classes),
+                m.attachment_layer,
+                m.feature_count,
+                m.map_layer,
+                f"{m.map_height}x{m.map_width}",
+                _MODES.get(m.mode, "?"),
+                f"{m.strict_leak:.1%}",
+                f"{m.onnx_error:.1e}",
+            )
+            for m in models
+        ],
+    )

@@ -1,0 +1,132 @@
+"""How commands speak: tables and bars for people, JSON for programs, one clear line for errors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from onoma.client import Client, RunningJob
+from onoma.v1 import jobs_pb2
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DASH = "\N{EN DASH}"  # what an undefined value (0/0) prints as
+
+
+def print_json(messages: Message | Iterable[Message]) -> None:
+    """Prints one message, or a list of them, as JSON with the protos' field names."""
+
+    def plain(message: Message) -> dict[str, Any]:
+        return MessageToDict(
+            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+
+    content = plain(messages) if isinstance(messages, Message) else [plain(m) for m in messages]
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """Prints rows under their column names; numbers are right-aligned, None is an en dash."""
+    content = [list(row) for row in rows]
+    table = Table(title=title or None, box=None, header_style="bold", title_justify="left", pad_edge=False)
+    for index, name in enumerate(columns):
+        numeric = any(isinstance(row[index], int | float) for row in content)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in content:
+        table.add_row(*(_cell(value) for value in row))
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return str(value)
+
+
+@contextmanager
+def bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar as a function of (done, total), with rate and time left."""
+    with _progress() as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def wait(job: RunningJob, description: str) -> dict[str, Any]:
+    """Waits for a job behind a bar, then prints what it warned of.
+
+    Returns:
+        What the job made.
+    Raises:
+        JobFailed: it did not succeed.
+    """
+    with _progress() as progress:
+        task: TaskID = progress.add_task(description, total=None)
+        stage = ""
+
+        def show(message: jobs_pb2.Job) -> None:
+            nonlocal stage, task
+            if message.stage != stage:
+                if stage:
+                    progress.update(task, completed=progress.tasks[task].total or 0)
+                    task = progress.add_task("", total=None)
+                stage = message.stage
+            label = f"{description}: {stage}" if stage else description
+            progress.update(task, description=label, completed=message.done, total=message.total or None)
+
+        result = job.wait(show)
+    for warning in job.message.warnings[:20]:
+        console.print(Text("  ! ", style="yellow") + Text(warning))
+    if len(job.message.warnings) > 20:
+        console.print(f"  ... and {len(job.message.warnings) - 20} more")
+    return result
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f}/s" if speed else "", style="progress.data.speed")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        transient=False,
+    )
+
+
+@contextmanager
+def connected() -> Iterator[Client]:
+    """A client of the running services."""
+    with Client() as client:
+        yield client

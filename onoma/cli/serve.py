@@ -1,0 +1,57 @@
+"""`onoma up` and `onoma demo`: everything in one process, on this machine."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from onoma.cli.output import console
+
+
+def up(
+    data: Annotated[Path, typer.Option(help="Folder for databases and objects.")] = Path("onoma-data"),
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 8080,
+) -> None:
+    """Run all services and the page in one process until Ctrl-C or SIGTERM."""
+    from services.up import local_settings, start_all  # needs the extra 'serve'
+
+    running = start_all(local_settings(data), http_port=port)
+    try:
+        console.print(f"Onoma is up: {running.page_url}", markup=False)
+        for service, address in running.addresses.items():
+            console.print(f"  {service} at {address}", markup=False)
+        console.print("Bound to loopback: only this machine can reach it. Ctrl-C ends it.")
+        wait_for_signal()
+    finally:
+        running.stop()
+
+
+def demo(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="End when the work is done instead of serving.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your own photographs: IMAGES/train/CLASS/*, IMAGES/test/CLASS/*.", file_okay=False
+        ),
+    ] = None,
+    folder: Annotated[Path, typer.Option(help="Folder for all that the demo makes.")] = Path("onoma-demo"),
+    port: Annotated[int, typer.Option(help="Port of the page.")] = 8080,
+) -> None:
+    """Do the main job on real photographs, then serve the page for naming."""
+    from onoma.demo.road import run  # needs the extra 'demo'
+
+    run(folder, photographs=data, port=port, serve=None if quick else wait_for_signal)
+
+
+def wait_for_signal() -> None:
+    """Returns on SIGINT or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()

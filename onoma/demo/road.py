@@ -1,0 +1,199 @@
+"""The road from pictures to a study that waits to be named, step by step, over the client."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from onoma.cli.output import bar, console, wait
+from onoma.cli.xnns import print_table_1
+from onoma.client import Addresses, Client, NotFound, RunningJob
+from onoma.report.study import write_study_report
+from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2
+
+
+@dataclass(frozen=True)
+class Road:
+    """What differs between the two roads of the demo.
+
+    Attributes:
+        name: of the data set, model, set of xNNs and study.
+        data: folder to import.
+        max_train: training images a class that are imported; 0 for all.
+        network: makes the `.pt2` program, given a progress function.
+        map_images: images a category in the study.
+        settings: of the xNNs.
+    """
+
+    name: str
+    data: Path
+    max_train: int
+    network: Callable[[Callable[[int, int], None]], bytes]
+    map_images: int
+    settings: inference_pb2.XnnSettings
+
+
+def run(folder: Path, *, photographs: Path | None, port: int, serve: Callable[[], None] | None) -> None:
+    """Does the main job and prints where to look.
+
+    Args:
+        folder: everything the demo makes; a second run reuses what is there.
+        photographs: an ImageFolder with train and test parts; Fashion-MNIST without it.
+        port: of the page, while serving.
+        serve: returns when serving is to end; None ends at once.
+    """
+    from services.up import local_settings, start_all
+
+    started = time.monotonic()
+    road = _photographs(photographs, folder) if photographs else _fashion(folder)
+    running = start_all(local_settings(folder / "data"), http_port=port if serve else None)
+    try:
+        with Client(Addresses(**running.addresses)) as client:
+            study, report = _walk(client, road, folder)
+            minutes, seconds = divmod(round(time.monotonic() - started), 60)
+            console.print(f"\nDone in {minutes} min {seconds} s.")
+            console.print(f"report: {report}", markup=False)
+            if serve:
+                token = _invitation(client, study, folder)
+                console.print(
+                    f"name the maps: {running.page_url}/?token={token}", soft_wrap=True, markup=False
+                )
+                console.print(f"owner's page:  {running.page_url}/", markup=False)
+                console.print("Ctrl-C ends the server; `onoma demo` again goes on where you stopped.")
+        if serve:
+            serve()
+    finally:
+        running.stop()
+
+
+def _walk(client: Client, road: Road, folder: Path) -> tuple[naming_pb2.Study, Path]:
+    _import(client, road)
+    program = _program(road, folder)
+    _finish(
+        client.register_model(road.name, program, request_id=f"demo-{_hash(program)}"), "register the network"
+    )
+    _finish(
+        client.train_xnn(
+            road.name, road.name, road.name, settings=road.settings, request_id=_request(road, program, "xnn")
+        ),
+        "train xNNs",
+    )
+    xnn_set = client.get_xnn_set(road.name)
+    study = client.create_study(
+        road.name,
+        road.name,
+        road.name,
+        road.name,
+        [xnn.class_name for xnn in xnn_set.xnns],
+        settings=naming_pb2.StudySettings(max_images_per_category=road.map_images),
+        request_id=_request(road, program, "study"),
+    )
+    _finish(client.compute_maps(study.study_id, request_id=_request(road, program, "maps")), "compute maps")
+    study = client.get_study(study.study_id)
+    if study.state == naming_pb2.STUDY_STATE_DRAFT:
+        study = client.open_study(study.study_id)
+    with bar("report") as progress:
+        report = write_study_report(client, study, folder / "report", progress)
+    console.print()
+    print_table_1(xnn_set)
+    console.print(
+        f"study '{study.name}': {len(study.categories)} categories, {study.activation_count} maps to name",
+        markup=False,
+    )
+    return study, report
+
+
+def _import(client: Client, road: Road) -> None:
+    job = client.import_dataset(
+        road.name,
+        str(road.data.resolve()),
+        max_train_images_per_class=road.max_train,
+        request_id=f"demo-import-{road.data.resolve()}-{road.max_train}",
+    )
+    _finish(job, f"import {road.name}")
+    dataset = client.get_dataset(road.name)
+    console.print(
+        f"{sum(dataset.train_counts)} training and {sum(dataset.test_counts)} test pictures in "
+        f"{len(dataset.classes)} classes, {dataset.skipped_count} files skipped",
+        markup=False,
+    )
+
+
+def _program(road: Road, folder: Path) -> Path:
+    """The network's file, trained if it is not there yet."""
+    path = folder / f"{road.name}.pt2"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with bar("train the network") as progress:
+            content = road.network(progress)
+        partial = path.with_suffix(".partial")
+        partial.write_bytes(content)
+        partial.replace(path)
+    return path
+
+
+def _finish(job: RunningJob, description: str) -> None:
+    """Waits for a job; one that an earlier run left failed or cancelled goes on."""
+    if job.message.state in (jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED):
+        job.resume()
+    wait(job, description)
+
+
+def _invitation(client: Client, study: naming_pb2.Study, folder: Path) -> str:
+    """The token of the demo's annotator, kept beside the data so that a second run has the same link."""
+    kept = folder / f"{study.study_id}.token"
+    if kept.is_file():
+        token = kept.read_text(encoding="utf-8")
+        try:
+            client.accept_invitation(token)
+        except NotFound:
+            pass
+        else:
+            return token
+    token = client.invite_annotator(study.study_id, "you", request_id=f"demo-you-{study.study_id}").token
+    kept.touch(mode=0o600)
+    kept.write_text(token, encoding="utf-8")
+    return token
+
+
+def _request(road: Road, program: Path, what: str) -> str:
+    settings = road.settings.SerializeToString(deterministic=True)
+    key = f"{_hash(program)} {road.max_train} {road.map_images} {settings!r}"
+    return f"demo-{what}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def _fashion(folder: Path) -> Road:
+    from onoma.demo import fashion
+
+    data = fashion.find_data(folder / "fashion-mnist")
+    return Road(
+        name="fashion-mnist",
+        data=data,
+        max_train=3000,
+        network=lambda progress: fashion.train_network(data, progress=progress),
+        map_images=60,
+        settings=inference_pb2.XnnSettings(),
+    )
+
+
+def _photographs(data: Path, folder: Path) -> Road:
+    from onoma.demo import photographs
+
+    if not (data / "train").is_dir() or not (data / "test").is_dir():
+        raise ValueError(f"{data} needs a folder 'train' and a folder 'test', each with a folder a class")
+    return Road(
+        name=data.resolve().name,
+        data=data,
+        max_train=0,
+        network=lambda progress: photographs.train_network(data, folder / "features", progress=progress),
+        map_images=60,
+        settings=inference_pb2.XnnSettings(),
+    )
