@@ -1,0 +1,140 @@
+"""Rows to protobuf messages and back."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from onoma.science.pictures import Preprocessing
+from onoma.v1 import inference_pb2, types_pb2
+from services.inference import formats, tables
+from services.runtime.errors import InvalidArgument
+
+_PARTS = {types_pb2.DATASET_PART_TRAIN: tables.TRAIN, types_pb2.DATASET_PART_TEST: tables.TEST}
+_PART_VALUES = {name: value for value, name in _PARTS.items()}
+_OUTCOME_VALUES = {
+    tables.SKIPPED: inference_pb2.IMPORT_OUTCOME_SKIPPED,
+    tables.CONVERTED: inference_pb2.IMPORT_OUTCOME_CONVERTED,
+}
+_MODES = {types_pb2.EXCITATION_MODE_STRICT: "strict", types_pb2.EXCITATION_MODE_LOCAL: "local"}
+_MODE_VALUES = {name: value for value, name in _MODES.items()}
+_FORMATS = {
+    inference_pb2.DATASET_FORMAT_UNSPECIFIED: "",
+    inference_pb2.DATASET_FORMAT_IMAGE_FOLDER: formats.IMAGE_FOLDER,
+    inference_pb2.DATASET_FORMAT_CUB_200_2011: formats.CUB_200_2011,
+    inference_pb2.DATASET_FORMAT_IDX: formats.IDX,
+}
+_VIEWS = {
+    inference_pb2.IMAGE_VIEW_UNSPECIFIED: "original",
+    inference_pb2.IMAGE_VIEW_ORIGINAL: "original",
+    inference_pb2.IMAGE_VIEW_MODEL_INPUT: "model input",
+}
+_INTERPOLATIONS = {
+    types_pb2.INTERPOLATION_UNSPECIFIED: "bilinear",
+    types_pb2.INTERPOLATION_BILINEAR: "bilinear",
+    types_pb2.INTERPOLATION_BICUBIC: "bicubic",
+}
+_INTERPOLATION_VALUES = {
+    "bilinear": types_pb2.INTERPOLATION_BILINEAR,
+    "bicubic": types_pb2.INTERPOLATION_BICUBIC,
+}
+
+
+def part(value: int) -> str:
+    """The part as tables name it; "" when not said."""
+    return _known({types_pb2.DATASET_PART_UNSPECIFIED: "", **_PARTS}, value, "part")
+
+
+def dataset_format(value: int) -> str:
+    """The format as `formats` names it; "" to find it out."""
+    return _known(_FORMATS, value, "format")
+
+
+def is_model_input(view: int) -> bool:
+    """Whether a picture is wanted as the network sees it."""
+    return _known(_VIEWS, view, "view") == "model input"
+
+
+def mode(value: int) -> str:
+    """ "strict", "local", or "" when not said."""
+    return _known({types_pb2.EXCITATION_MODE_UNSPECIFIED: "", **_MODES}, value, "mode")
+
+
+def preprocessing(message: types_pb2.Preprocessing) -> Preprocessing:
+    """How pictures become inputs.
+
+    Raises:
+        ValueError: a value no picture can be made to fit.
+    """
+    return Preprocessing(
+        channels=message.channels,
+        height=message.height,
+        width=message.width,
+        resize_shorter_side=message.resize_shorter_side,
+        mean=tuple(message.mean),
+        std=tuple(message.std),
+        interpolation=_known(_INTERPOLATIONS, message.interpolation, "interpolation"),
+    )
+
+
+def xnn_settings(message: inference_pb2.XnnSettings) -> dict[str, Any]:
+    """The settings that were said; those left out are the trainer's defaults."""
+    return {field.name: value for field, value in message.ListFields()}
+
+
+def dataset(row: tables.Dataset) -> inference_pb2.Dataset:
+    return inference_pb2.Dataset(
+        name=row.name,
+        classes=row.classes,
+        train_counts=row.train_counts,
+        test_counts=row.test_counts,
+        skipped_count=row.skipped_count,
+        converted_count=row.converted_count,
+        content_hash=row.content_hash,
+    )
+
+
+def image(row: tables.DatasetImage, picture: tables.Image, classes: Sequence[str]) -> inference_pb2.Image:
+    return inference_pb2.Image(
+        image_id=row.image_id,
+        path=row.path,
+        class_name=classes[row.class_index],
+        part=_PART_VALUES[row.part],
+        height=picture.height,
+        width=picture.width,
+        bounding_box=row.bounding_box or (),
+        part_points=[inference_pb2.PartPoint(name=name, x=x, y=y) for name, x, y in row.part_points or ()],
+    )
+
+
+def issue(row: tables.ImportIssue) -> inference_pb2.ImportIssue:
+    return inference_pb2.ImportIssue(path=row.path, outcome=_OUTCOME_VALUES[row.outcome], reason=row.reason)
+
+
+def model(row: tables.Model) -> inference_pb2.Model:
+    fields = row.model_dump(exclude={"preprocessing", "mode"})
+    prepared = {
+        **row.preprocessing,
+        "interpolation": _INTERPOLATION_VALUES[row.preprocessing.get("interpolation", "bilinear")],
+    }
+    return inference_pb2.Model(
+        **fields, preprocessing=types_pb2.Preprocessing(**prepared), mode=_MODE_VALUES[row.mode]
+    )
+
+
+def xnn_set(row: tables.XnnSet, xnns: Sequence[tables.Xnn]) -> inference_pb2.XnnSet:
+    return inference_pb2.XnnSet(
+        name=row.name,
+        model=row.model,
+        dataset=row.dataset,
+        settings=inference_pb2.XnnSettings(**row.settings),
+        xnns=[
+            inference_pb2.Xnn(class_name=xnn.class_name, weights_key=xnn.weights_key, **xnn.metrics)
+            for xnn in xnns
+        ],
+        **row.summary,
+    )
+
+
+def _known(names: dict[Any, str], value: int, field: str) -> str:
+    if value not in names:
+        raise InvalidArgument(f"{field} {value} is unknown to this server")
+    return names[value]

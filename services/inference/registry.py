@@ -1,0 +1,86 @@
+"""Rows that people find by name, and lists of them by page."""
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine
+from sqlmodel import Session, select
+
+from services.inference import tables
+from services.runtime.errors import InvalidArgument, NotFound
+
+_NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,64}")
+_WHAT = {tables.Dataset: "data set", tables.Model: "model", tables.XnnSet: "set of xNNs"}
+
+Named = TypeVar("Named", tables.Dataset, tables.Model, tables.XnnSet)
+
+
+def check_name(name: str, what: str) -> str:
+    """`name` itself.
+
+    Raises:
+        InvalidArgument: it is not 1 to 64 letters, digits, '.', '_' and '-'.
+    """
+    if not _NAME.fullmatch(name):
+        shown = ascii(name if len(name) <= 80 else name[:80] + "...")
+        raise InvalidArgument(f"{what} name {shown}: use 1 to 64 letters, digits, '.', '_' and '-'")
+    return name
+
+
+def find(engine: Engine, table: type[Named], name: str) -> Named:
+    """The row of that name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    check_name(name, _WHAT[table])
+    with Session(engine) as session:
+        row = session.get(table, name)
+    if row is None:
+        raise NotFound(f"no {_WHAT[table]} is named {name!r}")
+    return row
+
+
+def page(engine: Engine, table: type[Named], page_size: int, token: str) -> tuple[Sequence[Named], str]:
+    """Rows by name, and the token of the next page; empty on the last."""
+    size = checked_page_size(page_size, default=100, largest=1000)
+    query = select(table).order_by(table.name).limit(size + 1)
+    if token:
+        query = query.where(table.name > read_token(token, str)[0])
+    with Session(engine) as session:
+        rows = session.exec(query).all()
+    return rows[:size], make_token(rows[size - 1].name) if len(rows) > size else ""
+
+
+def checked_page_size(page_size: int, *, default: int, largest: int) -> int:
+    """`page_size`, or `default` for 0.
+
+    Raises:
+        InvalidArgument: negative or over `largest`.
+    """
+    if not 0 <= page_size <= largest:
+        raise InvalidArgument(f"page_size {page_size}: use 1 to {largest}, or 0 for {default}")
+    return page_size or default
+
+
+def make_token(*position: str | int) -> str:
+    """A page token: where the page before ended."""
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
+
+
+def read_token(token: str, *types: type) -> list[Any]:
+    """What `make_token` was given.
+
+    Raises:
+        InvalidArgument: the token is not one of those.
+    """
+    try:
+        position = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except ValueError:
+        position = None
+    if not isinstance(position, list) or [type(value) for value in position] != list(types):
+        raise InvalidArgument("page_token is not one that this list gave: start without one")
+    return position

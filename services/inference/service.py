@@ -1,0 +1,201 @@
+"""The inference servicer: each method checks, translates, calls and translates back."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import grpc
+from sqlalchemy import Engine
+
+from onoma.v1 import inference_pb2 as pb
+from onoma.v1 import inference_pb2_grpc, jobs_pb2_grpc
+from services.inference import (
+    datasets,
+    importing,
+    messages,
+    models,
+    prediction,
+    registry,
+    tables,
+    training,
+    uploads,
+)
+from services.inference.settings import InferenceSettings
+from services.runtime.database import open_database
+from services.runtime.errors import Unimplemented
+from services.runtime.jobs import Jobs, JobServicer, job_message
+from services.runtime.objects import ObjectStore, open_object_store
+from services.runtime.server import Service
+from services.runtime.settings import RuntimeSettings
+
+Context = grpc.ServicerContext
+
+
+class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
+    """onoma.v1.InferenceService."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: ObjectStore,
+        jobs: Jobs,
+        import_roots: list[Path],
+        limits: InferenceSettings,
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._jobs = jobs
+        self._import_roots = import_roots
+        self._limits = limits
+
+    def UploadObject(
+        self, request_iterator: Iterator[pb.UploadObjectRequest], context: Context
+    ) -> pb.UploadObjectResponse:
+        pieces = ((message.sha256, message.chunk) for message in request_iterator)
+        key, size = uploads.receive(pieces, self._store, self._limits.max_upload_bytes)
+        return pb.UploadObjectResponse(object_key=key, size_bytes=size)
+
+    def ImportDataset(self, request: pb.ImportDatasetRequest, context: Context) -> pb.ImportDatasetResponse:
+        registry.check_name(request.name, "data set")
+        plan = importing.Plan(
+            name=request.name,
+            folder=str(importing.allowed_folder(request.path, self._import_roots)),
+            format=messages.dataset_format(request.format),
+            classes=tuple(request.classes),
+            max_train_images_per_class=request.max_train_images_per_class,
+            max_test_images_per_class=request.max_test_images_per_class,
+            seed=request.seed,
+        )
+        job = self._jobs.start("import_dataset", asdict(plan), request.request_id)
+        return pb.ImportDatasetResponse(job=job_message(job))
+
+    def UploadDataset(
+        self, request_iterator: Iterator[pb.UploadDatasetRequest], context: Context
+    ) -> pb.UploadDatasetResponse:
+        raise Unimplemented(
+            "data sets cannot be sent over the wire yet: put the folder on the server, inside one of its "
+            "ONOMA_IMPORT_ROOTS, and use ImportDataset"
+        )
+
+    def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
+        row = registry.find(self._engine, tables.Dataset, request.name)
+        return pb.GetDatasetResponse(dataset=messages.dataset(row))
+
+    def ListDatasets(self, request: pb.ListDatasetsRequest, context: Context) -> pb.ListDatasetsResponse:
+        rows, token = registry.page(self._engine, tables.Dataset, request.page_size, request.page_token)
+        return pb.ListDatasetsResponse(datasets=map(messages.dataset, rows), next_page_token=token)
+
+    def ListImages(self, request: pb.ListImagesRequest, context: Context) -> pb.ListImagesResponse:
+        dataset = registry.find(self._engine, tables.Dataset, request.dataset)
+        rows, token = datasets.images(
+            self._engine,
+            dataset,
+            messages.part(request.part),
+            request.class_name,
+            request.page_size,
+            request.page_token,
+        )
+        images = [messages.image(row, picture, dataset.classes) for row, picture in rows]
+        return pb.ListImagesResponse(images=images, next_page_token=token)
+
+    def ListImportIssues(
+        self, request: pb.ListImportIssuesRequest, context: Context
+    ) -> pb.ListImportIssuesResponse:
+        dataset = registry.find(self._engine, tables.Dataset, request.dataset)
+        rows, token = datasets.issues(self._engine, dataset, request.page_size, request.page_token)
+        return pb.ListImportIssuesResponse(issues=map(messages.issue, rows), next_page_token=token)
+
+    def GetImage(self, request: pb.GetImageRequest, context: Context) -> pb.GetImageResponse:
+        data = datasets.picture_bytes(self._engine, self._store, request.image_id)
+        if messages.is_model_input(request.view):
+            model = registry.find(self._engine, tables.Model, request.model)
+            data = datasets.seen_by(model, data, self._limits.max_image_pixels)
+        return pb.GetImageResponse(content=data, media_type=datasets.media_type(data))
+
+    def CheckModel(self, request: pb.CheckModelRequest, context: Context) -> pb.CheckModelResponse:
+        return models.check(self._store, request.object_key)
+
+    def RegisterModel(self, request: pb.RegisterModelRequest, context: Context) -> pb.RegisterModelResponse:
+        registry.check_name(request.name, "model")
+        given = request.HasField("preprocessing")
+        params = {
+            "name": request.name,
+            "object_key": request.object_key,
+            "classes": list(request.classes),
+            "preprocessing": asdict(messages.preprocessing(request.preprocessing)) if given else None,
+            "attachment_layer": request.attachment_layer,
+            "map_layer": request.map_layer,
+            "mode": messages.mode(request.mode),
+        }
+        job = self._jobs.start("register_model", params, request.request_id)
+        return pb.RegisterModelResponse(job=job_message(job))
+
+    def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        row = registry.find(self._engine, tables.Model, request.name)
+        return pb.GetModelResponse(model=messages.model(row))
+
+    def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        rows, token = registry.page(self._engine, tables.Model, request.page_size, request.page_token)
+        return pb.ListModelsResponse(models=map(messages.model, rows), next_page_token=token)
+
+    def TrainXnn(self, request: pb.TrainXnnRequest, context: Context) -> pb.TrainXnnResponse:
+        registry.check_name(request.name, "set of xNNs")
+        registry.find(self._engine, tables.Model, request.model)
+        registry.find(self._engine, tables.Dataset, request.dataset)
+        params = {
+            "name": request.name,
+            "model": request.model,
+            "dataset": request.dataset,
+            "classes": list(request.classes),
+            "settings": messages.xnn_settings(request.settings),
+        }
+        job = self._jobs.start("train_xnn", params, request.request_id)
+        return pb.TrainXnnResponse(job=job_message(job))
+
+    def GetXnnSet(self, request: pb.GetXnnSetRequest, context: Context) -> pb.GetXnnSetResponse:
+        row = registry.find(self._engine, tables.XnnSet, request.name)
+        return pb.GetXnnSetResponse(xnn_set=messages.xnn_set(row, training.xnns_of(self._engine, row)))
+
+    def ListXnnSets(self, request: pb.ListXnnSetsRequest, context: Context) -> pb.ListXnnSetsResponse:
+        rows, token = registry.page(self._engine, tables.XnnSet, request.page_size, request.page_token)
+        xnn_sets = [messages.xnn_set(row, training.xnns_of(self._engine, row)) for row in rows]
+        return pb.ListXnnSetsResponse(xnn_sets=xnn_sets, next_page_token=token)
+
+    def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
+        return prediction.predict(self._engine, self._store, request)
+
+    def PredictStream(
+        self, request_iterator: Iterator[pb.PredictStreamRequest], context: Context
+    ) -> Iterator[pb.PredictStreamResponse]:
+        return prediction.predict_stream(self._engine, self._store, request_iterator)
+
+
+def build(settings: RuntimeSettings) -> Service:
+    """The inference service over the database and the object store that `settings` name."""
+    engine = open_database(settings, "inference")
+    store = open_object_store(settings)
+    limits = InferenceSettings()
+    handlers = {
+        "import_dataset": lambda context: importing.import_dataset(
+            context, engine, store, settings.import_roots, limits
+        ),
+        "register_model": lambda context: models.register(context, engine, store),
+        "train_xnn": lambda context: training.train(context, engine, store),
+    }
+    jobs = Jobs(engine, handlers)
+    servicer = InferenceServicer(engine, store, jobs, settings.import_roots, limits)
+
+    def add_to(server: grpc.Server) -> None:
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
+        jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(jobs), server)
+
+    def close() -> None:
+        jobs.close()
+        engine.dispose()
+
+    return Service(
+        name="inference",
+        add_to=add_to,
+        service_names=("onoma.v1.InferenceService", "onoma.v1.JobService"),
+        close=close,
+    )

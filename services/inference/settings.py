@@ -1,0 +1,16 @@
+"""What only the inference service is told, as ONOMA_* environment variables."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from onoma.science.pictures import MAX_PIXELS
+
+
+class InferenceSettings(BaseSettings):
+    """Limits on what comes in."""
+
+    model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore")
+
+    max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest object that UploadObject takes.")
+    max_image_pixels: int = Field(MAX_PIXELS, gt=0, description="Most pixels that a picture may declare.")
+    import_workers: int = Field(4, gt=0, description="Threads that read and check pictures in an import.")

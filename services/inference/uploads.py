@@ -1,0 +1,41 @@
+"""Objects that come over the wire."""
+
+import hashlib
+import io
+from collections.abc import Iterable
+
+from services.runtime.errors import InvalidArgument, ResourceExhausted
+from services.runtime.objects import ObjectStore
+
+
+def receive(pieces: Iterable[tuple[str, bytes]], store: ObjectStore, max_bytes: int) -> tuple[str, int]:
+    """Stores an upload once it is whole and durable.
+
+    Args:
+        pieces: (expected SHA-256 in hexadecimal or "", bytes); only the first may carry a hash.
+    Returns:
+        The object's key and its size in bytes.
+    Raises:
+        InvalidArgument: nothing was sent, or not what the hash says.
+        ResourceExhausted: more than `max_bytes`.
+    """
+    expected = ""
+    received = io.BytesIO()
+    for number, (sha256, chunk) in enumerate(pieces):
+        if number == 0:
+            expected = sha256.lower()
+        elif sha256:
+            raise InvalidArgument(f"message {number + 1} of the upload carries a sha256: only the first may")
+        if received.tell() + len(chunk) > max_bytes:
+            raise ResourceExhausted(
+                f"the upload is over {max_bytes:,} bytes: raise ONOMA_MAX_UPLOAD_BYTES on the server to take it"
+            )
+        received.write(chunk)
+    data = received.getvalue()
+    if not data:
+        raise InvalidArgument("the upload has no bytes")
+    if expected and expected != (found := hashlib.sha256(data).hexdigest()):
+        raise InvalidArgument(f"the upload's SHA-256 is {found}, not the {expected} announced: send it again")
+    key = store.put(data)
+    store.flush()
+    return key, len(data)
