@@ -1,2 +1,80 @@
-.PHONY: protos
-protos: ; .venv/bin/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. protos/onoma/v1/*.proto
+# Onoma: `make` alone prints what there is.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+STUBS := onoma/v1/.generated
+PAGE := onoma/web/index.html
+DEMO_FOLDER ?= onoma-demo
+WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print)
+
+.DEFAULT_GOAL := help
+.PHONY: help env protos web data demo up test test-slow lint format requirements clean
+
+help: ## print this
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+env: $(STUBS) ## build the environment in .venv
+
+protos: ## generate the gRPC stubs in onoma/v1 from protos/
+	@rm -f $(STUBS)
+	@$(MAKE) --no-print-directory $(STUBS)
+
+web: $(PAGE) ## build the page into onoma/web
+
+demo: env web data ## do the main job on real photographs, then serve the page (QUICK=1 ends; DATA=DIR for your photographs)
+	.venv/bin/onoma demo --folder $(DEMO_FOLDER) $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA))
+
+up: env web ## run all services and the page on this machine
+	.venv/bin/onoma up
+
+test: env web ## run the tests of Python and of the page
+	@sh scripts/install-chromium.sh
+	cd web && npm test
+	$(PY) -m pytest -m "not slow"
+
+test-slow: env web data ## run the tests that take minutes (the demo's bars among them)
+	$(PY) -m pytest -m slow
+
+lint: env web/node_modules/.installed ## check style, types, import rules, protos and the page
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/buf lint protos
+	.venv/bin/buf format --diff --exit-code protos
+	cd web && npm run lint
+
+format: env web/node_modules/.installed ## write code in the house's form
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+	.venv/bin/buf format --write protos
+	cd web && npm run format
+
+requirements: env ## compile the pinned requirements anew
+	sh scripts/compile-requirements.sh
+
+clean: ## remove everything that was built (not onoma-data, not onoma-demo)
+	rm -rf .venv .cache onoma/web web/node_modules build dist *.egg-info
+	find onoma/v1 -type f ! -name __init__.py -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+data:
+	@sh scripts/fetch-fashion-mnist.sh $(DEMO_FOLDER)/fashion-mnist
+
+.venv/.installed: requirements/dev.txt pyproject.toml
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet -r requirements/dev.txt
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STUBS): .venv/.installed $(wildcard protos/onoma/v1/*.proto)
+	$(PY) -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. protos/onoma/v1/*.proto
+	@touch $@
+
+web/node_modules/.installed: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+	@touch $@
+
+$(PAGE): web/node_modules/.installed $(filter-out %/,$(WEB_SOURCES))
+	cd web && npm run build
+	@touch $@

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Compiles pyproject.toml into pinned requirements, without index addresses.
+set -eu
+compile() {
+    out=$1
+    shift
+    .venv/bin/uv pip compile pyproject.toml "$@" --python-version 3.11 --strip-extras --no-header --quiet \
+        --no-emit-index-url --no-emit-find-links --no-emit-package onoma -o "requirements/$out.txt"
+}
+compile onoma
+compile serve --extra serve
+compile dev --extra demo --group dev
