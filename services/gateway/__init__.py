@@ -1,0 +1,1 @@
+"""HTTP and JSON for the browser: the page, and the routes it calls."""

@@ -1,0 +1,234 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.json_format import ParseDict, ParseError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route as HttpRoute
+
+from onoma.v1 import inference_pb2, naming_pb2
+from services.gateway import activations, problems, sessions
+from services.gateway.backends import Backends, method_of, open_backends, request_class
+from services.gateway.page import page_routes
+from services.gateway.routes import ANNOTATOR, ROUTES, Access, Route
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from google.protobuf.message import Message
+    from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Message as AsgiMessage
+
+    from services.runtime.settings import RuntimeSettings
+
+OPENAPI_FILE = Path(__file__).with_name("openapi.json")
+MAX_BODY_BYTES = 8 * 1024 * 1024
+IMMUTABLE = "private, max-age=31536000, immutable"
+SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def build(settings: RuntimeSettings) -> Starlette:
+    """The application: routes of routes.py, /healthz, the OpenAPI document, the page."""
+    backends = open_backends(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        yield
+        backends.close()
+
+    return Starlette(
+        routes=[
+            HttpRoute("/healthz", lambda _: PlainTextResponse("ok\n")),
+            HttpRoute("/api/openapi.json", lambda _: FileResponse(OPENAPI_FILE)),
+            *(_rpc_route(route, backends) for route in ROUTES),
+            *_handwritten_routes(backends),
+            *page_routes(),
+        ],
+        middleware=[Middleware(_Envelope), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)],
+        exception_handlers={
+            problems.RefusedError: problems.of_refusal,
+            grpc.RpcError: problems.of_rpc,
+            HTTPException: problems.of_http,
+            Exception: problems.of_bug,
+        },
+        lifespan=lifespan,
+    )
+
+
+def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
+    """One row of the table: check, translate, call, translate."""
+    message_class = request_class(route.backend, route.rpc)
+
+    async def endpoint(request: Request) -> Response:
+        if route.access is Access.OWNER:
+            sessions.check_owner(request)
+        else:
+            await sessions.annotator_of(request, backends)
+        message = await _read_message(request, message_class)
+        answer = await backends.call(
+            route.backend,
+            route.rpc,
+            message,
+            timeout_s=route.timeout_s,
+            request_id=request.state.request_id,
+        )
+        return _json(answer)
+
+    return HttpRoute(
+        route.path,
+        endpoint,
+        methods=[route.method],
+        name=method_of(route.backend, route.rpc).full_name,
+        max_body_size=MAX_BODY_BYTES,
+    )
+
+
+def _handwritten_routes(backends: Backends) -> list[HttpRoute]:
+    async def accept_invitation(request: Request) -> Response:
+        body = await _read_message(request, naming_pb2.AcceptInvitationRequest)
+        accepted = await sessions.accept(request, backends, body.token)
+        response = _json(accepted)
+        sessions.remember(request, response, accepted, body.token)
+        return response
+
+    async def get_invitation(request: Request) -> Response:
+        return _json(await sessions.annotator_of(request, backends))
+
+    async def list_activations(request: Request) -> Response:
+        session = await sessions.annotator_of(request, backends)
+        columns = await run_in_threadpool(
+            activations.list_visible,
+            backends,
+            session.study.study_id,
+            request.query_params.get("category", ""),
+            request.state.request_id,
+        )
+        response = _json(columns)
+        response.headers["ETag"] = f'"{activations.version_of(columns.activation_id)}"'
+        return response
+
+    async def get_maps(request: Request) -> Response:
+        session = await sessions.annotator_of(request, backends)
+        content = await run_in_threadpool(
+            activations.maps_npy,
+            backends,
+            session.study.study_id,
+            request.query_params.get("category", ""),
+            request.query_params.get("version", ""),
+            request.state.request_id,
+        )
+        return Response(content, media_type="application/octet-stream", headers={"Cache-Control": IMMUTABLE})
+
+    async def study_image(request: Request) -> Response:
+        session = await sessions.annotator_of(request, backends)
+        return await image(request, session.study.model)
+
+    async def model_image(request: Request) -> Response:
+        sessions.check_owner(request)
+        return await image(request, request.path_params["model"])
+
+    async def image(request: Request, model: str) -> Response:
+        answer = await backends.call(
+            "inference",
+            "GetImage",
+            inference_pb2.GetImageRequest(
+                image_id=request.path_params["image_id"],
+                view=inference_pb2.IMAGE_VIEW_MODEL_INPUT,
+                model=model,
+            ),
+            timeout_s=30,
+            request_id=request.state.request_id,
+        )
+        return Response(answer.content, media_type=answer.media_type, headers={"Cache-Control": IMMUTABLE})
+
+    return [
+        HttpRoute("/api/invitations", accept_invitation, methods=["POST"], max_body_size=MAX_BODY_BYTES),
+        HttpRoute(ANNOTATOR, get_invitation),
+        HttpRoute(ANNOTATOR + "/activations", list_activations),
+        HttpRoute(ANNOTATOR + "/maps", get_maps),
+        HttpRoute(ANNOTATOR + "/images/{image_id}", study_image),
+        HttpRoute("/api/models/{model}/images/{image_id}", model_image),
+    ]
+
+
+async def _read_message(request: Request, message_class: type[Message]) -> Any:
+    """The request message: JSON body (POST) or query (GET), then the fields of the path.
+
+    Raises:
+        RefusedError: INVALID_ARGUMENT; also where a POST is not declared as JSON, which is
+            what keeps pages of other sites from sending one.
+    """
+    fields = message_class.DESCRIPTOR.fields_by_name
+    if request.method == "POST":
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise problems.RefusedError(
+                grpc.StatusCode.INVALID_ARGUMENT, "the body has to be sent as Content-Type: application/json"
+            )
+        try:
+            values = json.loads(await request.body() or b"{}")
+        except ValueError as error:
+            raise problems.RefusedError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}"
+            ) from error
+        if not isinstance(values, dict):
+            raise problems.RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "the body has to be a JSON object")
+    else:
+        values = {
+            name: request.query_params.getlist(name)
+            if name in fields and fields[name].is_repeated
+            else request.query_params[name]
+            for name in request.query_params
+        }
+    values |= {name: value for name, value in request.path_params.items() if name in fields}
+    try:
+        return ParseDict(values, message_class())
+    except ParseError as error:
+        raise problems.RefusedError(
+            grpc.StatusCode.INVALID_ARGUMENT, f"not a {message_class.DESCRIPTOR.name}: {error}"
+        ) from error
+
+
+def _json(message: Message) -> JSONResponse:
+    return JSONResponse(problems.proto_json(message), headers={"Cache-Control": "no-store"})
+
+
+class _Envelope:
+    """Gives every request an id, and every response that id and the browser's safety headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = given if SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_headers(message: AsgiMessage) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"referrer-policy", b"no-referrer"),
+                    (b"content-security-policy", b"default-src 'self'; img-src 'self' blob: data:"),
+                ]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)

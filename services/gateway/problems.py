@@ -1,0 +1,121 @@
+"""What went wrong, as JSON: {"code", "message", "reason", "request_id"} and, for a stale
+revision, "naming": the naming as it stands.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+from starlette.responses import JSONResponse
+
+from onoma.v1 import naming_pb2
+
+if TYPE_CHECKING:
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
+
+log = logging.getLogger(__name__)
+
+# gRPC status -> HTTP status, as google/rpc/code.proto maps them.
+HTTP_STATUS = {
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.UNKNOWN: 500,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DATA_LOSS: 500,
+}
+
+
+class RefusedError(Exception):
+    """The gateway itself refuses a request.
+
+    Args:
+        code: a gRPC status; decides the HTTP status.
+        message: one line for people.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def proto_json(message: Any) -> dict[str, Any]:
+    """Protobuf JSON with the field names of the .proto files and every plain field present."""
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def of_refusal(request: Request, error: Exception) -> JSONResponse:
+    """The answer to a request that the gateway refuses."""
+    assert isinstance(error, RefusedError)
+    return _problem(request, HTTP_STATUS[error.code], error.code.name, error.message)
+
+
+def of_rpc(request: Request, error: Exception) -> JSONResponse:
+    """The answer to a request that a service refused or could not serve."""
+    assert isinstance(error, grpc.RpcError)
+    # Every error of a finished call is also a grpc.Call.
+    code, message = error.code(), error.details() or ""  # type: ignore[attr-defined]
+    extra: dict[str, Any] = {}
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    for detail in status.details if status else ():
+        if detail.Is(ErrorInfo.DESCRIPTOR):
+            info = ErrorInfo()
+            detail.Unpack(info)
+            extra["reason"] = info.reason
+        elif detail.Is(naming_pb2.Naming.DESCRIPTOR):
+            naming = naming_pb2.Naming()
+            detail.Unpack(naming)
+            extra["naming"] = proto_json(naming)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        message = f"a service of Onoma does not answer ({message})"
+    return _problem(request, HTTP_STATUS[code], code.name, message, **extra)
+
+
+def of_http(request: Request, error: Exception) -> JSONResponse:
+    """The answer where no route fits, or a body is too large."""
+    http: HTTPException = error  # type: ignore[assignment]
+    code = {404: "NOT_FOUND", 405: "UNIMPLEMENTED", 413: "RESOURCE_EXHAUSTED"}.get(
+        http.status_code, "INVALID_ARGUMENT"
+    )
+    return _problem(request, http.status_code, code, f"{http.detail}: {request.method} {request.url.path}")
+
+
+def of_bug(request: Request, error: Exception) -> JSONResponse:
+    """The answer where the gateway itself failed; the traceback goes to the log only."""
+    log.error("request %s failed", request.state.request_id, exc_info=error)
+    return _problem(request, 500, "INTERNAL", "internal error of the gateway; its log has more")
+
+
+def _problem(
+    request: Request, status: int, code: str, message: str, reason: str = "", **extra: Any
+) -> JSONResponse:
+    body = {
+        "code": code,
+        "message": message,
+        "reason": reason,
+        "request_id": request.state.request_id,
+        **extra,
+    }
+    return JSONResponse(
+        body,
+        status_code=status,
+        media_type="application/problem+json",
+        headers={"Cache-Control": "no-store"},
+    )

@@ -1,0 +1,124 @@
+"""The routes of the gateway: a table of those that are one RPC each, and a description of
+the few that are written by hand. The OpenAPI document is made of both (schema.py).
+
+A route's request is the RPC's request message: fields named in the path come from the
+path, the others from the query (GET) or the JSON body (POST).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Access(enum.Enum):
+    """Who may call a route."""
+
+    OWNER = "The owner: on the server's own machine only."
+    ANNOTATOR = "The annotator in the path, by the cookie of the invitation."
+    ANYONE = "Anyone."
+
+
+@dataclass(frozen=True)
+class Route:
+    """One RPC over HTTP."""
+
+    method: str
+    path: str
+    backend: str
+    rpc: str
+    access: Access
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True)
+class Handwritten:
+    """A route that is more than one RPC, as the OpenAPI document describes it."""
+
+    method: str
+    path: str
+    name: str
+    access: Access
+    summary: str
+    # Full names of messages; empty for no body, or for bytes of `media_type`.
+    request: str = ""
+    response: str = ""
+    media_type: str = "application/json"
+    query: tuple[str, ...] = ()
+
+
+STUDY = "/api/studies/{study_id}"
+ANNOTATOR = STUDY + "/annotators/{annotator_id}"
+
+ROUTES = (
+    Route("GET", "/api/studies", "naming", "ListStudies", Access.OWNER),
+    Route("GET", STUDY, "naming", "GetStudy", Access.OWNER),
+    Route("POST", STUDY + "/open", "naming", "OpenStudy", Access.OWNER),
+    Route("POST", STUDY + "/close", "naming", "CloseStudy", Access.OWNER),
+    Route("GET", STUDY + "/annotators", "naming", "ListAnnotators", Access.OWNER),
+    Route("POST", STUDY + "/annotators", "naming", "InviteAnnotator", Access.OWNER),
+    Route("POST", ANNOTATOR + "/revoke", "naming", "RevokeInvitation", Access.OWNER),
+    Route("GET", STUDY + "/coverage", "analytics", "GetCoverage", Access.OWNER, timeout_s=60),
+    Route("GET", ANNOTATOR + "/summary", "analytics", "GetSummary", Access.OWNER, timeout_s=60),
+    Route("GET", ANNOTATOR + "/explanation", "analytics", "ExplainImage", Access.OWNER, timeout_s=60),
+    Route("GET", "/api/inference/jobs", "inference_jobs", "ListJobs", Access.OWNER),
+    Route("GET", "/api/attribution/jobs", "attribution_jobs", "ListJobs", Access.OWNER),
+    Route("GET", ANNOTATOR + "/naming", "naming", "GetNaming", Access.ANNOTATOR),
+    Route("POST", ANNOTATOR + "/acts", "naming", "Act", Access.ANNOTATOR),
+)
+
+HANDWRITTEN = (
+    Handwritten(
+        "POST",
+        "/api/invitations",
+        "AcceptInvitation",
+        Access.ANYONE,
+        "Turns the token of a link into a cookie for its annotator.",
+        request="onoma.v1.AcceptInvitationRequest",
+        response="onoma.v1.AcceptInvitationResponse",
+    ),
+    Handwritten(
+        "GET",
+        ANNOTATOR,
+        "GetInvitation",
+        Access.ANNOTATOR,
+        "The study and annotator of a link that this browser has opened before.",
+        response="onoma.v1.AcceptInvitationResponse",
+    ),
+    Handwritten(
+        "GET",
+        ANNOTATOR + "/activations",
+        "ListActivations",
+        Access.ANNOTATOR,
+        "The significant activations of a category, by id: activation_id, image_id and share; the "
+        "other columns are empty. The ETag names the version to ask the maps for.",
+        response="onoma.v1.ActivationColumns",
+        query=("category",),
+    ),
+    Handwritten(
+        "GET",
+        ANNOTATOR + "/maps",
+        "GetMaps",
+        Access.ANNOTATOR,
+        "The maps of these activations in the same order, as a .npy file: n x height x width "
+        "unsigned bytes, each map stretched from its own minimum to its own maximum.",
+        media_type="application/octet-stream",
+        query=("category", "version"),
+    ),
+    Handwritten(
+        "GET",
+        ANNOTATOR + "/images/{image_id}",
+        "GetStudyImage",
+        Access.ANNOTATOR,
+        "What the network saw of an image.",
+        media_type="image/png",
+    ),
+    Handwritten(
+        "GET",
+        "/api/models/{model}/images/{image_id}",
+        "GetImage",
+        Access.OWNER,
+        "What a network sees of an image.",
+        media_type="image/png",
+    ),
+)

@@ -1,0 +1,117 @@
+"""Who asks: the owner, on this machine, or an annotator, by the token of the invitation.
+
+Until sign-in exists, the owner's routes are open to whoever sits at the machine: the
+client's address and the host asked for both have to be loopback. An annotator's token
+lies in a cookie that scripts cannot read, one cookie an annotator, so that two links
+opened in one browser never mix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from typing import TYPE_CHECKING
+
+import grpc
+
+from onoma.v1 import naming_pb2
+from services.gateway.problems import RefusedError
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from services.gateway.backends import Backends
+
+COOKIE_MAX_AGE_S = 180 * 24 * 3600
+
+
+def check_owner(request: Request) -> None:
+    """Lets the owner's routes answer loopback only.
+
+    Raises:
+        RefusedError: the client is another machine, or the host asked for is not this one
+            (a page elsewhere whose name was pointed here).
+    """
+    client = request.client.host if request.client else ""
+    if not (_is_loopback(client) and _is_loopback(request.url.hostname or "")):
+        raise RefusedError(
+            grpc.StatusCode.PERMISSION_DENIED,
+            "the owner's pages answer on the server's own machine only: open them at http://127.0.0.1 there",
+        )
+
+
+def is_owner(request: Request) -> bool:
+    """Whether `check_owner` passes."""
+    try:
+        check_owner(request)
+    except RefusedError:
+        return False
+    return True
+
+
+async def annotator_of(request: Request, backends: Backends) -> naming_pb2.AcceptInvitationResponse:
+    """The study and annotator that the path names, where the request carries their token.
+
+    Raises:
+        RefusedError: UNAUTHENTICATED without the token; PERMISSION_DENIED where the token
+            is another's.
+        grpc.RpcError: the naming service does not know the token any more.
+    """
+    study_id, annotator_id = request.path_params["study_id"], request.path_params["annotator_id"]
+    token = request.cookies.get(cookie_name(study_id, annotator_id))
+    if not token:
+        raise RefusedError(
+            grpc.StatusCode.UNAUTHENTICATED, "this naming opens with its invitation: follow your link again"
+        )
+    accepted = await accept(request, backends, token)
+    if (accepted.study.study_id, accepted.annotator.annotator_id) != (study_id, annotator_id):
+        raise RefusedError(
+            grpc.StatusCode.PERMISSION_DENIED, "this invitation is another annotator's: follow your own link"
+        )
+    return accepted
+
+
+async def accept(request: Request, backends: Backends, token: str) -> naming_pb2.AcceptInvitationResponse:
+    """The study and annotator of a token.
+
+    Raises:
+        grpc.RpcError: the naming service does not know the token.
+    """
+    accepted: naming_pb2.AcceptInvitationResponse = await backends.call(
+        "naming",
+        "AcceptInvitation",
+        naming_pb2.AcceptInvitationRequest(token=token),
+        timeout_s=10,
+        request_id=request.state.request_id,
+    )
+    return accepted
+
+
+def remember(
+    request: Request, response: Response, accepted: naming_pb2.AcceptInvitationResponse, token: str
+) -> None:
+    """Put the token into the annotator's cookie."""
+    response.set_cookie(
+        cookie_name(accepted.study.study_id, accepted.annotator.annotator_id),
+        token,
+        max_age=COOKIE_MAX_AGE_S,
+        path="/api",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def cookie_name(study_id: str, annotator_id: str) -> str:
+    """Name of one annotator's cookie; a hash, as ids may hold any character."""
+    return "onoma_" + hashlib.sha256(f"{study_id}/{annotator_id}".encode()).hexdigest()[:16]
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
