@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from PIL import Image
 
 from onoma.cli.output import Json, bar, connected, console, print_json, print_table
 from onoma.client import Client, NotFound
+from onoma.client.columns import map_arrays
+from onoma.pictures_of_maps import NamedMap, explanation_png
+from onoma.report.study import write_study_report
 from onoma.v1 import analytics_pb2, naming_pb2
 
 Study = Annotated[str, typer.Option("--study", "-s", help="Study, by id or by name.")]
@@ -24,8 +30,6 @@ def explain(
     json: Json = False,
 ) -> None:
     """Say in an annotator's words why a picture got its class, and draw the maps."""
-    from onoma.report.explanation import write_explanation_picture
-
     with connected() as client:
         found = client.get_study(study)
         response = client.explain_image(
@@ -35,7 +39,7 @@ def explain(
             category=category,
         )
     target = out or Path(f"{image.stem}-explained.png")
-    write_explanation_picture(response, target)
+    target.write_bytes(_picture(response))
     if json:
         response.ClearField("maps")
         response.ClearField("model_input_png")
@@ -107,7 +111,7 @@ def coverage(
         return
 
     def share(row: analytics_pb2.Coverage, field: str) -> str | None:
-        return f"{getattr(row, field):.1%}" if row.HasField(field) else None  # type: ignore[arg-type]
+        return f"{getattr(row, field):.1%}" if row.HasField(field) else None
 
     print_table(
         (
@@ -141,11 +145,19 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
 ) -> None:
     """Write a study's report: a page that needs no network, tables and figures."""
-    from onoma.report.study import write_study_report
-
     with connected() as client, bar("report") as progress:
         page = write_study_report(client, client.get_study(study), out, progress)
     console.print(f"report: {page}", markup=False)
+
+
+def _picture(response: analytics_pb2.ExplainImageResponse) -> bytes:
+    with Image.open(io.BytesIO(response.model_input_png)) as file:
+        pixels = np.atleast_3d(np.asarray(file))
+    maps = [
+        NamedMap(a.name or "other", array, f"{a.share:.0%} of the evidence")
+        for a, array in zip(response.activations, map_arrays(response.maps), strict=True)
+    ]
+    return explanation_png(pixels, maps, f"{response.category}: {', '.join(response.names)}")
 
 
 def find_annotator(client: Client, study: naming_pb2.Study, name: str) -> naming_pb2.Annotator:

@@ -120,4 +120,4 @@ def _relative(xnn: inference_pb2.Xnn) -> float | None:
 
 
 def _optional(message: inference_pb2.Xnn | inference_pb2.XnnSet, field: str) -> float | None:
-    return getattr(message, field) if message.HasField(field) else None  # type: ignore[arg-type]
+    return getattr(message, field) if message.HasField(field) else None
