@@ -1,7 +1,8 @@
 """Activation maps as pictures: laid over what the network saw, and side by side with their names."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -103,7 +104,7 @@ def explanation_png(picture: Pixels, maps: Sequence[NamedMap], headline: str) ->
 
     def write(left: float, below_top: float, text: str, size: float, **style: Any) -> None:
         place = (left / width, 1 - below_top / height)
-        figure.text(*place, text, va="top", fontsize=size, family=_font_families(), parse_math=False, **style)
+        figure.text(*place, text, va="top", fontsize=size, family=font_families(), parse_math=False, **style)
 
     write(_GAP_INCHES, 0.13, _shortened(headline, int(width * 10)), 11, weight="bold")
     for i, (pixels, title, note) in enumerate(panels):
@@ -115,15 +116,21 @@ def explanation_png(picture: Pixels, maps: Sequence[NamedMap], headline: str) ->
         axes.imshow(pixels, aspect="auto", interpolation="nearest")
         axes.set_axis_off()
     buffer = BytesIO()
-    with warnings.catch_warnings():
-        # A script that no installed font has is drawn as boxes; the names are also printed as text.
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
+    with boxes_for_missing_glyphs():
         figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Title": headline})
     return buffer.getvalue()
 
 
+@contextmanager
+def boxes_for_missing_glyphs() -> Iterator[None]:
+    """A script that no installed font has is drawn as boxes, without a warning a letter."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
 @cache
-def _font_families() -> list[str]:
+def font_families() -> list[str]:
     """matplotlib's own font, then what is installed for scripts that it lacks."""
     installed = set(font_manager.get_font_names())
     wide = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Noto Sans", "Noto Sans Arabic")

@@ -1,0 +1,203 @@
+"""What a report is made of: plain values, gathered by whoever calls `write_report`.
+
+Undefined numbers (0/0) are None; the page prints them as an en dash with the reason.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class's row of Table 1: the fields of Xnn in inference.proto, described there."""
+
+    class_name: str
+    image_count: int
+    significant_count: int
+    significant_mean: float | None
+    dnn_accuracy: float | None
+    xnn_accuracy: float | None
+    rmse: float
+    score_min: float
+    score_max: float
+    mattering_count: int = 0
+    restart_count: int = 0
+    accepted: bool = True
+
+    @property
+    def rmse_share(self) -> float | None:
+        """RMSE over the score's range; None where the range is 0."""
+        score_range = self.score_max - self.score_min
+        return self.rmse / score_range if score_range > 0 else None
+
+
+@dataclass(frozen=True)
+class CoverageRow:
+    """Coverage of one category: the fields of Coverage in analytics.proto.
+
+    Attributes:
+        annotator: display name; empty for 'any annotator'.
+        activation: share of the activations that are named.
+        partial: share of the images of which some activation is named.
+        complete: share of the images of which every activation is named.
+        complete_by_one_annotator: for 'any annotator' only.
+        activation_count: significant activations.
+        image_count: images with at least one.
+        left_out_count: images without any.
+        concept_count: concepts kept.
+        removed_concepts: names of those that touch too few images.
+    """
+
+    category: str
+    annotator: str
+    activation: float | None
+    partial: float | None
+    complete: float | None
+    complete_by_one_annotator: float | None
+    activation_count: int
+    image_count: int
+    left_out_count: int
+    concept_count: int
+    removed_concepts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One distinct explanation, and how many images have it."""
+
+    names: tuple[str, ...]
+    image_count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class NamingSummary:
+    """The distinct explanations of a category under one annotator's naming, in both readings.
+
+    Attributes:
+        named_only: Table 4's reading, most frequent first.
+        with_other: section 3.3's reading, most frequent first.
+        image_count: images with at least one significant activation.
+        left_out_count: images without any.
+    """
+
+    category: str
+    annotator: str
+    named_only: tuple[SummaryRow, ...]
+    with_other: tuple[SummaryRow, ...]
+    image_count: int
+    left_out_count: int
+
+
+@dataclass(frozen=True, eq=False)
+class MapSample:
+    """One activation's map with the picture it lies on.
+
+    Attributes:
+        image_name: path or id of the image, for people.
+        picture: uint8 (h, w, 3) RGB or (h, w, 1) grey, as the network saw it.
+        map: (rows, columns) probability mass over the whole picture.
+        share: share of the image's positive evidence, in (0, 1].
+        x_feature: index of the X-feature within its class, from 0.
+        names: what annotators called it, as (annotator, name).
+    """
+
+    image_name: str
+    picture: npt.NDArray[np.uint8]
+    map: npt.NDArray[np.floating]
+    share: float
+    x_feature: int
+    names: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CategoryMaps:
+    """Maps of one category.
+
+    Attributes:
+        image_count: explained images.
+        x_feature_counts: significant activations of each X-feature, by index; all of them, not the sample.
+        samples: some of the maps; shown by X-feature in the order given.
+        scores: (n, 2) the network's and the xNN's score of each explained image; may be empty.
+    """
+
+    category: str
+    image_count: int
+    x_feature_counts: tuple[int, ...]
+    samples: tuple[MapSample, ...]
+    scores: npt.NDArray[np.floating] = field(default_factory=lambda: np.zeros((0, 2)))
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What the numbers came from, so that they can be had again.
+
+    Attributes:
+        model_hash: SHA-256 of the .pt2 file.
+        map_height: rows of a map.
+        map_width: columns of a map.
+        mode: Excitation Backprop's mode, "strict" or "local".
+        strict_leak: mean share of mass that strict mode loses, in [0, 1].
+        onnx_error: largest |difference| between ONNX and torch scores.
+        dataset_hash: content hash of the data set.
+        significant_share: share of the positive evidence that significant X-features hold.
+        min_concept_images: concepts with fewer distinct images are removed.
+        xnn_settings: name and value of each, as used.
+    """
+
+    model_hash: str
+    attachment_layer: str
+    map_layer: str
+    map_height: int
+    map_width: int
+    mode: str
+    strict_leak: float
+    onnx_error: float
+    dataset_hash: str
+    significant_share: float
+    min_concept_images: int
+    xnn_settings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything one report shows.
+
+    Attributes:
+        study: name of the study.
+        part: "test" or "train".
+        annotators: display names, in the order they were invited; empty before the first.
+        classes: Table 1, in the model's order.
+        argmax_agreement: share of test images where DNN and xNNs choose the same class.
+        dnn_accuracy: over all test images.
+        xnn_accuracy: of the xNNs' arg-max over all test images.
+        test_image_count: what the last three rest on.
+        coverage: by category, then annotator, then 'any'.
+        summaries: by category, then annotator.
+        maps: by category.
+        created: when, as it is to be printed.
+    """
+
+    study: str
+    model: str
+    dataset: str
+    part: str
+    xnn_set: str
+    annotators: tuple[str, ...]
+    classes: tuple[ClassRow, ...]
+    argmax_agreement: float | None
+    dnn_accuracy: float | None
+    xnn_accuracy: float | None
+    test_image_count: int
+    coverage: tuple[CoverageRow, ...]
+    summaries: tuple[NamingSummary, ...]
+    maps: tuple[CategoryMaps, ...]
+    provenance: Provenance
+    created: str
+
+    @property
+    def is_named(self) -> bool:
+        """Whether anybody has named anything that counts."""
+        return any(row.activation for row in self.coverage)

@@ -1,0 +1,118 @@
+"""A report's figures, by matplotlib: each as SVG and PNG, readable in the colours of the page."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from onoma.pictures_of_maps import boxes_for_missing_glyphs, font_families, overlay
+from onoma.report.data import CategoryMaps, CoverageRow
+
+INK, QUIET, RULE, BAR, ACCENT = "#1b1b19", "#6a6963", "#d9d7cf", "#c9d6df", "#1f5f8b"
+"""Colours of the light page; the page replaces them by its own when it shows an SVG."""
+
+_COVERAGES = (
+    ("activation", "activations named"),
+    ("partial", "images partly named"),
+    ("complete", "images wholly named"),
+)
+_PNG_DPI = 160
+_MAPS_PER_ROW = 10
+
+
+def coverage_figure(coverage: Sequence[CoverageRow]) -> Figure:
+    """Coverage by category (paper, Figures 3 to 5): bar for any annotator, a dot for each."""
+    categories = list(dict.fromkeys(row.category for row in coverage))
+    figure = Figure(figsize=(8.2, 0.75 + 0.27 * len(categories)), layout="constrained")
+    panels: list[Axes] = list(np.ravel(figure.subplots(1, len(_COVERAGES), sharey=True)))
+    rows_of = {category: i for i, category in enumerate(categories)}
+    for axes, (field, title) in zip(panels, _COVERAGES, strict=True):
+        for row in coverage:
+            value = getattr(row, field)
+            if value is None:
+                continue
+            if row.annotator:
+                axes.plot(100 * value, rows_of[row.category], "o", ms=4.5, mfc="none", mec=ACCENT, mew=1.1)
+            else:
+                axes.barh(rows_of[row.category], 100 * value, height=0.62, color=BAR, zorder=0)
+        axes.set_title(title, loc="left", fontsize=9, color=INK)
+        axes.set_xlim(0, 103)
+        axes.set_xticks([0, 50, 100], ["0", "50", "100 %"])
+        axes.set_yticks(range(len(categories)), categories)
+        axes.set_ylim(len(categories) - 0.4, -0.6)
+        _quiet(axes)
+    return figure
+
+
+def scores_figure(maps: Sequence[CategoryMaps]) -> Figure:
+    """The xNN's score against the network's, an image a dot, a category a panel."""
+    columns = min(5, len(maps))
+    rows = -(-len(maps) // columns)
+    figure = Figure(figsize=(1.66 * columns, 1.75 * rows + 0.2), layout="constrained")
+    panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for axes, category in zip(panels, maps, strict=False):
+        low, high = float(category.scores.min()), float(category.scores.max())
+        axes.plot([low, high], [low, high], color=RULE, lw=1, zorder=0)
+        axes.plot(*category.scores.T, "o", ms=2, alpha=0.5, mec="none", mfc=ACCENT, rasterized=True)
+        title = f"{category.category}, n = {len(category.scores)}"
+        axes.set_title(title, loc="left", fontsize=8, color=INK)
+        axes.locator_params(nbins=3)
+        _quiet(axes)
+    for axes in panels[len(maps) :]:
+        axes.remove()
+    figure.supxlabel("the network's score", fontsize=8, color=QUIET)
+    figure.supylabel("the xNN's score", fontsize=8, color=QUIET)
+    return figure
+
+
+def maps_figure(maps: CategoryMaps) -> Figure:
+    """Maps over their pictures, an X-feature a row (the page's gallery as one picture)."""
+    x_features = sorted({sample.x_feature for sample in maps.samples})
+    figure = Figure(figsize=(1.05 * _MAPS_PER_ROW + 0.5, 1.2 * len(x_features) + 0.4), facecolor="white")
+    grid = figure.add_gridspec(
+        len(x_features), _MAPS_PER_ROW, left=0.06, right=0.995, bottom=0.02, top=0.9, wspace=0.04, hspace=0.12
+    )
+    figure.text(0.005, 0.985, maps.category, va="top", fontsize=11, weight="bold")
+    for i, x_feature in enumerate(x_features):
+        samples = [sample for sample in maps.samples if sample.x_feature == x_feature]
+        for j, sample in enumerate(samples[:_MAPS_PER_ROW]):
+            axes = figure.add_subplot(grid[i, j])
+            axes.imshow(overlay(sample.picture, sample.map))
+            axes.set_axis_off()
+            if j == 0:
+                label = f"x{x_feature}\nn = {maps.x_feature_counts[x_feature]}"
+                axes.text(-0.08, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=8)
+    return figure
+
+
+def save(draw: Callable[[], Figure], stem: Path, forms: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draws a figure and writes it as `stem`.svg and `stem`.png; text stays as given, in the SVG as text."""
+    paths = []
+    with (
+        matplotlib.rc_context(
+            {
+                "font.family": font_families(),
+                "text.parse_math": False,
+                "svg.fonttype": "none",
+                "svg.hashsalt": stem.name,
+            }
+        ),
+        boxes_for_missing_glyphs(),
+    ):
+        figure = draw()
+        for form in forms:
+            path = stem.parent / f"{stem.name}.{form}"
+            figure.savefig(path, dpi=_PNG_DPI, metadata={"Date": None} if form == "svg" else None)
+            paths.append(path)
+    return paths
+
+
+def _quiet(axes: Axes) -> None:
+    axes.set_facecolor("none")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(RULE)
+    axes.tick_params(labelsize=8, labelcolor=QUIET, color=RULE, length=3)
+    axes.tick_params(axis="y", length=0)

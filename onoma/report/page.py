@@ -1,0 +1,150 @@
+"""A report as one page that needs no network: everything it shows is inside it."""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from onoma.pictures_of_maps import enlarge, overlay
+from onoma.report import figures
+from onoma.report.data import CoverageRow, MapSample, ReportData
+from onoma.science.summary import OTHER, UNLABELED
+
+_THUMBNAIL_PX = 168
+_SUMMARY_ROWS_SHOWN = 8
+_COVERAGE_ROWS_SHOWN = 60
+_ANNOTATORS_LISTED = 3
+_PAGE_COLOURS = {
+    figures.INK: "var(--ink)",
+    figures.QUIET: "var(--quiet)",
+    figures.RULE: "var(--rule)",
+    figures.BAR: "var(--bar)",
+    figures.ACCENT: "var(--accent)",
+}
+
+
+def page_html(
+    data: ReportData, svg: Mapping[str, str], links: Sequence[str], summary_files: Mapping[str, str]
+) -> str:
+    """The page as HTML.
+
+    Args:
+        data: everything to show.
+        svg: the figures to put into the page, by name, as matplotlib wrote them.
+        links: files of the report's folder to link to, relative to the page.
+        summary_files: file with all explanations, by category.
+    """
+    environment = Environment(
+        loader=PackageLoader("onoma.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, number=number, picture=_data_uri, named=_named)
+    return environment.get_template("page.html").render(
+        data=data,
+        svg={name: _inlined(text) for name, text in svg.items()},
+        links=links,
+        summary_files=summary_files,
+        sentences=_at_a_glance(data),
+        why_uncovered=_why_uncovered,
+        summary_rows_shown=_SUMMARY_ROWS_SHOWN,
+        coverage_rows_shown=_COVERAGE_ROWS_SHOWN,
+        words_for_unnamed=(OTHER, UNLABELED),
+    )
+
+
+def percent(share: float | None, reason: str = "0 of 0", digits: int = 1) -> str:
+    """A share as a percentage, or a dash that gives the reason on hover."""
+    return _dash(reason) if share is None else f"{100 * share:.{digits}f}"
+
+
+def number(value: float | None, digits: int, reason: str = "0 of 0") -> str:
+    """A number with a true minus sign, or a dash that gives the reason on hover."""
+    return _dash(reason) if value is None else f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _dash(reason: str) -> Markup:
+    return Markup(
+        '<span class="undefined" title="{0}">&ndash;<span class="spoken"> {0}</span></span>'
+    ).format(reason)
+
+
+def _why_uncovered(row: CoverageRow, unit: str) -> str:
+    """Why a share of activations or images is 0/0."""
+    if not row.activation_count:
+        return f"no image of {row.category} has a significant activation"
+    return f"nobody was asked to name {row.category}" if not row.annotator else f"no {unit} to count"
+
+
+def _at_a_glance(data: ReportData) -> list[str]:
+    sentences = []
+    shares = [row.rmse_share for row in data.classes]
+    known = [share for share in shares if share is not None]
+    if known:
+        worst = max(data.classes, key=lambda row: row.rmse_share or 0)
+        mean, largest = 100 * sum(known) / len(known), 100 * max(known)
+        sentences.append(
+            f"The explanation networks of {_count(len(known), 'class', 'classes')} miss the network's "
+            f"score by {mean:.2f} % of its range on average, by {largest:.2f} % in the worst class "
+            f"({worst.class_name})."
+        )
+    if data.argmax_agreement is not None:
+        sentences.append(
+            f"They choose the same class in {100 * data.argmax_agreement:.1f} % of "
+            f"{data.test_image_count:,} test images."
+        )
+    images = sum(row.image_count for row in data.classes)
+    activations = sum(row.significant_count for row in data.classes)
+    if images:
+        sentences.append(f"{activations / images:.1f} X-features carry a decision on average.")
+    by_any = [row for row in data.coverage if not row.annotator and row.activation is not None]
+    total = sum(row.activation_count for row in by_any)
+    if total and data.is_named:
+        named = sum(round(row.activation_count * (row.activation or 0)) for row in by_any)
+        sentences.append(
+            f"{_count(len(data.annotators), 'annotator', 'annotators')} named {named:,} of {total:,} "
+            f"significant activations ({100 * named / total:.0f} %)."
+        )
+    return sentences
+
+
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n:,} {one if n == 1 else many}"
+
+
+def _named(sample: MapSample) -> str:
+    """What annotators called an activation: 'sleeve (Ann, Bo), arm (Cy)'; of many, how many."""
+    annotators: dict[str, list[str]] = {}
+    for annotator, name in sample.names:
+        annotators.setdefault(name, []).append(annotator)
+    return ", ".join(
+        f"{name} ({', '.join(who) if len(who) <= _ANNOTATORS_LISTED else len(who)})"
+        for name, who in annotators.items()
+    )
+
+
+def _data_uri(sample: MapSample) -> str:
+    """The map over its picture, small, as a data URI."""
+    pixels = overlay(enlarge(sample.picture, _THUMBNAIL_PX), sample.map)
+    image = Image.fromarray(pixels)
+    image.thumbnail((2 * _THUMBNAIL_PX, 2 * _THUMBNAIL_PX))
+    buffer = BytesIO()
+    image.save(buffer, "WEBP", quality=82)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _inlined(svg: str) -> Markup:
+    """matplotlib's SVG for use inside HTML: the page's font and colours, no background, no prolog."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="patch_1">.*?</g>', "", svg, count=1, flags=re.DOTALL)  # the figure's background
+    svg = re.sub(r"'DejaVu Sans'[^;\"]*", "inherit", svg)
+    for printed, on_page in _PAGE_COLOURS.items():
+        svg = svg.replace(printed, on_page)
+    return Markup(svg)  # noqa: S704  matplotlib escapes the text that it draws
