@@ -30,6 +30,14 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_MEDIA_TYPES = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"GIF8", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+)
 _SIGNATURES = (
     (b"%PDF", "a PDF document"),
     (b"PK\x03\x04", "a zip archive"),
@@ -127,6 +135,14 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
         raise BrokenPicture(f"too many pixels declared, limit {max_pixels:,}: {error}") from error
     except Exception as error:  # Pillow's readers raise nearly everything on damaged files
         raise BrokenPicture(f"damaged or truncated: {error or type(error).__name__}") from error
+
+
+def media_type(data: bytes) -> str:
+    """Media type of a picture that `decode` takes, by its first bytes."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    known = (name for signature, name in _MEDIA_TYPES if data.startswith(signature))
+    return next(known, "image/x-portable-anymap")
 
 
 def _refuse_unless_one_still(image: Image.Image, max_pixels: int) -> None:

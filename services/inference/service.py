@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 from sqlalchemy import Engine
 
+from onoma.science.pictures import media_type
 from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import inference_pb2_grpc, jobs_pb2_grpc
 from services.inference import (
@@ -110,7 +111,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         if messages.is_model_input(request.view):
             model = registry.find(self._engine, tables.Model, request.model)
             data = datasets.seen_by(model, data, self._limits.max_image_pixels)
-        return pb.GetImageResponse(content=data, media_type=datasets.media_type(data))
+        return pb.GetImageResponse(content=data, media_type=media_type(data))
 
     def CheckModel(self, request: pb.CheckModelRequest, context: Context) -> pb.CheckModelResponse:
         return models.check(self._store, request.object_key)

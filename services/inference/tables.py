@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index
+from sqlalchemy import JSON, Column, Index, String
 from sqlmodel import Field, SQLModel
 
 TRAIN, TEST = "train", "test"
 SKIPPED, CONVERTED = "skipped", "converted"
+
+# PostgreSQL sorts text by language unless told otherwise; orders and content hashes must not hang on that.
+PATH = String().with_variant(String(collation="C"), "postgresql")
 
 
 class Image(SQLModel, table=True):
@@ -38,7 +41,7 @@ class DatasetImage(SQLModel, table=True):
     __table_args__ = (Index("dataset_image_order", "import_id", "part", "class_index", "path"),)
 
     import_id: str = Field(primary_key=True)
-    path: str = Field(primary_key=True)  # below the data set's folder
+    path: str = Field(sa_type=PATH, primary_key=True)  # below the data set's folder
     dataset: str = Field(index=True)
     part: str  # TRAIN or TEST
     class_index: int
@@ -57,7 +60,7 @@ class ImportIssue(SQLModel, table=True):
     __tablename__ = "import_issue"
 
     import_id: str = Field(primary_key=True)
-    path: str = Field(primary_key=True)
+    path: str = Field(sa_type=PATH, primary_key=True)
     dataset: str = Field(index=True)
     outcome: str  # SKIPPED or CONVERTED
     reason: str

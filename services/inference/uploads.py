@@ -28,7 +28,7 @@ def receive(pieces: Iterable[tuple[str, bytes]], store: ObjectStore, max_bytes: 
             raise InvalidArgument(f"message {number + 1} of the upload carries a sha256: only the first may")
         if received.tell() + len(chunk) > max_bytes:
             raise ResourceExhausted(
-                f"the upload is over {max_bytes:,} bytes: raise ONOMA_MAX_UPLOAD_BYTES on the server to take it"
+                f"the upload is over {max_bytes:,} bytes, the server's ONOMA_MAX_UPLOAD_BYTES: raise that"
             )
         received.write(chunk)
     data = received.getvalue()

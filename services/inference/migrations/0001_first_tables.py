@@ -5,6 +5,8 @@ from alembic import op
 
 from services.runtime import jobs
 
+PATH = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+
 revision = "0001"
 down_revision = None
 
@@ -32,7 +34,7 @@ def upgrade() -> None:
     op.create_table(
         "dataset_image",
         sa.Column("import_id", sa.String, primary_key=True),
-        sa.Column("path", sa.String, primary_key=True),
+        sa.Column("path", PATH, primary_key=True),
         sa.Column("dataset", sa.String, nullable=False, index=True),
         sa.Column("part", sa.String, nullable=False),
         sa.Column("class_index", sa.Integer, nullable=False),
@@ -44,7 +46,7 @@ def upgrade() -> None:
     op.create_table(
         "import_issue",
         sa.Column("import_id", sa.String, primary_key=True),
-        sa.Column("path", sa.String, primary_key=True),
+        sa.Column("path", PATH, primary_key=True),
         sa.Column("dataset", sa.String, nullable=False, index=True),
         sa.Column("outcome", sa.String, nullable=False),
         sa.Column("reason", sa.String, nullable=False),

@@ -1,0 +1,110 @@
+"""Data sets as they stand in the tables, and their pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Engine, tuple_
+from sqlmodel import Session, col, select
+
+from onoma.science.pictures import Preprocessing, decode, encode_png, model_input
+from services.inference import tables
+from services.inference.registry import checked_page_size, make_token, read_token
+from services.inference.tables import Dataset, DatasetImage, Image, ImportIssue
+from services.runtime.errors import Aborted, InvalidArgument, NotFound
+from services.runtime.objects import ObjectStore
+
+ImageRow = tuple[DatasetImage, Image]
+
+
+def images(
+    engine: Engine, dataset: Dataset, part: str, class_name: str, page_size: int, token: str
+) -> tuple[Sequence[ImageRow], str]:
+    """Images by part (test before train), class and path, and the token of the next page; "" on the last.
+
+    Args:
+        part: TRAIN, TEST, or "" for both.
+        class_name: "" for all.
+    Raises:
+        InvalidArgument: an unknown class, or a token of another list.
+    """
+    size = checked_page_size(page_size, default=1000, largest=10_000)
+    order = (col(DatasetImage.part), col(DatasetImage.class_index), col(DatasetImage.path))
+    query = (
+        select(DatasetImage, Image)
+        .join(Image)
+        .where(DatasetImage.import_id == dataset.import_id)
+        .order_by(*order)
+        .limit(size + 1)
+    )
+    if part:
+        query = query.where(DatasetImage.part == part)
+    if class_name:
+        query = query.where(
+            DatasetImage.class_index == class_index(dataset.classes, class_name, dataset.name)
+        )
+    if token:
+        position = _position(dataset, token, str, int, str)
+        query = query.where(tuple_(*order) > tuple_(*position))
+    with Session(engine) as session:
+        rows = session.exec(query).all()
+    return rows[:size], _next_token(dataset, [(row.part, row.class_index, row.path) for row, _ in rows], size)
+
+
+def issues(engine: Engine, dataset: Dataset, page_size: int, token: str) -> tuple[Sequence[ImportIssue], str]:
+    """Import issues by path, and the token of the next page; "" on the last."""
+    size = checked_page_size(page_size, default=1000, largest=10_000)
+    query = (
+        select(ImportIssue)
+        .where(ImportIssue.import_id == dataset.import_id)
+        .order_by(col(ImportIssue.path))
+        .limit(size + 1)
+    )
+    if token:
+        query = query.where(ImportIssue.path > _position(dataset, token, str)[0])
+    with Session(engine) as session:
+        rows = session.exec(query).all()
+    return rows[:size], _next_token(dataset, [(row.path,) for row in rows], size)
+
+
+def class_index(classes: Sequence[str], class_name: str, where: str) -> int:
+    """Index of a class.
+
+    Raises:
+        InvalidArgument: unknown; the message lists those that are known.
+    """
+    if class_name not in classes:
+        shown = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+        raise InvalidArgument(
+            f"class {class_name!r} is not in {where}; its {len(classes)} classes are {shown}"
+        )
+    return classes.index(class_name)
+
+
+def picture_bytes(engine: Engine, store: ObjectStore, image_id: str) -> bytes:
+    """The stored file of a picture that some import took.
+
+    Raises:
+        NotFound: no import took it.
+    """
+    with Session(engine) as session:
+        if session.get(Image, image_id) is None:
+            raise NotFound(f"no picture has the id {image_id[:80]!r}")
+    return store.get(image_id)
+
+
+def seen_by(model: tables.Model, data: bytes, max_pixels: int) -> bytes:
+    """PNG of what the model sees of a picture."""
+    return encode_png(model_input(decode(data, max_pixels=max_pixels), Preprocessing(**model.preprocessing)))
+
+
+def _position(dataset: Dataset, token: str, *types: type) -> list[Any]:
+    import_id, *position = read_token(token, str, *types)
+    if import_id != dataset.import_id:
+        raise Aborted(
+            f"data set {dataset.name!r} was imported anew while it was listed: start without page_token"
+        )
+    return position
+
+
+def _next_token(dataset: Dataset, keys: Sequence[tuple[str | int, ...]], size: int) -> str:
+    return make_token(dataset.import_id, *keys[size - 1]) if len(keys) > size else ""

@@ -1,0 +1,112 @@
+"""Pictures on their way into the object store."""
+
+import hashlib
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from onoma.science.pictures import BrokenPicture, Pixels, decode, encode_png, media_type
+from services.inference.layout import Item
+from services.inference.settings import InferenceSettings
+from services.inference.tables import Image
+from services.runtime.objects import ObjectStore
+
+_SUFFIXES = {
+    "image/jpeg": {".jpg", ".jpeg", ".jpe", ".jfif"},
+    "image/png": {".png"},
+    "image/gif": {".gif"},
+    "image/webp": {".webp"},
+    "image/bmp": {".bmp", ".dib"},
+    "image/tiff": {".tif", ".tiff"},
+    "image/x-portable-anymap": {".ppm", ".pgm", ".pbm", ".pnm"},
+}
+_PICTURE_SUFFIXES = set().union(*_SUFFIXES.values())
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A picture that is in the object store."""
+
+    item: Item
+    image_id: str
+    height: int
+    width: int
+    notes: tuple[str, ...]  # of the bytes, whatever the file's name
+    name_notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refused:
+    item: Item
+    reason: str
+
+
+def is_inside(path: Path, roots: Sequence[Path]) -> bool:
+    return any(path.is_relative_to(root) for root in roots)
+
+
+class Intake:
+    """Puts pictures into the object store; called by several threads."""
+
+    def __init__(
+        self, engine: Engine, store: ObjectStore, roots: Sequence[Path], limits: InferenceSettings
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._roots = [root.resolve() for root in roots]
+        self._limits = limits
+
+    def take(self, content: tuple[Item, Path | Pixels]) -> Taken | Refused:
+        """Stores one picture of a layout's contents, or says why it cannot be taken.
+
+        A file is decoded to see that it is whole, unless its bytes were taken before.
+        """
+        item, source = content
+        if isinstance(source, Path):
+            return self._take_file(item, source)
+        data = encode_png(source, compress_level=0)
+        return Taken(item, self._store.put(data), source.shape[0], source.shape[1], ())
+
+    def _take_file(self, item: Item, path: Path) -> Taken | Refused:
+        try:
+            data = self._read(path)
+            known = self._known(hashlib.sha256(data).hexdigest())
+            if known is None:
+                picture = decode(data, max_pixels=self._limits.max_image_pixels)
+                height, width = picture.pixels.shape[:2]
+                notes = picture.notes
+            else:
+                height, width, notes = known.height, known.width, tuple(known.notes)
+        except BrokenPicture as error:
+            return Refused(item, str(error))
+        except OSError as error:
+            return Refused(item, f"cannot be read: {error.strerror or error}")
+        return Taken(item, self._store.put(data), height, width, notes, _name_notes(item.path, data))
+
+    def _read(self, path: Path) -> bytes:
+        if not is_inside(path.resolve(), self._roots):
+            raise BrokenPicture("a link that leaves the server's import roots")
+        if path.is_dir():
+            raise BrokenPicture("a link to a folder; links are followed for files and class folders only")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise BrokenPicture("a pipe, socket or device, not a file")
+        if found.st_size > self._limits.max_upload_bytes:
+            raise BrokenPicture(f"{found.st_size:,} bytes; the limit is {self._limits.max_upload_bytes:,}")
+        return path.read_bytes()
+
+    def _known(self, image_id: str) -> Image | None:
+        with Session(self._engine) as session:
+            return session.get(Image, image_id)
+
+
+def _name_notes(path: str, data: bytes) -> tuple[str, ...]:
+    suffix = PurePosixPath(path).suffix.lower()
+    found = media_type(data)
+    if suffix in _PICTURE_SUFFIXES and suffix not in _SUFFIXES.get(found, ()):
+        return (f"named {suffix}, read as the {found.removeprefix('image/').upper()} that it is",)
+    return ()
