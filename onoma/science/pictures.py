@@ -139,10 +139,13 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 def media_type(data: bytes) -> str:
     """Media type of a picture that `decode` takes, by its first bytes."""
+    return _signed_type(data) or "image/x-portable-anymap"
+
+
+def _signed_type(data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    known = (name for signature, name in _MEDIA_TYPES if data.startswith(signature))
-    return next(known, "image/x-portable-anymap")
+    return next((name for signature, name in _MEDIA_TYPES if data.startswith(signature)), "")
 
 
 def _refuse_unless_one_still(image: Image.Image, max_pixels: int) -> None:
@@ -196,6 +199,8 @@ def _eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def _what_else(data: bytes) -> str:
+    if begins_like := _signed_type(data):
+        return f"begins like {begins_like} but its header is damaged or truncated"
     for signature, name in _SIGNATURES:
         if data.startswith(signature):
             return f"{name}, not a picture"
