@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from services.gateway.backends import Backends
 
 COOKIE_MAX_AGE_S = 180 * 24 * 3600
+UNKNOWN_TOKEN = (
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+)
 
 
 def check_owner(request: Request) -> None:
@@ -54,9 +60,9 @@ async def annotator_of(request: Request, backends: Backends) -> naming_pb2.Accep
     """The study and annotator that the path names, where the request carries their token.
 
     Raises:
-        RefusedError: UNAUTHENTICATED without the token; PERMISSION_DENIED where the token
-            is another's.
-        grpc.RpcError: the naming service does not know the token any more.
+        RefusedError: UNAUTHENTICATED without the token, or where it was revoked;
+            PERMISSION_DENIED where it is another's.
+        grpc.RpcError: the naming service could not answer.
     """
     study_id, annotator_id = request.path_params["study_id"], request.path_params["annotator_id"]
     token = request.cookies.get(cookie_name(study_id, annotator_id))
@@ -64,7 +70,15 @@ async def annotator_of(request: Request, backends: Backends) -> naming_pb2.Accep
         raise RefusedError(
             grpc.StatusCode.UNAUTHENTICATED, "this naming opens with its invitation: follow your link again"
         )
-    accepted = await accept(request, backends, token)
+    try:
+        accepted = await accept(request, backends, token)
+    except grpc.RpcError as error:
+        if error.code() in UNKNOWN_TOKEN:  # type: ignore[attr-defined]
+            raise RefusedError(
+                grpc.StatusCode.UNAUTHENTICATED,
+                "this invitation is not valid any more: ask the study's owner for a new link",
+            ) from error
+        raise
     if (accepted.study.study_id, accepted.annotator.annotator_id) != (study_id, annotator_id):
         raise RefusedError(
             grpc.StatusCode.PERMISSION_DENIED, "this invitation is another annotator's: follow your own link"

@@ -1,0 +1,80 @@
+/** What the naming page reads from the gateway. */
+import { type Maps, readMaps } from "../maps/npy";
+import { answered, api, type NamingAddress } from "./client";
+import type { Annotator, Naming, Study } from "./openapi";
+
+export interface Activation {
+  id: string;
+  imageId: string;
+  share: number;
+  /** Its map is map `index` of the category. */
+  index: number;
+}
+
+export interface Activations {
+  activations: ReadonlyMap<string, Activation>;
+  /** Names the maps that belong to exactly these activations. */
+  version: string;
+}
+
+export interface Invitation {
+  study: Study;
+  annotator: Annotator;
+}
+
+/** Turns a link's token into this browser's cookie for its annotator. */
+export async function acceptInvitation(token: string): Promise<Invitation> {
+  return whole(await answered(api.POST("/api/invitations", { body: { token } })));
+}
+
+/** The study and annotator of a link that this browser has accepted before. */
+export async function loadInvitation(study_id: string, annotator_id: string): Promise<Invitation> {
+  const path = { study_id, annotator_id };
+  return whole(
+    await answered(
+      api.GET("/api/studies/{study_id}/annotators/{annotator_id}", { params: { path } }),
+    ),
+  );
+}
+
+export async function loadActivations({ category, ...path }: NamingAddress): Promise<Activations> {
+  const result = await api.GET("/api/studies/{study_id}/annotators/{annotator_id}/activations", {
+    params: { path, query: { category } },
+  });
+  const columns = await answered(Promise.resolve(result));
+  const rows = columns.activation_id.map((id, index): [string, Activation] => [
+    id,
+    { id, imageId: columns.image_id[index] ?? "", share: columns.share[index] ?? 0, index },
+  ]);
+  const version =
+    result.response.headers.get("ETag")?.replace(/^W\//, "").replaceAll('"', "") ?? "";
+  return { activations: new Map(rows), version };
+}
+
+export async function loadMaps(
+  { category, ...path }: NamingAddress,
+  version: string,
+): Promise<Maps> {
+  const bytes: unknown = await answered(
+    api.GET("/api/studies/{study_id}/annotators/{annotator_id}/maps", {
+      params: { path, query: { category, version } },
+      parseAs: "arrayBuffer",
+    }),
+  );
+  return readMaps(bytes as ArrayBuffer);
+}
+
+export async function loadNaming({ category, ...path }: NamingAddress): Promise<Naming> {
+  const { naming } = await answered(
+    api.GET("/api/studies/{study_id}/annotators/{annotator_id}/naming", {
+      params: { path, query: { category } },
+    }),
+  );
+  if (!naming) throw new Error("the server answered without a naming");
+  return naming;
+}
+
+function whole({ study, annotator }: { study?: Study; annotator?: Annotator }): Invitation {
+  if (!study || !annotator) throw new Error("the server answered without study and annotator");
+  return { study, annotator };
+}

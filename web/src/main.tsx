@@ -1,0 +1,40 @@
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { addressOf } from "./address";
+import { InvitationPage } from "./InvitationPage";
+import { NamingPage } from "./naming/NamingPage";
+import { StudiesPage } from "./owner/StudiesPage";
+import { StudyPage } from "./owner/StudyPage";
+import "./styles.css";
+
+function Page() {
+  const address = addressOf(location);
+  switch (address.page) {
+    case "studies":
+      return <StudiesPage />;
+    case "study":
+      return <StudyPage studyId={address.studyId} />;
+    case "invitation":
+      return <InvitationPage token={address.token} />;
+    case "naming":
+      return <NamingPage {...address} />;
+    case "unknown":
+      return (
+        <main className="empty-page">
+          <h1>There is no such page</h1>
+          <p>
+            Links to a naming come from the study's owner. The owner finds them among{" "}
+            <a href="/">the studies of this server</a>.
+          </p>
+        </main>
+      );
+  }
+}
+
+const root = document.getElementById("root");
+if (!root) throw new Error("index.html has lost its root element");
+createRoot(root).render(
+  <StrictMode>
+    <Page />
+  </StrictMode>,
+);

@@ -1,0 +1,36 @@
+/** The maps of a category: n x height x width unsigned bytes, as a .npy file of version 1.0. */
+
+export interface Maps {
+  count: number;
+  height: number;
+  width: number;
+  values: Uint8Array;
+}
+
+const MAGIC = "\x93NUMPY";
+const HEADER_START = 10;
+
+/** Throws where the bytes are something else. */
+export function readMaps(buffer: ArrayBuffer): Maps {
+  const start = new Uint8Array(buffer, 0, Math.min(buffer.byteLength, HEADER_START));
+  if (String.fromCharCode(...start.subarray(0, MAGIC.length)) !== MAGIC) {
+    throw new Error("the maps are not a .npy file");
+  }
+  const headerLength = new DataView(buffer).getUint16(8, true);
+  const header = new TextDecoder().decode(new Uint8Array(buffer, HEADER_START, headerLength));
+  const shape = /'shape': \((\d+), (\d+), (\d+)\)/.exec(header)?.slice(1).map(Number);
+  if (!shape || !header.includes("'|u1'") || !header.includes("'fortran_order': False")) {
+    throw new Error(`the maps have another layout than expected: ${header}`);
+  }
+  const [count = 0, height = 0, width = 0] = shape;
+  const values = new Uint8Array(buffer, HEADER_START + headerLength);
+  if (values.length !== count * height * width) {
+    throw new Error(`the maps end early: ${values.length} of ${count * height * width} bytes`);
+  }
+  return { count, height, width, values };
+}
+
+/** Values of map `index`, row by row. */
+export function mapAt({ height, width, values }: Maps, index: number): Uint8Array {
+  return values.subarray(index * height * width, (index + 1) * height * width);
+}

@@ -1,0 +1,33 @@
+import { memo } from "react";
+import { Picture } from "./Picture";
+
+interface TileProps {
+  id: string;
+  /** Place in the grid, from 0, of how many. */
+  position: number;
+  total: number;
+  selected: boolean;
+  cursor: boolean;
+}
+
+/** One activation in the grid. Clicks and drags are the grid's business. */
+export const Tile = memo(function Tile({ id, position, total, selected, cursor }: TileProps) {
+  return (
+    // The grid holds the focus and names the tile at the cursor by aria-activedescendant.
+    // biome-ignore lint/a11y/useFocusableInteractive: see above
+    <div
+      role="option"
+      id={`tile-${id}`}
+      className={cursor ? "tile at-cursor" : "tile"}
+      data-id={id}
+      draggable
+      aria-selected={selected}
+      aria-posinset={position + 1}
+      aria-setsize={total}
+      aria-label={`example ${position + 1} of ${total}`}
+    >
+      <Picture id={id} />
+      {selected && <span className="tick" aria-hidden="true" />}
+    </div>
+  );
+});

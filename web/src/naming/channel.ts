@@ -1,0 +1,73 @@
+/**
+ * One category's way to the server: its queue, what keeps it over a closed tab, and its
+ * sender. It goes on sending when the page has turned to another category.
+ */
+import { type NamingAddress, sendAct } from "../api/client";
+import type { Command, Naming } from "../api/openapi";
+import { newId } from "./commands";
+import { viewOf } from "./naming";
+import { loadPending, savePending, storageKey } from "./pendingStorage";
+import { enqueue, type Queue } from "./queue";
+import { createSender, type Saving } from "./sender";
+
+export interface Channel {
+  queue: () => Queue;
+  /** Paints, keeps and sends an act; throws DoesNotApply where it makes no sense now. */
+  act: (command: Command) => void;
+  /** Takes in a later state of the server, where nothing is waiting. */
+  meet: (naming: Naming) => void;
+  /** Tries to send what is waiting, now. */
+  retry: () => void;
+}
+
+export interface Listener {
+  changed: (queue: Queue) => void;
+  saving: (saving: Saving) => void;
+  tell: (message: string) => void;
+}
+
+export function openChannel(address: NamingAddress, naming: Naming, listener: Listener): Channel {
+  const key = storageKey(address.study_id, address.annotator_id, address.category);
+  let queue: Queue = { confirmed: viewOf(naming), pending: loadPending(key) };
+  let tryEarlier = () => {};
+
+  function write(after: Queue): void {
+    if (!savePending(key, queue.pending, after.pending)) {
+      listener.tell(
+        "This browser's storage is full: keep this tab open until everything is saved.",
+      );
+    }
+    queue = after;
+    listener.changed(queue);
+  }
+
+  const send = createSender({
+    read: () => queue,
+    write,
+    send: (act, baseRevision) => sendAct(address, act, baseRevision),
+    report: listener.saving,
+    tell: listener.tell,
+    wait: (ms) =>
+      new Promise((resolve) => {
+        tryEarlier = resolve;
+        setTimeout(resolve, ms);
+      }),
+  });
+
+  void send();
+  return {
+    queue: () => queue,
+    act: (command) => {
+      write(enqueue(queue, { request_id: newId(), command }));
+      void send();
+    },
+    meet: (naming) => {
+      const isLater = Number(naming.revision) > Number(queue.confirmed.naming.revision);
+      if (queue.pending.length === 0 && isLater) write({ confirmed: viewOf(naming), pending: [] });
+    },
+    retry: () => {
+      tryEarlier();
+      void send();
+    },
+  };
+}

@@ -1,0 +1,89 @@
+/** Selecting on lists of ids: tiles that are not on the screen count like those that are. */
+
+export interface Selection {
+  ids: ReadonlySet<string>;
+  /** Where a range starts: the last tile chosen without shift. */
+  anchor: string | null;
+  /** The tile that the keys move from. */
+  cursor: string | null;
+}
+
+export const NOTHING: Selection = { ids: new Set(), anchor: null, cursor: null };
+
+export interface Modifiers {
+  shift: boolean;
+  ctrl: boolean;
+}
+
+/** What a click on a tile, or an arrow key that leads to it, selects. */
+export function choose(
+  selection: Selection,
+  order: readonly string[],
+  id: string,
+  { shift, ctrl }: Modifiers,
+): Selection {
+  if (shift && selection.anchor !== null) {
+    const range = between(order, selection.anchor, id);
+    return {
+      ids: new Set(ctrl ? [...selection.ids, ...range] : range),
+      anchor: selection.anchor,
+      cursor: id,
+    };
+  }
+  if (ctrl) {
+    const ids = new Set(selection.ids);
+    if (!ids.delete(id)) ids.add(id);
+    return { ids, anchor: id, cursor: id };
+  }
+  return { ids: new Set([id]), anchor: id, cursor: id };
+}
+
+/** What a lasso over cells of the grid selects; with ctrl on top of `selection`. */
+export function lasso(
+  selection: Selection,
+  order: readonly string[],
+  columns: number,
+  cells: { top: number; bottom: number; left: number; right: number },
+  ctrl: boolean,
+): Selection {
+  const ids = new Set(ctrl ? selection.ids : []);
+  for (let row = Math.max(0, cells.top); row <= cells.bottom; row++) {
+    for (
+      let column = Math.max(0, cells.left);
+      column <= Math.min(cells.right, columns - 1);
+      column++
+    ) {
+      const id = order[row * columns + column];
+      if (id === undefined) break;
+      ids.add(id);
+    }
+  }
+  return { ...selection, ids };
+}
+
+export function everything(order: readonly string[]): Selection {
+  return { ids: new Set(order), anchor: order[0] ?? null, cursor: order.at(-1) ?? null };
+}
+
+/** After tiles have left the grid: nothing selected, and the keys go on where they were. */
+export function afterLeaving(
+  selection: Selection,
+  before: readonly string[],
+  after: readonly string[],
+): Selection {
+  if (selection.cursor === null) return NOTHING;
+  const staying = new Set(after);
+  const from = Math.max(0, before.indexOf(selection.cursor));
+  const cursor =
+    before.slice(from).find((id) => staying.has(id)) ??
+    before.slice(0, from).findLast((id) => staying.has(id)) ??
+    null;
+  return { ids: new Set(), anchor: cursor, cursor };
+}
+
+function between(order: readonly string[], one: string, other: string): string[] {
+  const a = order.indexOf(one);
+  const b = order.indexOf(other);
+  if (a < 0) return [other];
+  return order.slice(Math.min(a, b), Math.max(a, b) + 1);
+}

@@ -1,0 +1,82 @@
+/** Sends the acts of a queue, waits and tries again when nobody answers. */
+import { type Answer, acknowledge, type PendingAct, type Queue, rebase, refuse } from "./queue";
+
+export type Saving =
+  | { kind: "saved" }
+  | { kind: "saving" }
+  | { kind: "offline"; message: string }
+  | { kind: "signed_out"; message: string };
+
+export interface Wiring {
+  read: () => Queue;
+  write: (queue: Queue) => void;
+  send: (act: PendingAct, baseRevision: string) => Promise<Answer>;
+  report: (saving: Saving) => void;
+  /** Tells the annotator what was lost, and why. */
+  tell: (message: string) => void;
+  /** Resolves after this long, or when there is reason to try earlier. */
+  wait: (ms: number) => Promise<void>;
+}
+
+const FIRST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 15_000;
+
+/** Returns a function that sends whatever is pending; calling it while it runs is free. */
+export function createSender(wiring: Wiring): () => Promise<void> {
+  let running = false;
+
+  async function drain(): Promise<void> {
+    let waitMs = FIRST_WAIT_MS;
+    for (let act = wiring.read().pending[0]; act; act = wiring.read().pending[0]) {
+      wiring.report({ kind: "saving" });
+      const answer = await wiring.send(act, wiring.read().confirmed.naming.revision);
+      if (answer.kind === "signed_out") {
+        wiring.report(answer);
+        return;
+      }
+      if (answer.kind === "unreachable") {
+        wiring.report({ kind: "offline", message: answer.message });
+        await wiring.wait(waitMs);
+        waitMs = Math.min(2 * waitMs, LONGEST_WAIT_MS);
+        continue;
+      }
+      waitMs = FIRST_WAIT_MS;
+      take(answer);
+    }
+    wiring.report({ kind: "saved" });
+  }
+
+  function take(answer: Extract<Answer, { kind: "done" | "stale" | "refused" }>): void {
+    if (answer.kind === "done") {
+      wiring.write(acknowledge(wiring.read(), answer.naming));
+      return;
+    }
+    if (answer.kind === "refused") {
+      const { queue, lost } = refuse(wiring.read());
+      wiring.write(queue);
+      wiring.tell(`${changes(lost)} not taken: ${answer.message}`);
+      return;
+    }
+    const { queue, lost } = rebase(wiring.read(), answer.naming);
+    wiring.write(queue);
+    wiring.tell(
+      lost === 0
+        ? "This naming was also changed in another tab; both changes are here."
+        : `This naming was also changed in another tab; ${changes(lost)} of this tab no longer fitted.`,
+    );
+  }
+
+  return async () => {
+    if (running) return;
+    running = true;
+    try {
+      await drain();
+    } finally {
+      running = false;
+    }
+  };
+}
+
+function changes(count: number): string {
+  return count === 1 ? "1 change" : `${count} changes`;
+}

@@ -1,0 +1,58 @@
+import { useCallback } from "react";
+import { answered, api } from "../api/client";
+import type { Annotator, Study } from "../api/openapi";
+import { useLoaded } from "./useLoaded";
+import { percent } from "./words";
+
+/** How much of what the network looked at has a name (paper, Figures 3 to 5). */
+export function CoverageTable({ study, annotators }: { study: Study; annotators: Annotator[] }) {
+  const { study_id } = study;
+  const load = useCallback(
+    () => answered(api.GET("/api/studies/{study_id}/coverage", { params: { path: { study_id } } })),
+    [study_id],
+  );
+  const { data, failure } = useLoaded(load);
+  const names = new Map(
+    annotators.map(({ annotator_id, display_name }) => [annotator_id, display_name]),
+  );
+
+  return (
+    <section>
+      <h2>Coverage</h2>
+      {failure && <p className="band">{failure}</p>}
+      {data?.coverages.length === 0 && <p className="empty">Nothing is named yet.</p>}
+      {data && data.coverages.length > 0 && (
+        <table>
+          <thead>
+            <tr>
+              <th>Category</th>
+              <th>Annotator</th>
+              <th className="number">Activations named</th>
+              <th className="number">Images in part</th>
+              <th className="number">Images wholly</th>
+              <th className="number">Concepts</th>
+              <th className="number">n activations</th>
+              <th className="number">n images</th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.coverages.map((row, index) => (
+              <tr key={`${row.category}/${row.annotator_id}`}>
+                <td>{data.coverages[index - 1]?.category === row.category ? "" : row.category}</td>
+                <td>
+                  {row.annotator_id ? (names.get(row.annotator_id) ?? row.annotator_id) : "any"}
+                </td>
+                <td className="number">{percent(row.activation)}</td>
+                <td className="number">{percent(row.partial)}</td>
+                <td className="number">{percent(row.complete)}</td>
+                <td className="number">{row.annotator_id ? row.concept_count : ""}</td>
+                <td className="number">{row.activation_count}</td>
+                <td className="number">{row.image_count}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  );
+}

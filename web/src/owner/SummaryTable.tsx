@@ -1,0 +1,82 @@
+import { useCallback, useState } from "react";
+import { answered, api, modelImageUrl } from "../api/client";
+import type { Annotator, Study } from "../api/openapi";
+import { useLoaded } from "./useLoaded";
+import { percent } from "./words";
+
+const IMAGES_SHOWN = 8;
+
+/** What the network looked at: the explanations of a category, most frequent first (Table 4). */
+export function SummaryTable({ study, annotators }: { study: Study; annotators: Annotator[] }) {
+  const [annotatorId, setAnnotatorId] = useState(annotators[0]?.annotator_id ?? "");
+  const [category, setCategory] = useState(study.categories[0] ?? "");
+  const { study_id, model } = study;
+  const load = useCallback(
+    () =>
+      answered(
+        api.GET("/api/studies/{study_id}/annotators/{annotator_id}/summary", {
+          params: { path: { study_id, annotator_id: annotatorId }, query: { category } },
+        }),
+      ),
+    [study_id, annotatorId, category],
+  );
+  const { data, failure } = useLoaded(load);
+
+  return (
+    <section>
+      <h2>What the network looked at</h2>
+      <p className="choices">
+        <label>
+          in images of{" "}
+          <select value={category} onChange={(event) => setCategory(event.target.value)}>
+            {study.categories.map((one) => (
+              <option key={one}>{one}</option>
+            ))}
+          </select>
+        </label>
+        <label>
+          in the words of{" "}
+          <select value={annotatorId} onChange={(event) => setAnnotatorId(event.target.value)}>
+            {annotators.map(({ annotator_id, display_name }) => (
+              <option key={annotator_id} value={annotator_id}>
+                {display_name}
+              </option>
+            ))}
+          </select>
+        </label>
+      </p>
+      {failure && <p className="band">{failure}</p>}
+      {data && (
+        <table className="summary">
+          <caption>
+            {data.image_count} images
+            {data.left_out_count > 0 &&
+              `; ${data.left_out_count} without a significant activation left out`}
+          </caption>
+          <thead>
+            <tr>
+              <th>Explanation</th>
+              <th className="number">Images</th>
+              <th className="number">Share</th>
+              <th>Such as</th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.rows.map((row) => (
+              <tr key={row.names.join("\n")}>
+                <td>{row.names.join(", ")}</td>
+                <td className="number">{row.image_count}</td>
+                <td className="number">{percent(row.share)}</td>
+                <td className="thumbnails">
+                  {row.image_ids.slice(0, IMAGES_SHOWN).map((id) => (
+                    <img key={id} src={modelImageUrl(model, id)} alt="" loading="lazy" />
+                  ))}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,14 @@
+/** How numbers and states are written. */
+import type { StudyState } from "../api/openapi";
+
+export const STATE_WORDS: Record<StudyState, string> = {
+  STUDY_STATE_UNSPECIFIED: "unknown",
+  STUDY_STATE_DRAFT: "draft",
+  STUDY_STATE_OPEN: "open",
+  STUDY_STATE_CLOSED: "closed",
+};
+
+/** A share with one decimal in percent; an undefined one (0/0) is an en dash. */
+export function percent(share: number | undefined): string {
+  return share === undefined ? "–" : `${(100 * share).toFixed(1)} %`;
+}
