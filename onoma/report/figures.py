@@ -19,6 +19,7 @@ _COVERAGES = (
     ("partial", "images partly named"),
     ("complete", "images wholly named"),
 )
+_DOT = "#4a90c4"  # drawn as pixels, so it has to do on light and dark pages alike
 _PNG_DPI = 160
 _MAPS_PER_ROW = 10
 
@@ -56,7 +57,7 @@ def scores_figure(maps: Sequence[CategoryMaps]) -> Figure:
     for axes, category in zip(panels, maps, strict=False):
         low, high = float(category.scores.min()), float(category.scores.max())
         axes.plot([low, high], [low, high], color=RULE, lw=1, zorder=0)
-        axes.plot(*category.scores.T, "o", ms=2, alpha=0.5, mec="none", mfc=ACCENT, rasterized=True)
+        axes.plot(*category.scores.T, "o", ms=2.5, alpha=0.6, mec="none", mfc=_DOT, rasterized=True)
         title = f"{category.category}, n = {len(category.scores)}"
         axes.set_title(title, loc="left", fontsize=8, color=INK)
         axes.locator_params(nbins=3)

@@ -51,7 +51,7 @@ def page_html(
         svg={name: _inlined(text) for name, text in svg.items()},
         links=links,
         summary_files=summary_files,
-        sentences=_at_a_glance(data),
+        sentences=[sentence.replace(" %", "\N{NO-BREAK SPACE}%") for sentence in _at_a_glance(data)],
         why_uncovered=_why_uncovered,
         summary_rows_shown=_SUMMARY_ROWS_SHOWN,
         coverage_rows_shown=_COVERAGE_ROWS_SHOWN,
