@@ -1,0 +1,174 @@
+"""The analytics servicer: each method reads a study, calls a statistic and translates its answer."""
+
+import grpc
+
+from onoma.science.coverage import Coverage, coverage, coverage_by_any
+from onoma.science.purity import purity
+from onoma.science.study_data import Category, Naming, clean
+from onoma.science.summary import Reading, summary
+from onoma.v1 import analytics_pb2 as pb
+from onoma.v1 import analytics_pb2_grpc
+from onoma.v1.attribution_pb2_grpc import AttributionServiceStub
+from onoma.v1.inference_pb2_grpc import InferenceServiceStub
+from onoma.v1.naming_pb2_grpc import NamingServiceStub
+from services.analytics.explain import explain_image
+from services.analytics.peers import Peers
+from services.analytics.study import StudyReader, naming_of
+from services.runtime.channels import open_channel
+from services.runtime.errors import InvalidArgument, Unimplemented
+from services.runtime.server import Service
+from services.runtime.settings import RuntimeSettings
+
+_LONGEST_CALL_S = 300.0
+_READINGS = {
+    pb.SUMMARY_READING_UNSPECIFIED: Reading.NAMED_ONLY,
+    pb.SUMMARY_READING_NAMED_ONLY: Reading.NAMED_ONLY,
+    pb.SUMMARY_READING_WITH_OTHER: Reading.WITH_OTHER,
+}
+
+
+class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
+    """onoma.v1.AnalyticsService. Every method is the study owner's: it shows all annotators' work."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+
+    def ExplainImage(
+        self, request: pb.ExplainImageRequest, context: grpc.ServicerContext
+    ) -> pb.ExplainImageResponse:
+        reader = self._open(request.study_id, context)
+        return explain_image(
+            reader, request.annotator_id, request.image_id, request.content, request.category
+        )
+
+    def GetSummary(
+        self, request: pb.GetSummaryRequest, context: grpc.ServicerContext
+    ) -> pb.GetSummaryResponse:
+        if request.reading not in _READINGS:
+            raise InvalidArgument(f"reading {request.reading} is not a SummaryReading")
+        reader = self._open(request.study_id, context)
+        annotator_id = reader.annotator(request.annotator_id).annotator_id
+        reader.check_category(request.category)
+        study = reader.read(request.category, [annotator_id])
+        found = summary(
+            study.categories[request.category],
+            naming_of(study, request.category, annotator_id),
+            _READINGS[request.reading],
+        )
+        return pb.GetSummaryResponse(
+            rows=[
+                pb.SummaryRow(
+                    names=row.names,
+                    image_count=len(row.image_ids),
+                    share=found.share(row),
+                    image_ids=row.image_ids,
+                )
+                for row in found.rows
+            ],
+            image_count=found.image_count,
+            left_out_count=found.left_out_count,
+        )
+
+    def GetCoverage(
+        self, request: pb.GetCoverageRequest, context: grpc.ServicerContext
+    ) -> pb.GetCoverageResponse:
+        study = self._open(request.study_id, context).read(request.category)
+        response = pb.GetCoverageResponse()
+        for name, category in study.categories.items():
+            counts = {
+                "category": name,
+                "activation_count": len(category.activation_ids),
+                "image_count": len(category.image_ids) - category.left_out_count,
+                "left_out_count": category.left_out_count,
+            }
+            for annotator_id in study.annotators:
+                naming = study.namings[name].get(annotator_id)
+                row = response.coverages.add(annotator_id=annotator_id, **counts)
+                if naming is not None:
+                    cleaned = clean(category, naming, study.min_concept_images)
+                    row.MergeFrom(_shares(coverage(category, cleaned)))
+                    row.concept_count = len(cleaned.concept_names)
+                    row.removed_concepts.extend(concept.name for concept in cleaned.removed)
+            by_any = coverage_by_any(category, study.cleaned(name))
+            response.coverages.add(**counts).MergeFrom(_shares(by_any))
+        return response
+
+    def GetPurity(self, request: pb.GetPurityRequest, context: grpc.ServicerContext) -> pb.GetPurityResponse:
+        study = self._open(request.study_id, context).read(request.category)
+        return pb.GetPurityResponse(
+            purities=[
+                _purity_row(category, naming)
+                for name, category in study.categories.items()
+                for naming in study.cleaned(name)
+            ]
+        )
+
+    def GetAgreement(
+        self, request: pb.GetAgreementRequest, context: grpc.ServicerContext
+    ) -> pb.GetAgreementResponse:
+        raise Unimplemented("matchings and agreement between annotators are not computed yet")
+
+    def GetConsensus(
+        self, request: pb.GetConsensusRequest, context: grpc.ServicerContext
+    ) -> pb.GetConsensusResponse:
+        raise Unimplemented("a shared vocabulary needs the matchings, which are not computed yet")
+
+    def AnalyseStudy(
+        self, request: pb.AnalyseStudyRequest, context: grpc.ServicerContext
+    ) -> pb.AnalyseStudyResponse:
+        raise Unimplemented(
+            "the statistics of a whole study need the matchings, which are not computed yet; "
+            "GetCoverage, GetPurity and GetSummary answer"
+        )
+
+    def _open(self, study_id: str, context: grpc.ServicerContext) -> StudyReader:
+        remaining_s = context.time_remaining()
+        return StudyReader.open(self._peers, study_id, min(remaining_s or _LONGEST_CALL_S, _LONGEST_CALL_S))
+
+
+def build(settings: RuntimeSettings) -> Service:
+    """The analytics service, reading from the peers that the settings name; it keeps nothing."""
+    channels = [
+        open_channel(address, settings)
+        for address in (settings.inference_address, settings.attribution_address, settings.naming_address)
+    ]
+    inference, attribution, naming = channels
+    servicer = AnalyticsServicer(
+        Peers(
+            InferenceServiceStub(inference),  # type: ignore[no-untyped-call]
+            AttributionServiceStub(attribution),  # type: ignore[no-untyped-call]
+            NamingServiceStub(naming),  # type: ignore[no-untyped-call]
+        )
+    )
+
+    def close() -> None:
+        for channel in channels:
+            channel.close()
+
+    return Service(
+        name="analytics",
+        add_to=lambda server: analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(servicer, server),
+        service_names=("onoma.v1.AnalyticsService",),
+        close=close,
+    )
+
+
+def _shares(found: Coverage) -> pb.Coverage:
+    by_one = found.complete_by_one_annotator
+    return pb.Coverage(
+        activation=found.activation.value,
+        partial=found.partial.value,
+        complete=found.complete.value,
+        complete_by_one_annotator=by_one.value if by_one else None,
+    )
+
+
+def _purity_row(category: Category, naming: Naming) -> pb.Purity:
+    found = purity(category, naming)
+    return pb.Purity(
+        category=category.name,
+        annotator_id=naming.annotator,
+        cx=found.cx.value,
+        xc=found.xc.value,
+        named_count=found.cx.denominator,
+    )

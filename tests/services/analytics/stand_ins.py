@@ -1,0 +1,188 @@
+"""Stand-ins for inference, attribution and naming that hold the worked example."""
+# ruff: noqa: N802  (RPCs bear the names of their proto)
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from PIL import Image
+
+from onoma.v1 import (
+    attribution_pb2,
+    attribution_pb2_grpc,
+    inference_pb2,
+    inference_pb2_grpc,
+    naming_pb2,
+    naming_pb2_grpc,
+    types_pb2,
+)
+
+EXAMPLE = json.loads((Path(__file__).parents[2] / "data" / "worked_example.json").read_text())
+STUDY_ID = "study1"
+MAP_SIDE = 2
+
+
+def picture(name: str) -> bytes:
+    """A file for an image of the example, a different one for each name."""
+    grey = int.from_bytes(hashlib.sha256(name.encode()).digest()[:1], "big")
+    buffer = io.BytesIO()
+    Image.new("L", (6, 4), grey).save(buffer, "BMP")
+    return buffer.getvalue() + name.encode()
+
+
+def image_id(name: str) -> str:
+    return hashlib.sha256(picture(name)).hexdigest()
+
+
+@dataclass
+class World:
+    """What the stand-ins hold; tests change it."""
+
+    namings: dict[str, Any] = field(default_factory=dict)
+    annotators: list[str] = field(default_factory=list)
+    categories: dict[str, Any] = field(default_factory=dict)
+    live_x_features: list[int] = field(default_factory=lambda: [0, 2])
+    live_category: str = "p"
+
+
+def worked_example() -> World:
+    """The example's input in the form of the services."""
+    example = EXAMPLE["input"]
+    namings = {
+        annotator: {
+            category: {
+                "concepts": [{"name": name, "activations": ids} for name, ids in naming["clusters"].items()],
+                "discarded": naming["discarded"],
+            }
+            for category, naming in by_category.items()
+        }
+        for annotator, by_category in example["namings"].items()
+    }
+    return World(namings, list(example["annotators"]), example["categories"])
+
+
+class StandInInference(inference_pb2_grpc.InferenceServiceServicer):
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def GetImage(self, request: Any, context: grpc.ServicerContext) -> inference_pb2.GetImageResponse:
+        names = [name for c in self._world.categories.values() for name in c["images"]] + ["stored"]
+        for name in names:
+            if image_id(name) == request.image_id:
+                if request.view == inference_pb2.IMAGE_VIEW_MODEL_INPUT:
+                    return inference_pb2.GetImageResponse(content=b"PNG of " + name.encode())
+                return inference_pb2.GetImageResponse(content=picture(name))
+        return context.abort(grpc.StatusCode.NOT_FOUND, f"there is no image '{request.image_id}'")
+
+    def GetModel(self, request: Any, context: grpc.ServicerContext) -> inference_pb2.GetModelResponse:
+        preprocessing = types_pb2.Preprocessing(channels=1, height=4, width=4)
+        return inference_pb2.GetModelResponse(model=inference_pb2.Model(preprocessing=preprocessing))
+
+
+class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def ListExplainedImages(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        for category, content in self._world.categories.items():
+            if request.category in ("", category):
+                names = content["images"]
+                yield attribution_pb2.ListExplainedImagesResponse(
+                    images=types_pb2.ExplainedImageColumns(
+                        image_id=map(image_id, names),
+                        category=[category] * len(names),
+                        predicted_class=["seen as " + name for name in names],
+                    )
+                )
+
+    def ListActivations(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        for category, content in self._world.categories.items():
+            if request.category in ("", category):
+                for activation_id, (image, x_feature) in content["activations"].items():
+                    yield attribution_pb2.ListActivationsResponse(
+                        activations=types_pb2.ActivationColumns(
+                            activation_id=[activation_id],
+                            image_id=[image_id(image)],
+                            category=[category],
+                            x_feature=[int(x_feature[1:])],
+                            share=[0.3 + 0.3 * int(x_feature[1:])],
+                        )
+                    )
+
+    def GetMaps(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        for i, activation_id in enumerate(request.activation_ids):
+            yield attribution_pb2.GetMapsResponse(maps=a_map(activation_id, i))
+
+    def Attribute(self, request: Any, context: grpc.ServicerContext) -> attribution_pb2.AttributeResponse:
+        x_features = self._world.live_x_features
+        response = attribution_pb2.AttributeResponse(
+            activations=types_pb2.ActivationColumns(
+                activation_id=map(str, range(len(x_features))),
+                x_feature=x_features,
+                share=[0.6, 0.4][: len(x_features)],
+            ),
+            image=types_pb2.ExplainedImageColumns(
+                category=[request.category or self._world.live_category],
+                predicted_class=[self._world.live_category],
+            ),
+        )
+        for i in range(len(x_features)):
+            response.maps.MergeFrom(a_map(str(i), i))
+        return response
+
+
+class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def GetStudy(self, request: Any, context: grpc.ServicerContext) -> naming_pb2.GetStudyResponse:
+        if request.study_id not in (STUDY_ID, "worked example"):
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no study '{request.study_id}'")
+        return naming_pb2.GetStudyResponse(
+            study=naming_pb2.Study(
+                study_id=STUDY_ID,
+                name="worked example",
+                model="m",
+                xnn_set="x",
+                categories=self._world.categories,
+                settings=naming_pb2.StudySettings(min_concept_images=3),
+            )
+        )
+
+    def ListAnnotators(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return naming_pb2.ListAnnotatorsResponse(
+            annotators=[
+                naming_pb2.Annotator(annotator_id=a, display_name="name of " + a)
+                for a in self._world.annotators
+            ]
+        )
+
+    def ExportNamings(self, request: Any, context: grpc.ServicerContext) -> Any:
+        wanted = list(request.annotator_ids) or self._world.annotators
+        namings = {a: self._world.namings[a] for a in wanted if a in self._world.namings}
+        document = {"format": "onoma-namings", "version": 1, "study": STUDY_ID, "namings": namings}
+        return naming_pb2.ExportNamingsResponse(json=json.dumps(document))
+
+
+def a_map(activation_id: str, value: int) -> types_pb2.MapColumns:
+    values = np.full((MAP_SIDE, MAP_SIDE), value, dtype="<f2")
+    return types_pb2.MapColumns(
+        activation_id=[activation_id],
+        height=MAP_SIDE,
+        width=MAP_SIDE,
+        scale=[1.0],
+        values=values.tobytes(),
+    )
+
+
+def add_all(world: World, server: grpc.Server) -> None:
+    """Serves all three stand-ins."""
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(StandInInference(world), server)
+    attribution_pb2_grpc.add_AttributionServiceServicer_to_server(StandInAttribution(world), server)
+    naming_pb2_grpc.add_NamingServiceServicer_to_server(StandInNaming(world), server)
