@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import Row
+
 from onoma.science.pictures import Preprocessing
 from onoma.v1 import inference_pb2, types_pb2
 from services.inference import formats, tables
@@ -92,14 +94,14 @@ def dataset(row: tables.Dataset) -> inference_pb2.Dataset:
     )
 
 
-def image(row: tables.DatasetImage, picture: tables.Image, classes: Sequence[str]) -> inference_pb2.Image:
+def image(row: Row[Any], classes: Sequence[str]) -> inference_pb2.Image:
     return inference_pb2.Image(
         image_id=row.image_id,
         path=row.path,
         class_name=classes[row.class_index],
         part=_PART_VALUES[row.part],
-        height=picture.height,
-        width=picture.width,
+        height=row.height,
+        width=row.width,
         bounding_box=row.bounding_box or (),
         part_points=[inference_pb2.PartPoint(name=name, x=x, y=y) for name, x, y in row.part_points or ()],
     )

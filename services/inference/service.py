@@ -96,7 +96,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             request.page_size,
             request.page_token,
         )
-        images = [messages.image(row, picture, dataset.classes) for row, picture in rows]
+        images = [messages.image(row, dataset.classes) for row in rows]
         return pb.ListImagesResponse(images=images, next_page_token=token)
 
     def ListImportIssues(
