@@ -12,15 +12,17 @@ from onoma.v1.naming_pb2_grpc import NamingServiceStub
 from services.runtime import errors
 
 _ERRORS = {
-    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidArgument,
-    grpc.StatusCode.NOT_FOUND: errors.NotFound,
-    grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPrecondition,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ResourceExhausted,
-    grpc.StatusCode.DATA_LOSS: errors.DataLoss,
-    grpc.StatusCode.UNIMPLEMENTED: errors.Unimplemented,
-    grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
-    grpc.StatusCode.DEADLINE_EXCEEDED: errors.Unavailable,
+    error.code: error
+    for error in (
+        errors.InvalidArgument,
+        errors.NotFound,
+        errors.FailedPrecondition,
+        errors.ResourceExhausted,
+        errors.DataLoss,
+        errors.Unimplemented,
+    )
 }
+_SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,10 @@ def errors_of(service: str) -> Iterator[None]:
         yield
     except grpc.RpcError as error:
         code, message = error.code(), error.details()
+        if code in _SILENT:
+            raise errors.Unavailable(
+                f"the {service} service does not answer in time; try again: {message}"
+            ) from error
         if code not in _ERRORS:
             raise
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            message = f"the {service} service does not answer in time; try again: {message}"
         raise _ERRORS[code](message) from error

@@ -1,8 +1,9 @@
 """Reads a study's activations and namings from the services that hold them."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from onoma.science.study_data import (
     MIN_CONCEPT_IMAGES,
@@ -118,10 +119,13 @@ class StudyReader:
         if category:
             self.check_category(category)
         names = [category] if category else list(self.study.categories)
-        images, activations = self.images(category), self.activations(category)
+        images = _by_category(self.images(category))
+        activations = _by_category(self.activations(category))
         namings = self._namings(annotator_ids)
         try:
-            categories = {name: _category(name, images, activations) for name in names}
+            categories = {
+                name: _category(name, images.get(name, []), activations.get(name, [])) for name in names
+            }
             return Study(
                 categories=categories,
                 annotators=tuple(annotator.annotator_id for annotator in self.annotators),
@@ -173,6 +177,9 @@ class Activation:
     share: float
 
 
+Item = TypeVar("Item", ExplainedImage, Activation)
+
+
 def naming_of(study: Study, category: str, annotator_id: str) -> Naming:
     """An annotator's cleaned naming of a category; an empty one where they have not acted yet."""
     activations = study.categories[category]
@@ -181,12 +188,18 @@ def naming_of(study: Study, category: str, annotator_id: str) -> Naming:
     return clean(activations, naming, study.min_concept_images)
 
 
-def _category(name: str, images: Iterable[ExplainedImage], activations: Iterable[Activation]) -> Category:
-    mine = [activation for activation in activations if activation.category == name]
+def _category(name: str, images: Iterable[ExplainedImage], activations: Sequence[Activation]) -> Category:
     return make_category(
         name,
-        [image.image_id for image in images if image.category == name],
-        [activation.activation_id for activation in mine],
-        [activation.image_id for activation in mine],
-        [activation.x_feature for activation in mine],
+        [image.image_id for image in images],
+        [activation.activation_id for activation in activations],
+        [activation.image_id for activation in activations],
+        [activation.x_feature for activation in activations],
     )
+
+
+def _by_category(items: Iterable[Item]) -> dict[str, list[Item]]:
+    grouped: dict[str, list[Item]] = {}
+    for item in items:
+        grouped.setdefault(item.category, []).append(item)
+    return grouped

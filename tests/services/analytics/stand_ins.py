@@ -49,6 +49,7 @@ class World:
     categories: dict[str, Any] = field(default_factory=dict)
     live_x_features: list[int] = field(default_factory=lambda: [0, 2])
     live_category: str = "p"
+    is_attribution_down: bool = False
 
 
 def worked_example() -> World:
@@ -90,6 +91,8 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
         self._world = world
 
     def ListExplainedImages(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        if self._world.is_attribution_down:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
         for category, content in self._world.categories.items():
             if request.category in ("", category):
                 names = content["images"]

@@ -254,3 +254,10 @@ def test_what_is_not_computed_yet_says_so(analytics: Stub, rpc: str, request_mes
     code, message = refusal(getattr(analytics, rpc), request_message)
     assert code is grpc.StatusCode.UNIMPLEMENTED
     assert "not computed yet" in message
+
+
+def test_a_service_that_does_not_answer_is_named(analytics: Stub, world: World) -> None:
+    world.is_attribution_down = True
+    code, message = refusal(analytics.GetCoverage, pb.GetCoverageRequest(study_id=STUDY_ID))
+    assert code is grpc.StatusCode.UNAVAILABLE
+    assert "the attribution service does not answer" in message
