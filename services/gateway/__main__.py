@@ -6,12 +6,12 @@ import sys
 import uvicorn
 
 from services.gateway.app import build
-from services.runtime.settings import RuntimeSettings
+from services.gateway.settings import GatewaySettings
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; open requests are answered first, then exit 0."""
-    settings = RuntimeSettings()
+    settings = GatewaySettings()
     # uvicorn drains on a signal and then raises it again for the handler that was there before.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: sys.exit(0))

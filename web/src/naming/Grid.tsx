@@ -10,7 +10,7 @@ import {
 } from "react";
 import { dragCount } from "./dragCount";
 import { choose } from "./selection";
-import { idsAt, select, useNaming } from "./store";
+import { idsAt, type Place, select, useNaming } from "./store";
 import { Tile } from "./Tile";
 import { useLasso } from "./useLasso";
 
@@ -27,8 +27,10 @@ export function Grid() {
   const tileSize = useNaming((state) => state.tileSize);
   const width = useWidth(content);
 
-  const pitch = tileSize + GAP;
-  const columns = Math.max(1, Math.floor((width + GAP) / pitch));
+  // As many columns as fit at the size asked for, then as wide as they come.
+  const columns = Math.max(1, Math.floor((width + GAP) / (tileSize + GAP)));
+  const side = Math.max(tileSize, Math.floor((width + GAP) / columns) - GAP);
+  const pitch = side + GAP;
   const rows = useVirtualizer({
     count: Math.ceil(ids.length / columns),
     getScrollElement: () => scroller.current,
@@ -88,8 +90,8 @@ export function Grid() {
               className="grid-row"
               style={{
                 transform: `translateY(${row.start}px)`,
-                gridTemplateColumns: `repeat(${columns}, ${tileSize}px)`,
-                height: tileSize,
+                gridTemplateColumns: `repeat(${columns}, ${side}px)`,
+                height: side,
               }}
             >
               {ids.slice(row.index * columns, (row.index + 1) * columns).map((id, column) => (
@@ -106,9 +108,28 @@ export function Grid() {
           ))}
           {rectangle && <div className="lasso" style={rectangle} />}
         </div>
+        {view && ids.length === 0 && <EmptyPlace place={place} />}
       </div>
     </div>
   );
+}
+
+function EmptyPlace({ place }: { place: Place }) {
+  if (place === "discarded") {
+    return (
+      <p className="empty">
+        Nothing is discarded. Drag examples that make no sense here, or press <kbd>X</kbd>.
+      </p>
+    );
+  }
+  if (place !== "pool") {
+    return (
+      <p className="empty">
+        This concept is empty. Drag examples from the pool onto it, or press its number.
+      </p>
+    );
+  }
+  return <p className="empty">The pool is empty: every example is named or discarded.</p>;
 }
 
 function idAt(event: MouseEvent | DragEvent): string | null {

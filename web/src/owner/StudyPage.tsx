@@ -40,10 +40,12 @@ export function StudyPage({ studyId }: { studyId: string }) {
           <>
             <h1>{data.study.name}</h1>
             <p className="facts">
-              <strong>{STATE_WORDS[data.study.state]}</strong> · {data.study.activation_count}{" "}
-              activations in {data.study.categories.length}{" "}
-              {data.study.categories.length === 1 ? "category" : "categories"} · model{" "}
-              {data.study.model} · data set {data.study.dataset}
+              <span>
+                <strong>{STATE_WORDS[data.study.state]}</strong>, {data.study.activation_count}{" "}
+                activations in {data.study.categories.length}{" "}
+                {data.study.categories.length === 1 ? "category" : "categories"}, model{" "}
+                {data.study.model}, data set {data.study.dataset}
+              </span>
               {data.study.state === "STUDY_STATE_OPEN" ? (
                 <button type="button" onClick={() => turn("/api/studies/{study_id}/close")}>
                   Close the study

@@ -69,7 +69,13 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
                 <td className="number">{percent(row.share)}</td>
                 <td className="thumbnails">
                   {row.image_ids.slice(0, IMAGES_SHOWN).map((id) => (
-                    <img key={id} src={modelImageUrl(model, id)} alt="" loading="lazy" />
+                    <img
+                      key={id}
+                      className="thumbnail"
+                      src={modelImageUrl(model, id)}
+                      alt=""
+                      loading="lazy"
+                    />
                   ))}
                 </td>
               </tr>

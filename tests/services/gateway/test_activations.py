@@ -1,0 +1,73 @@
+"""What an annotator may see of an activation, and its map as bytes."""
+
+import io
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from starlette.testclient import TestClient
+
+from services.gateway.activations import stretch
+
+ADA = "/api/studies/s1/annotators/ada"
+
+
+def test_an_annotator_sees_no_x_feature_nor_anything_that_groups_by_it(ada: TestClient):
+    columns = ada.get(f"{ADA}/activations", params={"category": "T-shirt/top"}).json()
+    assert columns == {
+        "activation_id": ["aa", "cc", "ff"],
+        "image_id": ["image1", "image2", "image1"],
+        "share": [0.25, 1.0, 0.75],
+        "category": [],
+        "x_feature": [],
+        "x": [],
+        "contribution": [],
+        "map_sum": [],
+    }
+
+
+def test_maps_come_in_the_order_of_the_activations(ada: TestClient):
+    listed = ada.get(f"{ADA}/activations", params={"category": "T-shirt/top"})
+    query = {"category": "T-shirt/top", "version": listed.headers["etag"].strip('"')}
+    answer = ada.get(f"{ADA}/maps", params=query)
+    maps = np.load(io.BytesIO(answer.content))
+    assert maps.dtype == np.uint8
+    assert maps.tolist() == [[[0, 0], [0, 0]], [[0, 255], [128, 0]], [[0, 128], [255, 64]]]
+    assert "immutable" in answer.headers["cache-control"]
+
+
+def test_maps_of_another_version_are_not_found(ada: TestClient):
+    answer = ada.get(f"{ADA}/maps", params={"category": "T-shirt/top", "version": "0" * 32})
+    assert answer.status_code == 404
+    assert "cache-control" not in answer.headers or "immutable" not in answer.headers["cache-control"]
+
+
+def test_a_category_without_activations_has_no_maps(ada: TestClient):
+    version = ada.get(f"{ADA}/activations", params={"category": "dress"}).headers["etag"].strip('"')
+    answer = ada.get(f"{ADA}/maps", params={"category": "dress", "version": version})
+    assert len(np.load(io.BytesIO(answer.content))) == 0
+
+
+def test_an_annotator_gets_pictures_as_the_studys_network_saw_them(ada: TestClient):
+    answer = ada.get(f"{ADA}/images/image1")
+    assert answer.content == b"image1 as net sees it"
+    assert answer.headers["content-type"] == "image/png"
+    assert "immutable" in answer.headers["cache-control"]
+
+
+def test_the_owner_gets_pictures_of_any_model(owner: TestClient):
+    assert owner.get("/api/models/other/images/image1").content == b"image1 as other sees it"
+
+
+@given(arrays(np.float16, (3, 4, 5), elements=st.floats(0, 1, width=16, allow_subnormal=False)))
+def test_every_map_is_stretched_to_its_own_full_range(maps: np.ndarray):
+    stretched = stretch(maps)
+    for before, after in zip(maps, stretched, strict=True):
+        flat = before.min() == before.max()
+        assert (after.min(), after.max()) == ((0, 0) if flat else (0, 255))
+        assert (np.diff(after.ravel()[np.argsort(before, axis=None)].astype(int)) >= 0).all()
+
+
+def test_a_map_that_is_not_a_number_shows_as_empty():
+    assert not stretch(np.full((1, 2, 2), np.nan, np.float16)).any()

@@ -1,0 +1,110 @@
+"""JSON in, one RPC, JSON out; and what goes wrong on the way."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from services.gateway.app import build
+from services.runtime.settings import RuntimeSettings
+from tests.services.gateway.conftest import LOOPBACK
+from tests.services.gateway.standins import StandIns
+
+ADA = "/api/studies/s1/annotators/ada"
+
+
+def test_the_gateway_is_alive_without_its_services():
+    with TestClient(build(RuntimeSettings(naming_address="127.0.0.1:1"))) as client:
+        assert client.get("/healthz").text == "ok\n"
+
+
+def test_fields_keep_their_names_and_plain_ones_are_always_there(owner: TestClient):
+    (study,) = owner.get("/api/studies").json()["studies"]
+    assert study["study_id"] == "s1"
+    assert study["activation_count"] == 3
+    assert study["xnn_set"] == ""
+
+
+def test_path_and_query_make_the_request(owner: TestClient):
+    answer = owner.get(f"{ADA}/summary", params={"reading": "SUMMARY_READING_WITH_OTHER"}).json()
+    assert answer["rows"][0]["names"] == ["ada", "SUMMARY_READING_WITH_OTHER"]
+
+
+def test_an_act_is_the_annotators_in_the_path_whatever_the_body_says(ada: TestClient, stand_ins: StandIns):
+    body = {
+        "annotator_id": "bob",
+        "category": "T-shirt/top",
+        "request_id": "r1",
+        "base_revision": "7",
+        "command": {"create": {"concept_id": "c1", "name": "collar", "activation_ids": ["aa"]}},
+    }
+    naming = ada.post(f"{ADA}/acts", json=body).json()["naming"]
+    assert (naming["annotator_id"], naming["revision"]) == ("ada", "8")
+    assert stand_ins.naming.acts[0].command.create.name == "collar"
+
+
+def test_a_stale_act_gets_the_naming_as_it_stands(ada: TestClient):
+    body = {"category": "dress", "request_id": "r1", "base_revision": "3", "command": {"undo": {}}}
+    answer = ada.post(f"{ADA}/acts", json=body)
+    assert answer.status_code == 409
+    assert answer.json()["code"] == "ABORTED"
+    assert answer.json()["naming"]["revision"] == "7"
+    assert answer.json()["naming"]["concepts"] == []
+
+
+def test_a_refusal_is_a_problem_with_its_reason_and_request_id(owner: TestClient):
+    answer = owner.get("/api/studies/s2", headers={"X-Request-Id": "mine-1"})
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"] == "mine-1"
+    assert answer.json() == {
+        "code": "NOT_FOUND",
+        "message": "no study 's2'",
+        "reason": "NO_SUCH_STUDY",
+        "request_id": "mine-1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("POST", "/api/studies/s1/open", 400, "FAILED_PRECONDITION"),
+        ("GET", "/api/studies/s1/coverage", 500, "INTERNAL"),
+        ("GET", "/api/studies/s1/annotators", 501, "UNIMPLEMENTED"),
+        ("GET", "/api/nothing", 404, "NOT_FOUND"),
+        ("POST", "/healthz", 405, "UNIMPLEMENTED"),
+    ],
+)
+def test_each_kind_of_refusal_has_its_http_status(owner: TestClient, method, path, status, code):
+    answer = owner.request(method, path, json={} if method == "POST" else None)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+def test_a_service_that_does_not_answer_is_503():
+    settings = RuntimeSettings(naming_address="127.0.0.1:1")
+    with TestClient(build(settings), base_url="http://localhost", client=LOOPBACK) as client:
+        answer = client.get("/api/studies")
+    assert (answer.status_code, answer.json()["code"]) == (503, "UNAVAILABLE")
+
+
+@pytest.mark.parametrize("body", ["", "[1]", "{", '{"command": {"explode": {}}}', '{"base_revision": "x"}'])
+def test_a_body_that_is_no_act_is_refused_in_words(ada: TestClient, body: str):
+    answer = ada.post(f"{ADA}/acts", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 409)
+    assert answer.json()["message"]
+
+
+def test_a_form_of_another_site_is_refused(owner: TestClient):
+    answer = owner.post("/api/studies/s1/close", content="{}", headers={"Content-Type": "text/plain"})
+    assert answer.status_code == 400
+    assert "application/json" in answer.json()["message"]
+
+
+def test_a_body_over_the_limit_is_refused(ada: TestClient):
+    answer = ada.post(f"{ADA}/acts", json={"request_id": "x" * (9 * 1024 * 1024)})
+    assert answer.status_code == 413
+
+
+def test_the_request_id_goes_on_to_the_service(owner: TestClient, stand_ins: StandIns):
+    sent = owner.get("/api/studies").headers["x-request-id"]
+    owner.get("/api/studies", headers={"X-Request-Id": "evil\tid"})
+    assert stand_ins.naming.request_ids[0] == sent
+    assert stand_ins.naming.request_ids[1] != "evil\tid"

@@ -1,0 +1,69 @@
+"""Who may ask what: the owner by sitting at the machine, an annotator by the link."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from services.gateway.app import build
+from services.gateway.routes import HANDWRITTEN, ROUTES, Access
+from services.gateway.sessions import cookie_name
+from tests.services.gateway.conftest import LOOPBACK
+
+PATH_VALUES = {"study_id": "s1", "annotator_id": "bob", "image_id": "image1", "model": "net"}
+
+
+def paths(access: Access) -> list[tuple[str, str]]:
+    return [
+        (route.method, route.path.format(**PATH_VALUES))
+        for route in (*ROUTES, *HANDWRITTEN)
+        if route.access is access
+    ]
+
+
+@pytest.mark.parametrize(("method", "path"), paths(Access.ANNOTATOR))
+def test_no_annotator_reaches_anothers_naming(ada: TestClient, method, path):
+    answer = ada.request(method, path, json={} if method == "POST" else None)
+    assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHENTICATED")
+
+
+@pytest.mark.parametrize(("method", "path"), paths(Access.ANNOTATOR))
+def test_ones_own_token_under_anothers_name_opens_nothing(ada: TestClient, method, path):
+    ada.cookies.set(cookie_name("s1", "bob"), "ada-token")
+    answer = ada.request(method, path, json={} if method == "POST" else None)
+    assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize(("method", "path"), paths(Access.OWNER))
+def test_the_owners_routes_are_closed_to_other_machines(ada: TestClient, method, path):
+    answer = ada.request(method, path, json={} if method == "POST" else None)
+    assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize("host", ["evil.test", "127.0.0.1.evil.test", "10.0.0.1"])
+def test_a_name_elsewhere_that_points_here_does_not_make_an_owner(settings, host):
+    with TestClient(build(settings), base_url=f"http://{host}", client=LOOPBACK) as client:
+        assert client.get("/api/studies").status_code == 403
+
+
+def test_the_token_is_out_of_reach_of_scripts_and_other_sites(ada: TestClient):
+    header = ada.post("/api/invitations", json={"token": "ada-token"}).headers["set-cookie"]
+    assert "HttpOnly" in header
+    assert "SameSite=strict" in header
+    assert "Path=/api" in header
+
+
+def test_two_links_in_one_browser_stay_apart(ada: TestClient):
+    ada.post("/api/invitations", json={"token": "bob-token"})
+    for name in ("ada", "bob"):
+        answer = ada.get(f"/api/studies/s1/annotators/{name}/naming", params={"category": "dress"})
+        assert answer.json()["naming"]["annotator_id"] == name
+
+
+def test_a_token_that_nobody_knows_opens_nothing(ada: TestClient):
+    assert ada.post("/api/invitations", json={"token": "guess"}).status_code == 404
+
+
+def test_a_revoked_token_asks_for_a_new_link(ada: TestClient):
+    ada.cookies.set(cookie_name("s1", "bob"), "revoked")
+    answer = ada.get("/api/studies/s1/annotators/bob")
+    assert answer.status_code == 401
+    assert "new link" in answer.json()["message"]
