@@ -1,0 +1,44 @@
+"""Channels to other services."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+
+from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, jobs_pb2, naming_pb2
+from services.runtime.settings import RuntimeSettings
+
+# Reads are sent again when a server is gone; what changes something carries a request id and is sent once.
+_READS = ("Get", "List", "Check", "Predict", "Watch", "Export", "Explain", "Attribute")
+_RETRY = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+
+
+def open_channel(address: str, settings: RuntimeSettings) -> grpc.Channel:
+    """A channel that retries reads on UNAVAILABLE and spreads calls over replicas; each call sets a timeout."""
+    reads = [
+        {"service": service.full_name, "method": method.name}
+        for module in (inference_pb2, attribution_pb2, naming_pb2, analytics_pb2, jobs_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+        if method.name.startswith(_READS)
+    ]
+    config = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [{"name": reads, "retryPolicy": _RETRY}],
+    }
+    return grpc.insecure_channel(
+        address,
+        options=[
+            ("grpc.service_config", json.dumps(config)),
+            ("grpc.max_send_message_length", settings.max_message_bytes),
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.keepalive_time_ms", 60_000),
+        ],
+    )
