@@ -75,11 +75,11 @@ def _dash(reason: str) -> Markup:
     ).format(reason)
 
 
-def _why_uncovered(row: CoverageRow, unit: str) -> str:
-    """Why a share of activations or images is 0/0."""
+def _why_uncovered(row: CoverageRow) -> str:
+    """Why a share of a category's activations or images is 0/0."""
     if not row.activation_count:
         return f"no image of {row.category} has a significant activation"
-    return f"nobody was asked to name {row.category}" if not row.annotator else f"no {unit} to count"
+    return f"{row.annotator or 'nobody'} has {'not ' if row.annotator else ''}begun to name {row.category}"
 
 
 def _at_a_glance(data: ReportData) -> list[str]:
@@ -122,7 +122,7 @@ def _named(sample: MapSample) -> str:
     """What annotators called an activation: 'sleeve (Ann, Bo), arm (Cy)'; of many, how many."""
     annotators: dict[str, list[str]] = {}
     for annotator, name in sample.names:
-        annotators.setdefault(name, []).append(annotator)
+        annotators.setdefault(name or "unnamed", []).append(annotator)
     return ", ".join(
         f"{name} ({', '.join(who) if len(who) <= _ANNOTATORS_LISTED else len(who)})"
         for name, who in annotators.items()

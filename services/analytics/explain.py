@@ -7,7 +7,7 @@ from onoma.science.pictures import Preprocessing, decode, encode_png, model_inpu
 from onoma.science.summary import Reading, explanation, inferred_names, names_of_activations
 from onoma.v1 import attribution_pb2, inference_pb2, types_pb2
 from onoma.v1.analytics_pb2 import ExplainedActivation, ExplainImageResponse
-from services.analytics.peers import errors_of
+from services.analytics.peers import asking
 from services.analytics.study import Activation, ExplainedImage, StudyReader, naming_of
 from services.runtime.errors import InvalidArgument
 
@@ -83,7 +83,7 @@ def _explain_other(
     request = attribution_pb2.AttributeRequest(
         model=reader.study.model, xnn_set=reader.study.xnn_set, category=category, content=content
     )
-    with errors_of("attribution"):
+    with asking("attribution"):
         live = reader.peers.attribution.Attribute(request, timeout=reader.timeout_s)
     category = live.image.category[0]
     inferred = {}
@@ -115,7 +115,7 @@ def _maps(reader: StudyReader, activations: list[Activation]) -> types_pb2.MapCo
         study_id=reader.study.study_id,
         activation_ids=[activation.activation_id for activation in activations],
     )
-    with errors_of("attribution"):
+    with asking("attribution"):
         for response in reader.peers.attribution.GetMaps(request, timeout=reader.timeout_s):
             values = maps.values + response.maps.values
             maps.MergeFrom(response.maps)
@@ -125,12 +125,12 @@ def _maps(reader: StudyReader, activations: list[Activation]) -> types_pb2.MapCo
 
 def _stored_picture(reader: StudyReader, image_id: str, view: inference_pb2.ImageView) -> bytes:
     request = inference_pb2.GetImageRequest(image_id=image_id, view=view, model=reader.study.model)
-    with errors_of("inference"):
+    with asking("inference"):
         return reader.peers.inference.GetImage(request, timeout=reader.timeout_s).content
 
 
 def _model_input_png(reader: StudyReader, content: bytes) -> bytes:
-    with errors_of("inference"):
+    with asking("inference"):
         model = reader.peers.inference.GetModel(
             inference_pb2.GetModelRequest(name=reader.study.model), timeout=reader.timeout_s
         ).model

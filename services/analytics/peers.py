@@ -9,19 +9,8 @@ import grpc
 from onoma.v1.attribution_pb2_grpc import AttributionServiceStub
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
-from services.runtime import errors
+from services.runtime.errors import Unavailable
 
-_ERRORS = {
-    error.code: error
-    for error in (
-        errors.InvalidArgument,
-        errors.NotFound,
-        errors.FailedPrecondition,
-        errors.ResourceExhausted,
-        errors.DataLoss,
-        errors.Unimplemented,
-    )
-}
 _SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -35,20 +24,17 @@ class Peers:
 
 
 @contextmanager
-def errors_of(service: str) -> Iterator[None]:
-    """What a peer refuses is refused here for the same reason.
+def asking(service: str) -> Iterator[None]:
+    """Says which service it is that does not answer; what one refuses goes on to the caller as it is.
 
     Raises:
-        ServiceError: with the peer's message, or that it does not answer.
+        Unavailable: the service is gone or too slow.
     """
     try:
         yield
     except grpc.RpcError as error:
-        code, message = error.code(), error.details()
-        if code in _SILENT:
-            raise errors.Unavailable(
-                f"the {service} service does not answer in time; try again: {message}"
-            ) from error
-        if code not in _ERRORS:
+        if error.code() not in _SILENT:
             raise
-        raise _ERRORS[code](message) from error
+        raise Unavailable(
+            f"the {service} service does not answer in time; try again: {error.details()}"
+        ) from error

@@ -20,6 +20,7 @@ from services.runtime.server import Service
 from services.runtime.settings import RuntimeSettings
 
 _LONGEST_CALL_S = 300.0
+_READY_S = 2.0
 _READINGS = {
     pb.SUMMARY_READING_UNSPECIFIED: Reading.NAMED_ONLY,
     pb.SUMMARY_READING_NAMED_ONLY: Reading.NAMED_ONLY,
@@ -141,6 +142,10 @@ def build(settings: RuntimeSettings) -> Service:
         )
     )
 
+    def ready() -> None:
+        for channel in channels:
+            grpc.channel_ready_future(channel).result(timeout=_READY_S)
+
     def close() -> None:
         for channel in channels:
             channel.close()
@@ -150,6 +155,7 @@ def build(settings: RuntimeSettings) -> Service:
         add_to=lambda server: analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(servicer, server),
         service_names=("onoma.v1.AnalyticsService",),
         close=close,
+        ready=ready,
     )
 
 

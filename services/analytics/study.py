@@ -15,7 +15,7 @@ from onoma.science.study_data import (
     make_namings,
 )
 from onoma.v1 import attribution_pb2, naming_pb2
-from services.analytics.peers import Peers, errors_of
+from services.analytics.peers import Peers, asking
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 
 
@@ -44,7 +44,7 @@ class StudyReader:
         """
         if not study_id:
             raise InvalidArgument("study_id is empty; give the id or the name of a study")
-        with errors_of("naming"):
+        with asking("naming"):
             study = peers.naming.GetStudy(
                 naming_pb2.GetStudyRequest(study_id=study_id), timeout=timeout_s
             ).study
@@ -78,7 +78,7 @@ class StudyReader:
         """The explained images of a category, or of all."""
         request = attribution_pb2.ListExplainedImagesRequest(study_id=self.study.study_id, category=category)
         images: list[ExplainedImage] = []
-        with errors_of("attribution"):
+        with asking("attribution"):
             for response in self.peers.attribution.ListExplainedImages(request, timeout=self.timeout_s):
                 columns = response.images
                 images += map(
@@ -93,7 +93,7 @@ class StudyReader:
         """The significant activations of a category, or of all."""
         request = attribution_pb2.ListActivationsRequest(study_id=self.study.study_id, category=category)
         activations: list[Activation] = []
-        with errors_of("attribution"):
+        with asking("attribution"):
             for response in self.peers.attribution.ListActivations(request, timeout=self.timeout_s):
                 columns = response.activations
                 activations += map(
@@ -146,7 +146,7 @@ class StudyReader:
     def _namings(self, annotator_ids: Iterable[str]) -> dict[str, dict[str, list[tuple[str, list[str]]]]]:
         """Concepts as (name, activation ids), by category and annotator."""
         request = naming_pb2.ExportNamingsRequest(study_id=self.study.study_id, annotator_ids=annotator_ids)
-        with errors_of("naming"):
+        with asking("naming"):
             exported = self.peers.naming.ExportNamings(request, timeout=self.timeout_s).json
         namings: dict[str, dict[str, list[tuple[str, list[str]]]]] = {}
         for annotator_id, by_category in json.loads(exported)["namings"].items():

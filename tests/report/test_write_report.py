@@ -125,7 +125,7 @@ def test_nobody_has_named_anything_yet(unnamed: ReportData, tmp_path: Path) -> N
     page = Page(write_report(unnamed, tmp_path)[0])
     assert "Nobody has named anything yet" in page.text
     assert not (tmp_path / "figures" / "coverage.svg").exists()
-    assert "nobody was asked to name T-shirt/top" in page.titles
+    assert "nobody has begun to name T-shirt/top" in page.titles
 
 
 def test_a_study_without_maps_and_classes_still_gives_a_page(unnamed: ReportData, tmp_path: Path) -> None:
