@@ -1,0 +1,81 @@
+"""A browser on the page of a running Onoma, with a study that is open for naming."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from onoma.client import Client
+from onoma.v1 import naming_pb2
+from services.gateway.page import BUILT_PAGE
+from tests.sdk.conftest import OpenStudy, open_study  # noqa: F401 (a fixture)
+
+# A machine without a screen, a GPU or the world outside.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    if not (BUILT_PAGE / "index.html").is_file():
+        pytest.skip("the page is not built: make web")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass(frozen=True)
+class Naming:
+    """One annotator's page, and what the server knows of it."""
+
+    page: Page
+    client: Client
+    study: naming_pb2.Study
+    annotator: naming_pb2.Annotator
+    link: str
+
+    def stored(self) -> naming_pb2.Naming:
+        """The naming of the category that the page shows, as the server has it."""
+        category = self.page.get_by_role("combobox", name="Category").input_value()
+        return self.client.get_naming(self.study.study_id, self.annotator.annotator_id, category)
+
+
+@pytest.fixture
+def naming(
+    browser: Browser,
+    open_study: OpenStudy,  # noqa: F811 (the fixture)
+    request: pytest.FixtureRequest,
+) -> Iterator[Naming]:
+    """The page of an annotator who has just followed a link, at the category with the most to name."""
+    client, study = open_study.client, open_study.study
+    invited = client.invite_annotator(study.study_id, request.node.name[:200])
+    context = browser.new_context()
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    link = f"{open_study.running.page_url}/name#{invited.token}"
+    page.goto(link)
+    counts = {
+        category: len(client.list_activations(study.study_id, category).activation_id)
+        for category in study.categories
+    }
+    page.get_by_role("combobox", name="Category").select_option(max(counts, key=counts.__getitem__))
+    expect(page.locator(".tile").first).to_be_visible()
+    yield Naming(page, client, study, invited.annotator, link)
+    context.close()
+    assert errors == []
