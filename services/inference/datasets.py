@@ -27,6 +27,7 @@ def images(
         class_name: "" for all.
     Raises:
         InvalidArgument: an unknown class, or a token of another list.
+        Aborted: the data set was imported anew since the first page.
     """
     size = checked_page_size(page_size, default=1000, largest=10_000)
     order = (col(DatasetImage.part), col(DatasetImage.class_index), col(DatasetImage.path))
@@ -54,6 +55,7 @@ def images(
         query = query.where(tuple_(*order) > tuple_(*position))
     with engine.connect() as connection:
         rows = connection.execute(query).all()
+    _check_unchanged(engine, dataset)
     return rows[:size], _next_token(dataset, [tuple(row[:3]) for row in rows], size)
 
 
@@ -70,6 +72,7 @@ def issues(engine: Engine, dataset: Dataset, page_size: int, token: str) -> tupl
         query = query.where(ImportIssue.path > _position(dataset, token, str)[0])
     with Session(engine) as session:
         rows = session.exec(query).all()
+    _check_unchanged(engine, dataset)
     return rows[:size], _next_token(dataset, [(row.path,) for row in rows], size)
 
 
@@ -104,12 +107,28 @@ def seen_by(model: tables.Model, data: bytes, max_pixels: int) -> bytes:
     return encode_png(model_input(decode(data, max_pixels=max_pixels), Preprocessing(**model.preprocessing)))
 
 
+def _check_unchanged(engine: Engine, dataset: Dataset) -> None:
+    """Whether rows just read were all there: the transaction that removes them also changes the import_id.
+
+    Raises:
+        Aborted: the data set was imported anew in the meantime.
+    """
+    with Session(engine) as session:
+        found = session.exec(select(Dataset.import_id).where(Dataset.name == dataset.name)).first()
+    if found != dataset.import_id:
+        raise _imported_anew(dataset)
+
+
+def _imported_anew(dataset: Dataset) -> Aborted:
+    return Aborted(
+        f"data set {dataset.name!r} was imported anew since its first page: start without page_token"
+    )
+
+
 def _position(dataset: Dataset, token: str, *types: type) -> list[Any]:
     import_id, *position = read_token(token, str, *types)
     if import_id != dataset.import_id:
-        raise Aborted(
-            f"data set {dataset.name!r} was imported anew while it was listed: start without page_token"
-        )
+        raise _imported_anew(dataset)
     return position
 
 

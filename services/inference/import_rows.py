@@ -19,14 +19,15 @@ from services.inference.tables import (
     Image,
     ImportIssue,
 )
+from services.runtime.database import session
 from services.runtime.errors import Aborted
 
 
 def forget(engine: Engine, import_id: str) -> None:
     """Removes what an import wrote before it was cut off."""
-    with engine.begin() as connection:
+    with session(engine) as opened:
         for table in (DatasetImage, ImportIssue):
-            connection.execute(delete(table).where(col(table.import_id) == import_id))
+            opened.exec(delete(table).where(col(table.import_id) == import_id))
 
 
 def write(
@@ -60,7 +61,8 @@ def write(
         if notes := result.notes + result.name_notes:
             issues.append({**row, "outcome": CONVERTED, "reason": "; ".join(notes)})
     insert_new = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[engine.dialect.name]
-    with engine.begin() as connection:
+    with session(engine) as opened:
+        connection = opened.connection()
         if pictures:
             connection.execute(insert_new(Image).on_conflict_do_nothing(), list(pictures.values()))
             connection.execute(insert(DatasetImage), images)
@@ -68,57 +70,82 @@ def write(
             connection.execute(insert(ImportIssue), issues)
 
 
-def publish(
-    engine: Engine, name: str, import_id: str, classes: Sequence[str], taken: int
-) -> tuple[Dataset, list[str]]:
+def published(engine: Engine, name: str, import_id: str) -> Dataset | None:
+    """The data set, where this import is its content already."""
+    with Session(engine) as opened:
+        return opened.exec(
+            select(Dataset).where(Dataset.name == name, Dataset.import_id == import_id)
+        ).first()
+
+
+def publish(engine: Engine, name: str, import_id: str, classes: Sequence[str], taken: int) -> Dataset:
     """Makes a whole import the data set's content, in one transaction; the import before is forgotten.
 
     Args:
         taken: images that were written; the tables have to hold as many.
-    Returns:
-        The data set, and lines about pictures that occur more than once.
     Raises:
         Aborted: another import of the same data set removed this one's rows.
     """
-    with Session(engine) as session:
-        counts = _counts(session, import_id)
-        if sum(counts.values()) != taken:
-            raise Aborted(f"another import of data set {name!r} ended in the meantime: import it again")
-        outcomes = _outcomes(session, import_id)
-        dataset = session.merge(
-            Dataset(
-                name=name,
-                import_id=import_id,
-                classes=list(classes),
-                train_counts=[counts.get((TRAIN, index), 0) for index in range(len(classes))],
-                test_counts=[counts.get((TEST, index), 0) for index in range(len(classes))],
-                skipped_count=outcomes.get(SKIPPED, 0),
-                converted_count=outcomes.get(CONVERTED, 0),
-                content_hash=_content_hash(session, import_id, classes),
-            )
+    with Session(engine) as opened:
+        counts = _counts(opened, import_id)
+        outcomes = _outcomes(opened, import_id)
+        dataset = Dataset(
+            name=name,
+            import_id=import_id,
+            classes=list(classes),
+            train_counts=[counts.get((TRAIN, index), 0) for index in range(len(classes))],
+            test_counts=[counts.get((TEST, index), 0) for index in range(len(classes))],
+            skipped_count=outcomes.get(SKIPPED, 0),
+            converted_count=outcomes.get(CONVERTED, 0),
+            content_hash=_content_hash(opened, import_id, classes),
         )
-        repetitions = list(_repetitions(session, import_id))
+    with session(engine) as opened:
+        if sum(_counts(opened, import_id).values()) != taken:
+            raise Aborted(f"another import of data set {name!r} ended in the meantime: import it again")
+        opened.merge(dataset)
         for table in (DatasetImage, ImportIssue):
             old = (col(table.dataset) == name) & (col(table.import_id) != import_id)
-            session.exec(delete(table).where(old))
-        session.commit()
-        session.refresh(dataset)
-        return dataset, repetitions
+            opened.exec(delete(table).where(old))
+    return dataset
 
 
-def _counts(session: Session, import_id: str) -> dict[tuple[str, int], int]:
+def repetitions(engine: Engine, import_id: str) -> Iterator[str]:
+    """Lines about pictures that occur under several paths; all of them are kept."""
+    query = (
+        select(
+            func.count(func.distinct(DatasetImage.class_index)),
+            func.count(func.distinct(DatasetImage.part)),
+            func.min(DatasetImage.path),
+        )
+        .where(DatasetImage.import_id == import_id)
+        .group_by(DatasetImage.image_id)
+        .having(func.count() > 1)
+    )
+    with Session(engine) as opened:
+        repeated = opened.exec(query).all()
+    for where, paths in (
+        ("in more than one class", [path for classes, _, path in repeated if classes > 1]),
+        ("in the training and in the test part", [path for _, parts, path in repeated if parts > 1]),
+        ("twice or more in one class and part", [path for c, p, path in repeated if c == p == 1]),
+    ):
+        if paths:
+            what = "picture is" if len(paths) == 1 else "pictures are"
+            yield f"{len(paths):,} {what} {where} ({min(paths)} for one); all are kept"
+
+
+def _counts(opened: Session, import_id: str) -> dict[tuple[str, int], int]:
     """Images by part and class index."""
     group = (DatasetImage.part, DatasetImage.class_index)
     query = select(*group, func.count()).where(DatasetImage.import_id == import_id).group_by(*group)
-    return {(part, index): count for part, index, count in session.exec(query)}
+    return {(part, index): count for part, index, count in opened.exec(query)}
 
 
-def _outcomes(session: Session, import_id: str) -> dict[str, int]:
+def _outcomes(opened: Session, import_id: str) -> dict[str, int]:
     query = select(ImportIssue.outcome, func.count()).where(ImportIssue.import_id == import_id)
-    return dict(session.exec(query.group_by(ImportIssue.outcome)).all())
+    return dict(opened.exec(query.group_by(ImportIssue.outcome)).all())
 
 
-def _content_hash(session: Session, import_id: str, classes: Sequence[str]) -> str:
+def _content_hash(opened: Session, import_id: str, classes: Sequence[str]) -> str:
     """SHA-256 over the class names and, by part, class and path, all that is known of each image."""
     digest = hashlib.sha256(json.dumps(list(classes)).encode())
     columns = (
@@ -130,30 +157,6 @@ def _content_hash(session: Session, import_id: str, classes: Sequence[str]) -> s
         DatasetImage.part_points,
     )
     query = select(*columns).where(DatasetImage.import_id == import_id).order_by(*columns[:3])
-    for row in session.exec(query.execution_options(yield_per=1000)):
+    for row in opened.exec(query.execution_options(yield_per=1000)):
         digest.update(json.dumps(list(row)).encode())
     return digest.hexdigest()
-
-
-def _repetitions(session: Session, import_id: str) -> Iterator[str]:
-    """Lines about pictures that occur under several paths; all of them are kept."""
-    query = (
-        select(
-            func.count(func.distinct(DatasetImage.class_index)),
-            func.count(func.distinct(DatasetImage.part)),
-            func.min(DatasetImage.path),
-            func.max(DatasetImage.path),
-        )
-        .where(DatasetImage.import_id == import_id)
-        .group_by(DatasetImage.image_id)
-        .having(func.count() > 1)
-    )
-    repeated = session.exec(query).all()
-    for what, rows in (
-        ("in more than one class", [row for row in repeated if row[0] > 1]),
-        ("in both the training and the test part", [row for row in repeated if row[1] > 1]),
-        ("more than once in one class and part", [row for row in repeated if row[0] == row[1] == 1]),
-    ):
-        if rows:
-            first, last = rows[0][2:]
-            yield f"{len(rows):,} pictures are there {what} (say {first} and {last}); all are kept"

@@ -1,9 +1,8 @@
 """The import of a folder: a job that leaves a data set alone until its new content is whole."""
 
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,6 @@ class Plan:
         max_train_images_per_class: 0 for all.
         max_test_images_per_class: 0 for all.
         seed: of the limits and of the split.
-        import_id: names this import's rows, also when the job is taken up again.
     """
 
     name: str
@@ -46,7 +44,6 @@ class Plan:
     max_train_images_per_class: int = 0
     max_test_images_per_class: int = 0
     seed: int = 0
-    import_id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
         for name in ("max_train_images_per_class", "max_test_images_per_class"):
@@ -94,7 +91,9 @@ def import_dataset(
     """
     plan = Plan(**context.params)
     folder = Path(plan.folder)
-    context.stage("listing files", 0)
+    if done := import_rows.published(engine, plan.name, context.job_id):
+        return _result(done)
+    context.stage("listing files")
     layout = read_layout(folder, plan.format, plan.seed)
     for line in layout.warnings:
         context.warn(f"{folder}: {line}")
@@ -105,7 +104,7 @@ def import_dataset(
         )
 
     context.stage("importing pictures", len(items))
-    import_rows.forget(engine, plan.import_id)
+    import_rows.forget(engine, context.job_id)
     taken = 0
     first_refusal = None
     intake = Intake(engine, store, roots, limits)
@@ -118,23 +117,29 @@ def import_dataset(
                 context.advance()
                 results.append(result)
             store.flush()
-            import_rows.write(engine, plan.name, plan.import_id, classes, results)
+            import_rows.write(engine, plan.name, context.job_id, classes, results)
             refused = [result for result in results if isinstance(result, Refused)]
             taken += len(results) - len(refused)
             first_refusal = first_refusal or next(iter(refused), None)
     if not taken:
         why = f"; the first, {first_refusal.item.path}: {first_refusal.reason}" if first_refusal else ""
         raise FailedPrecondition(
-            f"{folder} has {len(items)} files and none is a picture that can be taken{why}"
+            f"{folder}: not one of {len(items)} files is a picture that can be taken{why}"
         )
 
-    context.stage("publishing", 0)
-    dataset, repetitions = import_rows.publish(engine, plan.name, plan.import_id, classes, taken)
-    for line in (*repetitions, *_thin_classes(dataset)):
+    context.stage("publishing")
+    for line in import_rows.repetitions(engine, context.job_id):
         context.warn(line)
+    dataset = import_rows.publish(engine, plan.name, context.job_id, classes, taken)
+    for line in _thin_classes(dataset):
+        context.warn(line)
+    return _result(dataset)
+
+
+def _result(dataset: Dataset) -> dict[str, Any]:
     return {
         "dataset": dataset.name,
-        "image_count": taken,
+        "image_count": sum(dataset.train_counts) + sum(dataset.test_counts),
         "skipped_count": dataset.skipped_count,
         "converted_count": dataset.converted_count,
         "content_hash": dataset.content_hash,

@@ -62,7 +62,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             name=request.name,
             folder=str(importing.allowed_folder(request.path, self._import_roots)),
             format=messages.dataset_format(request.format),
-            classes=tuple(request.classes),
+            classes=list(request.classes),
             max_train_images_per_class=request.max_train_images_per_class,
             max_test_images_per_class=request.max_test_images_per_class,
             seed=request.seed,

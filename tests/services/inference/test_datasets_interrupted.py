@@ -1,0 +1,152 @@
+"""Imports that are killed, cancelled, overtaken or out of disk: nothing half-written is read as whole."""
+
+from dataclasses import asdict
+
+import pytest
+from sqlmodel import Session, func, select
+
+from services.inference import datasets, import_rows, importing, registry, tables
+from services.inference.settings import InferenceSettings
+from services.runtime.database import open_database
+from services.runtime.errors import Aborted, NotFound, ResourceExhausted
+from services.runtime.jobs import Cancelled, Job, JobContext
+from services.runtime.objects import DirectoryStore
+from services.runtime.settings import RuntimeSettings
+from tests.services.inference import folders
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = open_database(RuntimeSettings(data_dir=tmp_path / "onoma-data"), "inference")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return DirectoryStore(tmp_path / "onoma-data" / "objects")
+
+
+@pytest.fixture(autouse=True)
+def _small_batches(monkeypatch):
+    monkeypatch.setattr(importing, "BATCH_SIZE", 4)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    counts = {"train/hat": 6, "train/bag": 6, "test/hat": 3, "test/bag": 3}
+    return folders.image_folder(tmp_path / "garments", counts)
+
+
+class Interrupted(JobContext):
+    """A job whose process meets `error` at its n-th safe point."""
+
+    def __init__(self, row, after, error):
+        super().__init__(row)
+        self._left = after
+        self._error = error
+
+    def check(self):
+        self._left -= 1
+        if self._left < 0:
+            raise self._error
+
+
+def job(folder, job_id="job-1"):
+    return Job(job_id=job_id, kind="import_dataset", params=asdict(importing.Plan("garments", str(folder))))
+
+
+def run(context, engine, store, folder):
+    return importing.import_dataset(context, engine, store, [folder], InferenceSettings())
+
+
+def listed(engine):
+    dataset = registry.find(engine, tables.Dataset, "garments")
+    rows, _ = datasets.images(engine, dataset, "", "", 0, "")
+    return [row.path for row in rows]
+
+
+def row_count(engine):
+    with Session(engine) as session:
+        return session.exec(select(func.count()).select_from(tables.DatasetImage)).one()
+
+
+@pytest.mark.parametrize("error", [Cancelled(), KeyboardInterrupt()])
+@pytest.mark.parametrize("after", [0, 5, 17])
+def test_a_first_import_that_was_cut_off_is_no_data_set_and_completes_when_taken_up(
+    engine, store, folder, after, error
+):
+    with pytest.raises(type(error)):
+        run(Interrupted(job(folder), after, error), engine, store, folder)
+    with pytest.raises(NotFound):
+        listed(engine)
+    assert run(JobContext(job(folder)), engine, store, folder)["image_count"] == 18
+    assert len(listed(engine)) == row_count(engine) == 18
+
+
+def test_an_import_that_was_cut_off_leaves_the_data_set_as_it_was(engine, store, folder):
+    run(JobContext(job(folder, "job-1")), engine, store, folder)
+    before = listed(engine)
+    (folder / "train" / "hat" / "new.png").write_bytes(folders.png(900))
+    with pytest.raises(Cancelled):
+        run(Interrupted(job(folder, "job-2"), 9, Cancelled()), engine, store, folder)
+    assert listed(engine) == before
+    run(JobContext(job(folder, "job-2")), engine, store, folder)
+    assert len(listed(engine)) == row_count(engine) == 19
+
+
+def test_what_an_abandoned_import_wrote_goes_with_the_next_one(engine, store, folder):
+    with pytest.raises(Cancelled):
+        run(Interrupted(job(folder, "job-1"), 9, Cancelled()), engine, store, folder)
+    run(JobContext(job(folder, "job-2")), engine, store, folder)
+    assert row_count(engine) == 18
+
+
+def test_a_job_killed_after_it_had_published_gives_the_same_result_again(engine, store, folder):
+    first = run(JobContext(job(folder)), engine, store, folder)
+    (folder / "train" / "hat" / "000.png").write_bytes(b"changed since")
+    assert run(JobContext(job(folder)), engine, store, folder) == first
+
+
+def test_an_import_overtaken_by_another_is_told_and_leaves_the_others_content(
+    engine, store, folder, monkeypatch
+):
+    publish = import_rows.publish
+
+    def overtaken(*arguments):
+        monkeypatch.setattr(import_rows, "publish", publish)
+        run(JobContext(job(folder, "job-2")), engine, store, folder)
+        return publish(*arguments)
+
+    monkeypatch.setattr(import_rows, "publish", overtaken)
+    with pytest.raises(Aborted, match="another import of data set 'garments' ended in the meantime"):
+        run(JobContext(job(folder, "job-1")), engine, store, folder)
+    assert len(listed(engine)) == row_count(engine) == 18
+
+
+def test_a_full_disk_ends_the_import_and_taking_it_up_completes_it(engine, store, folder, monkeypatch):
+    put, stored = DirectoryStore.put, []
+
+    def filling_up(self, data):
+        if len(stored) >= 7:
+            raise ResourceExhausted("the disk is full")
+        stored.append(put(self, data))
+        return stored[-1]
+
+    monkeypatch.setattr(DirectoryStore, "put", filling_up)
+    with pytest.raises(ResourceExhausted, match="the disk is full"):
+        run(JobContext(job(folder)), engine, store, folder)
+    with pytest.raises(NotFound):
+        listed(engine)
+    monkeypatch.setattr(DirectoryStore, "put", put)
+    run(JobContext(job(folder)), engine, store, folder)
+    assert len(listed(engine)) == 18
+
+
+def test_rows_are_committed_only_when_their_objects_are_durable(engine, store, folder, monkeypatch):
+    events = []
+    flush, write = DirectoryStore.flush, import_rows.write
+    monkeypatch.setattr(DirectoryStore, "flush", lambda self: (events.append("flush"), flush(self)))
+    monkeypatch.setattr(import_rows, "write", lambda *a: (events.append("rows"), write(*a)))
+    run(JobContext(job(folder)), engine, store, folder)
+    assert events == ["flush", "rows"] * 5
