@@ -64,7 +64,9 @@ def write(
     with session(engine) as opened:
         connection = opened.connection()
         if pictures:
-            connection.execute(insert_new(Image).on_conflict_do_nothing(), list(pictures.values()))
+            # In one order, so that two imports of the same pictures cannot wait for each other.
+            new = [pictures[image_id] for image_id in sorted(pictures)]
+            connection.execute(insert_new(Image).on_conflict_do_nothing(), new)
             connection.execute(insert(DatasetImage), images)
         if issues:
             connection.execute(insert(ImportIssue), issues)

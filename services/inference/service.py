@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import grpc
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from onoma.science.pictures import media_type
 from onoma.v1 import inference_pb2 as pb
@@ -190,6 +190,10 @@ def build(settings: RuntimeSettings) -> Service:
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(jobs), server)
 
+    def ready() -> None:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
     def close() -> None:
         jobs.close()
         engine.dispose()
@@ -199,4 +203,5 @@ def build(settings: RuntimeSettings) -> Service:
         add_to=add_to,
         service_names=("onoma.v1.InferenceService", "onoma.v1.JobService"),
         close=close,
+        ready=ready,
     )
