@@ -1,0 +1,453 @@
+"""Networks as `torch.export` programs (.pt2): looked into before they are loaded, and read as a graph.
+
+A program is bytes here: reading and writing files is the caller's. Layers are named by the nodes of the graph after
+decomposition to core ATen operators, with batch norms folded into the convolutions before them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import operator
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+METADATA_ENTRY = "onoma.json"
+MIN_CELLS = 14
+_MAX_UNPACKED_BYTES = 8 << 30
+_ALLOWED_FOLDERS = ("data/weights/", "data/constants/", "models/", "extra/", ".data/")
+_ALLOWED_FILES = ("archive_format", "archive_version", "byteorder", "version")
+_SAMPLE_INPUTS = (
+    "data/sample_inputs/"  # pickled by torch.export.save, never needed, emptied before anything reads
+)
+_aten = torch.ops.aten
+
+# Operators that only hand values on, or give shapes; mass needs no rule for what is not a tensor of activations.
+SHAPE_OPERATORS = frozenset({_aten.sym_size.int, _aten.sym_numel.default})
+_LINEAR = frozenset({_aten.addmm.default, _aten.mm.default})
+_ACTIVATIONS = frozenset(
+    {
+        _aten.relu.default,
+        _aten.hardtanh.default,
+        _aten.clamp.default,
+        _aten.clamp_min.default,
+    }
+)
+_MAP_LAYERS = _ACTIVATIONS | {
+    _aten.add.Tensor,
+    _aten.avg_pool2d.default,
+    _aten.cat.default,
+    _aten.convolution.default,
+    _aten.mul.Tensor,
+    operator.getitem,
+}
+
+
+class RefusedProgram(ValueError):
+    """These bytes are not a program that can be taken; the message says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network that classifies images.
+
+    Attributes:
+        graph_module: core ATen operators in inference form; input (n, C, H, W), output (n, class_count).
+        input_shape: C, H, W.
+        class_count: number of scores.
+        metadata: what `onoma.json` in the archive says: "name", "classes", "preprocessing"; {} without one.
+    """
+
+    graph_module: fx.GraphModule
+    input_shape: tuple[int, int, int]
+    class_count: int
+    metadata: dict[str, Any]
+
+    def node(self, name: str) -> fx.Node:
+        """The layer of that name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for node in self.graph_module.graph.nodes:
+            if node.name == name:
+                return node  # type: ignore[no-any-return]
+        raise ValueError(f"the network has no layer '{name}' (onoma model check lists operators and layers)")
+
+
+def save(module: nn.Module, example_input: Tensor, metadata: Mapping[str, Any]) -> bytes:
+    """Exports a network in evaluation mode as a `.pt2` archive without anything pickled.
+
+    Args:
+        module: takes (n, C, H, W), gives (n, classes); traced for any n.
+        example_input: (n, C, H, W) with n >= 2.
+        metadata: "name", "classes", "preprocessing" (fields of Preprocessing); kept as JSON in the archive.
+    """
+    exported = torch.export.export(
+        module.eval(), (example_input,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+    )
+    buffer = io.BytesIO()
+    torch.export.save(exported, buffer, extra_files={METADATA_ENTRY: json.dumps(dict(metadata))})
+    return _without_pickles(buffer.getvalue())
+
+
+def inspect_archive(data: bytes) -> None:
+    """Refuses, before anything is loaded, what is not a JSON graph with raw tensors.
+
+    Raises:
+        RefusedProgram: and says which entry is wrong.
+    """
+    if data[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise RefusedProgram(
+            "the file is a pickle, which can run code; export the network with torch.export.save"
+        )
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        names = [entry.filename for entry in archive.infolist()]
+        damaged = (
+            archive.testzip() if sum(e.file_size for e in archive.infolist()) <= _MAX_UNPACKED_BYTES else ""
+        )
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError) as error:
+        raise RefusedProgram(f"the file is no .pt2 archive ({error})") from error
+    if damaged is not None:
+        raise RefusedProgram(
+            f"entry '{damaged}' is damaged" if damaged else "the archive unpacks to over 8 GiB"
+        )
+    root = names[0].split("/")[0] if names else ""
+    if f"{root}/archive_format" not in names:
+        raise RefusedProgram(_what_else(root, names))
+    if archive.read(f"{root}/archive_format") != b"pt2":
+        raise RefusedProgram("the archive's format is not 'pt2'")
+    for name in names:
+        _check_entry(name.removeprefix(f"{root}/"), name)
+    if f"{root}/models/model.json" not in names:
+        raise RefusedProgram("the archive has no graph (models/model.json)")
+    for kind in ("weights", "constants"):
+        _check_tensors(archive, f"{root}/data/{kind}/model_{kind}_config.json", kind)
+
+
+def load(data: bytes) -> Program:
+    """A program out of an archive, after `inspect_archive`; pickled sample inputs are emptied unread.
+
+    Raises:
+        RefusedProgram: unsafe, damaged, or not a classifier of images.
+    """
+    inspect_archive(data)
+    extra = {METADATA_ENTRY: ""}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exported = torch.export.load(io.BytesIO(_without_pickles(data)), extra_files=extra)
+            graph_module = exported.run_decompositions().module()
+    except Exception as error:
+        raise RefusedProgram(f"the program cannot be read: {_first_line(error)}") from error
+    _tidy(graph_module)
+    shape, class_count = _shapes(graph_module)
+    _fold_batch_norms(graph_module)
+    return Program(graph_module, shape, class_count, _metadata(extra[METADATA_ENTRY]))
+
+
+def constants(program: Program) -> dict[fx.Node, Any]:
+    """Values of the nodes that do not depend on the input: weights, and what is made of them."""
+    return _constant_values(program.graph_module)
+
+
+def find_attachment(program: Program) -> str:
+    """The layer whose activations the xNN reads [P 3.2].
+
+    The first fully-connected layer, after its ReLU; on networks with only one, the features that feed it [ours].
+
+    Raises:
+        ValueError: the network has no fully-connected layer.
+    """
+    known = constants(program)
+    linear = [
+        n for n in program.graph_module.graph.nodes if n.target in _LINEAR and _data_input(n) not in known
+    ]
+    if not linear:
+        raise ValueError("the network has no fully-connected layer; name the attachment layer yourself")
+    if len(linear) > 1:
+        users = list(linear[0].users)
+        if len(users) == 1 and users[0].target in _ACTIVATIONS:
+            return users[0].name  # type: ignore[no-any-return]
+    return _data_input(linear[-1]).name
+
+
+def find_map_layer(program: Program, attachment: str, min_cells: int = MIN_CELLS) -> str:
+    """The deepest layer with at least `min_cells` x `min_cells` cells that all paths to the attachment cross.
+
+    Where no layer has so many cells, the one with most.
+
+    Raises:
+        ValueError: no layer below the attachment has rows and columns.
+    """
+    candidates = [
+        node for node in cuts(program, attachment) if node.target in _MAP_LAYERS and len(shape_of(node)) == 4
+    ]
+    if not candidates:
+        raise ValueError(
+            f"no layer between the image and '{attachment}' has rows and columns to draw maps on"
+        )
+    enough = [node for node in candidates if min(shape_of(node)[2:]) >= min_cells]
+    if enough:
+        return enough[-1].name
+    most = max(min(shape_of(node)[2:]) for node in candidates)
+    return [node for node in candidates if min(shape_of(node)[2:]) == most][-1].name
+
+
+def cuts(program: Program, attachment: str) -> list[fx.Node]:
+    """Nodes that every path from the image to the attachment goes through, in order; mass is whole there."""
+    path = between(program, None, attachment)
+    position = {node: index for index, node in enumerate(path)}
+    last_use = {node: max((position[u] for u in node.users if u in position), default=-1) for node in path}
+    found: list[fx.Node] = []
+    needed_until = -1
+    for node in path:
+        if needed_until <= position[node]:  # nothing from before is used after this node
+            found.append(node)
+        needed_until = max(needed_until, last_use[node])
+    return found
+
+
+def between(program: Program, lower: str | None, upper: str) -> list[fx.Node]:
+    """Nodes on paths from `lower` (None: the image) to `upper`, both included, in the graph's order."""
+    nodes = list(program.graph_module.graph.nodes)
+    known = constants(program)
+    start = program.node(lower) if lower else next(n for n in nodes if n.op == "placeholder")
+    above: set[fx.Node] = {start}
+    for node in nodes:
+        if node not in known and node.target not in SHAPE_OPERATORS and above & set(node.all_input_nodes):
+            above.add(node)
+    needed = {program.node(upper)}
+    for node in reversed(nodes):
+        if node in needed:
+            needed |= {n for n in node.all_input_nodes if n in above}
+    path = above & needed
+    return [node for node in nodes if node in path]
+
+
+def with_features(program: Program, attachment: str) -> fx.GraphModule:
+    """The network with two outputs: scores (n, classes) and the attachment's activations (n, D)."""
+    copied = fx.GraphModule(program.graph_module, _copied_graph(program.graph_module))
+    graph = copied.graph
+    node = next(n for n in graph.nodes if n.name == attachment)
+    output = next(n for n in graph.nodes if n.op == "output")
+    scores = _only(output.args[0])
+    with graph.inserting_before(output):
+        features = (
+            graph.call_function(_aten.flatten.using_ints, (node, 1)) if len(shape_of(node)) > 2 else node
+        )
+    output.args = ((scores, features),)
+    copied.recompile()
+    return copied
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """Shape of a node's value for two images; () where it is no tensor."""
+    value = node.meta.get("shape")
+    return value if isinstance(value, tuple) else ()
+
+
+def _only(value: Any) -> fx.Node:
+    node = value[0] if isinstance(value, tuple | list) else value
+    assert isinstance(node, fx.Node)
+    return node
+
+
+def _data_input(node: fx.Node) -> fx.Node:
+    return _only(node.args[1] if node.target is _aten.addmm.default else node.args[0])
+
+
+def _copied_graph(graph_module: fx.GraphModule) -> fx.Graph:
+    copied = fx.Graph()
+    values: dict[fx.Node, fx.Node] = {}
+    result = copied.graph_copy(graph_module.graph, values)
+    copied.output(result)
+    for old, new in values.items():
+        new.meta = dict(old.meta)
+    return copied
+
+
+def _tidy(graph_module: fx.GraphModule) -> None:
+    """Takes out the guards on input shapes that export adds, and nodes that nothing uses."""
+    for node in list(graph_module.graph.nodes):
+        if node.op == "call_module" and not node.users:
+            graph_module.graph.erase_node(node)
+    graph_module.graph.eliminate_dead_code()
+    graph_module.recompile()
+
+
+def _shapes(graph_module: fx.GraphModule) -> tuple[tuple[int, int, int], int]:
+    """Runs two blank images to learn every shape, and checks input and output."""
+    inputs = [n for n in graph_module.graph.nodes if n.op == "placeholder"]
+    if len(inputs) != 1:
+        raise RefusedProgram(f"the network takes {len(inputs)} inputs; one batch of images is wanted")
+    value = inputs[0].meta.get("val")
+    if not isinstance(value, Tensor) or value.dim() != 4 or value.dtype != torch.float32:
+        raise RefusedProgram(
+            "the network's input is not a float32 batch of images (n, channels, height, width)"
+        )
+    channels, height, width = (int(size) for size in value.shape[1:])
+    try:
+        recorder = _ShapeRecorder(graph_module)
+        with torch.inference_mode():
+            result = recorder.run(torch.zeros(2, channels, height, width))
+    except Exception as error:
+        raise RefusedProgram(f"the network does not run on two blank images: {_first_line(error)}") from error
+    scores = result[0] if isinstance(result, tuple | list) else result
+    if isinstance(result, tuple | list) and len(result) != 1:
+        raise RefusedProgram(f"the network gives {len(result)} outputs; one of scores is wanted")
+    if not isinstance(scores, Tensor) or scores.dim() != 2 or scores.shape[1] < 2:
+        shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise RefusedProgram(
+            f"the network gives {shape} for two images; (2, classes) with 2 or more is wanted"
+        )
+    if channels not in (1, 3):
+        raise RefusedProgram(f"the network's images have {channels} channels; 1 (grey) or 3 (RGB) is wanted")
+    return (channels, height, width), scores.shape[1]
+
+
+class _ShapeRecorder(fx.Interpreter):
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        n.meta["shape"] = tuple(value.shape) if isinstance(value, Tensor) else ()
+        return value
+
+
+def _constant_values(graph_module: fx.GraphModule) -> dict[fx.Node, Any]:
+    values: dict[fx.Node, Any] = {}
+    for node in graph_module.graph.nodes:
+        if node.op == "get_attr":
+            values[node] = _attribute(graph_module, node.target)
+        elif node.op == "call_function" and all(n in values for n in node.all_input_nodes):
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
+            with torch.inference_mode():
+                values[node] = node.target(*args, **kwargs)
+    return values
+
+
+def _attribute(module: nn.Module, path: str) -> Any:
+    for name in path.split("."):
+        module = getattr(module, name)
+    return module.detach() if isinstance(module, Tensor) else module
+
+
+def _fold_batch_norms(graph_module: fx.GraphModule) -> None:
+    """Folds inference batch norms into the convolutions before them, where those feed nothing else.
+
+    Excitation Backprop needs it: with gamma < 0 the sign of a weight changes (science.md, section 3).
+    """
+    graph = graph_module.graph
+    values = _constant_values(graph_module)
+    for node in list(graph.nodes):
+        if node.target is not _aten._native_batch_norm_legit_no_training.default:
+            continue
+        convolution = node.args[0]
+        outputs = [user for user in node.users if user.args[1] == 0]
+        if convolution.target is not _aten.convolution.default or len(convolution.users) != 1:
+            continue
+        gamma, beta, mean, variance = (values[a] if a is not None else None for a in node.args[1:5])
+        assert mean is not None
+        assert variance is not None
+        scale = torch.rsqrt(variance + node.args[6]) * (1 if gamma is None else gamma)
+        weight, bias = values[convolution.args[1]], convolution.args[2]
+        shift = (0 if beta is None else beta) + ((0 if bias is None else values[bias]) - mean) * scale
+        folded = f"folded_{convolution.name}"
+        graph_module.register_buffer(f"{folded}_weight", weight * scale.view(-1, *[1] * (weight.dim() - 1)))
+        graph_module.register_buffer(f"{folded}_bias", shift)
+        with graph.inserting_before(convolution):
+            new_weight = graph.get_attr(f"{folded}_weight")
+            new_bias = graph.get_attr(f"{folded}_bias")
+        new_weight.meta["shape"], new_bias.meta["shape"] = tuple(weight.shape), tuple(shift.shape)
+        convolution.args = (convolution.args[0], new_weight, new_bias, *convolution.args[3:])
+        for output in outputs:
+            output.replace_all_uses_with(convolution)
+        values |= {new_weight: weight, new_bias: shift}
+    graph.eliminate_dead_code()
+    graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
+
+
+def _metadata(text: str | bytes) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise RefusedProgram(f"{METADATA_ENTRY} in the archive is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise RefusedProgram(f"{METADATA_ENTRY} in the archive is no JSON object")
+    return found
+
+
+def _without_pickles(data: bytes) -> bytes:
+    """The archive with its pickled sample inputs emptied; an archive without them stays as it is.
+
+    torch.export.load would unpickle them, even with weights_only=False where its first try fails.
+    """
+    source = zipfile.ZipFile(io.BytesIO(data))
+    root = source.namelist()[0].split("/")[0]
+    if not any(e.file_size for e in source.infolist() if e.filename.startswith(f"{root}/{_SAMPLE_INPUTS}")):
+        return data
+    buffer = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(buffer)  # keeps the alignment that torch's reader wants
+    for entry in source.infolist():
+        name = entry.filename.removeprefix(f"{root}/")
+        if not name.startswith(".data/") and name not in ("byteorder", "version"):  # the writer adds these
+            content = b"" if name.startswith(_SAMPLE_INPUTS) else source.read(entry)
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
+    return buffer.getvalue()
+
+
+def _check_entry(name: str, whole: str) -> None:
+    if ".." in name.split("/") or name.startswith("/"):
+        raise RefusedProgram(f"entry '{whole}' points out of the archive")
+    if name.startswith(_SAMPLE_INPUTS):
+        return
+    if name.startswith("data/aotinductor/") or name.endswith((".so", ".cubin", ".cpp")):
+        raise RefusedProgram(f"entry '{whole}' is compiled code; export the network without compiling it")
+    if name.endswith((".pkl", ".pt")) or "custom_obj" in name:
+        raise RefusedProgram(f"entry '{whole}' is pickled or a script object, which can run code")
+    if not name.startswith(_ALLOWED_FOLDERS) and name not in _ALLOWED_FILES:
+        raise RefusedProgram(f"entry '{whole}' does not belong in a .pt2 archive")
+
+
+def _check_tensors(archive: zipfile.ZipFile, path: str, kind: str) -> None:
+    try:
+        config = json.loads(archive.read(path))["config"]
+        pickled = [name for name, entry in config.items() if entry.get("use_pickle", False)]
+        objects = [
+            name for name, entry in config.items() if entry.get("path_name", "").startswith("custom_obj")
+        ]
+    except KeyError:
+        return  # an archive without constants has no list of them
+    except (ValueError, AttributeError) as error:
+        raise RefusedProgram(f"entry '{path}' cannot be read: {error}") from error
+    if pickled or objects:
+        raise RefusedProgram(
+            f"{kind} '{(pickled + objects)[0]}' is pickled, which can run code; save it as a raw tensor"
+        )
+
+
+def _what_else(root: str, names: Iterable[str]) -> str:
+    entries = set(names)
+    if f"{root}/data.pkl" in entries:
+        kind = (
+            "a TorchScript archive"
+            if any("/code/" in name for name in entries)
+            else "a torch.save checkpoint"
+        )
+        return f"the file is {kind} (a pickle), not a .pt2 program; export the network with torch.export.save"
+    return "the file is a zip of something else, not a .pt2 program"
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
