@@ -23,7 +23,7 @@ def checked_name(name: str, what: str, *, may_be_empty: bool = False) -> str:
     for character in normal:
         if unicodedata.category(character) in _CONTROL:
             raise InvalidArgument(
-                f"{what} {ascii(normal)} has the control character U+{ord(character):04X}; leave it out"
+                f"{what} {normal!a} has the control character U+{ord(character):04X}; leave it out"
             )
     if not may_be_empty and not normal.strip():
         raise InvalidArgument(f"{what} is empty; use 1 to {MAX_NAME} characters")
