@@ -1,4 +1,4 @@
-import { useCallback, useState } from "react";
+import { useCallback, useEffect, useState } from "react";
 import { answered, api, messageOf } from "../api/client";
 import { Annotators } from "./Annotators";
 import { CoverageTable } from "./CoverageTable";
@@ -6,6 +6,8 @@ import { OwnerHeader } from "./OwnerHeader";
 import { SummaryTable } from "./SummaryTable";
 import { useLoaded } from "./useLoaded";
 import { STATE_WORDS } from "./words";
+
+const PROGRESS_EVERY_MS = 5000;
 
 /** One study: who names it, how far they are, and what their names say. */
 export function StudyPage({ studyId }: { studyId: string }) {
@@ -19,6 +21,10 @@ export function StudyPage({ studyId }: { studyId: string }) {
     return { study, annotators };
   }, [studyId]);
   const { data, failure, reload } = useLoaded(load);
+  useEffect(() => {
+    const timer = setInterval(reload, PROGRESS_EVERY_MS);
+    return () => clearInterval(timer);
+  }, [reload]);
   const [refusal, setRefusal] = useState<string | null>(null);
 
   async function turn(path: "/api/studies/{study_id}/open" | "/api/studies/{study_id}/close") {

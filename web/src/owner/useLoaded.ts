@@ -7,7 +7,7 @@ export interface Loaded<T> {
   reload: () => void;
 }
 
-/** What `load` brings; loaded again when `load` is another function, or on demand. */
+/** What `load` brings; loaded again when `load` is another function, or on demand. What was loaded stays while a later load fails. */
 export function useLoaded<T>(load: () => Promise<T>): Loaded<T> {
   const [state, setState] = useState<Omit<Loaded<T>, "reload">>({ data: null, failure: null });
   const [round, setRound] = useState(0);
@@ -16,7 +16,7 @@ export function useLoaded<T>(load: () => Promise<T>): Loaded<T> {
     let wanted = true;
     load().then(
       (data) => wanted && setState({ data, failure: null }),
-      (error: unknown) => wanted && setState({ data: null, failure: messageOf(error) }),
+      (error: unknown) => wanted && setState(({ data }) => ({ data, failure: messageOf(error) })),
     );
     return () => {
       wanted = false;

@@ -1,0 +1,34 @@
+import { beforeEach, expect, test, vi } from "vitest";
+import { UNDO } from "./commands";
+import { loadPending, savePending, storageKey } from "./pendingStorage";
+import type { PendingAct } from "./queue";
+
+const KEY = storageKey("s", "a", "T-shirt/top");
+const act = (request_id: string): PendingAct => ({ request_id, command: UNDO });
+
+beforeEach(() => localStorage.clear());
+
+test("pending acts come back in order", () => {
+  savePending(KEY, [], [act("1"), act("2")]);
+  expect(loadPending(KEY)).toEqual([act("1"), act("2")]);
+});
+
+test("an act that is done leaves, and another tab's stays", () => {
+  savePending(KEY, [], [act("other tab")]);
+  savePending(KEY, [], [act("1"), act("2")]);
+  savePending(KEY, [act("1"), act("2")], [act("2")]);
+  expect(loadPending(KEY)).toEqual([act("other tab"), act("2")]);
+});
+
+test("categories are kept apart, whatever their names", () => {
+  expect(storageKey("s", "a", "b/c")).not.toBe(storageKey("s", "a/b", "c"));
+});
+
+test("a full storage is reported", () => {
+  const setItem = () => {
+    throw new DOMException("full", "QuotaExceededError");
+  };
+  vi.stubGlobal("localStorage", { getItem: () => null, setItem });
+  expect(savePending(KEY, [], [act("1")])).toBe(false);
+  vi.unstubAllGlobals();
+});
