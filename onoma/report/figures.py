@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from onoma.pictures_of_maps import boxes_for_missing_glyphs, font_families, overlay
-from onoma.report.data import CategoryMaps, CoverageRow
+from onoma.pictures_of_maps import boxes_for_missing_glyphs, enlarge, font_families, overlay
+from onoma.report.data import CategoryMaps, CoverageRow, MapSample
 
 INK, QUIET, RULE, BAR, ACCENT = "#1b1b19", "#6a6963", "#d9d7cf", "#c9d6df", "#1f5f8b"
 """Colours of the light page; the page replaces them by its own when it shows an SVG."""
@@ -22,6 +22,7 @@ _COVERAGES = (
 _DOT = "#4a90c4"  # drawn as pixels, so it has to do on light and dark pages alike
 _PNG_DPI = 160
 _MAPS_PER_ROW = 10
+_TILE_INCHES, _LABEL_INCHES, _TITLE_INCHES = 1.1, 0.7, 0.32
 
 
 def coverage_figure(coverage: Sequence[CoverageRow]) -> Figure:
@@ -71,21 +72,25 @@ def scores_figure(maps: Sequence[CategoryMaps]) -> Figure:
 
 def maps_figure(maps: CategoryMaps) -> Figure:
     """Maps over their pictures, an X-feature a row (the page's gallery as one picture)."""
-    x_features = sorted({sample.x_feature for sample in maps.samples})
-    figure = Figure(figsize=(1.05 * _MAPS_PER_ROW + 0.5, 1.2 * len(x_features) + 0.4), facecolor="white")
-    grid = figure.add_gridspec(
-        len(x_features), _MAPS_PER_ROW, left=0.06, right=0.995, bottom=0.02, top=0.9, wspace=0.04, hspace=0.12
-    )
-    figure.text(0.005, 0.985, maps.category, va="top", fontsize=11, weight="bold")
-    for i, x_feature in enumerate(x_features):
-        samples = [sample for sample in maps.samples if sample.x_feature == x_feature]
-        for j, sample in enumerate(samples[:_MAPS_PER_ROW]):
-            axes = figure.add_subplot(grid[i, j])
-            axes.imshow(overlay(sample.picture, sample.map))
+    rows: dict[int, list[MapSample]] = {}
+    for sample in sorted(maps.samples, key=lambda sample: sample.x_feature):
+        rows.setdefault(sample.x_feature, []).append(sample)
+    columns = min(_MAPS_PER_ROW, max(map(len, rows.values())))
+    width = _LABEL_INCHES + _TILE_INCHES * max(columns, 3)
+    height = _TITLE_INCHES + _TILE_INCHES * len(rows)
+    figure = Figure(figsize=(width, height), facecolor="white")
+    figure.text(0.07 / width, 1 - 0.07 / height, maps.category, va="top", fontsize=10, weight="bold")
+    for i, (x_feature, samples) in enumerate(rows.items()):
+        bottom = height - _TITLE_INCHES - _TILE_INCHES * (i + 1)
+        label = f"x{x_feature}\nn = {maps.x_feature_counts[x_feature]}"
+        middle = (bottom + _TILE_INCHES / 2) / height
+        figure.text(0.07 / width, middle, label, va="center", fontsize=8, color=QUIET)
+        for j, sample in enumerate(samples[:columns]):
+            left = _LABEL_INCHES + _TILE_INCHES * j
+            side = _TILE_INCHES - 0.05
+            axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
+            axes.imshow(overlay(enlarge(sample.picture), sample.map))
             axes.set_axis_off()
-            if j == 0:
-                label = f"x{x_feature}\nn = {maps.x_feature_counts[x_feature]}"
-                axes.text(-0.08, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=8)
     return figure
 
 
