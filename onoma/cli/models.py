@@ -43,7 +43,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Say whether a .pt2 program can be registered; needs no server."""
-    from onoma.science.program import check as check_program  # needs torch
+    from onoma.science.registration import check as check_program  # needs torch
 
     report = check_program(file.read_bytes())
     if json:

@@ -1,0 +1,240 @@
+"""Excitation Backprop over an exported graph (Zhang et al. 2016).
+
+One forward pass an image keeps the activations between the map layer and the attachment; the mass of all its targets
+then goes down together, and nothing below the map layer is computed for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._ops import OpOverload
+
+from onoma.science.excitation_rules import RULES, Mode, Step, matrix_down
+from onoma.science.program import Program, between, constants, cuts, shape_of
+
+_aten = torch.ops.aten
+LEAK_LIMIT = 0.05  # strict mode is the default where it loses less
+
+
+class MissingRule(ValueError):
+    """An operator on the way from the attachment to the map layer has no rule."""
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A network made ready for maps; made by `prepare`.
+
+    Attributes:
+        program: the network.
+        attachment: layer whose activations the xNN reads.
+        map_layer: layer the maps are drawn on.
+        mode: "strict" or "local".
+        path: nodes from the map layer to the attachment, both included.
+        constants: values of the nodes that do not depend on the image.
+        positive_weights: max(W, 0) of the path's convolutions and fully-connected layers.
+    """
+
+    program: Program
+    attachment: fx.Node
+    map_layer: fx.Node
+    mode: Mode
+    path: tuple[fx.Node, ...]
+    constants: dict[fx.Node, Any]
+    positive_weights: dict[fx.Node, Tensor]
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(v.device for v in self.constants.values() if isinstance(v, Tensor))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one forward pass found in n images.
+
+    Attributes:
+        scores: (n, classes).
+        features: (n, D) activations of the attachment, flat.
+        values: (n, ...) activations of each node of the path.
+    """
+
+    scores: Tensor
+    features: Tensor
+    values: dict[fx.Node, Any]
+
+
+def prepare(
+    program: Program, attachment: str, map_layer: str, mode: Mode, device: torch.device | str = "cpu"
+) -> Explainer:
+    """Checks that every operator on the way has a rule, and computes once what does not depend on the image.
+
+    Raises:
+        MissingRule: and names the operators.
+        ValueError: a layer does not exist, has no cells, or mass could go around it; or a weight is not finite.
+    """
+    upper, lower = program.node(attachment), program.node(map_layer)
+    path = between(program, map_layer, attachment)
+    if lower not in cuts(program, attachment):
+        raise ValueError(
+            f"map layer '{map_layer}' does not lie on every path to '{attachment}': mass would go around it"
+        )
+    if len(shape_of(lower)) != 4:
+        raise ValueError(f"map layer '{map_layer}' has shape {shape_of(lower)[1:]}: no rows and columns")
+    known = {node: _moved(value, device) for node, value in constants(program).items()}
+    missing = sorted(
+        {operator_name(node) for node in path if node is not lower and not has_rule(node, known)}
+    )
+    if missing:
+        raise MissingRule(
+            f"Excitation Backprop has no rule for {', '.join(missing)} (docs/excitation-rules.md)"
+        )
+    positive = {}
+    for node in path:
+        weight = weight_of(node)
+        if weight is not None and node is not lower:
+            if not known[weight].isfinite().all():
+                raise ValueError(f"a weight of layer '{node.name}' is NaN or infinite")
+            positive[node] = known[weight].clamp(min=0)
+    return Explainer(program, upper, lower, mode, tuple(path), known, positive)
+
+
+def look(explainer: Explainer, images: Tensor) -> Seen:
+    """One forward pass.
+
+    Args:
+        images: (n, C, H, W) float32, as the network wants them.
+    Raises:
+        ValueError: a pixel is not finite, or the shape is not the network's.
+    """
+    if tuple(images.shape[1:]) != explainer.program.input_shape:
+        raise ValueError(
+            f"images of shape {tuple(images.shape[1:])}; the network wants {explainer.program.input_shape}"
+        )
+    if not images.isfinite().all():
+        raise ValueError("an image has a pixel that is NaN or infinite")
+    with torch.inference_mode():
+        runner = _Recorder(explainer)
+        result = runner.run(images.to(explainer.device), initial_env=dict(explainer.constants))
+        scores = result[0] if isinstance(result, tuple | list) else result
+        return Seen(scores, runner.recorded[explainer.attachment].flatten(1), runner.recorded)
+
+
+def draw(explainer: Explainer, seen: Seen, mass: Tensor, rows: Tensor) -> Tensor:
+    """Maps: mass on the attachment brought down to the map layer and summed over channels.
+
+    Args:
+        seen: the images' forward pass.
+        mass: (m, D) probability mass, a row a target.
+        rows: (m,) index of the image that each target belongs to.
+    Returns:
+        (m, h, w); each sums to its row's mass, less what strict mode loses.
+    """
+    with torch.inference_mode():
+        top = seen.values[explainer.attachment]
+        waiting = {explainer.attachment: mass.reshape(len(rows), *top.shape[1:])}
+        values = explainer.constants | seen.values
+        carriers = frozenset(explainer.path)
+        for node in reversed(explainer.path):
+            arrived = waiting.pop(node, None)
+            if node is explainer.map_layer:
+                return mass.new_zeros(len(rows), *shape_of(node)[2:]) if arrived is None else arrived.sum(1)
+            if arrived is None:
+                continue
+            step = Step(node, arrived, rows, values, carriers, explainer.positive_weights, explainer.mode)
+            for below, passed in RULES[node.target](step):
+                waiting[below] = waiting[below] + passed if below in waiting else passed
+    raise AssertionError("the path begins with the map layer")
+
+
+def encoder_mass(
+    weights: Sequence[tuple[Tensor, Tensor]], features: Tensor, rows: Tensor, x_features: Tensor, mode: Mode
+) -> Tensor:
+    """One-hot mass on X-features brought down an xNN's encoder to the features it reads.
+
+    Args:
+        weights: (W (out, in), b (out,)) of each layer; ReLU after every one.
+        features: (n, D) activations of the attachment.
+        rows: (m,) image of each target.
+        x_features: (m,) X-feature of each target.
+    Returns:
+        (m, D); all 0 for a target whose X-feature is 0 on its image.
+    """
+    with torch.inference_mode():
+        below = [features.clamp(min=0)]
+        for weight, bias in weights:
+            below.append((below[-1] @ weight.T + bias).clamp(min=0))
+        mass = torch.zeros(len(rows), below[-1].shape[1], dtype=features.dtype, device=features.device)
+        active = below[-1][rows, x_features] > 0
+        mass[torch.arange(len(rows), device=features.device), x_features] = active.to(features.dtype)
+        for (weight, _), values in zip(reversed(weights), reversed(below[:-1]), strict=True):
+            mass = matrix_down(values, weight.T.clamp(min=0), mass, rows, mode)
+        return mass
+
+
+def strict_leak(program: Program, attachment: str, map_layer: str, images: Tensor) -> float:
+    """Mean share of mass that strict mode loses between attachment and map layer.
+
+    Args:
+        images: (n, C, H, W); mass starts in proportion to each image's features.
+    Returns:
+        In [0, 1]; 0 where no image has a positive feature.
+    """
+    explainer = prepare(program, attachment, map_layer, "strict")
+    seen = look(explainer, images)
+    total = seen.features.clamp(min=0).sum(1, keepdim=True)
+    active = (total[:, 0] > 0).nonzero()[:, 0]
+    if not len(active):
+        return 0.0
+    maps = draw(explainer, seen, (seen.features.clamp(min=0) / total)[active], active)
+    return float((1 - maps.sum((1, 2))).clamp(0, 1).mean())
+
+
+def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
+    """Whether mass can go through the operator: it has a rule, and weights where the rule needs them."""
+    if node.target not in RULES:
+        return False
+    if node.target is _aten.convolution.default:
+        return len(shape_of(node)) == 4 and not node.args[6] and node.args[1] in known
+    if node.target in (_aten.addmm.default, _aten.mm.default):
+        return node.args[-1] in known
+    return True
+
+
+def weight_of(node: fx.Node) -> fx.Node | None:
+    """The node of a layer's weight, for convolutions and fully-connected layers."""
+    if node.target is _aten.convolution.default:
+        return node.args[1]  # type: ignore[return-value]
+    if node.target in (_aten.addmm.default, _aten.mm.default):
+        return node.args[-1]  # type: ignore[return-value]
+    return None
+
+
+def operator_name(node: fx.Node) -> str:
+    """Name of a node's operator ("aten.convolution.default")."""
+    return (
+        str(node.target) if isinstance(node.target, OpOverload) else getattr(node.target, "__name__", node.op)
+    )
+
+
+class _Recorder(fx.Interpreter):
+    """Runs the graph with its constants given, and keeps the activations of the path."""
+
+    def __init__(self, explainer: Explainer) -> None:
+        super().__init__(explainer.program.graph_module)
+        self._path = frozenset(explainer.path)
+        self.recorded: dict[fx.Node, Any] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n in self._path:
+            self.recorded[n] = value
+        return value
+
+
+def _moved(value: Any, device: torch.device | str) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value

@@ -1,0 +1,332 @@
+"""Excitation Backprop's rules: one an operator, in a table that a reader extends.
+
+A rule takes the probability mass on an operator's output and says how much of it goes to each of its inputs
+(Zhang et al. 2016; science.md, section 3). To add one:
+
+    @rule(torch.ops.aten.negate_nothing.default)
+    def _negate_nothing(step: Step) -> Masses:
+        return [(step.inputs[0], step.mass)]
+
+Mass has a row a target: (m, ...). Values have a row an image: (n, ...); `step.rows` says which image each target
+belongs to, so that denominators are computed once an image.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, fx
+from torch.nn import functional
+from torch.nn.grad import conv2d_input
+
+Mode = Literal["strict", "local"]
+Masses = list[tuple[fx.Node, Tensor]]
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator on the way down.
+
+    Attributes:
+        node: the operator.
+        mass: (m, ...) mass on its output.
+        rows: (m,) the image each row of mass belongs to.
+        values: value of each node of the path, (n, ...), and of every constant.
+        path: the nodes that carry activations.
+        positive_weights: max(W, 0) of convolutions and fully-connected layers, by node.
+        mode: what becomes of the mass of a unit whose excitatory input is zero.
+    """
+
+    node: fx.Node
+    mass: Tensor
+    rows: Tensor
+    values: Mapping[fx.Node, Any]
+    path: frozenset[fx.Node]
+    positive_weights: Mapping[fx.Node, Tensor]
+    mode: Mode
+
+    @property
+    def inputs(self) -> list[fx.Node]:
+        """Input nodes that carry activations, in order."""
+        return [n for n in self.node.all_input_nodes if n in self.path]
+
+    def value(self, node: fx.Node) -> Tensor:
+        """Activations of a node, clamped at 0 [ours], (n, ...)."""
+        found: Tensor = self.values[node]
+        return found.clamp(min=0)
+
+    def argument(self, index: int, default: Any) -> Any:
+        """Argument of the operator, or its default where it is left out."""
+        return self.node.args[index] if len(self.node.args) > index else default
+
+
+Rule = Callable[[Step], Masses]
+RULES: dict[Any, Rule] = {}
+
+
+def rule(*operators: Any) -> Callable[[Rule], Rule]:
+    """Registers a rule for operators (torch.ops.aten overloads)."""
+
+    def register(function: Rule) -> Rule:
+        for target in operators:
+            RULES[target] = function
+        return function
+
+    return register
+
+
+def quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """numerator / denominator, and 0 where the denominator is 0 (science.md, section 3)."""
+    positive = denominator > _least(denominator)
+    return torch.where(positive, numerator / torch.where(positive, denominator, 1), 0)
+
+
+def lost(mass: Tensor, denominator: Tensor) -> Tensor:
+    """The mass on units whose denominator is 0."""
+    return torch.where(denominator > _least(denominator), 0, mass)
+
+
+def matrix_down(values: Tensor, positive_weight: Tensor, mass: Tensor, rows: Tensor, mode: Mode) -> Tensor:
+    """Mass through a fully-connected layer: P' = z * W+^T (P / (W+ z)), without the bias.
+
+    Two inputs z = (2, 1), one output with weights (1, -3): W+ = (1, 0), W+ z = 2, so mass 1 goes as (1, 0).
+
+    Args:
+        values: (n, d) activations below, not negative.
+        positive_weight: (d, f) max(W, 0).
+        mass: (m, f).
+        rows: (m,) the image of each row of mass.
+    Returns:
+        (m, d).
+    """
+    below = values[rows]
+    excitation = (values @ positive_weight)[rows]
+    down = below * (quotient(mass, excitation) @ positive_weight.T)
+    if mode == "strict":
+        return down
+    stray = lost(mass, excitation).sum(1, keepdim=True)
+    total = below.sum(1, keepdim=True)
+    even = lost(stray, total) / below.shape[1]
+    return down + below * quotient(stray, total) + even
+
+
+@rule(_aten.convolution.default)
+def _convolution(step: Step) -> Masses:
+    """As `matrix_down`, over each unit's receptive field. In local mode a unit with W+ z = 0 passes its mass to that
+    field: in proportion to the activations there, evenly where all are 0.
+    """
+    below = step.inputs[0]
+    stride, padding, dilation, groups = (step.node.args[i] for i in (3, 4, 5, 8))
+    values, weight = step.value(below), step.positive_weights[step.node]
+    shape = (len(step.rows), *values.shape[1:])
+
+    def up(activations: Tensor, kernel: Tensor) -> Tensor:
+        return functional.conv2d(activations, kernel, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
+
+    def down(ratio: Tensor, kernel: Tensor) -> Tensor:
+        return conv2d_input(shape, kernel, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
+
+    excitation = up(values, weight)[step.rows]
+    passed = values[step.rows] * down(quotient(step.mass, excitation), weight)
+    stray = lost(step.mass, excitation) if step.mode == "local" else None
+    if stray is not None and stray.any():
+        field = torch.ones_like(weight)
+        activity = up(values, field)[step.rows]
+        size = up(torch.ones_like(values[:1]), field)
+        passed = passed + values[step.rows] * down(quotient(stray, activity), field)
+        passed = passed + down(lost(stray, activity) / size, field)
+    return [(below, passed)]
+
+
+@rule(_aten.addmm.default, _aten.mm.default)
+def _fully_connected(step: Step) -> Masses:
+    below = step.inputs[0]
+    weight = step.positive_weights[step.node]
+    return [(below, matrix_down(step.value(below), weight, step.mass, step.rows, step.mode))]
+
+
+@rule(_aten._native_batch_norm_legit_no_training.default)
+def _batch_norm(step: Step) -> Masses:
+    """A batch norm that no convolution precedes: a diagonal map, so mass stays where gamma > 0."""
+    below = step.inputs[0]
+    if step.mode == "local":
+        return [(below, step.mass)]
+    gamma = step.node.args[1]
+    scale = step.values[gamma] if isinstance(gamma, fx.Node) else torch.ones(1, device=step.mass.device)
+    excitation = step.value(below) * scale.clamp(min=0).view(1, -1, *[1] * (step.mass.dim() - 2))
+    return [(below, step.mass - lost(step.mass, excitation[step.rows]))]
+
+
+@rule(
+    _aten.relu.default,
+    _aten.hardtanh.default,
+    _aten.clamp.default,
+    _aten.clamp_min.default,
+    _aten.clone.default,
+    _aten.alias.default,
+    _aten.detach.default,
+    operator.getitem,
+)
+def _identity(step: Step) -> Masses:
+    """Units map one to one: mass stays. `getitem` takes the first output of pools and batch norms."""
+    return [(step.inputs[0], step.mass)]
+
+
+@rule(
+    _aten.view.default,
+    _aten._unsafe_view.default,
+    _aten.reshape.default,
+    _aten.flatten.using_ints,
+    _aten.squeeze.dims,
+    _aten.unsqueeze.default,
+)
+def _reshape(step: Step) -> Masses:
+    below = step.inputs[0]
+    return [(below, step.mass.reshape(len(step.rows), *step.values[below].shape[1:]))]
+
+
+@rule(_aten.permute.default)
+def _permute(step: Step) -> Masses:
+    order: Any = step.node.args[1]
+    inverse = sorted(range(len(order)), key=lambda axis: order[axis] % len(order))
+    return [(step.inputs[0], step.mass.permute(inverse))]
+
+
+@rule(_aten.max_pool2d_with_indices.default)
+def _max_pool(step: Step) -> Masses:
+    """All of the mass goes to the largest cell of the window."""
+    below = step.inputs[0]
+    indices = step.values[step.node][1].flatten(2)[step.rows]
+    shape = (len(step.rows), *step.values[below].shape[1:])
+    flat = step.mass.new_zeros(*shape[:2], shape[2] * shape[3])
+    return [(below, flat.scatter_add(2, indices, step.mass.flatten(2)).reshape(shape))]
+
+
+@rule(_aten.mean.dim)
+def _mean(step: Step) -> Masses:
+    """Over the window of all cells: P'_j = z_j / sum(z) P."""
+    below = step.inputs[0]
+    axes: Any = step.node.args[1]
+    values = step.value(below)
+    total = values.sum(axes, keepdim=True)[step.rows]
+    mass = step.mass.reshape(len(step.rows), *total.shape[1:])
+    passed = values[step.rows] * quotient(mass, total)
+    if step.mode == "local":
+        cells = math.prod(values.shape[axis] for axis in axes)
+        passed = passed + (lost(mass, total) / cells).expand_as(passed)
+    return [(below, passed)]
+
+
+@rule(_aten.avg_pool2d.default)
+def _average_pool(step: Step) -> Masses:
+    """P'_j = z_j / sum(window) P; overlapping windows add."""
+    below = step.inputs[0]
+    window = (
+        step.node.args[1],
+        step.argument(2, []),
+        step.argument(3, [0, 0]),
+        step.argument(4, False),
+        step.argument(5, True),
+        step.argument(6, None),
+    )
+
+    def up(activations: Tensor) -> Tensor:
+        return _aten.avg_pool2d(activations, *window)  # type: ignore[no-any-return]
+
+    def down(ratio: Tensor, like: Tensor) -> Tensor:
+        return _aten.avg_pool2d_backward(ratio, like, *window)  # type: ignore[no-any-return]
+
+    return [(below, _pool_down(step, below, up, down))]
+
+
+@rule(_aten._adaptive_avg_pool2d.default)
+def _adaptive_average_pool(step: Step) -> Masses:
+    below = step.inputs[0]
+
+    def up(activations: Tensor) -> Tensor:
+        return _aten._adaptive_avg_pool2d(activations, step.node.args[1])  # type: ignore[no-any-return]
+
+    def down(ratio: Tensor, like: Tensor) -> Tensor:
+        return _aten._adaptive_avg_pool2d_backward(ratio, like)  # type: ignore[no-any-return]
+
+    return [(below, _pool_down(step, below, up, down))]
+
+
+def _pool_down(
+    step: Step,
+    below: fx.Node,
+    up: Callable[[Tensor], Tensor],
+    down: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    values = step.value(below)
+    above = up(values)[step.rows]
+    like = values[step.rows]
+    passed = like * down(quotient(step.mass, above), like)
+    if step.mode == "local":
+        passed = passed + down(lost(step.mass, above) / up(torch.ones_like(values[:1])), like)
+    return passed
+
+
+@rule(_aten.add.Tensor)
+def _add(step: Step) -> Masses:
+    """A residual: mass splits as a+ : b+. A bias that is added takes none of it.
+
+    a = 3, b = -1: all to a. a = -2, b = -1: lost in strict mode, halved in local mode.
+    """
+    inputs = step.inputs
+    if len(inputs) == 1:
+        return [(inputs[0], step.mass)]
+    first, second = (step.value(n)[step.rows] for n in inputs)
+    total = first + second
+    share = quotient(step.mass, total)
+    even = lost(step.mass, total) / 2 if step.mode == "local" else torch.zeros(())
+    return [(inputs[0], first * share + even), (inputs[1], second * share + even)]
+
+
+@rule(_aten.cat.default)
+def _concatenate(step: Step) -> Masses:
+    nodes: Any = step.node.args[0]
+    axis: int = step.argument(1, 0)
+    pieces = torch.split(step.mass, [step.values[n].shape[axis] for n in nodes], dim=axis)
+    return list(zip(nodes, pieces, strict=True))
+
+
+@rule(_aten.constant_pad_nd.default)
+def _pad(step: Step) -> Masses:
+    """Mass on the padding is lost in strict mode; in local mode it goes to the nearest real cell."""
+    below = step.inputs[0]
+    pads: Any = step.node.args[1]
+    mass = step.mass
+    for index in range(len(pads) // 2):
+        axis = mass.dim() - 1 - index
+        before, after = max(pads[2 * index], 0), max(pads[2 * index + 1], 0)
+        size = mass.shape[axis] - before - after
+        inner = mass.narrow(axis, before, size)
+        if step.mode == "local" and (before or after):
+            inner = inner.clone()
+            inner.narrow(axis, 0, 1).add_(mass.narrow(axis, 0, before).sum(axis, keepdim=True))
+            inner.narrow(axis, size - 1, 1).add_(
+                mass.narrow(axis, before + size, after).sum(axis, keepdim=True)
+            )
+        mass = inner
+    return [(below, mass)]
+
+
+@rule(_aten.mul.Tensor)
+def _gate(step: Step) -> Masses:
+    """A squeeze-excite gate, (n, c, 1, 1), is a constant: all of the mass goes through the gated branch [ours]."""
+    inputs = step.inputs
+    if len(inputs) == 2 and step.values[inputs[0]].numel() < step.values[inputs[1]].numel():
+        return [(inputs[1], step.mass)]
+    return [(inputs[0], step.mass)]
+
+
+def _least(denominator: Tensor) -> float:
+    """Below this a denominator counts as 0: dividing by it would overflow."""
+    return torch.finfo(denominator.dtype).tiny * 2.0**20

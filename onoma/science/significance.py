@@ -1,0 +1,29 @@
+"""Significant X-features: the fewest that hold most of the positive evidence."""
+
+from torch import Tensor
+
+
+def significant(terms: Tensor, share: float = 0.9) -> Tensor:
+    """Smallest set of positive terms holding `share` of the positive sum [P 3.3].
+
+    Terms are taken in descending order, the first index first where they are equal. The bias is not a term.
+
+    Args:
+        terms: (..., K) contributions w_i * x_i, any float dtype.
+        share: in (0, 1].
+    Returns:
+        (..., K) bool, all False where no term is positive.
+    Raises:
+        ValueError: `share` is outside (0, 1], or a term is not finite.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"the share of the positive evidence is {share}; it must be in (0, 1]")
+    if not terms.isfinite().all():
+        raise ValueError("a term is NaN or infinite: the xNN's weights or the features are damaged")
+    evidence = terms.double().clamp(min=0)
+    descending, order = evidence.sort(dim=-1, descending=True, stable=True)
+    before = descending.cumsum(-1) - descending  # held by the terms already taken
+    wanted = share * evidence.sum(-1, keepdim=True)
+    # a sum that falls short by rounding alone has been reached
+    taken = (before < wanted * (1 - 1e-12)) & (descending > 0)
+    return taken.new_zeros(taken.shape).scatter(-1, order, taken)
