@@ -90,4 +90,5 @@ def stretch(maps: np.ndarray) -> np.ndarray:
     finite = np.nan_to_num(maps.astype(np.float32))
     low = finite.min(axis=(1, 2), keepdims=True)
     span = finite.max(axis=(1, 2), keepdims=True) - low
-    return np.rint(255 * (finite - low) / np.where(span > 0, span, 1)).astype(np.uint8)
+    share: np.ndarray = (finite - low) / np.where(span > 0, span, 1)
+    return np.rint(255 * share).astype(np.uint8)

@@ -71,9 +71,9 @@ def of_rpc(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request that a service refused or could not serve."""
     assert isinstance(error, grpc.RpcError)
     # Every error of a finished call is also a grpc.Call.
-    code, message = error.code(), error.details() or ""  # type: ignore[attr-defined]
+    code, message = error.code(), error.details() or ""
     extra: dict[str, Any] = {}
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    status = rpc_status.from_call(error)
     for detail in status.details if status else ():
         if detail.Is(ErrorInfo.DESCRIPTOR):
             info = ErrorInfo()

@@ -161,10 +161,9 @@ def _field(field: FieldDescriptor, schemas: dict[str, Any], comments: dict[str, 
 
 
 def _field_type(field: FieldDescriptor, schemas: dict[str, Any], comments: dict[str, str]) -> dict[str, Any]:
-    if field.type == FieldDescriptor.TYPE_MESSAGE:
+    if field.message_type:
         one = _reference(field.message_type, schemas, comments)
-    elif field.type == FieldDescriptor.TYPE_ENUM:
-        enum = field.enum_type
+    elif enum := field.enum_type:
         schemas[enum.name] = {
             "type": "string",
             "description": comments.get(enum.full_name, ""),

@@ -73,7 +73,7 @@ async def annotator_of(request: Request, backends: Backends) -> naming_pb2.Accep
     try:
         accepted = await accept(request, backends, token)
     except grpc.RpcError as error:
-        if error.code() in UNKNOWN_TOKEN:  # type: ignore[attr-defined]
+        if error.code() in UNKNOWN_TOKEN:
             raise RefusedError(
                 grpc.StatusCode.UNAUTHENTICATED,
                 "this invitation is not valid any more: ask the study's owner for a new link",
