@@ -1,0 +1,38 @@
+"""Pages of lists: sizes, and tokens that say where the page before ended."""
+
+import base64
+import json
+from typing import Any
+
+from services.runtime.errors import InvalidArgument
+
+
+def checked_page_size(page_size: int, *, default: int, largest: int) -> int:
+    """`page_size`, or `default` for 0.
+
+    Raises:
+        InvalidArgument: negative or over `largest`.
+    """
+    if not 0 <= page_size <= largest:
+        raise InvalidArgument(f"page_size {page_size}: use 1 to {largest}, or 0 for {default}")
+    return page_size or default
+
+
+def make_token(*position: str | int | float) -> str:
+    """A page token: where the page before ended."""
+    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
+
+
+def read_token(token: str, *types: type) -> list[Any]:
+    """What `make_token` was given.
+
+    Raises:
+        InvalidArgument: the token is not one of those.
+    """
+    try:
+        position = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except ValueError:
+        position = None
+    if not isinstance(position, list) or [type(value) for value in position] != list(types):
+        raise InvalidArgument("page_token is not one that this list gave: start without one")
+    return position
