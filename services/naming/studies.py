@@ -2,16 +2,22 @@
 
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlmodel import Session, col, func, select, tuple_
+from sqlmodel import Session, col, select, tuple_
 
 from services.naming import paging
-from services.naming.names import shown
+from services.naming.names import checked_name, shown
 from services.naming.tables import CLOSED, DRAFT, OPEN, Study
+from services.naming.transactions import transact
 from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
+
+_STATES = {DRAFT: pb.STUDY_STATE_DRAFT, OPEN: pb.STUDY_STATE_OPEN, CLOSED: pb.STUDY_STATE_CLOSED}
+_PARTS = {"train": types_pb2.DATASET_PART_TRAIN, "test": types_pb2.DATASET_PART_TEST}
+_PART_NAMES = {types_pb2.DATASET_PART_UNSPECIFIED: "test"} | {value: name for name, value in _PARTS.items()}
 
 
 def get(opened: Session, study_id: str, lock: str = "") -> Study:
@@ -82,12 +88,10 @@ def made_by(opened: Session, request_id: str, request_hash: str) -> Study | None
     return row
 
 
-def create(engine: Engine, columns: dict[str, Any], request_id: str, request_hash: str) -> Study:
+def create(engine: Engine, columns: dict[str, Any], request_id: str, request_hash: str) -> pb.Study:
     """A new study in draft; the one there is where the request came before."""
-    with session(engine) as opened:
-        # One request that comes twice at once: the second waits here, and then finds the first's study.
-        if opened.get_bind().dialect.name == "postgresql":
-            opened.exec(select(func.pg_advisory_xact_lock(func.hashtext(request_id))))
+
+    def work(opened: Session) -> pb.Study:
         row = made_by(opened, request_id, request_hash)
         if row is None:
             row = Study(
@@ -99,12 +103,13 @@ def create(engine: Engine, columns: dict[str, Any], request_id: str, request_has
                 **columns,
             )
             opened.add(row)
-        opened.flush()
-        opened.expunge(row)
-    return row
+            opened.flush()
+        return message(row)
+
+    return transact(engine, work)
 
 
-def open_study(engine: Engine, study_id: str) -> Study:
+def open_study(engine: Engine, study_id: str) -> pb.Study:
     """Lets annotators in; nothing happens to a study that is open.
 
     Raises:
@@ -114,7 +119,8 @@ def open_study(engine: Engine, study_id: str) -> Study:
         row = get(opened, study_id, lock="write")
         if row.state == CLOSED:
             raise FailedPrecondition(
-                f"study {shown(row.name)} is closed and cannot be opened again: make a new one"
+                f"study {shown(row.name)} is closed and cannot be opened again: make a new one",
+                "STUDY_CLOSED",
             )
         if row.activation_count == 0:
             raise FailedPrecondition(
@@ -123,12 +129,10 @@ def open_study(engine: Engine, study_id: str) -> Study:
                 "NO_MAPS",
             )
         row.state = OPEN
-        opened.flush()
-        opened.expunge(row)
-    return row
+        return message(row)
 
 
-def close_study(engine: Engine, study_id: str) -> Study:
+def close_study(engine: Engine, study_id: str) -> pb.Study:
     """Ends naming; nothing happens to a study that is closed.
 
     Raises:
@@ -137,8 +141,84 @@ def close_study(engine: Engine, study_id: str) -> Study:
     with session(engine) as opened:
         row = get(opened, study_id, lock="write")
         if row.state == DRAFT:
-            raise FailedPrecondition(f"study {shown(row.name)} is not open yet, so there is nothing to close")
+            raise FailedPrecondition(
+                f"study {shown(row.name)} is not open yet, so there is nothing to close", "STUDY_NOT_OPEN"
+            )
         row.state = CLOSED
-        opened.flush()
-        opened.expunge(row)
-    return row
+        return message(row)
+
+
+def check_open(study: Study) -> None:
+    """Raises FailedPrecondition unless the study takes acts."""
+    if study.state == OPEN:
+        return
+    if study.state == DRAFT:
+        raise FailedPrecondition(
+            f"study {shown(study.name)} is not open yet: its owner opens it (onoma study open STUDY)",
+            "STUDY_NOT_OPEN",
+        )
+    raise FailedPrecondition(f"study {shown(study.name)} is closed: naming has ended", "STUDY_CLOSED")
+
+
+def message(row: Study) -> pb.Study:
+    """The row as a message."""
+    study = pb.Study(
+        study_id=row.study_id,
+        name=row.name,
+        model=row.model,
+        dataset=row.dataset,
+        part=_PARTS[row.part],
+        xnn_set=row.xnn_set,
+        categories=row.categories,
+        settings=pb.StudySettings(**row.settings),
+        state=_STATES[row.state],
+        activation_count=row.activation_count,
+    )
+    study.create_time.FromDatetime(datetime.fromtimestamp(row.create_time, UTC))
+    return study
+
+
+def checked_request(request: pb.CreateStudyRequest) -> dict[str, Any]:
+    """Columns of the study that is asked for, with the defaults filled in.
+
+    Raises:
+        InvalidArgument: something in it cannot be, whatever inference holds.
+    """
+    if request.part not in _PART_NAMES:
+        raise InvalidArgument(f"part {request.part} is none of {', '.join(types_pb2.DatasetPart.keys())}")
+    if not request.categories:
+        raise InvalidArgument("a study needs at least one category; name the classes whose images are shown")
+    twice = sorted({name for name in request.categories if list(request.categories).count(name) > 1})
+    if twice:
+        raise InvalidArgument(f"category {shown(twice[0])} is named twice; name it once")
+    return {
+        "name": checked_name(request.name, "study name"),
+        "model": request.model,
+        "dataset": request.dataset,
+        "part": _PART_NAMES[request.part],
+        "xnn_set": request.xnn_set,
+        "categories": list(request.categories),
+        "settings": _checked_settings(request.settings),
+    }
+
+
+def _checked_settings(settings: pb.StudySettings) -> dict[str, Any]:
+    share = settings.significant_share if settings.HasField("significant_share") else 0.9
+    images = settings.min_concept_images if settings.HasField("min_concept_images") else 3
+    if not 0 < share <= 1:
+        raise InvalidArgument(
+            f"significant_share {share}: use a share over 0 and at most 1 (0.9 is the paper's)"
+        )
+    if images < 1:
+        raise InvalidArgument(f"min_concept_images {images}: use 1 or more (3 is the paper's)")
+    if settings.max_images_per_category < 0:
+        raise InvalidArgument(
+            f"max_images_per_category {settings.max_images_per_category}: use 1 or more, or 0 for all"
+        )
+    return {
+        "max_images_per_category": settings.max_images_per_category,
+        "seed": settings.seed,
+        "significant_share": share,
+        "min_concept_images": images,
+        "blind": settings.blind if settings.HasField("blind") else True,
+    }
