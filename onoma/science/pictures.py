@@ -165,7 +165,7 @@ def _upright(image: Image.Image, data: bytes) -> Picture:
     notes: list[str] = []
     if image.format == "MPO":
         notes.append("several pictures in one JPEG, the first taken")
-    if image.format == "PNG" and data[24] == 16:
+    if image.mode.startswith("I") or (image.format == "PNG" and data[24] == 16):
         notes.append("16 bits a channel made 8")
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     eight_bit = _eight_bit(image, notes)
@@ -180,22 +180,20 @@ def _eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
     """`image` as "L" or "RGB"; what was done about it is added to `notes`."""
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
-        if not notes or "16 bits" not in notes[-1]:
-            notes.append("16 bits a channel made 8")
         # 65535 / 255 = 257: white stays white.
         return Image.fromarray(np.rint(np.asarray(image, np.float32).clip(0, 65535) / 257).astype(np.uint8))
     if mode in ("I", "F", "LAB"):
         raise BrokenPicture(f"pixels of mode {mode} have no agreed white: save it as 8-bit RGB")
     if mode in _NOTES:
         notes.append(_NOTES[mode])
-    grey = mode in ("1", "L", "LA", "La")
+    target = "L" if mode in ("1", "L", "LA", "La") else "RGB"
     if image.has_transparency_data:
-        layered = image.convert("RGBA")
+        layered = image if mode == "RGBA" else image.convert("RGBA")
         if layered.getchannel("A").getextrema() != (255, 255):
             notes.append("transparent places made white")
         white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, layered).convert("L" if grey else "RGB")
-    return image.convert("L" if grey else "RGB")
+        return Image.alpha_composite(white, layered).convert(target)
+    return image if mode == target else image.convert(target)
 
 
 def _what_else(data: bytes) -> str:

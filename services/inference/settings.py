@@ -13,4 +13,8 @@ class InferenceSettings(BaseSettings):
 
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest object that UploadObject takes.")
     max_image_pixels: int = Field(MAX_PIXELS, gt=0, description="Most pixels that a picture may declare.")
-    import_workers: int = Field(4, gt=0, description="Threads that read and check pictures in an import.")
+    import_workers: int = Field(
+        2,
+        gt=0,
+        description="Threads that read and check pictures; a picture of 64 MP takes one of them 1.2 GB.",
+    )
