@@ -36,13 +36,10 @@ def act(engine: Engine, key: NamingKey, request_id: str, base_revision: int, com
 
     def work(opened: Session) -> None:
         study = namings.check_key(opened, key, lock_study=True)
+        naming = locked(opened, key)  # before the look into the log: the same request may be under way
         if _is_known(opened, key, request_id, command):
             return
         studies.check_open(study)
-        naming = locked(opened, key)
-        # On PostgreSQL the same request may have been under way while this one waited for the lock.
-        if _is_known(opened, key, request_id, command):
-            return
         if base_revision > naming.revision or base_revision < 0:
             raise InvalidArgument(
                 f"base_revision {base_revision} does not exist: the naming is at revision {naming.revision}; "
@@ -150,13 +147,16 @@ def _concerned(opened: Session, key: NamingKey, naming: Naming, command: pb.Comm
         return State(naming.revision, done=done, undone=undone)
     activation_ids = acts.named_activations(command)
     _check_activations(opened, key, activation_ids)
-    standing = select(Concept).where(*_of_naming(Concept, key), col(Concept.standing))
-    concepts = {row.concept_id: _concept(row) for row in opened.exec(standing)}
-    taken = opened.get(Concept, (key.study_id, chosen)) if (chosen := acts.new_concept(command)) else None
-    if taken is not None and (taken.annotator_id, taken.category) != (key.annotator_id, key.category):
+    query = select(Concept.concept_id, Concept.name, Concept.place).where(*_of_naming(Concept, key))
+    standing = opened.exec(query.where(col(Concept.standing)))
+    concepts = {concept_id: acts.Concept(name, place) for concept_id, name, place in standing}
+    chosen = acts.new_concept(command)
+    if (
+        chosen
+        and chosen not in concepts
+        and opened.get(Concept, (key.study_id, checked_id(chosen, "concept id")))
+    ):
         raise acts.already_used(chosen)
-    if taken is not None:
-        concepts[chosen] = _concept(taken)
     places = {}
     for ids in _batches(activation_ids):
         places |= _places(opened, key, col(Placement.activation_id).in_(ids))
@@ -246,10 +246,6 @@ def _places(opened: Session, key: NamingKey, which: Any) -> dict[str, Place]:
     query = select(Placement.activation_id, Placement.concept_id, Placement.reason, Placement.position)
     rows = opened.exec(query.where(*_of_naming(Placement, key), which))
     return {activation_id: Place(*place) for activation_id, *place in rows}
-
-
-def _concept(row: Concept) -> acts.Concept:
-    return acts.Concept(row.name, row.place, row.standing)
 
 
 def _of_naming(table: Any, key: NamingKey) -> tuple[Any, ...]:
