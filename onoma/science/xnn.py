@@ -1,0 +1,359 @@
+"""xNN: one small explanation network a class, that gives the network's score from a handful of X-features.
+
+[P] Hamidi-Haines et al. 2018, section 3.2; [X] Qi, Khorram, Li, arXiv 1709.05360; [ours] said where it is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from onoma.science.significance import significant
+
+FULL_WIDTHS = (800, 100)
+DROPOUT = 0.02
+WEIGHT_DECAY = 1e-4
+LEARNING_RATE = 1e-3
+MATTERING_SHARE = 0.3  # an X-feature matters from this share of the largest mean contribution on
+MAX_ROUNDS = 5  # times that a fit which leans on one X-feature is trained again
+_FAITHFUL_EPOCHS = 3  # at first faithfulness alone; then the other terms come in over as many epochs
+_WARM_STEPS = 150
+_STEP_DECAY = ((0.5, 1.0), (0.75, 0.3), (0.9, 0.1), (1.0, 0.03))  # up to this share of the steps, this factor
+_HELD_OUT = 0.1  # share of the images that rounds are compared on
+
+
+@dataclass(frozen=True)
+class Xnn:
+    """A trained explanation network: encoder and read-out; the decoder serves in training only.
+
+    Attributes:
+        encoder: (W (out, in), b (out,)) of each layer, float32; ReLU after every one.
+        read_out: w (K,).
+        bias: b (), added to w . x.
+    """
+
+    encoder: tuple[tuple[Tensor, Tensor], ...]
+    read_out: Tensor
+    bias: Tensor
+
+
+@dataclass(frozen=True)
+class XnnSettings:
+    """How an xNN is trained.
+
+    Attributes:
+        x_feature_count: K.
+        epochs: of joint training.
+        batch_size: images a step; the paper's is 50, 256 is 2.6 times as fast and changes the objective slightly.
+        reconstruction_weight: a_rec; 1 where the paper has 15, which costs faithfulness (science.md, section 1).
+        pull_away_weight: a_pt.
+        reconstruction_q: q inside the logarithm.
+        negatives_per_positive: images of other classes sampled for each of the class's own; 0 takes all.
+        significant_share: for the restart rule's report and Table 1.
+        auxiliary_scale: both weights above are multiplied by it, since targets are standardised here [ours].
+    """
+
+    x_feature_count: int = 5
+    epochs: int = 12
+    batch_size: int = 256
+    reconstruction_weight: float = 1.0
+    pull_away_weight: float = 5.0
+    reconstruction_q: float = 100.0
+    negatives_per_positive: int = 0
+    significant_share: float = 0.9
+    auxiliary_scale: float = 0.01
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What training one class gave.
+
+    Attributes:
+        xnn: in score units.
+        mean_contributions: (K,) mean of w_i x_i over the class's images.
+        mattering_count: X-features whose mean contribution is positive and at least 0.3 of the largest.
+        restart_count: rounds beyond the first.
+        accepted: at least two X-features matter.
+        held_out_rmse: on the images kept from training, in score units.
+    """
+
+    xnn: Xnn
+    mean_contributions: Tensor
+    mattering_count: int
+    restart_count: int
+    accepted: bool
+    held_out_rmse: float
+
+
+def x_features(xnn: Xnn, features: Tensor) -> Tensor:
+    """X-features of n images: (n, D) activations of the attachment to (n, K), not negative [P 3.2]."""
+    values = features
+    for weight, bias in xnn.encoder:
+        values = torch.relu(values @ weight.T + bias)
+    return values
+
+
+def terms(xnn: Xnn, features: Tensor) -> Tensor:
+    """Contributions w_i x_i, (n, K), in score units [P 3.3]."""
+    return x_features(xnn, features) * xnn.read_out
+
+
+def score(xnn: Xnn, features: Tensor) -> Tensor:
+    """Scores w . x + b, (n,)."""
+    total: Tensor = terms(xnn, features).sum(-1) + xnn.bias
+    return total
+
+
+def to_tensors(xnn: Xnn) -> dict[str, Tensor]:
+    """The xNN under the names it is stored by: encoder.I.weight, encoder.I.bias, read_out.weight, read_out.bias."""
+    tensors = {"read_out.weight": xnn.read_out, "read_out.bias": xnn.bias}
+    for index, (weight, bias) in enumerate(xnn.encoder):
+        tensors |= {f"encoder.{index}.weight": weight, f"encoder.{index}.bias": bias}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def from_tensors(tensors: Mapping[str, Tensor]) -> Xnn:
+    """The inverse of `to_tensors`.
+
+    Raises:
+        ValueError: a tensor is missing or not finite.
+    """
+    try:
+        layers = sum(name.startswith("encoder.") and name.endswith(".weight") for name in tensors)
+        encoder = tuple((tensors[f"encoder.{i}.weight"], tensors[f"encoder.{i}.bias"]) for i in range(layers))
+        xnn = Xnn(encoder, tensors["read_out.weight"], tensors["read_out.bias"])
+    except KeyError as error:
+        raise ValueError(f"the xNN's file lacks the tensor {error}") from error
+    if not layers or not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError("the xNN's file has no encoder, or a weight that is NaN or infinite")
+    return xnn
+
+
+def widths(feature_count: int, x_feature_count: int) -> tuple[int, int, int]:
+    """Widths of the encoder's layers: 800, 100, K, smaller where the features are few [ours].
+
+    512 features give 200, 50, K.
+    """
+    first = min(FULL_WIDTHS[0], max(8, round(feature_count / 2.56)))
+    return first, min(FULL_WIDTHS[1], max(4, first // 4)), x_feature_count
+
+
+def faithfulness_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Lp = mean_i (y_hat_i - y_i)^2 [P 3.2]; (n,), (n,) to ()."""
+    return (predicted - wanted).square().mean()
+
+
+def reconstruction_loss(reconstructed: Tensor, features: Tensor, q: float) -> Tensor:
+    """Lr = (1/D) sum_d log(1 + q m_d), m_d = (1/n) sum_i (r_id - z_id)^2 [X]; (n, D), (n, D) to ().
+
+    The logarithm is of each unit's batch mean, so some units may be given up altogether.
+    """
+    return torch.log1p(q * (reconstructed - features).square().mean(0)).mean()
+
+
+def pull_away_loss(contributions: Tensor) -> Tensor:
+    """Lo = sum_{i != j} cos(V_:i, V_:j)^2 / (K (K - 1)) over pairs of X-features [X]; V (n, K) to ().
+
+    0 for K = 1.
+    """
+    count = contributions.shape[1]
+    if count < 2:
+        return contributions.new_zeros(())
+    columns = contributions / contributions.norm(dim=0).clamp(min=1e-8)
+    cosines = (columns.T @ columns).square()
+    return (cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1))
+
+
+def mattering(mean_contributions: Tensor) -> int:
+    """X-features with positive mean contribution, at least 0.3 of the largest (science.md, section 1)."""
+    largest = float(mean_contributions.max())
+    if largest <= 0:
+        return 0
+    return int((mean_contributions >= MATTERING_SHARE * largest).sum())
+
+
+def train(
+    features: Tensor,
+    scores: Tensor,
+    is_positive: Tensor,
+    settings: XnnSettings,
+    seed: int,
+    progress: Callable[[], None] = lambda: None,
+) -> Fit:
+    """Trains one class's xNN; again with other weights while it leans on a single X-feature.
+
+    A fit is accepted if at least two X-features matter; otherwise a_rec *= 1.2, a_pt *= 0.8, and it is trained again,
+    at most 5 times. Of the rounds that were tried the accepted one stays, else the most faithful on held-out images.
+
+    Args:
+        features: (n, D) float32, not negative.
+        scores: (n,) the network's score of the class.
+        is_positive: (n,) bool, images of the class.
+        seed: the same seed gives the same xNN on the same device.
+        progress: called after each epoch; may raise to stop.
+    Raises:
+        ValueError: fewer than 2 images are of the class, or a feature or score is not finite.
+    """
+    if int(is_positive.sum()) < 2:
+        raise ValueError(f"{int(is_positive.sum())} training images of the class; at least 2 are needed")
+    if not (features.isfinite().all() and scores.isfinite().all()):
+        raise ValueError("a feature or score is NaN or infinite")
+    generator = torch.Generator(features.device).manual_seed(seed)
+    chosen = _sample(is_positive, settings.negatives_per_positive, generator)
+    features, scores, is_positive = features[chosen], scores[chosen], is_positive[chosen]
+    best: Fit | None = None
+    for round_index in range(MAX_ROUNDS + 1):
+        fit = _train_round(features, scores, is_positive, settings, seed + 7919 * round_index, progress)
+        fit = replace(fit, restart_count=round_index)
+        if best is None or (fit.accepted, -fit.held_out_rmse) > (best.accepted, -best.held_out_rmse):
+            best = fit
+        if fit.accepted:
+            break
+        settings = replace(
+            settings,
+            reconstruction_weight=settings.reconstruction_weight * 1.2,
+            pull_away_weight=settings.pull_away_weight * 0.8,
+        )
+    assert best is not None
+    return replace(best, restart_count=round_index)
+
+
+def significant_counts(xnn: Xnn, features: Tensor, share: float) -> Tensor:
+    """Significant X-features of each image, (n,) int64 [P 3.3]."""
+    return significant(terms(xnn, features), share).sum(-1)
+
+
+class _Network(nn.Module):
+    """Encoder, decoder and read-out while they are trained, on scaled features and standardised scores."""
+
+    def __init__(self, feature_count: int, settings: XnnSettings) -> None:
+        super().__init__()
+        sizes = (feature_count, *widths(feature_count, settings.x_feature_count))
+        pairs = list(pairwise(sizes))
+        self.encoder = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
+        self.decoder = nn.ModuleList(nn.Linear(b, a) for a, b in reversed(pairs))
+        self.read_out = nn.Parameter(torch.zeros(settings.x_feature_count))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def encode(self, features: Tensor, dropout: float = 0.0) -> Tensor:
+        values = features
+        for index, layer in enumerate(self.encoder):
+            values = torch.relu(layer(values))
+            if index == 0 and dropout:
+                values = nn.functional.dropout(values, dropout)
+        return values
+
+    def decode(self, codes: Tensor) -> Tensor:
+        values = codes
+        for layer in self.decoder:
+            values = torch.relu(layer(values))
+        return values
+
+
+def _train_round(
+    features: Tensor,
+    scores: Tensor,
+    is_positive: Tensor,
+    settings: XnnSettings,
+    seed: int,
+    progress: Callable[[], None],
+) -> Fit:
+    with torch.random.fork_rng(devices=[features.device] if features.is_cuda else []):
+        torch.manual_seed(seed)
+        order = torch.randperm(len(features), device=features.device)
+        held_out_count = int(_HELD_OUT * len(order)) if len(order) >= 100 else 0
+        held_out, kept = order[:held_out_count], order[held_out_count:]
+        scale = features[kept].std().clamp(min=1e-6)
+        mean, spread = scores[kept].mean(), scores[kept].std().clamp(min=1e-6)
+        inputs, targets = features / scale, (scores - mean) / spread
+        network = _Network(features.shape[1], settings).to(features.device)
+        _warm_start(network, inputs[kept], targets[kept], settings.batch_size)
+        _train_jointly(network, inputs[kept], targets[kept], settings, progress)
+    xnn = _in_score_units(network, scale, mean, spread)
+    with torch.no_grad():
+        contributions = terms(xnn, features[is_positive]).mean(0)
+        measured = held_out if held_out_count else kept
+        rmse = faithfulness_loss(score(xnn, features[measured]), scores[measured]).sqrt()
+    count = mattering(contributions)
+    return Fit(xnn, contributions, count, 0, count >= 2, float(rmse))
+
+
+def _warm_start(network: _Network, inputs: Tensor, targets: Tensor, batch_size: int) -> None:
+    """Greedy layer-wise autoencoders, then the read-out by least squares on the codes: both signs come by itself."""
+    values = inputs
+    for encoder, decoder in zip(network.encoder, reversed(network.decoder), strict=True):
+        optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=LEARNING_RATE)
+        for _ in range(_WARM_STEPS):
+            batch = values[torch.randint(len(values), (min(batch_size, len(values)),), device=values.device)]
+            loss = (torch.relu(decoder(torch.relu(encoder(batch)))) - batch).square().mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        with torch.no_grad():
+            values = torch.relu(encoder(values))
+    design = torch.cat([values, torch.ones_like(values[:, :1])], dim=1).double()
+    ridge = 1e-6 * len(design) * torch.eye(design.shape[1], dtype=design.dtype, device=design.device)
+    solution = torch.linalg.solve(design.T @ design + ridge, design.T @ targets.double())
+    with torch.no_grad():
+        network.read_out.copy_(solution[:-1])
+        network.bias.copy_(solution[-1])
+
+
+def _train_jointly(
+    network: _Network, inputs: Tensor, targets: Tensor, settings: XnnSettings, progress: Callable[[], None]
+) -> None:
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+    )
+    batch_size = min(settings.batch_size, len(inputs))
+    steps_an_epoch = len(inputs) // batch_size
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: _decay(step / (settings.epochs * steps_an_epoch))
+    )
+    for epoch in range(settings.epochs):
+        ramp = min(1.0, max(0, epoch + 1 - _FAITHFUL_EPOCHS) / _FAITHFUL_EPOCHS) * settings.auxiliary_scale
+        order = torch.randperm(len(inputs), device=inputs.device)[: steps_an_epoch * batch_size]
+        for batch in order.reshape(steps_an_epoch, batch_size):
+            codes = network.encode(inputs[batch], DROPOUT)
+            contributions = codes * network.read_out
+            loss = faithfulness_loss(contributions.sum(1) + network.bias, targets[batch])
+            if ramp:
+                reconstruction = reconstruction_loss(
+                    network.decode(codes), inputs[batch], settings.reconstruction_q
+                )
+                loss = loss + ramp * (
+                    settings.reconstruction_weight * reconstruction
+                    + settings.pull_away_weight * pull_away_loss(contributions)
+                )
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+        progress()
+
+
+def _decay(share_done: float) -> float:
+    return next((factor for until, factor in _STEP_DECAY if share_done < until), _STEP_DECAY[-1][1])
+
+
+def _in_score_units(network: _Network, scale: Tensor, mean: Tensor, spread: Tensor) -> Xnn:
+    layers = [(layer.weight.detach().clone(), layer.bias.detach().clone()) for layer in network.encoder]  # type: ignore[operator]
+    first_weight, first_bias = layers[0]
+    return Xnn(
+        encoder=((first_weight / scale, first_bias), *layers[1:]),
+        read_out=network.read_out.detach() * spread,
+        bias=network.bias.detach() * spread + mean,
+    )
+
+
+def _sample(is_positive: Tensor, negatives_per_positive: int, generator: torch.Generator) -> Tensor:
+    """Indices to train on: all positives, and so many negatives a positive (0: all), in their order."""
+    positives, negatives = is_positive.nonzero()[:, 0], (~is_positive).nonzero()[:, 0]
+    if negatives_per_positive:
+        order = torch.randperm(len(negatives), generator=generator, device=negatives.device)
+        negatives = negatives[order[: negatives_per_positive * len(positives)]]
+    return torch.cat([positives, negatives]).sort().values
