@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 
 from sqlalchemy import Engine, delete, insert
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 
 from onoma.v1 import naming_pb2 as pb
 from services.naming import studies
 from services.naming.names import checked_id, shown
-from services.naming.tables import Naming, Study, StudyActivation
+from services.naming.tables import Naming, StudyActivation
 from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 
@@ -36,7 +36,10 @@ def publish(engine: Engine, messages: Iterable[pb.PublishActivationsRequest]) ->
             raise InvalidArgument(
                 f"study {shown(study.name)} has no category {shown(category)}; it has {known}"
             )
-        present = _present(opened, study, categories)
+        others = _shown_now(opened, study_id)
+        present = {
+            id_: others.pop(id_) for id_, (category, _) in list(others.items()) if category in categories
+        }
         if published == present:
             return study.activation_count
         if opened.exec(select(Naming.study_id).where(Naming.study_id == study_id).limit(1)).first():
@@ -45,10 +48,15 @@ def publish(engine: Engine, messages: Iterable[pb.PublishActivationsRequest]) ->
                 "make a new study for other maps",
                 "ACTIVATIONS_IN_USE",
             )
+        for activation_id in published.keys() & others.keys():
+            raise InvalidArgument(
+                f"activation {shown(activation_id)} is in category {shown(others[activation_id][0])} already; "
+                "an activation has one category"
+            )
+        _check_count(len(others) + len(published))
         _replace(opened, study_id, present, published)
         study.activation_revision += 1
-        study.activation_count = _count(opened, study_id)
-        _check_count(study.activation_count)
+        study.activation_count = len(others) + len(published)
         return study.activation_count
 
 
@@ -81,11 +89,10 @@ def _read(messages: Iterable[pb.PublishActivationsRequest]) -> tuple[str, Publis
     return study_id, published
 
 
-def _present(opened: Session, study: Study, categories: set[str]) -> Published:
-    query = select(StudyActivation.activation_id, StudyActivation.category, StudyActivation.image_id).where(
-        StudyActivation.study_id == study.study_id, col(StudyActivation.category).in_(categories)
-    )
-    return {activation_id: (category, image_id) for activation_id, category, image_id in opened.exec(query)}
+def _shown_now(opened: Session, study_id: str) -> Published:
+    query = select(StudyActivation.activation_id, StudyActivation.category, StudyActivation.image_id)
+    rows = opened.exec(query.where(StudyActivation.study_id == study_id))
+    return {activation_id: (category, image_id) for activation_id, category, image_id in rows}
 
 
 def _replace(opened: Session, study_id: str, present: Published, published: Published) -> None:
@@ -100,11 +107,6 @@ def _replace(opened: Session, study_id: str, present: Published, published: Publ
         for id_, (category, image_id) in published.items()
     ]
     opened.connection().execute(insert(StudyActivation.__table__), rows)
-
-
-def _count(opened: Session, study_id: str) -> int:
-    query = select(func.count()).select_from(StudyActivation).where(StudyActivation.study_id == study_id)
-    return opened.exec(query).one()
 
 
 def _check_count(count: int) -> None:

@@ -1,0 +1,52 @@
+"""What naming asks the inference service: whether a study's model, data set and xNNs fit."""
+
+import grpc
+
+from onoma.v1 import inference_pb2
+from onoma.v1 import naming_pb2 as pb
+from onoma.v1.inference_pb2_grpc import InferenceServiceStub
+from services.naming.names import shown
+from services.runtime.errors import InvalidArgument, Unavailable
+
+_TIMEOUT_S = 5.0  # each call
+_SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def check_fits(inference: InferenceServiceStub, request: pb.CreateStudyRequest) -> None:
+    """Returns when the study can be made of what inference holds.
+
+    Raises:
+        grpc.RpcError: inference knows no such model, data set or set of xNNs.
+        InvalidArgument: they do not fit each other, or a category is missing from one.
+        Unavailable: inference does not answer.
+    """
+    try:
+        model = inference.GetModel(
+            inference_pb2.GetModelRequest(name=request.model), timeout=_TIMEOUT_S
+        ).model
+        dataset = inference.GetDataset(
+            inference_pb2.GetDatasetRequest(name=request.dataset), timeout=_TIMEOUT_S
+        ).dataset
+        xnn_set = inference.GetXnnSet(
+            inference_pb2.GetXnnSetRequest(name=request.xnn_set), timeout=_TIMEOUT_S
+        ).xnn_set
+    except grpc.RpcError as error:
+        if error.code() in _SILENT:
+            raise Unavailable(
+                f"the inference service does not answer, so the study cannot be checked; try again: {error.details()}"
+            ) from error
+        raise
+    if xnn_set.model != model.name:
+        raise InvalidArgument(
+            f"set of xNNs {shown(xnn_set.name)} explains model {shown(xnn_set.model)}, not {shown(model.name)}"
+        )
+    explained = [xnn.class_name for xnn in xnn_set.xnns]
+    for category in request.categories:
+        for what, classes in (
+            (f"model {shown(model.name)} has no class", model.classes),
+            (f"data set {shown(dataset.name)} has no class", dataset.classes),
+            (f"set of xNNs {shown(xnn_set.name)} has no xNN of class", explained),
+        ):
+            if category not in classes:
+                known = ", ".join(map(shown, list(classes)[:20])) + (", ..." if len(classes) > 20 else "")
+                raise InvalidArgument(f"{what} {shown(category)}; it has {known or 'none'}")
