@@ -1,4 +1,5 @@
 /** What a hand does, by mouse or by key, as acts on the naming. */
+import type { Command } from "../api/openapi";
 import { assign, createConcept, deleteConcept, discard, merge, split, unassign } from "./commands";
 import { choose, type Modifiers } from "./selection";
 import { act, type Dragged, idsShown, select, show, useNaming } from "./store";
@@ -11,24 +12,49 @@ export function selected(): string[] {
   return idsShown().filter((id) => ids.has(id));
 }
 
+/** The server takes at most so many activations in one act. */
+const LARGEST_ACT = 10_000;
+
+function inActs(ids: string[], command: (some: string[]) => Command): void {
+  for (let from = 0; from < ids.length; from += LARGEST_ACT) {
+    act(command(ids.slice(from, from + LARGEST_ACT)));
+  }
+}
+
+const assignAll = (conceptId: string, ids: string[]) =>
+  inActs(ids, (some) => assign(conceptId, some));
+
+function unassignAll(ids: string[]): void {
+  if (get().place !== "pool") inActs(ids, unassign);
+}
+
+function discardAll(ids: string[]): void {
+  if (get().place !== "discarded") inActs(ids, (some) => discard(some));
+}
+
 /** Makes a concept of these and asks for its name; of a concept's own examples it is a split. */
 export function makeConcept(ids: string[]): void {
   const { place } = get();
+  const first = ids.slice(0, LARGEST_ACT);
   const command =
-    typeof place === "object" && ids.length > 0 ? split(place.concept, ids) : createConcept(ids);
+    typeof place === "object" && ids.length > 0
+      ? split(place.concept, first)
+      : createConcept(first);
+  const conceptId = command.create?.concept_id ?? command.split?.new_concept_id ?? "";
   act(command);
-  set({ renaming: command.create?.concept_id ?? command.split?.new_concept_id ?? null });
+  assignAll(conceptId, ids.slice(LARGEST_ACT));
+  set({ renaming: conceptId });
 }
 
 /** What dropping does, for each kind of target. */
 export const dropOn = {
   concept: (conceptId: string, dragged: Dragged) =>
     "tiles" in dragged
-      ? act(assign(conceptId, dragged.tiles))
+      ? assignAll(conceptId, dragged.tiles)
       : act(merge(dragged.concept, conceptId)),
   newConcept: (dragged: Dragged) => "tiles" in dragged && makeConcept(dragged.tiles),
-  pool: (dragged: Dragged) => "tiles" in dragged && act(unassign(dragged.tiles)),
-  discarded: (dragged: Dragged) => "tiles" in dragged && act(discard(dragged.tiles)),
+  pool: (dragged: Dragged) => "tiles" in dragged && unassignAll(dragged.tiles),
+  discarded: (dragged: Dragged) => "tiles" in dragged && discardAll(dragged.tiles),
 };
 
 /** Puts the selection into the concept with this number; without a selection shows it. */
@@ -36,18 +62,16 @@ export function takeConceptNumber(number: number): void {
   const concept = get().view?.naming.concepts[number - 1];
   if (!concept) return;
   const ids = selected();
-  if (ids.length > 0) act(assign(concept.concept_id, ids));
+  if (ids.length > 0) assignAll(concept.concept_id, ids);
   else show({ concept: concept.concept_id });
 }
 
 export function poolSelection(): void {
-  const ids = selected();
-  if (ids.length > 0) act(unassign(ids));
+  unassignAll(selected());
 }
 
 export function discardSelection(): void {
-  const ids = selected();
-  if (ids.length > 0) act(discard(ids));
+  discardAll(selected());
 }
 
 export function renameShown(): void {
