@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 
-from services.runtime import server
-from services.runtime.settings import RuntimeSettings
+from services.runtime.server import RunningServer, bracketed, start, stop_all
+from services.runtime.settings import RuntimeSettings, read_settings
 
 # Each after those that it calls.
 SERVICES = ("inference", "naming", "attribution", "analytics")
@@ -28,38 +29,48 @@ class Up:
 
     addresses: dict[str, str]
     page_url: str
-    _servers: tuple[server.RunningServer, ...]
+    _servers: tuple[RunningServer, ...]
     _page: Page | None
+    _drain_s: float
 
     def stop(self) -> None:
-        """Stops all of it, the callers before the called."""
+        """Stops all of it, the callers before the called; calls in flight have `drain_s` in all."""
+        until = time.monotonic() + self._drain_s
+        for running in self._servers:
+            running.drain()
         if self._page:
             self._page.stop()
-        for running in reversed(self._servers):
-            running.stop()
+        stop_all(self._servers[::-1], until - time.monotonic())
 
 
 class Page:
-    """The gateway on a thread."""
+    """The gateway on a thread.
+
+    Attributes:
+        url: where a browser finds it.
+    """
 
     def __init__(self, settings: RuntimeSettings, port: int) -> None:
         from services.gateway.app import build
 
-        try:
-            self._socket = socket.create_server((settings.host, port))
-        except OSError as error:
-            raise OSError(
-                f"the page cannot listen on port {port}: {error.strerror} (choose another with --port)"
-            ) from error
-        self.url = f"http://{settings.host}:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(
-            build(settings), log_level="warning", timeout_graceful_shutdown=int(settings.drain_s)
+        self._socket = _listen(settings.host, port)
+        self.url = f"http://{bracketed(settings.host)}:{self._socket.getsockname()[1]}"
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                build(settings),
+                log_config=None,
+                log_level="warning",
+                timeout_graceful_shutdown=max(1, int(settings.drain_s)),
+            )
         )
-        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="page", daemon=True
         )
         self._thread.start()
+        while not self._server.started:
+            self._thread.join(0.01)
+            if not self._thread.is_alive():
+                raise OSError(f"the page did not start on {self.url}; the log says why")
 
     def stop(self) -> None:
         """Answers what is in flight, then ends."""
@@ -68,38 +79,52 @@ class Page:
         self._socket.close()
 
 
-def local_settings(data_dir: Path) -> RuntimeSettings:
-    """Settings for one machine: the environment's, with this data folder, imports from anywhere on it."""
-    return RuntimeSettings(data_dir=data_dir, import_roots=[Path("/")])
+def local_settings(data_dir: Path, *, free_ports: bool = False) -> RuntimeSettings:
+    """Settings for one machine: the environment's, with this data folder, imports from anywhere on it.
+
+    Args:
+        free_ports: let the services take any free ports, for runs beside another.
+    Raises:
+        ValueError: one line on what is wrong with the environment's.
+    """
+    ports = {f"{name}_address": "127.0.0.1:0" for name in SERVICES} if free_ports else {}
+    return read_settings(RuntimeSettings, data_dir=data_dir, import_roots=[Path("/")], **ports)
 
 
 def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
     """Starts the four services, and the page where a port is given.
 
     Args:
-        settings: the services' ports are those of `*_address`; a taken one is replaced by any free port.
+        settings: each service listens on its `*_address`; port 0 takes any free one.
         http_port: of the page; 0 takes any free one, None starts none.
     Raises:
-        OSError: the page's port is taken.
+        OSError: a port is taken.
+        ServiceError: the database or the object store is not to be had.
     """
-    servers: list[server.RunningServer] = []
+    servers: list[RunningServer] = []
     try:
         for name in SERVICES:
-            build = importlib.import_module(f"services.{name}.service").build
-            running = _start(build(settings), getattr(settings, f"{name}_address"), settings)
+            service = importlib.import_module(f"services.{name}.service").build(settings)
+            try:
+                running = start(service, getattr(settings, f"{name}_address"), settings)
+            except OSError:
+                service.close()
+                raise
             servers.append(running)
             settings = settings.model_copy(update={f"{name}_address": running.address})
         page = None if http_port is None else Page(settings, http_port)
     except BaseException:
-        for running in reversed(servers):
-            running.stop()
+        stop_all(tuple(servers[::-1]), drain_s=0)
         raise
     addresses = {name: getattr(settings, f"{name}_address") for name in SERVICES}
-    return Up(addresses, page.url if page else "", tuple(servers), page)
+    return Up(addresses, page.url if page else "", tuple(servers), page, settings.drain_s)
 
 
-def _start(service: server.Service, address: str, settings: RuntimeSettings) -> server.RunningServer:
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return server.start(service, address, settings)
-    except OSError:
-        return server.start(service, f"{settings.host}:0", settings)
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise OSError(
+            f"the page cannot listen on port {port}: {error.strerror or error} (choose another with --port)"
+        ) from error

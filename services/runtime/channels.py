@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import grpc
 
 from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, jobs_pb2, naming_pb2
+from services.runtime.interceptors import REQUEST_ID
+from services.runtime.logs import request_id
 from services.runtime.settings import RuntimeSettings
 
 # Reads are sent again when a server is gone; what changes something carries a request id and is sent once.
@@ -21,7 +25,10 @@ _RETRY = {
 
 
 def open_channel(address: str, settings: RuntimeSettings) -> grpc.Channel:
-    """A channel that retries reads on UNAVAILABLE and spreads calls over replicas; each call sets a timeout."""
+    """A channel that retries reads on UNAVAILABLE and spreads calls over replicas; each call sets a timeout.
+
+    Calls made while one is being answered carry its request id on.
+    """
     reads = [
         {"service": service.full_name, "method": method.name}
         for module in (inference_pb2, attribution_pb2, naming_pb2, analytics_pb2, jobs_pb2)
@@ -33,7 +40,7 @@ def open_channel(address: str, settings: RuntimeSettings) -> grpc.Channel:
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [{"name": reads, "retryPolicy": _RETRY}],
     }
-    return grpc.insecure_channel(
+    channel = grpc.insecure_channel(
         address,
         options=[
             ("grpc.service_config", json.dumps(config)),
@@ -42,3 +49,24 @@ def open_channel(address: str, settings: RuntimeSettings) -> grpc.Channel:
             ("grpc.keepalive_time_ms", 60_000),
         ],
     )
+    return grpc.intercept_channel(channel, _RequestIdPassedOn())
+
+
+class _RequestIdPassedOn(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Adds the id of the call that is being answered to those that it makes."""
+
+    def _continue(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        if request_id.get():
+            metadata = (*(details.metadata or ()), (REQUEST_ID, request_id.get()))
+            details = details._replace(metadata=metadata)
+        return continuation(details, request)
+
+    intercept_unary_unary = _continue
+    intercept_unary_stream = _continue
+    intercept_stream_unary = _continue
+    intercept_stream_stream = _continue

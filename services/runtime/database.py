@@ -11,18 +11,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError
 from sqlmodel import Session, SQLModel
 
-from services.runtime.errors import FailedPrecondition
+from services.runtime.errors import FailedPrecondition, ResourceExhausted, ServiceError, Unavailable
 from services.runtime.settings import RuntimeSettings
 
 _BUSY_TIMEOUT_MS = 30_000
 _MIGRATION_LOCK = 0x0E0A  # PostgreSQL's advisory lock that migrations hold
+# What passes by itself: SQLite's result codes, and PostgreSQL's classes 08 (connection), 53 (resources),
+# 57 (an operator stepped in).
+_PASSING = (
+    "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "08", "53", "57"
+)  # fmt: skip
 
 
 def open_database(settings: RuntimeSettings, service: str) -> Engine:
@@ -32,14 +40,21 @@ def open_database(settings: RuntimeSettings, service: str) -> Engine:
         settings: `database_url`, or else `data_dir`, say where.
         service: its name: the SQLite file's, or the PostgreSQL schema's.
     Raises:
-        FailedPrecondition: the database was migrated by a newer version than this one.
+        FailedPrecondition: the database was migrated by a newer version than this one, or is none at all.
+        Unavailable: it does not answer.
+        ResourceExhausted: its disk is full.
     """
+    connections = settings.grpc_workers + 4  # those of the jobs beside those of the calls
     if settings.database_url:
-        engine = _postgresql(settings.database_url, service)
+        engine = _postgresql(settings.database_url, service, connections)
     else:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        engine = _sqlite(settings.data_dir / f"{service}.db")
+        engine = _sqlite(settings.data_dir / f"{service}.db", connections)
+    event.listen(engine, "handle_error", _translate)
     with _migration_lock(engine):
+        if engine.dialect.name == "postgresql":
+            with engine.begin() as connection:
+                connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {service}"))
         migrate(engine, service)
     return engine
 
@@ -49,28 +64,33 @@ def session(engine: Engine) -> Iterator[Session]:
     """A transaction that will write: committed at the end, rolled back on an exception.
 
     On SQLite it takes the write lock at its start, so it cannot fail half-way for another writer.
+    What only reads takes a plain `Session(engine)`, which waits for nobody.
     """
     with Session(engine.execution_options(immediate=True)) as opened, opened.begin():
         yield opened
 
 
 def migrate(engine: Engine, service: str, revision: str = "head") -> None:
-    """Brings the schema to a revision, up or (to an older one, or "base") down."""
+    """Brings the schema to a revision, up or (to an older one, or "base") down.
+
+    Raises:
+        FailedPrecondition: the database is at a revision that this version does not know.
+    """
     config = _config(service)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        current = MigrationContext.configure(connection).get_current_revision()
-        if revision == "head":
-            try:
-                command.upgrade(config, "head")
-            except command.util.CommandError as error:
-                raise FailedPrecondition(
-                    f"the {service} database is at revision {current}, which this version does not know; "
-                    "install the version that wrote it, or a newer one",
-                    "NEWER_DATABASE",
-                ) from error
-        else:
+        if revision != "head":
             command.downgrade(config, revision)
+            return
+        current = MigrationContext.configure(connection).get_current_revision()
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise FailedPrecondition(
+                f"the {service} database is at revision {current}, which this version does not know; "
+                "install the version that wrote it, or a newer one",
+                "NEWER_DATABASE",
+            ) from error
 
 
 def schema_differences(engine: Engine, service_tables: set[str]) -> list[Any]:
@@ -97,17 +117,19 @@ def _config(service: str) -> Config:
     return config
 
 
-def _sqlite(path: Path) -> Engine:
+def _sqlite(path: Path, connections: int) -> Engine:
     engine = create_engine(
-        f"sqlite:///{path}", connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000}
+        f"sqlite:///{path}",
+        connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_MS / 1000},
+        pool_size=connections,
     )
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: object) -> None:  # the driver's own connection
         connection.isolation_level = None  # transactions are begun below, not by the driver
         for pragma in (
-            "journal_mode = WAL",
             f"busy_timeout = {_BUSY_TIMEOUT_MS}",
+            "journal_mode = WAL",
             "foreign_keys = ON",
             "synchronous = FULL",
         ):
@@ -121,13 +143,48 @@ def _sqlite(path: Path) -> Engine:
     return engine
 
 
-def _postgresql(url: str, service: str) -> Engine:
-    engine = create_engine(
-        make_url(url).update_query_dict({"options": f"-csearch_path={service}"}), pool_pre_ping=True
+def _postgresql(url: str, service: str, connections: int) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise FailedPrecondition(
+            "ONOMA_DATABASE_URL is no database URL; it looks like postgresql+psycopg://user:password@host/name"
+        ) from error
+    if parsed.get_backend_name() != "postgresql":
+        raise FailedPrecondition(
+            f"ONOMA_DATABASE_URL names {parsed.get_backend_name()}; it takes postgresql+psycopg://... "
+            "(leave it empty for a SQLite file a service in ONOMA_DATA_DIR)"
+        )
+    return create_engine(
+        parsed.set(drivername="postgresql+psycopg").update_query_dict(
+            {"options": f"-csearch_path={service}"}
+        ),
+        pool_pre_ping=True,
+        pool_size=connections,
     )
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {service}"))
-    return engine
+
+
+def _translate(context: ExceptionContext) -> ServiceError | None:
+    """A service error for what goes wrong with the database itself; None for a wrong statement."""
+    if context.is_pre_ping or context.engine is None:
+        return None
+    error = context.original_exception
+    where = context.engine.url.render_as_string(hide_password=True)
+    line = " ".join(str(error).split())
+    code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or ""
+    if code in ("SQLITE_FULL", "53100"):
+        return ResourceExhausted(
+            f"the disk of the database {where} is full; free space there and repeat the work", "DISK_FULL"
+        )
+    if code in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+        return FailedPrecondition(
+            f"the database {where} is damaged ({line}); restore it from a backup, or move it away to begin anew",
+            "DATABASE_DAMAGED",
+        )
+    away = isinstance(error, psycopg.OperationalError) and not code  # never reached, or cut off
+    if away or context.is_disconnect or code.startswith(_PASSING):
+        return Unavailable(f"the database {where} is not to be had now: {line}", "DATABASE_UNAVAILABLE")
+    return None
 
 
 @contextmanager

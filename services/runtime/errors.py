@@ -64,7 +64,7 @@ class Aborted(ServiceError):
 
     Args:
         message: what happened.
-        present: the present state, sent along as a detail.
+        present: the present state, sent along as a detail unless it is large; the caller then reads it anew.
     """
 
     code = grpc.StatusCode.ABORTED

@@ -11,46 +11,44 @@ from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from services.runtime.errors import Aborted, ServiceError
+from services.runtime.logs import request_id
 
 REQUEST_ID = "x-request-id"
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LEAST_TIME_LEFT_S = 0.002
 _DOMAIN = "onoma.v1"
+# Status travels in HTTP/2 headers, where clients take 8 KiB in all; details are sent in base64.
+_MAX_MESSAGE_CHARACTERS = 1000
+_MAX_PRESENT_BYTES = 2048
 
-_calls = Counter("onoma_grpc_calls_total", "Calls that ended", ["method", "code"])
-_seconds = Histogram("onoma_grpc_call_seconds", "Duration of calls in seconds", ["method"])
+_calls = Counter("onoma_grpc_calls_total", "Calls that ended.", ["method", "code"])
+_seconds = Histogram("onoma_grpc_call_seconds", "Duration of calls in seconds.", ["method"])
+_in_flight = Gauge("onoma_grpc_calls_in_flight", "Calls being answered.", ["method"])
 _log = logging.getLogger("onoma.calls")
 
 
 class CallInterceptor(grpc.ServerInterceptor):
-    """Wraps the handler of each method; one for unary and streaming calls alike."""
+    """Wraps the handler of each method, unary and streaming alike; health and reflection are left alone."""
 
     def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        """See grpc.ServerInterceptor."""
         handler = continuation(details)
         if handler is None or details.method.startswith(("/grpc.health.", "/grpc.reflection.")):
             return handler
-        if handler.response_streaming:
-            behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
-            wrapped = _streaming(behaviour, details.method)
-            make = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-        else:
-            behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
-            wrapped = _unary(behaviour, details.method)
-            make = (
-                grpc.stream_unary_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_unary_rpc_method_handler
-            )
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+        request = "stream" if handler.request_streaming else "unary"
+        response = "stream" if handler.response_streaming else "unary"
+        wrap = _streaming if handler.response_streaming else _unary
+        behaviour = getattr(handler, f"{request}_{response}")
+        make = getattr(grpc, f"{request}_{response}_rpc_method_handler")
+        return make(
+            wrap(behaviour, details.method), handler.request_deserializer, handler.response_serializer
+        )
 
 
 def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
@@ -77,64 +75,82 @@ class _Call:
         self._context = context
         self._request_id = _request_id(context)
         self._start = time.monotonic()
+        self._time_left_s = context.time_remaining()  # None: the client sets no deadline
 
     def __enter__(self) -> None:
+        request_id.set(self._request_id)
+        _in_flight.labels(self._method).inc()
         self._context.send_initial_metadata(((REQUEST_ID, self._request_id),))
-        left = self._context.time_remaining()
-        if left is not None and left < _LEAST_TIME_LEFT_S:
-            self._end("DEADLINE_EXCEEDED")
+        if self._time_left_s is not None and self._time_left_s < _LEAST_TIME_LEFT_S:
+            self._end("DEADLINE_EXCEEDED", "too little time is left to begin")
             self._context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too little time is left to begin")
 
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is None or isinstance(error, GeneratorExit):
-            self._end("OK" if error is None else "CANCELLED")
-            return
-        if not isinstance(error, Exception):
-            return
-        status = self._status(error)
-        self._end(code_pb2.Code.Name(status.code), status.message)
-        self._context.abort_with_status(rpc_status.to_status(status))
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, GeneratorExit) or (error is not None and not self._context.is_active()):
+            self._end("CANCELLED", "the client went away")  # or its deadline passed
+        elif error is None:
+            self._end("OK", "done")
+        elif self._context.code() is not None:  # the handler has called context.abort itself
+            self._end(self._context.code().name, self._context.details() or "")
+        elif isinstance(error, Exception):
+            status = self._status(error)
+            self._end(code_pb2.Code.Name(status.code), status.message)
+            self._context.abort_with_status(rpc_status.to_status(status))
+        else:
+            self._end("INTERNAL", type(error).__name__)
 
     def _status(self, error: Exception) -> status_pb2.Status:
         if isinstance(error, ServiceError):
-            return _rich_status(error, self._request_id)
+            return self._rich(error.code, str(error), error.reason, error.details, _present(error))
         if isinstance(error, ValueError):  # onoma.science refuses its input
-            return status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message=str(error))
+            return self._rich(grpc.StatusCode.INVALID_ARGUMENT, str(error), "INVALID_VALUE")
         if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):  # a service behind this one
-            code = error.code() or grpc.StatusCode.UNKNOWN
-            return rpc_status.from_call(error) or status_pb2.Status(
-                code=code.value[0], message=error.details() or code.name
-            )
-        _log.exception("%s failed", self._method, extra={"request_id": self._request_id})
-        return status_pb2.Status(
-            code=code_pb2.INTERNAL, message=f"internal error, request id {self._request_id}"
-        )
+            if passed_on := rpc_status.from_call(error):
+                return passed_on
+            return self._rich(error.code(), error.details() or error.code().name, "BEHIND_THIS_SERVICE")
+        _log.error("%s failed", self._method, exc_info=error)
+        message = f"internal error, request id {self._request_id}"
+        return self._rich(grpc.StatusCode.INTERNAL, message, "INTERNAL")
 
-    def _end(self, code: str, message: str = "") -> None:
+    def _rich(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        reason: str,
+        metadata: dict[str, str] | None = None,
+        present: Message | None = None,
+    ) -> status_pb2.Status:
+        """google.rpc status: the message, an ErrorInfo, and the present state where there is one."""
+        if len(message) > _MAX_MESSAGE_CHARACTERS:
+            message = f"{message[: _MAX_MESSAGE_CHARACTERS - 1]}…"
+        info = error_details_pb2.ErrorInfo(
+            reason=reason, domain=_DOMAIN, metadata={**(metadata or {}), "request_id": self._request_id}
+        )
+        details = [any_pb2.Any() for _ in range(1 if present is None else 2)]
+        for packed, detail in zip(details, (info, present), strict=False):
+            packed.Pack(detail)
+        return status_pb2.Status(code=code.value[0], message=message, details=details)
+
+    def _end(self, code: str, message: str) -> None:
         seconds = time.monotonic() - self._start
+        _in_flight.labels(self._method).dec()
         _calls.labels(self._method, code).inc()
         _seconds.labels(self._method).observe(seconds)
-        fields = {"request_id": self._request_id, "method": self._method, "code": code, "seconds": seconds}
-        level = logging.INFO if code in ("OK", "CANCELLED") else logging.WARNING
-        _log.log(level, message or "done", extra=fields)
+        fields = {
+            "method": self._method,
+            "code": code,
+            "seconds": round(seconds, 6),
+            "time_left_s": None if self._time_left_s is None else round(self._time_left_s, 3),
+        }
+        _log.log(logging.INFO if code in ("OK", "CANCELLED") else logging.WARNING, message, extra=fields)
 
 
 def _request_id(context: grpc.ServicerContext) -> str:
+    """The id that the client gave, or a new one where it gave none or one that is not fit for a log."""
     given = dict(context.invocation_metadata()).get(REQUEST_ID, "")
     return given if isinstance(given, str) and _REQUEST_ID_FORM.fullmatch(given) else uuid.uuid4().hex
 
 
-def _rich_status(error: ServiceError, request_id: str) -> status_pb2.Status:
-    """google.rpc status: the message, an ErrorInfo, and the present state where there is one."""
-    info = any_pb2.Any()
-    info.Pack(
-        error_details_pb2.ErrorInfo(
-            reason=error.reason, domain=_DOMAIN, metadata={**error.details, "request_id": request_id}
-        )
-    )
-    details = [info]
-    if isinstance(error, Aborted) and error.present is not None:
-        present = any_pb2.Any()
-        present.Pack(error.present)
-        details.append(present)
-    return status_pb2.Status(code=error.code.value[0], message=str(error), details=details)
+def _present(error: ServiceError) -> Message | None:
+    present = error.present if isinstance(error, Aborted) else None
+    return None if present is None or present.ByteSize() > _MAX_PRESENT_BYTES else present

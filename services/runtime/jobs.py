@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import socket
 import threading
 import time
 import uuid
@@ -21,19 +19,22 @@ import grpc
 import sqlalchemy as sa
 from alembic.operations import Operations
 from sqlalchemy import Engine
-from sqlmodel import JSON, Column, Field, Session, SQLModel, col, or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import JSON, Column, Field, Session, SQLModel, and_, col, or_, select
 
 from onoma.v1 import jobs_pb2 as pb
 from onoma.v1 import jobs_pb2_grpc
 from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError
+from services.runtime.job_context import Cancelled, JobContext, Released, one_line
+from services.runtime.processes import is_gone, process_name
 
 LEASE_S = 15.0
 MAX_ATTEMPTS = 5
-MAX_WARNINGS = 1000
-_BEAT_S = 0.25
+MAX_WATCHERS = 6  # of a server's threads (8 at least); see JobServicer.WatchJob
+_BEAT_S = 0.25  # between two looks at a row: of a watcher, and of the thread that writes progress
+_IDLE_S = 1.0  # between two looks for work that another process has put into the queue
 _WATCH_S = 60.0
-_MAX_WATCHERS = 6  # of a server's threads; a watcher beyond that gets the present state and the stream's end
 
 PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED = "pending", "running", "succeeded", "failed", "cancelled"
 _STATES = {
@@ -94,70 +95,6 @@ def create_table(op: Operations) -> None:
     )
 
 
-class Cancelled(Exception):
-    """The job was asked to stop; raised by `JobContext.check`."""
-
-
-class _Released(Exception):
-    """The server is closing: the job goes back into the queue."""
-
-
-class JobContext:
-    """What a handler knows of its job, and how it says where it is.
-
-    Attributes:
-        params: what the job was started with.
-    """
-
-    def __init__(self, row: Job) -> None:
-        self.job_id = row.job_id
-        self.params: dict[str, Any] = row.params
-        self.cancelled = threading.Event()
-        self.closing = threading.Event()
-        self._lock = threading.Lock()
-        self._stage, self._done, self._total, self._since = "", 0, 0, time.monotonic()
-        self._warnings = list(row.warnings)
-
-    def stage(self, name: str, total: int = 0) -> None:
-        """Begins a stage of so many units; 0 while unknown."""
-        with self._lock:
-            self._stage, self._done, self._total, self._since = name, 0, total, time.monotonic()
-
-    def advance(self, count: int = 1) -> None:
-        """So many more units of the stage are done."""
-        with self._lock:
-            self._done += count
-
-    def warn(self, line: str) -> None:
-        """Something skipped or worth knowing, in one line."""
-        with self._lock:
-            if len(self._warnings) < MAX_WARNINGS and line not in self._warnings:
-                self._warnings.append(line)
-
-    def check(self) -> None:
-        """A safe point: call it in every loop.
-
-        Raises:
-            Cancelled: the job was asked to stop.
-        """
-        if self.cancelled.is_set():
-            raise Cancelled
-        if self.closing.is_set():
-            raise _Released
-
-    def progress(self) -> dict[str, Any]:
-        """Columns of the row that say where the job is."""
-        with self._lock:
-            elapsed = time.monotonic() - self._since
-            return {
-                "stage": self._stage,
-                "done": self._done,
-                "total": self._total,
-                "rate_per_s": self._done / elapsed if elapsed > 0 else 0.0,
-                "warnings": list(self._warnings),
-            }
-
-
 Handler = Callable[[JobContext], dict[str, Any]]
 
 
@@ -174,10 +111,10 @@ class Jobs:
         self._engine = engine
         self._handlers = handlers
         self._lease_s = lease_s
-        self._owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        self._owner = process_name()
         self._wake = threading.Event()
-        self._closing = threading.Event()
-        self._running: JobContext | None = None
+        self.closing = threading.Event()
+        self._in_hand: JobContext | None = None
         self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._beat = threading.Thread(target=self._renew, name="jobs-lease", daemon=True)
         self._worker.start()
@@ -189,24 +126,22 @@ class Jobs:
         Raises:
             InvalidArgument: the request id was used for something else.
         """
-        with session(self._engine) as opened:
-            if request_id:
-                found = opened.exec(select(Job).where(Job.request_id == request_id)).first()
-                if found:
-                    if (found.kind, found.params) != (kind, params):
-                        raise InvalidArgument(
-                            f"request id '{request_id}' was used for another {found.kind}; take a new one",
-                            "REQUEST_ID_REUSED",
-                        )
-                    opened.expunge(found)
-                    return found
-            row = Job(job_id=uuid.uuid4().hex, kind=kind, params=params, request_id=request_id or None)
-            opened.add(row)
-            opened.flush()
-            opened.refresh(row)
-            opened.expunge(row)
+        if kind not in self._handlers:
+            raise KeyError(kind)
+        params = json.loads(json.dumps(params))  # as the row will hold them
+        row = Job(job_id=uuid.uuid4().hex, kind=kind, params=params, request_id=request_id or None)
+        job_id = row.job_id
+        if request_id and (known := self._started(kind, params, request_id)):
+            return known
+        try:
+            with session(self._engine) as opened:
+                opened.add(row)
+        except IntegrityError:  # the same request came in twice at once
+            if known := self._started(kind, params, request_id):
+                return known
+            raise
         self._wake.set()
-        return row
+        return self.get(job_id)
 
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises NotFound."""
@@ -231,9 +166,9 @@ class Jobs:
         with session(self._engine) as opened:
             row = _found(opened, job_id)
             if row.state == PENDING:
-                row.state = CANCELLED
-            row.cancel_requested = row.state in (RUNNING, CANCELLED)
-            row.update_time = time.time()
+                row.state, row.update_time = CANCELLED, time.time()
+            elif row.state == RUNNING:
+                row.cancel_requested, row.update_time = True, time.time()
         return self.get(job_id)
 
     def resume(self, job_id: str) -> Job:
@@ -253,93 +188,146 @@ class Jobs:
         self._wake.set()
         return self.get(job_id)
 
-    def close(self, timeout_s: float = 10.0) -> None:
-        """Stops working; a job in hand goes back into the queue at its next safe point."""
-        self._closing.set()
-        if self._running:
-            self._running.closing.set()
+    def drain(self) -> None:
+        """Takes up no more jobs; the one in hand goes back into the queue at its next safe point."""
+        self.closing.set()
+        if in_hand := self._in_hand:
+            in_hand.released.set()
         self._wake.set()
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Drains, and waits for the job in hand to reach a safe point."""
+        self.drain()
         self._worker.join(timeout_s)
         self._beat.join(timeout_s)
 
+    def _started(self, kind: str, params: dict[str, Any], request_id: str) -> Job | None:
+        """The job that this request has started before."""
+        with Session(self._engine) as opened:
+            found = opened.exec(select(Job).where(Job.request_id == request_id)).first()
+        if found and (found.kind, found.params) != (kind, params):
+            raise InvalidArgument(
+                f"request id '{request_id}' was used for another {found.kind}; take a new one",
+                "REQUEST_ID_REUSED",
+            )
+        return found
+
     def _work(self) -> None:
-        while not self._closing.is_set():
-            row = self._claim()
+        while not self.closing.is_set():
+            try:
+                row = self._claim()
+            except Exception:  # noqa: BLE001  a database that is away comes back; the thread stays
+                _log.exception("no job can be taken up now")
+                row = None
             if row:
                 self._run(row)
             else:
-                self._wake.wait(1.0)
+                self._wake.wait(_IDLE_S)
                 self._wake.clear()
 
     def _claim(self) -> Job | None:
-        """The oldest job that waits or whose owner is gone, now leased to this process."""
-        now = time.time()
-        with session(self._engine) as opened:
-            query = (
-                select(Job)
-                .where(or_(Job.state == PENDING, Job.state == RUNNING))
-                .order_by(col(Job.create_time))
+        """The oldest job that waits or whose worker is gone, now leased to this process."""
+        query = (
+            select(Job)
+            .where(
+                col(Job.kind).in_(self._handlers),
+                or_(
+                    Job.state == PENDING,
+                    and_(Job.state == RUNNING, or_(Job.lease_until < time.time(), Job.owner != self._owner)),
+                ),
             )
-            for row in opened.exec(query.with_for_update(skip_locked=True)):
-                if row.kind not in self._handlers:
-                    continue
-                if row.state == RUNNING and row.lease_until > now and not _is_gone(row.owner):
-                    continue
+            .order_by(col(Job.create_time))
+        )
+        with Session(self._engine) as opened:  # a look that takes no lock
+            if not any(map(_is_free, opened.exec(query))):
+                return None
+        with session(self._engine) as opened:
+            for row in filter(_is_free, opened.exec(query.with_for_update(skip_locked=True))):
+                row.update_time = time.time()
                 if row.attempts >= MAX_ATTEMPTS:
                     row.state = FAILED
                     row.error = f"given up: the process ended {row.attempts} times while at it"
                     continue
-                row.state, row.owner, row.lease_until = RUNNING, self._owner, now + self._lease_s
-                row.attempts += 1
-                row.update_time = now
-                opened.flush()
-                opened.refresh(row)
-                opened.expunge(row)
-                return row
-        return None
+                row.state, row.owner, row.attempts = RUNNING, self._owner, row.attempts + 1
+                row.lease_until = time.time() + self._lease_s
+                job_id = row.job_id
+                break
+            else:
+                return None
+        return self.get(job_id)
 
     def _run(self, row: Job) -> None:
         context = JobContext(row)
         if row.cancel_requested:
             context.cancelled.set()
-        self._running = context
-        if self._closing.is_set():
-            context.closing.set()
-        end: dict[str, Any]
+        self._in_hand = context
+        if self.closing.is_set():
+            context.released.set()
+        end = self._outcome(row, context)
+        self._in_hand = None
+        while True:
+            try:
+                self._write(row.job_id, {**context.progress(), **end, "owner": "", "lease_until": 0.0})
+                return
+            except Exception:  # noqa: BLE001  what was done is not lost because the database is away
+                _log.exception("the end of job %s cannot be written now", row.job_id)
+            if self.closing.wait(_IDLE_S):
+                return
+
+    def _outcome(self, row: Job, context: JobContext) -> dict[str, Any]:
+        """Does the job; returns the columns that say how it ended."""
         try:
             context.check()
-            end = {"state": SUCCEEDED, "result": self._handlers[row.kind](context)}
+            result = self._handlers[row.kind](context)
         except Cancelled:
-            end = {"state": CANCELLED}
-        except _Released:
-            end = {"state": PENDING, "attempts": row.attempts - 1}
+            return {"state": CANCELLED, "cancel_requested": False}
+        except Released:
+            return {"state": PENDING, "attempts": row.attempts - 1}
         except (ServiceError, ValueError) as error:
-            end = {"state": FAILED, "error": " ".join(str(error).split())}
+            return {"state": FAILED, "error": one_line(error)}
         except grpc.RpcError as error:
-            end = {"state": FAILED, "error": f"a service this one needs failed: {error.details()}"}
+            details = error.details() if isinstance(error, grpc.Call) else error
+            return {"state": FAILED, "error": one_line(f"a service that this one needs failed: {details}")}
         except Exception as error:  # noqa: BLE001  the job ends, the service does not
             _log.exception("job %s (%s) failed", row.job_id, row.kind)
-            end = {"state": FAILED, "error": f"internal error: {type(error).__name__}: {error}"}
-        self._running = None
-        self._write(row.job_id, context.progress() | end | {"owner": "", "lease_until": 0.0})
+            return {"state": FAILED, "error": one_line(f"internal error: {type(error).__name__}: {error}")}
+        try:
+            json.dumps(result, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            _log.exception("job %s (%s) has a result that JSON cannot hold", row.job_id, row.kind)
+            return {"state": FAILED, "error": one_line(f"internal error: its result: {error}")}
+        return {"state": SUCCEEDED, "result": result}
 
     def _renew(self) -> None:
-        """Writes the progress of the job in hand, renews its lease and hears whether it is cancelled."""
-        while not self._closing.wait(_BEAT_S):
-            context = self._running
-            if context:
-                lease = {"lease_until": time.time() + self._lease_s}
-                if self._write(context.job_id, context.progress() | lease, while_running=True):
-                    context.cancelled.set()
+        """Writes the progress of the job in hand, renews its lease and hears whether it is to stop."""
+        written: dict[str, Any] = {}
+        renew_at = 0.0
+        while not self.closing.wait(_BEAT_S):
+            if (context := self._in_hand) is None:
+                continue
+            columns = {"job_id": context.job_id, **context.progress()}
+            changed = {**columns, "rate_per_s": 0} != {**written, "rate_per_s": 0}
+            try:
+                if changed or time.monotonic() >= renew_at:
+                    lease = {"lease_until": time.time() + self._lease_s}
+                    self._write(context.job_id, {**columns, **lease}, seen=changed)
+                    written, renew_at = columns, time.monotonic() + self._lease_s / 3
+                row = self.get(context.job_id)
+            except Exception:  # noqa: BLE001  a database that is away comes back; the thread stays
+                _log.exception("the progress of job %s cannot be written now", context.job_id)
+                continue
+            if row.cancel_requested:
+                context.cancelled.set()
+            if row.owner != self._owner:
+                context.released.set()
 
-    def _write(self, job_id: str, columns: dict[str, Any], while_running: bool = False) -> bool:
-        """Writes columns of a job this process holds; returns whether it was asked to stop."""
+    def _write(self, job_id: str, columns: dict[str, Any], *, seen: bool = True) -> None:
+        """Writes columns of a job, if it is still this worker's; `seen`: those who watch are shown it."""
+        if seen:
+            columns = {**columns, "update_time": time.time()}
+        statement = sa.update(Job).where(col(Job.job_id) == job_id, col(Job.owner) == self._owner)
         with session(self._engine) as opened:
-            row = opened.get(Job, job_id)
-            if row is None or row.owner != self._owner or (while_running and self._running is None):
-                return False
-            row.sqlmodel_update(columns | {"update_time": time.time()})
-            return row.cancel_requested
+            opened.execute(statement.values(columns))
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):
@@ -347,7 +335,7 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
 
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
-        self._watchers = threading.BoundedSemaphore(_MAX_WATCHERS)
+        self._watchers = threading.BoundedSemaphore(MAX_WATCHERS)
 
     def GetJob(self, request: pb.GetJobRequest, context: grpc.ServicerContext) -> pb.GetJobResponse:
         return pb.GetJobResponse(job=job_message(self._jobs.get(request.job_id)))
@@ -359,7 +347,11 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
     def WatchJob(
         self, request: pb.WatchJobRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.WatchJobResponse]:
-        """Polls the row; a stream is ended after a minute, and the client asks again."""
+        """Follows the row for a minute at most; a client whose job goes on asks again.
+
+        A stream holds a thread of the server. MAX_WATCHERS are followed at once; one beyond gets the present
+        state and the end of its stream, and asks again after a pause.
+        """
         row = self._jobs.get(request.job_id)
         yield pb.WatchJobResponse(job=job_message(row))
         if not self._watchers.acquire(blocking=False):
@@ -367,7 +359,8 @@ class JobServicer(jobs_pb2_grpc.JobServiceServicer):
         try:
             until = time.monotonic() + _WATCH_S
             while row.state in (PENDING, RUNNING) and context.is_active() and time.monotonic() < until:
-                time.sleep(_BEAT_S)
+                if self._jobs.closing.wait(_BEAT_S):
+                    return
                 seen, row = row.update_time, self._jobs.get(request.job_id)
                 if row.update_time != seen:
                     yield pb.WatchJobResponse(job=job_message(row))
@@ -408,15 +401,6 @@ def _found(opened: Session, job_id: str) -> Job:
     return row
 
 
-def _is_gone(owner: str) -> bool:
-    """Whether the owner was a process of this machine that has ended."""
-    host, pid, _ = owner.split("/")
-    if host != socket.gethostname() or int(pid) == os.getpid():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+def _is_free(row: Job) -> bool:
+    """Whether the job waits, or its worker no longer renews the lease or has ended."""
+    return row.state == PENDING or row.lease_until < time.time() or is_gone(row.owner)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+from contextvars import ContextVar
 from datetime import UTC, datetime
+
+# The id of the call that is being answered; every line logged meanwhile carries it, and calls to other services.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "taskName"}
 
@@ -16,8 +20,10 @@ class _JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **{key: value for key, value in record.__dict__.items() if key not in _PLAIN},
         }
+        if request_id.get():
+            line["request_id"] = request_id.get()
+        line |= {key: value for key, value in record.__dict__.items() if key not in _PLAIN}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

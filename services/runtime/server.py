@@ -6,19 +6,20 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from pydantic import ValidationError
+from prometheus_client import start_http_server
 
 from services.runtime.errors import ServiceError
 from services.runtime.interceptors import CallInterceptor
 from services.runtime.logs import log_json
-from services.runtime.settings import RuntimeSettings
+from services.runtime.settings import RuntimeSettings, read_settings
 
 _log = logging.getLogger(__name__)
 _READINESS_S = 5.0
@@ -34,6 +35,7 @@ class Service:
         service_names: their full names, for health and reflection.
         close: releases what it holds; called when no call is left.
         ready: raises when something that it needs is gone.
+        drain: called when a stop begins: long streams end, and jobs in hand go back into the queue.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Service:
     service_names: tuple[str, ...]
     close: Callable[[], None]
     ready: Callable[[], None] = field(default=lambda: None)
+    drain: Callable[[], None] = field(default=lambda: None)
 
 
 class RunningServer:
@@ -61,36 +64,59 @@ class RunningServer:
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._checks = threading.Thread(target=self._check, name=f"{service.name}-health", daemon=True)
-
-    def start(self) -> None:
-        """Begins to take calls."""
+        self._is_ready: bool | None = None
+        self._look()
         self._server.start()
-        self._set_health(ready=True)
         self._checks.start()
 
-    def stop(self) -> None:
-        """Refuses new calls, lets those in flight end, then closes the service."""
+    def drain(self) -> None:
+        """Says NOT_SERVING and lets long work come to its end; calls are still answered."""
         self._stopping.set()
         self._health.enter_graceful_shutdown()
-        self._server.stop(self._drain_s).wait()
+        self._service.drain()
+
+    def stop(self, within_s: float | None = None) -> None:
+        """Drains, refuses new calls, lets those in flight end, cuts those off that do not, closes the service.
+
+        Args:
+            within_s: how long calls in flight have; `drain_s` of the settings when None.
+        """
+        self.drain()
+        self._server.stop(self._drain_s if within_s is None else within_s).wait()
+        self._checks.join(_READINESS_S)
         self._service.close()
 
     def _check(self) -> None:
         while not self._stopping.wait(_READINESS_S):
-            try:
-                self._service.ready()
-            except Exception:
-                _log.exception("%s is not ready", self._service.name)
-                self._set_health(ready=False)
-            else:
-                self._set_health(ready=True)
+            self._look()
 
-    def _set_health(self, *, ready: bool) -> None:
-        status = (
-            health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
+    def _look(self) -> None:
+        """Readiness into health; one line in the log when it changes."""
+        try:
+            self._service.ready()
+            is_ready = True
+        except Exception as error:  # noqa: BLE001  whatever it is, the service is not ready
+            is_ready = False
+            if self._is_ready is not False:
+                _log.warning("%s is not ready: %s", self._service.name, error)
+        if is_ready != self._is_ready:
+            self._is_ready = is_ready
+            self._set_health(is_ready)
+
+    def _set_health(self, is_ready: bool) -> None:
+        response = health_pb2.HealthCheckResponse
+        status = response.SERVING if is_ready else response.NOT_SERVING
         for name in ("", *self._service.service_names):
             self._health.set(name, status)
+
+
+def stop_all(servers: Sequence[RunningServer], drain_s: float) -> None:
+    """Stops servers one after another, callers before the called, all within `drain_s` and what closing takes."""
+    until = time.monotonic() + drain_s
+    for running in servers:
+        running.drain()
+    for running in servers:
+        running.stop(within_s=max(0.0, until - time.monotonic()))
 
 
 def start(service: Service, address: str, settings: RuntimeSettings) -> RunningServer:
@@ -120,35 +146,45 @@ def start(service: Service, address: str, settings: RuntimeSettings) -> RunningS
     reflection.enable_server_reflection(
         (*service.service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
-    host, _, port = address.rpartition(":")
     try:
-        bound = server.add_insecure_port(address)
+        port = server.add_insecure_port(address)
     except RuntimeError as error:
         raise OSError(
-            f"the {service.name} service cannot listen on {address}: the port is taken "
-            f"(stop what holds it, or set ONOMA_{service.name.upper()}_ADDRESS)"
+            f"the {service.name} service cannot listen on {address}: the port is taken or is not this machine's "
+            f"(stop what holds it, or set ONOMA_{service.name.upper()}_ADDRESS to another)"
         ) from error
-    running = RunningServer(service, server, f"{host}:{bound}", settings)
-    running.start()
-    return running
+    return RunningServer(service, server, f"{address.rpartition(':')[0]}:{port}", settings)
 
 
 def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
-    """Runs one service until SIGTERM or SIGINT: `python -m services.NAME`."""
-    try:
-        settings = RuntimeSettings()
-    except ValidationError as error:
-        sys.exit("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
-    log_json(settings.log_level)
+    """Runs one service until SIGTERM or SIGINT: `python -m services.NAME`.
+
+    It listens on ONOMA_HOST, on the port of ONOMA_NAME_ADDRESS. Exits with 0 after a stop, with 1 and one line
+    where it cannot start.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    address: str = getattr(settings, f"{name}_address")
     try:
-        running = start(build(settings), f"{settings.host}:{address.rpartition(':')[2]}", settings)
-    except (OSError, ServiceError) as error:
+        settings = read_settings(RuntimeSettings)
+        log_json(settings.log_level)
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, settings.host)
+        service = build(settings)
+    except (OSError, ServiceError, ValueError) as error:
         sys.exit(f"{name}: {error}")
+    port = getattr(settings, f"{name}_address").rpartition(":")[2]
+    try:
+        running = start(service, f"{bracketed(settings.host)}:{port}", settings)
+    except OSError as error:
+        service.close()
+        sys.exit(str(error))
     _log.info("%s is ready", name, extra={"address": running.address})
     stop.wait()
     running.stop()
     _log.info("%s has stopped", name)
+
+
+def bracketed(host: str) -> str:
+    """A host as addresses have it: IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 
 class RuntimeSettings(BaseSettings):
     """Settings that all services share; each is read from ONOMA_ and its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="ONOMA_")
+    model_config = SettingsConfigDict(env_prefix="ONOMA_", env_ignore_empty=True)
 
     data_dir: Path = Field(Path("onoma-data"), description="Folder of SQLite files and the directory store.")
     database_url: str = Field(
         "",
+        repr=False,
         description="SQLAlchemy URL (postgresql+psycopg://...); empty: a SQLite file a service.",
     )
     object_store: Literal["directory", "s3"] = Field("directory", description="Where objects are kept.")
     s3_endpoint: str = Field("", description="host:port of the S3 server (MinIO).")
     s3_access_key: str = Field("", description="Access key of the S3 server.")
-    s3_secret_key: str = Field("", description="Secret key of the S3 server.")
+    s3_secret_key: str = Field("", repr=False, description="Secret key of the S3 server.")
     s3_bucket: str = Field("onoma", description="Bucket, made where it is missing.")
     s3_region: str = Field("us-east-1", description="Region of the bucket.")
     s3_secure: bool = Field(True, description="Whether the S3 server is spoken to over TLS.")
@@ -33,16 +34,26 @@ class RuntimeSettings(BaseSettings):
     attribution_address: str = Field("127.0.0.1:50052", description="host:port of the attribution service.")
     naming_address: str = Field("127.0.0.1:50053", description="host:port of the naming service.")
     analytics_address: str = Field("127.0.0.1:50054", description="host:port of the analytics service.")
-    http_port: int = Field(8080, description="Port of the page when the gateway runs by itself.")
-    grpc_workers: int = Field(16, ge=4, description="Threads of a server: calls handled at once.")
-    max_message_bytes: int = Field(32 * 1024 * 1024, description="Largest gRPC message, both ways.")
-    drain_s: float = Field(10.0, description="Seconds that calls in flight get to end at a stop.")
-    max_connection_age_s: int = Field(600, description="Age at which clients are asked to connect anew.")
+    grpc_workers: int = Field(16, ge=8, le=256, description="Threads of a server: calls handled at once.")
+    max_message_bytes: int = Field(
+        32 * 1024 * 1024, ge=64 * 1024, description="Largest gRPC message, both ways."
+    )
+    max_connection_age_s: int = Field(
+        600,
+        gt=0,
+        description="Age at which clients are asked to connect anew, so that new replicas get calls.",
+    )
+    drain_s: float = Field(10.0, ge=0, description="Seconds that calls in flight get to end at a stop.")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of Prometheus metrics of `python -m services.NAME`; 0: none."
+    )
     import_roots: list[Path] = Field(
         default_factory=list,
         description="Folders on the server that data sets may be imported from (JSON list).",
     )
-    log_level: str = Field("INFO", description="Least level of the log's lines.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least level of the log's lines."
+    )
 
     @model_validator(mode="after")
     def _stay_on_loopback(self) -> RuntimeSettings:
@@ -52,6 +63,45 @@ class RuntimeSettings(BaseSettings):
                 "bind to 127.0.0.1, or set ONOMA_ALLOW_REMOTE=true where the network itself is closed"
             )
         return self
+
+    @model_validator(mode="after")
+    def _know_the_s3_server(self) -> RuntimeSettings:
+        if self.object_store != "s3":
+            return self
+        required = ("s3_endpoint", "s3_access_key", "s3_secret_key")
+        missing = [f"ONOMA_{name.upper()}" for name in required if not getattr(self, name)]
+        if missing:
+            raise ValueError(f"ONOMA_OBJECT_STORE=s3 also needs {', '.join(missing)}")
+        if "minioadmin" in (self.s3_access_key, self.s3_secret_key):
+            raise ValueError(
+                "minioadmin is the password that everybody knows; give the S3 server others "
+                "(MINIO_ROOT_USER, MINIO_ROOT_PASSWORD) and set ONOMA_S3_ACCESS_KEY and ONOMA_S3_SECRET_KEY"
+            )
+        return self
+
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def read_settings(kind: type[Settings], **given: Any) -> Settings:  # values of the fields' own types
+    """Settings of the environment, those given put over them.
+
+    Raises:
+        ValueError: one line that names each wrong setting, its value and what is wrong with it.
+    """
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        raise ValueError("; ".join(map(_line, error.errors()))) from error
+    except SettingsError as error:
+        raise ValueError(f"{error} (lists are written as JSON)") from error
+
+
+def _line(error: Any) -> str:  # pydantic's ErrorDetails
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    return f"ONOMA_{str(error['loc'][0]).upper()}={error['input']}: {message[:1].lower()}{message[1:]}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,0 +1,167 @@
+"""Objects in a bucket of an S3 server, by the minio client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+
+from services.runtime.errors import FailedPrecondition, ResourceExhausted, Unavailable
+from services.runtime.object_keys import (
+    check_bytes,
+    check_key,
+    check_length,
+    check_range,
+    is_key,
+    key_of,
+    no_object,
+)
+from services.runtime.settings import RuntimeSettings
+
+_ABSENT = ("NoSuchKey", "NoSuchObject")
+_FULL = ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded")
+_REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed")
+_RETRIES = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
+_TIMEOUT = urllib3.Timeout(connect=5, read=60)
+
+
+class S3Store:
+    """Objects in a bucket of an S3 server; durable as soon as put returns."""
+
+    def __init__(self, settings: RuntimeSettings) -> None:
+        self._endpoint = settings.s3_endpoint
+        self._bucket = settings.s3_bucket
+        self._client = Minio(
+            endpoint=settings.s3_endpoint,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key,
+            region=settings.s3_region,
+            secure=settings.s3_secure,
+            http_client=urllib3.PoolManager(
+                maxsize=settings.grpc_workers, timeout=_TIMEOUT, retries=_RETRIES
+            ),
+        )
+        with self._translated():
+            if not self._client.bucket_exists(bucket_name=self._bucket):
+                self._make_bucket()
+
+    def put(self, data: bytes) -> str:
+        """See ObjectStore."""
+        key = key_of(data)
+        if self._length(key) != len(data):
+            with self._translated():
+                self._client.put_object(
+                    bucket_name=self._bucket, object_name=key, data=BytesIO(data), length=len(data)
+                )
+        return key
+
+    def get(self, key: str) -> bytes:
+        """See ObjectStore."""
+        data = self._read(key, 0, 0)
+        check_bytes(key, data)
+        return data
+
+    def get_range(self, key: str, offset: int, size: int) -> bytes:
+        """See ObjectStore."""
+        check_range(offset, size)
+        if size == 0:
+            self.size(key)  # an object has to be there all the same
+            return b""
+        data = self._read(key, offset, size)
+        check_length(key, offset, size, len(data))
+        return data
+
+    def exists(self, key: str) -> bool:
+        """See ObjectStore."""
+        return self._length(key) is not None
+
+    def size(self, key: str) -> int:
+        """See ObjectStore."""
+        length = self._length(key)
+        if length is None:
+            raise no_object(key)
+        return length
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore."""
+        check_key(key)
+        with self._translated():
+            self._client.remove_object(bucket_name=self._bucket, object_name=key)
+
+    def keys(self) -> Iterator[str]:
+        """See ObjectStore."""
+        with self._translated():
+            for item in self._client.list_objects(bucket_name=self._bucket):
+                if item.object_name and is_key(item.object_name):
+                    yield item.object_name
+
+    def flush(self) -> None:
+        """Nothing to wait for: the server answers a put when it is durable."""
+
+    def _length(self, key: str) -> int | None:
+        check_key(key)
+        with self._translated():
+            try:
+                return self._client.stat_object(bucket_name=self._bucket, object_name=key).size
+            except S3Error as error:
+                if error.code in _ABSENT:
+                    return None
+                raise
+
+    def _read(self, key: str, offset: int, size: int) -> bytes:
+        """`size` bytes, or all of them for 0: the client's convention."""
+        check_key(key)
+        with self._translated():
+            try:
+                response = self._client.get_object(
+                    bucket_name=self._bucket, object_name=key, offset=offset, length=size
+                )
+            except S3Error as error:
+                if error.code in _ABSENT:
+                    raise no_object(key) from error
+                if error.code == "InvalidRange":  # it begins after the end
+                    return b""
+                raise
+            try:
+                return response.read()
+            finally:
+                response.close()
+                response.release_conn()
+
+    def _make_bucket(self) -> None:
+        try:
+            self._client.make_bucket(bucket_name=self._bucket)
+        except S3Error as error:
+            if error.code != "BucketAlreadyOwnedByYou":  # another service made it first
+                raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Service errors for what the minio client raises."""
+        try:
+            yield
+        except S3Error as error:
+            code = error.code or "no reason given"
+            if code in _FULL:
+                raise ResourceExhausted(
+                    f"the object store at {self._endpoint} is full; free space there and resume", "DISK_FULL"
+                ) from error
+            if code in _REFUSED:
+                raise FailedPrecondition(
+                    f"the object store at {self._endpoint} refuses bucket '{self._bucket}' ({code}); "
+                    "check ONOMA_S3_ACCESS_KEY, ONOMA_S3_SECRET_KEY and ONOMA_S3_REGION",
+                    "OBJECT_STORE_REFUSED",
+                ) from error
+            raise Unavailable(
+                f"the object store at {self._endpoint} failed: {code}", "OBJECT_STORE_FAILED"
+            ) from error
+        except (urllib3.exceptions.HTTPError, MinioException, OSError) as error:
+            raise Unavailable(
+                f"the object store at {self._endpoint} does not answer ({type(error).__name__}); "
+                "check that it runs and that ONOMA_S3_ENDPOINT and ONOMA_S3_SECURE are right",
+                "OBJECT_STORE_SILENT",
+            ) from error
