@@ -106,7 +106,7 @@ class StudyReader:
                 )
         return activations
 
-    def read(self, category: str = "", annotator_ids: Iterable[str] = ()) -> Study:
+    def read(self, category: str = "", annotator_ids: Sequence[str] = ()) -> Study:
         """Activations and namings of one category or of all, for the statistics.
 
         An annotator who has not acted in a category yet has no naming there [ours]: they may not
@@ -143,14 +143,17 @@ class StudyReader:
         settings = self.study.settings
         return settings.min_concept_images if settings.HasField("min_concept_images") else MIN_CONCEPT_IMAGES
 
-    def _namings(self, annotator_ids: Iterable[str]) -> dict[str, dict[str, list[tuple[str, list[str]]]]]:
+    def _namings(self, annotator_ids: Sequence[str]) -> dict[str, dict[str, list[tuple[str, list[str]]]]]:
         """Concepts as (name, activation ids), by category and annotator."""
-        request = naming_pb2.ExportNamingsRequest(study_id=self.study.study_id, annotator_ids=annotator_ids)
-        with asking("naming"):
-            exported = self.peers.naming.ExportNamings(request, timeout=self.timeout_s).json
         namings: dict[str, dict[str, list[tuple[str, list[str]]]]] = {}
-        for annotator_id, by_category in json.loads(exported)["namings"].items():
-            for category, naming in by_category.items():
+        # One annotator a message: all of a large study's in one would pass the message limit.
+        for annotator_id in annotator_ids or [annotator.annotator_id for annotator in self.annotators]:
+            request = naming_pb2.ExportNamingsRequest(
+                study_id=self.study.study_id, annotator_ids=[annotator_id]
+            )
+            with asking("naming"):
+                exported = self.peers.naming.ExportNamings(request, timeout=self.timeout_s).json
+            for category, naming in json.loads(exported)["namings"].get(annotator_id, {}).items():
                 namings.setdefault(category, {})[annotator_id] = [
                     (concept["name"], concept["activations"]) for concept in naming["concepts"]
                 ]

@@ -83,7 +83,21 @@ class StandInInference(inference_pb2_grpc.InferenceServiceServicer):
 
     def GetModel(self, request: Any, context: grpc.ServicerContext) -> inference_pb2.GetModelResponse:
         preprocessing = types_pb2.Preprocessing(channels=1, height=4, width=4)
-        return inference_pb2.GetModelResponse(model=inference_pb2.Model(preprocessing=preprocessing))
+        return inference_pb2.GetModelResponse(
+            model=inference_pb2.Model(
+                name=request.name, classes=self._world.categories, preprocessing=preprocessing
+            )
+        )
+
+    def GetDataset(self, request: Any, context: grpc.ServicerContext) -> inference_pb2.GetDatasetResponse:
+        dataset = inference_pb2.Dataset(name=request.name, classes=self._world.categories)
+        return inference_pb2.GetDatasetResponse(dataset=dataset)
+
+    def GetXnnSet(self, request: Any, context: grpc.ServicerContext) -> inference_pb2.GetXnnSetResponse:
+        xnns = [inference_pb2.Xnn(class_name=category) for category in self._world.categories]
+        return inference_pb2.GetXnnSetResponse(
+            xnn_set=inference_pb2.XnnSet(name=request.name, model="m", xnns=xnns)
+        )
 
 
 class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
