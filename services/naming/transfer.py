@@ -142,7 +142,7 @@ def _as_json(naming: pb.Naming) -> dict[str, Any]:
         ],
         "discarded": [id_ for discard in naming.discards for id_ in discard.activation_ids],
         "discard_reasons": {
-            id_: pb.DiscardReason.Name(discard.reason).removeprefix(_REASON_PREFIX).lower()
+            id_: _reason_name(discard.reason)
             for discard in naming.discards
             if discard.reason
             for id_ in discard.activation_ids
@@ -183,9 +183,13 @@ def _commands(naming: _Naming) -> Iterator[pb.Command]:
 def _reason(name: str) -> int:
     value = pb.DiscardReason.DESCRIPTOR.values_by_name.get(_REASON_PREFIX + name.upper())
     if value is None:
-        known = ", ".join(key.removeprefix(_REASON_PREFIX).lower() for key in pb.DiscardReason.keys())
+        known = ", ".join(_reason_name(value) for value in pb.DiscardReason.values())
         raise InvalidArgument(f"discard reason {shown(name)} is none of {known}")
     return int(value.number)
+
+
+def _reason_name(reason: int) -> str:
+    return pb.DiscardReason.Name(reason).removeprefix(_REASON_PREFIX).lower()
 
 
 def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
