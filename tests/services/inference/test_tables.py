@@ -1,20 +1,15 @@
 """The migrations and the table classes say the same."""
 
+from sqlmodel import SQLModel
+
 from services.inference import tables
 from services.runtime.database import migrate, open_database, schema_differences
 from services.runtime.settings import RuntimeSettings
 
 TABLES = {
     table.__tablename__
-    for table in (
-        tables.Image,
-        tables.Dataset,
-        tables.DatasetImage,
-        tables.ImportIssue,
-        tables.Model,
-        tables.XnnSet,
-        tables.Xnn,
-    )
+    for table in vars(tables).values()
+    if isinstance(table, type) and issubclass(table, SQLModel) and table is not SQLModel
 } | {"job"}
 
 
