@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,15 @@ _MODULE = Path(__file__).parent / "minio_server"
 _CACHE = Path(__file__).parent.parent / ".cache" / "minio"
 _BUILD_S = 1800
 _START_S = 60
+# Marks of a test that may be the first to need the server: the build takes minutes.
+MINIO = [pytest.mark.minio, pytest.mark.timeout(_BUILD_S + 300)]
+
+
+def needs_minio(test: Callable[..., None]) -> Callable[..., None]:
+    """Marks a test with all of MINIO."""
+    for mark in MINIO:
+        test = mark(test)
+    return test
 
 
 @dataclass(frozen=True)
