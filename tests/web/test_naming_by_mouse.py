@@ -84,6 +84,24 @@ def test_a_new_group_takes_three_key_presses(naming: Naming):
     assert len(naming.stored().concepts[0].activation_ids) == count
 
 
+def test_a_lasso_from_between_the_tiles_selects_what_it_touches(naming: Naming):
+    page = naming.page
+    first = tiles(page).first.bounding_box()
+    page.mouse.move(first["x"] - 4, first["y"] - 2)
+    page.mouse.down()
+    page.mouse.move(first["x"] + 1.5 * first["width"], first["y"] + first["height"] / 2)
+    page.mouse.up()
+    expect(page.locator(".tile[aria-selected=true]")).to_have_count(2)
+
+
+def test_the_large_view_shows_every_map_of_the_image(naming: Naming):
+    page = naming.page
+    tiles(page).first.dblclick()
+    expect(page.get_by_role("dialog").locator("canvas").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_acts_without_a_network_wait_and_are_sent_later(naming: Naming):
     page = naming.page
     page.context.set_offline(True)
@@ -131,8 +149,8 @@ def test_a_link_that_nobody_made_says_so(naming: Naming):
 def test_the_owner_invites_by_link(naming: Naming):
     page = naming.page
     page.goto(naming.link.partition("/name")[0])
-    page.get_by_role("link", name=naming.study.name).click()
-    page.get_by_label("Invite").fill("Grace")
+    page.get_by_role("link", name=naming.study.name, exact=True).first.click()
+    page.get_by_role("textbox", name="Invite").fill("Grace")
     page.get_by_role("button", name="Make a link").click()
     link = page.locator(".link").inner_text()
     page.goto("about:blank")
