@@ -1,0 +1,270 @@
+"""The log and the state it folds into, over random acts."""
+
+import contextlib
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlmodel import Session, col, select
+
+from onoma.v1 import naming_pb2 as pb
+from services.naming import acts, ledger, namings
+from services.naming.namings import NamingKey
+from services.naming.tables import Act, Annotator, Concept, Naming, Placement, Study, StudyActivation
+from services.runtime.database import open_database, session
+from services.runtime.errors import Aborted, ServiceError
+from services.runtime.settings import RuntimeSettings
+from tests.services.naming.conftest import ACTIVATIONS, create
+
+IDS = ACTIVATIONS["boat"][:6]
+CONCEPTS = ["c0", "c1", "c2", "c3"]
+
+activation_ids = st.lists(st.sampled_from(IDS), unique=True, max_size=4)
+concept_ids = st.sampled_from(CONCEPTS)
+names = st.sampled_from(["", "bow", "e\u0301toile"])
+commands = st.one_of(
+    st.builds(pb.CreateConcept, concept_id=concept_ids, name=names, activation_ids=activation_ids).map(
+        lambda command: pb.Command(create=command)
+    ),
+    st.builds(pb.RenameConcept, concept_id=concept_ids, name=names).map(lambda c: pb.Command(rename=c)),
+    st.builds(pb.AssignActivations, concept_id=concept_ids, activation_ids=activation_ids).map(
+        lambda command: pb.Command(assign=command)
+    ),
+    st.builds(pb.UnassignActivations, activation_ids=activation_ids).map(lambda c: pb.Command(unassign=c)),
+    st.builds(pb.DiscardActivations, activation_ids=activation_ids, reason=st.integers(0, 4)).map(
+        lambda command: pb.Command(discard=command)
+    ),
+    st.builds(pb.MergeConcepts, source_concept_id=concept_ids, target_concept_id=concept_ids).map(
+        lambda command: pb.Command(merge=command)
+    ),
+    st.builds(
+        pb.SplitConcept, concept_id=concept_ids, new_concept_id=concept_ids, activation_ids=activation_ids
+    ).map(lambda command: pb.Command(split=command)),
+    st.builds(pb.DeleteConcept, concept_id=concept_ids).map(lambda c: pb.Command(delete=c)),
+    st.just(pb.Command(undo=pb.UndoAct())),
+    st.just(pb.Command(redo=pb.RedoAct())),
+)
+# A command with how far behind its revision is, or None: the request before it is sent again.
+sent = st.lists(st.none() | st.tuples(commands, st.sampled_from([0, 0, 0, 0, 1, -1])), max_size=30)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    engine = open_database(RuntimeSettings(data_dir=tmp_path_factory.mktemp("ledger")), "naming")
+    yield engine
+    engine.dispose()
+
+
+def new_naming(engine):
+    """A key of an open study's untouched naming."""
+    study_id = uuid.uuid4().hex
+    with session(engine) as opened:
+        opened.add(
+            Study(
+                study_id=study_id,
+                name="s",
+                model="m",
+                dataset="d",
+                part="test",
+                xnn_set="x",
+                categories=["boat"],
+                settings={"seed": 0},
+                state="open",
+                create_time=0,
+                request_hash="",
+            )
+        )
+        opened.flush()
+        opened.add(Annotator(study_id=study_id, annotator_id="ada", place=0, display_name="Ada"))
+        opened.add_all(
+            StudyActivation(study_id=study_id, activation_id=id_, category="boat", image_id="i")
+            for id_ in IDS
+        )
+    return NamingKey(study_id, "ada", "boat")
+
+
+def send_all(engine, key, messages):
+    """Sends acts; returns how many were taken."""
+    revision, last = 0, ("first", 0, pb.Command(create=pb.CreateConcept(concept_id="c0")))
+    for message in messages:
+        if message is not None:
+            last = (uuid.uuid4().hex, revision - message[1], message[0])
+        with contextlib.suppress(ServiceError):
+            ledger.act(engine, key, *last)
+        with Session(engine) as opened:
+            now = namings.revision(opened, key)
+        assert now in (revision, revision + 1)
+        revision = now
+    return revision
+
+
+def replayed(engine, key):
+    """The state that the log alone gives."""
+    with Session(engine) as opened:
+        logged, token = ledger.page(opened, key, 0, "")
+    assert token == ""
+    state = acts.State()
+    for entry in logged:
+        state, _ = acts.apply(state, entry.command)
+        assert state.revision == entry.revision
+    return state
+
+
+def tables_of(engine, key):
+    """What the tables hold of a naming, in the form of `acts.State`."""
+    with Session(engine) as opened:
+        naming = opened.get(Naming, key.row())
+        concepts = opened.exec(select(Concept).where(Concept.study_id == key.study_id)).all()
+        placements = opened.exec(select(Placement).where(Placement.study_id == key.study_id)).all()
+    counts = (naming.revision, naming.undo_count, naming.redo_count) if naming else (0, 0, 0)
+    return (
+        counts,
+        {row.concept_id: acts.Concept(row.name, row.place, row.standing) for row in concepts},
+        {row.activation_id: acts.Place(row.concept_id, row.reason, row.position) for row in placements},
+    )
+
+
+def visible(engine, key):
+    """All of a naming but its revision and its counts."""
+    with Session(engine) as opened:
+        naming = namings.read(opened, opened.get(Study, key.study_id), key)
+    return naming.concepts, naming.discards, naming.pool
+
+
+quick = settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@quick
+@given(messages=sent)
+def test_replaying_the_log_gives_exactly_the_tables(engine, messages):
+    key = new_naming(engine)
+    revision = send_all(engine, key, messages)
+    state = replayed(engine, key)
+    assert state.revision == revision
+    counts = (state.revision, len(state.done), len(state.undone))
+    assert (counts, dict(state.concepts), dict(state.placements)) == tables_of(engine, key)
+
+
+@quick
+@given(messages=sent)
+def test_an_activation_is_in_one_place_only(engine, messages):
+    key = new_naming(engine)
+    send_all(engine, key, messages)
+    concepts, discards, pool = visible(engine, key)
+    placed = [id_ for pile in (*concepts, *discards) for id_ in pile.activation_ids]
+    assert sorted([*placed, *pool]) == IDS
+
+
+@quick
+@given(messages=sent)
+def test_undoing_all_and_redoing_all_comes_back_to_the_same(engine, messages):
+    key = new_naming(engine)
+    untouched = visible(engine, key)
+    revision = send_all(engine, key, messages)
+    (_, undo_count, _), *_ = tables_of(engine, key)
+    states = []
+    for step in range(undo_count):
+        states.append(visible(engine, key))
+        ledger.act(engine, key, uuid.uuid4().hex, revision + step, pb.Command(undo=pb.UndoAct()))
+    assert visible(engine, key) == untouched
+    for step, state in enumerate(reversed(states)):
+        command = pb.Command(redo=pb.RedoAct())
+        ledger.act(engine, key, uuid.uuid4().hex, revision + undo_count + step, command)
+        assert visible(engine, key) == state
+
+
+@given(messages=sent)
+@settings(deadline=None)
+def test_an_acts_inverse_takes_it_back(messages):
+    state = acts.State()
+    for message in messages:
+        try:
+            after, inverse = acts.apply(state, message[0] if message else pb.Command(undo=pb.UndoAct()))
+        except ServiceError:
+            continue
+        for id_, (_, before) in inverse.placements.items():
+            assert state.placements.get(id_) == before
+        for id_, (_, before) in inverse.concepts.items():
+            assert state.concepts.get(id_, before) == before
+        state = after
+
+
+def test_an_act_whose_reply_was_lost_is_one_row_when_sent_again(engine, monkeypatch):
+    key = new_naming(engine)
+    request = ("r", 0, pb.Command(create=pb.CreateConcept(concept_id="c0", activation_ids=IDS[:2])))
+    for _ in range(3):
+        ledger.act(engine, key, *request)
+    with Session(engine) as opened:
+        rows = opened.exec(select(Act).where(Act.study_id == key.study_id, col(Act.request_id) == "r")).all()
+    assert len(rows) == 1
+
+
+def test_an_act_that_dies_before_its_commit_leaves_nothing(engine, monkeypatch):
+    key = new_naming(engine)
+    request = ("r", 0, pb.Command(create=pb.CreateConcept(concept_id="c0", activation_ids=IDS[:2])))
+    fold = ledger._fold
+
+    def dying(*arguments):
+        fold(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ledger, "_fold", dying)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.act(engine, key, *request)
+    assert tables_of(engine, key) == ((0, 0, 0), {}, {})
+    monkeypatch.undo()
+    ledger.act(engine, key, *request)
+    assert tables_of(engine, key)[0] == (1, 1, 0)
+
+
+def test_eight_at_once_lose_nothing(server, study):
+    desks = [server.desk(study.study_id, f"annotator {i}") for i in range(8)]
+
+    def name_all(number):
+        desk = desks[number]
+        for step, activation in enumerate(ACTIVATIONS["boat"]):
+            desk.act(base_revision=step, **create(f"{number}-{step}", [activation], f"name {step}"))
+        return desk.naming()
+
+    with ThreadPoolExecutor(8) as threads:
+        for number, naming in enumerate(threads.map(name_all, range(8))):
+            assert naming.revision == 12
+            assert [(c.concept_id, list(c.activation_ids)) for c in naming.concepts] == [
+                (f"{number}-{step}", [activation]) for step, activation in enumerate(ACTIVATIONS["boat"])
+            ]
+
+
+def test_of_two_tabs_that_act_at_once_one_is_told(desk):
+    def act(number):
+        try:
+            return desk.act(base_revision=0, **create(f"c{number}")).revision
+        except grpc.RpcError as error:
+            return error.code()
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(act, range(4)))
+    assert sorted(map(str, answers)) == sorted(["1", *[str(grpc.StatusCode.ABORTED)] * 3])
+
+
+def test_one_request_sent_by_several_at_once_is_one_act(desk):
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(
+            threads.map(lambda _: desk.act(request_id="r", base_revision=0, **create("c")), range(4))
+        )
+    assert {answer.revision for answer in answers} == {1}
+    assert len(desk.acts().acts) == 1
+
+
+def test_a_stale_act_carries_the_naming(engine):
+    key = new_naming(engine)
+    ledger.act(engine, key, "r1", 0, pb.Command(create=pb.CreateConcept(concept_id="c0")))
+    with pytest.raises(Aborted) as caught:
+        ledger.act(engine, key, "r2", 0, pb.Command(create=pb.CreateConcept(concept_id="c1")))
+    assert [concept.concept_id for concept in caught.value.present.concepts] == ["c0"]
