@@ -18,9 +18,11 @@ FULL_WIDTHS = (800, 100)
 DROPOUT = 0.02
 WEIGHT_DECAY = 1e-4
 LEARNING_RATE = 1e-3
+BIAS_LEARNING_RATE = 1e-2  # where only positive terms are left the bias has to reach the lowest score [ours]
 MATTERING_SHARE = 0.3  # an X-feature matters from this share of the largest mean contribution on
 MAX_ROUNDS = 5  # times that a fit which leans on one X-feature is trained again
 _FAITHFUL_EPOCHS = 3  # at first faithfulness alone; then the other terms come in over as many epochs
+_REFINED_SHARE = 2 / 3  # of the epochs; after it the other terms count a tenth, and the fit is refined [ours]
 _WARM_STEPS = 150
 _STEP_DECAY = ((0.5, 1.0), (0.75, 0.3), (0.9, 0.1), (1.0, 0.03))  # up to this share of the steps, this factor
 _HELD_OUT = 0.1  # share of the images that rounds are compared on
@@ -306,8 +308,14 @@ def _warm_start(network: _Network, inputs: Tensor, targets: Tensor, batch_size: 
 def _train_jointly(
     network: _Network, inputs: Tensor, targets: Tensor, settings: XnnSettings, progress: Callable[[], None]
 ) -> None:
+    others = [parameter for parameter in network.parameters() if parameter is not network.bias]
     optimizer = torch.optim.Adam(
-        network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+        [
+            {"params": others, "weight_decay": WEIGHT_DECAY},
+            {"params": [network.bias], "lr": BIAS_LEARNING_RATE},
+        ],
+        lr=LEARNING_RATE,
+        fused=True,
     )
     batch_size = min(settings.batch_size, len(inputs))
     steps_an_epoch = len(inputs) // batch_size
@@ -315,7 +323,7 @@ def _train_jointly(
         optimizer, lambda step: _decay(step / (settings.epochs * steps_an_epoch))
     )
     for epoch in range(settings.epochs):
-        ramp = min(1.0, max(0, epoch + 1 - _FAITHFUL_EPOCHS) / _FAITHFUL_EPOCHS) * settings.auxiliary_scale
+        ramp = settings.auxiliary_scale * _auxiliary_share(epoch, settings.epochs)
         order = torch.randperm(len(inputs), device=inputs.device)[: steps_an_epoch * batch_size]
         for batch in order.reshape(steps_an_epoch, batch_size):
             codes = network.encode(inputs[batch], DROPOUT)
@@ -334,6 +342,11 @@ def _train_jointly(
             optimizer.step()
             schedule.step()
         progress()
+
+
+def _auxiliary_share(epoch: int, epochs: int) -> float:
+    rising = min(1.0, max(0, epoch + 1 - _FAITHFUL_EPOCHS) / _FAITHFUL_EPOCHS)
+    return rising if epoch < _REFINED_SHARE * epochs else 0.1 * rising
 
 
 def _decay(share_done: float) -> float:

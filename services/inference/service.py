@@ -21,6 +21,7 @@ from services.inference import (
     training,
     uploads,
 )
+from services.inference.sessions import Sessions
 from services.inference.settings import InferenceSettings
 from services.runtime.database import open_database
 from services.runtime.errors import Unimplemented
@@ -48,6 +49,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._jobs = jobs
         self._import_roots = import_roots
         self._limits = limits
+        self._sessions = Sessions(store)
 
     def UploadObject(
         self, request_iterator: Iterator[pb.UploadObjectRequest], context: Context
@@ -163,12 +165,16 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         return pb.ListXnnSetsResponse(xnn_sets=xnn_sets, next_page_token=token)
 
     def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
-        return prediction.predict(self._engine, self._store, request)
+        return prediction.predict(
+            self._engine, self._store, self._sessions, request, self._limits.max_image_pixels
+        )
 
     def PredictStream(
         self, request_iterator: Iterator[pb.PredictStreamRequest], context: Context
     ) -> Iterator[pb.PredictStreamResponse]:
-        return prediction.predict_stream(self._engine, self._store, request_iterator)
+        raise Unimplemented(
+            "streams of images come with batching in a later version; send up to 256 at a time by Predict"
+        )
 
 
 def build(settings: RuntimeSettings) -> Service:

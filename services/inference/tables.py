@@ -104,3 +104,13 @@ class Xnn(SQLModel, table=True):
     weights_key: str  # object key of its safetensors file
     settings_hash: str  # SHA-256 of all that its training depended on
     metrics: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # the other fields of proto Xnn
+
+
+class FeatureShard(SQLModel, table=True):
+    """Features and scores of about a thousand images of one part, kept in the object store."""
+
+    __tablename__ = "feature_shard"
+
+    cache_key: str = Field(primary_key=True)  # SHA-256 over model, layer, preprocessing, data set and part
+    shard: int = Field(primary_key=True)
+    object_key: str

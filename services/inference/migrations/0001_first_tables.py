@@ -83,8 +83,25 @@ def upgrade() -> None:
         sa.Column("settings_hash", sa.String, nullable=False),
         sa.Column("metrics", sa.JSON, nullable=False),
     )
+    op.create_table(
+        "feature_shard",
+        sa.Column("cache_key", sa.String, primary_key=True),
+        sa.Column("shard", sa.Integer, primary_key=True),
+        sa.Column("object_key", sa.String, nullable=False),
+    )
 
 
 def downgrade() -> None:
-    for table in ("xnn", "xnn_set", "model", "import_issue", "dataset_image", "dataset", "image", "job"):
+    tables = (
+        "feature_shard",
+        "xnn",
+        "xnn_set",
+        "model",
+        "import_issue",
+        "dataset_image",
+        "dataset",
+        "image",
+        "job",
+    )
+    for table in tables:
         op.drop_table(table)

@@ -1,0 +1,226 @@
+"""Registration of networks: looked into, read, converted to ONNX, compared, stored."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sqlalchemy import Engine
+from torch import fx
+
+from onoma.science.excitation import LEAK_LIMIT, prepare, strict_leak
+from onoma.science.pictures import Preprocessing
+from onoma.science.program import Program, find_attachment, find_map_layer, load, shape_of, with_features
+from onoma.science.registration import check as check_program
+from onoma.v1 import inference_pb2 as pb
+from services.inference import tables
+from services.inference.sessions import FEATURES, SCORES, open_session, run
+from services.runtime.database import session
+from services.runtime.errors import AlreadyExists, InvalidArgument
+from services.runtime.jobs import JobContext
+from services.runtime.objects import ObjectStore
+
+ONNX_TOLERANCE = 1e-3  # of the scores' range
+_PROBE_IMAGES = 4
+
+
+def check(store: ObjectStore, object_key: str) -> pb.CheckModelResponse:
+    """Says what an uploaded program is and whether it could be registered."""
+    report = check_program(store.get(object_key))
+    return pb.CheckModelResponse(
+        operators=[
+            pb.OperatorCheck(name=use.name, count=use.count, has_rule=use.has_rule or not use.needs_rule)
+            for use in report.operators
+        ],
+        accepted=not report.reasons,
+        reasons=report.reasons,
+        attachment_layer=report.attachment_layer,
+        map_layer=report.map_layer,
+    )
+
+
+def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[str, Any]:
+    """The job: checks, converts, compares and stores an uploaded program.
+
+    Raises:
+        ValueError: the program cannot be taken, and why.
+        AlreadyExists: another network has the name.
+    """
+    params = context.params
+    context.stage("reading the program", 4)
+    _refuse_taken_name(engine, params["name"], params["object_key"])
+    program = load(store.get(params["object_key"]))
+    classes = params["classes"] or program.metadata.get("classes") or []
+    _check_classes(classes, program.class_count)
+    preprocessing = _preprocessing(params["preprocessing"] or program.metadata.get("preprocessing"), program)
+    attachment = params["attachment_layer"] or find_attachment(program)
+    map_layer = params["map_layer"] or find_map_layer(program, attachment)
+    prepare(program, attachment, map_layer, "strict")
+    context.advance()
+    context.check()
+    context.stage("converting to ONNX", 4)
+    context.advance()
+    onnx = _to_onnx(program, attachment)
+    context.advance()
+    context.check()
+    context.stage("comparing", 4)
+    context.advance(2)
+    images = _probe_images(program)
+    onnx_error = _compare(program, attachment, onnx, images)
+    context.advance()
+    leak = strict_leak(program, attachment, map_layer, images)
+    onnx_key = store.put(onnx)
+    store.flush()
+    _, _, height, width = shape_of(program.node(map_layer))
+    row = tables.Model(
+        name=params["name"],
+        model_hash=params["object_key"],
+        onnx_key=onnx_key,
+        classes=list(classes),
+        preprocessing=_fields(preprocessing),
+        attachment_layer=attachment,
+        feature_count=int(np.prod(shape_of(program.node(attachment))[1:])),
+        map_layer=map_layer,
+        map_height=height,
+        map_width=width,
+        mode=params["mode"] or ("strict" if leak < LEAK_LIMIT else "local"),
+        strict_leak=leak,
+        onnx_error=onnx_error,
+    )
+    with session(engine) as opened:
+        _refuse_other(opened.get(tables.Model, row.name), row)
+        opened.merge(row)
+    context.advance()
+    return {"model": params["name"]}
+
+
+def _refuse_taken_name(engine: Engine, name: str, model_hash: str) -> None:
+    with session(engine) as opened:
+        found = opened.get(tables.Model, name)
+        if found and found.model_hash != model_hash:
+            raise _taken(name)
+
+
+def _refuse_other(found: tables.Model | None, row: tables.Model) -> None:
+    """A model that is used must not change under its xNNs: the same name means the same everything."""
+    same = ("model_hash", "classes", "preprocessing", "attachment_layer", "map_layer", "mode")
+    if found and any(getattr(found, field) != getattr(row, field) for field in same):
+        raise _taken(row.name)
+
+
+def _taken(name: str) -> AlreadyExists:
+    return AlreadyExists(
+        f"another network is registered as '{name}'; give this one another name", "NAME_TAKEN"
+    )
+
+
+def _check_classes(classes: list[str], class_count: int) -> None:
+    if not classes:
+        raise InvalidArgument(
+            f"the program names no classes; give {class_count} names in the order of its scores (--classes)"
+        )
+    if len(classes) != class_count:
+        raise InvalidArgument(f"{len(classes)} class names for {class_count} scores; give one name a score")
+    doubled = sorted({name for name in classes if classes.count(name) > 1})
+    if doubled or not all(isinstance(name, str) and name.strip() for name in classes):
+        raise InvalidArgument(
+            f"class names must be distinct and not empty; twice: {', '.join(doubled) or '(empty)'}"
+        )
+
+
+def _preprocessing(given: dict[str, Any] | None, program: Program) -> Preprocessing:
+    if not given:
+        raise InvalidArgument(
+            "the program does not say how pictures become its input; give the preprocessing"
+        )
+    try:
+        found = Preprocessing(**given)
+    except TypeError as error:
+        raise InvalidArgument(f"the program's preprocessing cannot be read: {error}") from error
+    wanted = (found.channels, found.height, found.width)
+    if wanted != program.input_shape:
+        raise InvalidArgument(
+            f"the preprocessing gives images of {wanted} (channels, height, width); "
+            f"the network takes {program.input_shape}"
+        )
+    return found
+
+
+def _fields(preprocessing: Preprocessing) -> dict[str, Any]:
+    return {
+        "channels": preprocessing.channels,
+        "height": preprocessing.height,
+        "width": preprocessing.width,
+        "resize_shorter_side": preprocessing.resize_shorter_side,
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "interpolation": preprocessing.interpolation,
+    }
+
+
+def _to_onnx(program: Program, attachment: str) -> bytes:
+    """The network with outputs (scores, features), for any number of images."""
+    network: fx.GraphModule = with_features(program, attachment)
+    example = torch.zeros(2, *program.input_shape)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "network.onnx"
+        exporter = logging.getLogger("torch.onnx")
+        level = exporter.level
+        exporter.setLevel(logging.ERROR)
+        try:
+            with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+                torch.onnx.export(
+                    network,
+                    (example,),
+                    str(path),
+                    dynamo=True,
+                    output_names=[SCORES, FEATURES],
+                    dynamic_shapes=({0: torch.export.Dim("images")},),
+                    external_data=False,
+                    verbose=False,
+                )
+        except Exception as error:
+            raise ValueError(
+                f"the network cannot be converted to ONNX: {str(error).splitlines()[0]}"
+            ) from error
+        finally:
+            exporter.setLevel(level)
+        return path.read_bytes()
+
+
+def _probe_images(program: Program) -> torch.Tensor:
+    """Smooth random pictures, with about the mean and spread that normalised photographs have (synthetic)."""
+    generator = torch.Generator().manual_seed(0)
+    channels, height, width = program.input_shape
+    coarse = torch.randn(
+        _PROBE_IMAGES, channels, max(2, height // 8), max(2, width // 8), generator=generator
+    )
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+
+
+def _compare(program: Program, attachment: str, onnx: bytes, images: torch.Tensor) -> float:
+    """Largest |ONNX score - torch score|.
+
+    Raises:
+        ValueError: it is more than a thousandth of the scores' range.
+    """
+    with torch.inference_mode():
+        wanted, _ = with_features(program, attachment)(images)
+    scores, _ = run(open_session(onnx), images.numpy())
+    if not np.isfinite(scores).all():
+        raise ValueError("the network's scores are NaN or infinite: its weights are damaged")
+    error = float(np.abs(scores - wanted.numpy()).max())
+    limit = ONNX_TOLERANCE * max(float(wanted.max() - wanted.min()), 1e-6)
+    if error > limit:
+        raise ValueError(
+            f"the network's ONNX form differs by {error:.2g} in its scores; {limit:.2g} is allowed"
+        )
+    return error

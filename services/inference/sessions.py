@@ -1,0 +1,47 @@
+"""onnxruntime sessions: the networks as they serve scores and features."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import torch
+
+from services.runtime.objects import ObjectStore
+
+SCORES, FEATURES = "scores", "features"
+_log = logging.getLogger(__name__)
+
+
+def providers() -> list[str]:
+    """Execution providers in order: CUDA where there is a device, then the CPU; never TensorRT by accident."""
+    if torch.cuda.is_available() and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+def open_session(onnx: bytes) -> onnxruntime.InferenceSession:
+    """A session on the best device there is; says in the log which provider is in use."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(onnx, options, providers=providers())
+    _log.info("onnxruntime session", extra={"providers": session.get_providers()})
+    return session
+
+
+class Sessions:
+    """Open sessions of the models used last, by object key."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.get = lru_cache(maxsize=4)(lambda onnx_key: open_session(store.get(onnx_key)))
+
+
+def run(
+    session: onnxruntime.InferenceSession, images: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Scores (n, classes) and features (n, D) of images (n, C, H, W)."""
+    scores, features = session.run([SCORES, FEATURES], {session.get_inputs()[0].name: images})
+    return scores, features
