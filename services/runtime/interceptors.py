@@ -22,6 +22,7 @@ from services.runtime.logs import request_id
 REQUEST_ID = "x-request-id"
 _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LEAST_TIME_LEFT_S = 0.002
+_FOR_EVER_S = 10 * 365 * 24 * 3600.0
 _DOMAIN = "onoma.v1"
 # Status travels in HTTP/2 headers, where clients take 8 KiB in all; details are sent in base64.
 _MAX_MESSAGE_CHARACTERS = 1000
@@ -75,7 +76,7 @@ class _Call:
         self._context = context
         self._request_id = _request_id(context)
         self._start = time.monotonic()
-        self._time_left_s = context.time_remaining()  # None: the client sets no deadline
+        self._time_left_s = _time_left_s(context)
 
     def __enter__(self) -> None:
         request_id.set(self._request_id)
@@ -149,6 +150,12 @@ def _request_id(context: grpc.ServicerContext) -> str:
     """The id that the client gave, or a new one where it gave none or one that is not fit for a log."""
     given = dict(context.invocation_metadata()).get(REQUEST_ID, "")
     return given if isinstance(given, str) and _REQUEST_ID_FORM.fullmatch(given) else uuid.uuid4().hex
+
+
+def _time_left_s(context: grpc.ServicerContext) -> float | None:
+    """Seconds until the deadline; None where the client sets none, for which grpc says 292 thousand million years."""
+    left = context.time_remaining()
+    return None if left is None or left > _FOR_EVER_S else left
 
 
 def _present(error: ServiceError) -> Message | None:
