@@ -2,6 +2,7 @@
 
 # ruff: noqa: N802  a servicer has the names of gRPC
 
+import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from sqlalchemy import create_engine, text
 
 from onoma.v1 import inference_pb2, inference_pb2_grpc, types_pb2
 from onoma.v1 import naming_pb2 as pb
@@ -143,14 +145,32 @@ def inference_address():
     server.stop(None).wait()
 
 
+def database_settings(data_dir, **fields):
+    """Settings over SQLite, or over the PostgreSQL that ONOMA_TEST_POSTGRESQL names."""
+    database_url = os.environ.get("ONOMA_TEST_POSTGRESQL", "")
+    return RuntimeSettings(data_dir=data_dir, database_url=database_url, **fields)
+
+
 @pytest.fixture
-def open_server(inference_address):
+def clean_database(tmp_path):
+    """The settings of a database without a table."""
+    settings = database_settings(tmp_path)
+    if settings.database_url:
+        engine = create_engine(settings.database_url)
+        with engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA IF EXISTS naming CASCADE"))
+        engine.dispose()
+    return settings
+
+
+@pytest.fixture
+def open_server(inference_address, clean_database):
     """Starts servers over a folder, and stops them at the end."""
     opened = []
 
     def opening(data_dir, **fields):
-        fields = {"data_dir": data_dir, "inference_address": inference_address, "drain_s": 1.0} | fields
-        settings = RuntimeSettings(**fields)
+        fields = {"inference_address": inference_address, "drain_s": 1.0} | fields
+        settings = database_settings(data_dir, **fields)
         running = start(build(settings), "127.0.0.1:0", settings)
         channel = grpc.insecure_channel(running.address)
         opened.append((channel, running))

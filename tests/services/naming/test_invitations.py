@@ -1,10 +1,14 @@
 """Annotators and the links that let them in."""
 
+from hashlib import sha256
+
 import grpc
 import pytest
+from sqlalchemy import text
 
 from onoma.v1 import naming_pb2 as pb
 from services.naming import invitations
+from services.runtime.database import open_database
 from tests.services.naming.conftest import ACTIVATIONS, create
 from tests.services.naming.test_refusals import refusal
 
@@ -28,11 +32,16 @@ def test_a_token_leads_to_its_study_and_annotator(server, study):
     assert ada.token != bo.token
 
 
-def test_no_token_is_stored_in_clear(server, study):
+def test_no_token_is_stored_in_clear(server, study, clean_database):
     token = server.invite(study.study_id).token
-    stored = b"".join(path.read_bytes() for path in server.data_dir.iterdir())
-    assert b"Ada" in stored
-    assert token.encode() not in stored
+    engine = open_database(clean_database, "naming")
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT * FROM annotator")).one()
+    engine.dispose()
+    assert row.token_hash == sha256(token.encode()).hexdigest()
+    assert token not in map(str, row)
+    for file in server.data_dir.iterdir():
+        assert token.encode() not in file.read_bytes()
 
 
 def test_inviting_again_by_the_same_request_makes_a_new_link_for_the_same_annotator(server, study):

@@ -18,7 +18,6 @@ from services.naming.namings import NamingKey
 from services.naming.tables import Act, Annotator, Concept, Naming, Placement, Study, StudyActivation
 from services.runtime.database import open_database, session
 from services.runtime.errors import Aborted, ServiceError
-from services.runtime.settings import RuntimeSettings
 from tests.services.naming.conftest import ACTIVATIONS, create
 
 IDS = ACTIVATIONS["boat"][:6]
@@ -96,9 +95,9 @@ def some_messages(seed, count):
 sent = st.builds(some_messages, seed=st.integers(0, 2**32), count=st.integers(10, 40))
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    engine = open_database(RuntimeSettings(data_dir=tmp_path_factory.mktemp("ledger")), "naming")
+@pytest.fixture
+def engine(clean_database):
+    engine = open_database(clean_database, "naming")
     yield engine
     engine.dispose()
 

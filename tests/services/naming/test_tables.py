@@ -7,7 +7,6 @@ from sqlalchemy.exc import IntegrityError
 from onoma.v1 import naming_pb2 as pb
 from services.naming.tables import Placement
 from services.runtime.database import migrate, open_database, schema_differences, session
-from services.runtime.settings import RuntimeSettings
 from tests.services.naming.conftest import ACTIVATIONS, create
 
 TABLES = {
@@ -23,8 +22,8 @@ TABLES = {
 
 
 @pytest.fixture
-def engine(tmp_path):
-    engine = open_database(RuntimeSettings(data_dir=tmp_path), "naming")
+def engine(clean_database):
+    engine = open_database(clean_database, "naming")
     yield engine
     engine.dispose()
 
