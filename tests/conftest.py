@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.minio_fixture"]
+pytest_plugins = ["tests.minio_fixture", "tests.postgresql_fixture"]

@@ -1,0 +1,27 @@
+"""Calls to other services: saying which of them it is that does not answer."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from services.runtime.errors import Unavailable
+
+_SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+@contextmanager
+def asking(service: str) -> Iterator[None]:
+    """Says which service it is that does not answer; what one refuses goes on to the caller as it is.
+
+    Raises:
+        Unavailable: the service is gone or too slow.
+    """
+    try:
+        yield
+    except grpc.RpcError as error:
+        if error.code() not in _SILENT:
+            raise
+        raise Unavailable(
+            f"the {service} service does not answer in time; try again: {error.details()}"
+        ) from error

@@ -1,0 +1,35 @@
+"""What holds for the migrations of every service."""
+
+import importlib
+import sys
+
+from sqlalchemy import Engine, inspect
+from sqlmodel import SQLModel
+
+from services.runtime import jobs
+from services.runtime.database import migrate, schema_differences
+
+
+def assert_migrations_match(engine: Engine, service: str) -> None:
+    """The migrated schema is that of the service's table classes, and goes down to nothing and up again."""
+    tables = _tables(service)
+    migrated = set(inspect(engine).get_table_names()) - {"alembic_version"}
+    if jobs.Job.__tablename__ in migrated:
+        tables.add(jobs.Job.__tablename__)
+    assert migrated == tables
+    assert schema_differences(engine, tables) == []
+    migrate(engine, service, "base")
+    assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
+    migrate(engine, service)
+    assert schema_differences(engine, tables) == []
+
+
+def _tables(service: str) -> set[str]:
+    """Names of the tables whose classes the service's modules define."""
+    importlib.import_module(f"services.{service}.tables")
+    package = f"services.{service}."
+    return {
+        mapper.local_table.name
+        for mapper in SQLModel._sa_registry.mappers
+        if sys.modules[mapper.class_.__module__].__name__.startswith(package)
+    }

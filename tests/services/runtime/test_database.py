@@ -1,0 +1,202 @@
+"""SQLite and PostgreSQL alike: migrated once, written by many, clear when something is wrong with them."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+
+import pytest
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, select
+
+from services.runtime.database import open_database, session
+from services.runtime.errors import FailedPrecondition, Unavailable
+from services.runtime.jobs import Job
+from services.runtime.settings import RuntimeSettings
+from tests.migrations import assert_migrations_match
+
+SERVICE = "inference"  # any service with migrations would do
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path) -> RuntimeSettings:
+    url = request.getfixturevalue("postgresql_url") if request.param == "postgresql" else ""
+    return RuntimeSettings(data_dir=tmp_path, database_url=url)
+
+
+@pytest.fixture
+def engine(settings):
+    engine = open_database(settings, SERVICE)
+    yield engine
+    engine.dispose()
+
+
+def count(engine: Engine) -> int:
+    with Session(engine) as opened:
+        return len(opened.exec(select(Job)).all())
+
+
+def a_job(number: int = 0) -> Job:
+    return Job(job_id=f"job-{number}", kind="any", params={"number": number})
+
+
+def test_migrations_match_the_classes_down_and_up(engine):
+    assert_migrations_match(engine, SERVICE)
+
+
+@pytest.mark.parametrize("service", ["inference", "naming", "attribution"])
+def test_services_share_a_database_without_meeting(settings, service):
+    engine = open_database(settings, service)
+    assert "alembic_version" in inspect(engine).get_table_names()
+    engine.dispose()
+
+
+def test_a_session_commits_at_its_end(engine):
+    with session(engine) as opened:
+        opened.add(a_job())
+    assert count(engine) == 1
+
+
+def test_a_session_that_raises_leaves_nothing(engine):
+    def write_and_fail():
+        with session(engine) as opened:
+            opened.add(a_job())
+            opened.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
+    assert count(engine) == 0
+
+
+def test_eight_writers_that_read_first_all_get_through(engine):
+    with session(engine) as opened:
+        opened.add(a_job())
+    failed = []
+
+    def write():
+        try:
+            for _ in range(10):
+                with session(engine) as opened:
+                    row = opened.exec(select(Job).with_for_update()).one()
+                    row.done += 1
+        except Exception as error:  # noqa: BLE001
+            failed.append(error)
+
+    writers = [threading.Thread(target=write) for _ in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    with Session(engine) as opened:
+        assert (failed, opened.exec(select(Job)).one().done) == ([], 80)
+
+
+def test_a_reader_waits_for_no_writer(engine):
+    with session(engine) as opened:
+        opened.add(a_job())
+        opened.flush()
+        assert count(engine) == 0
+
+
+def test_a_second_row_of_the_same_key_stays_an_integrity_error(engine):
+    def write():
+        with session(engine) as opened:
+            opened.add(a_job())
+
+    write()
+    with pytest.raises(IntegrityError):
+        write()
+
+
+def test_a_wrong_statement_is_not_taken_for_a_database_that_is_away(engine):
+    with pytest.raises(Exception, match="no_such_table") as caught, Session(engine) as opened:
+        opened.execute(text("SELECT 1 FROM no_such_table"))
+    assert not isinstance(caught.value, Unavailable)
+
+
+def test_many_processes_may_open_a_new_database_at_once(settings, tmp_path):
+    script = (
+        "import sys\nfrom services.runtime.database import open_database\n"
+        "from services.runtime.settings import RuntimeSettings\n"
+        f"open_database(RuntimeSettings(data_dir=sys.argv[1], database_url=sys.argv[2]), '{SERVICE}')\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), settings.database_url]
+    opening = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate(timeout=100)[1] for process in opening] == ["", "", ""]
+    assert [process.returncode for process in opening] == [0, 0, 0]
+
+
+def test_a_database_of_a_newer_version_is_refused_with_the_way_out(engine, settings):
+    with session(engine) as opened:
+        opened.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(FailedPrecondition, match=r"revision 9999.*install the version that wrote it"):
+        open_database(settings, SERVICE)
+
+
+def test_sqlite_keeps_what_was_committed_and_checks_foreign_keys(tmp_path):
+    engine = open_database(RuntimeSettings(data_dir=tmp_path), SERVICE)
+    with engine.connect() as connection:
+        pragmas = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+    assert pragmas == ["wal", 2, 1, 30_000]
+
+
+def test_a_copy_taken_in_the_middle_of_a_write_opens_with_every_committed_row(tmp_path):
+    engine = open_database(RuntimeSettings(data_dir=tmp_path), SERVICE)
+    for number in range(5):
+        with session(engine) as opened:
+            opened.add(a_job(number))
+    with session(engine) as opened:
+        opened.add(a_job(5))
+        opened.flush()
+        copied = tmp_path / "copy"
+        copied.mkdir()
+        for suffix in ("", "-wal"):
+            (copied / f"inference.db{suffix}").write_bytes((tmp_path / f"inference.db{suffix}").read_bytes())
+    assert count(open_database(RuntimeSettings(data_dir=copied), SERVICE)) == 5
+
+
+def test_a_file_that_is_no_database_is_named_with_the_way_out(tmp_path):
+    (tmp_path / "inference.db").write_bytes(b"no database at all" * 1000)
+    with pytest.raises(FailedPrecondition, match=r"inference\.db is damaged.*restore it from a backup"):
+        open_database(RuntimeSettings(data_dir=tmp_path), SERVICE)
+
+
+def test_a_locked_database_is_unavailable_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("services.runtime.database._BUSY_TIMEOUT_MS", 1)
+    engine = open_database(RuntimeSettings(data_dir=tmp_path), SERVICE)
+    with sqlite3.connect(tmp_path / "inference.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match=r"inference\.db.*locked"), session(engine) as opened:
+            opened.add(a_job())
+        other.execute("ROLLBACK")
+    with session(engine) as opened:
+        opened.add(a_job())
+
+
+def test_a_full_disk_is_named(tmp_path):
+    engine = open_database(RuntimeSettings(data_dir=tmp_path), SERVICE)
+    with engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 5}")
+        with pytest.raises(Exception, match=r"the disk of the database .*inference\.db is full"):
+            connection.exec_driver_sql(
+                "INSERT INTO image SELECT hex(randomblob(100000)), 1, 1, '[]' FROM (SELECT 1)"
+            )
+
+
+def test_a_postgresql_that_does_not_answer_is_unavailable_and_its_password_not_shown():
+    settings = RuntimeSettings(database_url="postgresql+psycopg://onoma:hidden@127.0.0.1:1/onoma")
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1/onoma") as caught:
+        open_database(settings, SERVICE)
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["mysql://127.0.0.1/onoma", "not a url"])
+def test_another_kind_of_database_is_refused_with_the_way_out(url):
+    with pytest.raises(FailedPrecondition, match=r"ONOMA_DATABASE_URL.*postgresql\+psycopg://"):
+        open_database(RuntimeSettings(database_url=url), SERVICE)
