@@ -7,9 +7,9 @@ from onoma.science.pictures import Preprocessing, decode, encode_png, model_inpu
 from onoma.science.summary import Reading, explanation, inferred_names, names_of_activations
 from onoma.v1 import attribution_pb2, inference_pb2, types_pb2
 from onoma.v1.analytics_pb2 import ExplainedActivation, ExplainImageResponse
-from services.analytics.peers import asking
 from services.analytics.study import Activation, ExplainedImage, StudyReader, naming_of
 from services.runtime.errors import InvalidArgument
+from services.runtime.peers import asking
 
 _INTERPOLATIONS = {types_pb2.INTERPOLATION_BICUBIC: "bicubic"}
 

@@ -15,8 +15,9 @@ from onoma.science.study_data import (
     make_namings,
 )
 from onoma.v1 import attribution_pb2, naming_pb2
-from services.analytics.peers import Peers, asking
+from services.analytics.peers import Peers
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.runtime.peers import asking
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def _claim_name(engine: Engine, row: tables.XnnSet) -> None:
     with session(engine) as opened:
         found = opened.get(tables.XnnSet, row.name)
         if found is None:
-            opened.add(row.model_copy())
+            opened.merge(row)
         elif (found.model, found.dataset, found.settings) != (row.model, row.dataset, row.settings):
             raise FailedPrecondition(
                 f"set '{row.name}' was trained for model '{found.model}' on '{found.dataset}' with other "

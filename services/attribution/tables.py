@@ -1,0 +1,58 @@
+"""Tables of the attribution service."""
+
+from sqlalchemy import BigInteger, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+
+class MapRun(SQLModel, table=True):
+    """What a study's maps are made with; the same for all of them."""
+
+    __tablename__ = "map_run"
+
+    study_id: str = Field(primary_key=True)
+    salt: str  # of the activation ids, so that nobody can tell an X-feature from one
+    model: str
+    model_hash: str
+    xnn_set: str
+    xnn_hash: str  # SHA-256 over the object keys of its xNNs
+    attachment_layer: str
+    map_layer: str
+    map_height: int
+    map_width: int
+    mode: str  # "strict" or "local"
+    significant_share: float
+    version: str  # of Onoma
+
+
+class ExplainedImage(SQLModel, table=True):
+    """One image of a study, explained for its category."""
+
+    __tablename__ = "explained_image"
+
+    study_id: str = Field(primary_key=True, foreign_key="map_run.study_id")
+    category: str = Field(primary_key=True)
+    image_id: str = Field(primary_key=True)
+    dnn_score: float
+    xnn_score: float
+    predicted_class: str
+    significant_count: int
+
+
+class Activation(SQLModel, table=True):
+    """One significant activation and where its map is: the index-th of a shard."""
+
+    __table_args__ = (UniqueConstraint("study_id", "category", "image_id", "x_feature"),)
+
+    study_id: str = Field(primary_key=True, foreign_key="map_run.study_id")
+    activation_id: str = Field(primary_key=True)
+    category: str
+    image_id: str
+    x_feature: int
+    x: float
+    contribution: float
+    share: float
+    map_sum: float  # as computed, before float16; 0 for a map that is empty or was not finite
+    map_scale: float
+    shard_key: str
+    shard_index: int
+    crc32: int = Field(sa_type=BigInteger)
