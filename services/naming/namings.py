@@ -122,10 +122,7 @@ def _add_placed(opened: Session, key: NamingKey, message: pb.Naming) -> set[str]
     )
     placed: set[str] = set()
     discards: dict[int, list[str]] = {}
-    # By the connection: through the session, ten thousand rows cost twice the time.
-    for activation_id, concept_id, reason in opened.connection().execute(
-        placements.order_by(col(Placement.position))
-    ):
+    for activation_id, concept_id, reason in opened.exec(placements.order_by(col(Placement.position))):
         placed.add(activation_id)
         (discards.setdefault(reason, []) if concept_id is None else members[concept_id]).append(activation_id)
     for concept in message.concepts:
