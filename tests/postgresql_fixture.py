@@ -2,7 +2,6 @@
 
 import os
 import pwd
-import secrets
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 _START_S = 60
 
@@ -44,11 +44,15 @@ def postgresql_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgresql_url(postgresql_server: str) -> str:
-    """URL of a new, empty database."""
-    name = f"test_{secrets.token_hex(8)}"
-    with psycopg.connect(host=postgresql_server, user="onoma", dbname="postgres", autocommit=True) as server:
-        server.execute(f"CREATE DATABASE {name}")
-    return f"postgresql+psycopg://onoma@/{name}?host={postgresql_server}"
+    """URL of a database without any schema of a service; those of the test before are dropped."""
+    with psycopg.connect(host=postgresql_server, user="onoma", dbname="postgres") as connection:
+        connection.execute("SET lock_timeout = '20s'")
+        schemas = connection.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'"
+        ).fetchall()
+        for (name,) in schemas:
+            connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+    return f"postgresql+psycopg://onoma@/postgres?host={postgresql_server}"
 
 
 def _owner(folder: Path) -> dict[str, object]:

@@ -6,6 +6,7 @@ SQLite: one file a service, WAL, one writer at a time. PostgreSQL: one schema a 
 from __future__ import annotations
 
 import fcntl
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from sqlmodel import Session, SQLModel
 from services.runtime.errors import FailedPrecondition, ResourceExhausted, ServiceError, Unavailable
 from services.runtime.settings import RuntimeSettings
 
+_log = logging.getLogger(__name__)
 _BUSY_TIMEOUT_MS = 30_000
 _MIGRATION_LOCK = 0x0E0A  # PostgreSQL's advisory lock that migrations hold
 # What passes by itself: SQLite's result codes, and PostgreSQL's classes 08 (connection), 53 (resources),
@@ -91,6 +93,9 @@ def migrate(engine: Engine, service: str, revision: str = "head") -> None:
                 "install the version that wrote it, or a newer one",
                 "NEWER_DATABASE",
             ) from error
+        reached = MigrationContext.configure(connection).get_current_revision()
+    if reached != current:
+        _log.info("the %s database went from revision %s to %s", service, current, reached)
 
 
 def schema_differences(engine: Engine, service_tables: set[str]) -> list[Any]:

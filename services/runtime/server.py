@@ -98,7 +98,7 @@ class RunningServer:
         except Exception as error:  # noqa: BLE001  whatever it is, the service is not ready
             is_ready = False
             if self._is_ready is not False:
-                _log.warning("%s is not ready: %s", self._service.name, error)
+                _log.warning("%s is not ready: %s: %s", self._service.name, type(error).__name__, error)
         if is_ready != self._is_ready:
             self._is_ready = is_ready
             self._set_health(is_ready)

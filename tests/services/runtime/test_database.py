@@ -10,6 +10,7 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
+from services.runtime import database
 from services.runtime.database import open_database, session
 from services.runtime.errors import FailedPrecondition, Unavailable
 from services.runtime.jobs import Job
@@ -133,6 +134,21 @@ def test_a_database_of_a_newer_version_is_refused_with_the_way_out(engine, setti
         opened.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(FailedPrecondition, match=r"revision 9999.*install the version that wrote it"):
         open_database(settings, SERVICE)
+
+
+def test_a_migration_that_fails_half_way_leaves_nothing(settings, tmp_path, monkeypatch):
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "migrations" / "0001_broken.py").write_text(
+        "from alembic import op\nimport sqlalchemy as sa\nrevision, down_revision = '0001', None\n"
+        "def upgrade():\n    op.create_table('half', sa.Column('id', sa.Integer))\n    raise RuntimeError('broken')\n"
+    )
+    config = database._config(SERVICE)
+    config.set_main_option("version_locations", str(tmp_path / "migrations"))
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "_config", lambda service: config)
+        with pytest.raises(RuntimeError, match="broken"):
+            open_database(settings, SERVICE)
+    assert "half" not in inspect(open_database(settings, SERVICE)).get_table_names()
 
 
 def test_sqlite_keeps_what_was_committed_and_checks_foreign_keys(tmp_path):

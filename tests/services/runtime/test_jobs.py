@@ -11,6 +11,7 @@ import grpc
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from sqlalchemy import text
 from sqlmodel import Session, select
 
 from onoma.v1 import jobs_pb2 as pb
@@ -24,18 +25,30 @@ from services.runtime.server import Service, start
 DEADLINE_S = 30
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request, tmp_path):
+    """Address of an empty database."""
+    if request.param == "sqlite":
+        return str(tmp_path / "jobs.db")
+    return request.getfixturevalue("postgresql_url")
+
+
 @pytest.fixture
-def engine(tmp_path):
-    engine = open_engine(tmp_path)
+def engine(where):
+    engine = open_engine(where)
     with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("CREATE SCHEMA jobs"))
         jobs.create_table(Operations(MigrationContext.configure(connection)))
     yield engine
     engine.dispose()
 
 
-def open_engine(folder):
+def open_engine(where):
     """A database of jobs and nothing else."""
-    return database._sqlite(Path(folder) / "jobs.db", connections=20)
+    if where.startswith("postgresql"):
+        return database._postgresql(where, "jobs", connections=20)
+    return database._sqlite(Path(where), connections=20)
 
 
 @pytest.fixture
@@ -288,29 +301,31 @@ from pathlib import Path
 from services.runtime.jobs import Jobs
 from tests.services.runtime.test_jobs import open_engine
 
-folder = Path(sys.argv[1])
+where, folder, who = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 
 def work(context):
     for number in range(6):
         part = folder / f"part-{number}"
         if not part.exists():
-            part.write_text(sys.argv[2])
+            part.write_text(who)
         context.advance()
-        if number == 2 and sys.argv[2] == "first":
+        if number == 2 and who == "first":
             print("half-way", flush=True)
             time.sleep(600)
     return {"parts": 6}
 
-Jobs(open_engine(folder), {"work": work})
+Jobs(open_engine(where), {"work": work})
 time.sleep(600)
 """
 
 
-def test_a_job_of_a_killed_process_is_completed_by_the_next_and_done_parts_stay(engine, open_jobs, tmp_path):
+def test_a_job_of_a_killed_process_is_completed_by_the_next_and_done_parts_stay(
+    engine, where, open_jobs, tmp_path
+):
     waiting = Job(job_id="j", kind="work", params={})
     with session(engine) as opened:
         opened.add(waiting)
-    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    command = [sys.executable, "-c", KILLED, where, str(tmp_path)]
     first = subprocess.Popen([*command, "first"], stdout=subprocess.PIPE, text=True)
     assert first.stdout.readline() == "half-way\n"
     first.kill()

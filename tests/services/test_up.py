@@ -1,0 +1,102 @@
+"""All services and the page in one process."""
+
+import socket
+import threading
+import urllib.request
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from onoma.v1 import inference_pb2, inference_pb2_grpc
+from services.up import SERVICES, local_settings, start_all
+
+DEADLINE_S = 30
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return local_settings(tmp_path, free_ports=True)
+
+
+def port_of(address):
+    return int(address.rpartition(":")[2])
+
+
+def can_connect(address):
+    try:
+        socket.create_connection(("127.0.0.1", port_of(address)), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def threads():
+    return {thread for thread in threading.enumerate() if thread.name.startswith(("jobs", "page"))}
+
+
+def test_every_service_and_the_page_answer_and_all_ends_at_a_stop(settings):
+    before = threads()
+    running = start_all(settings, http_port=0)
+    try:
+        assert list(running.addresses) == list(SERVICES)
+        for address in running.addresses.values():
+            with grpc.insecure_channel(address) as channel:
+                answer = health_pb2_grpc.HealthStub(channel).Check(
+                    health_pb2.HealthCheckRequest(), timeout=DEADLINE_S
+                )
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with urllib.request.urlopen(f"{running.page_url}/healthz", timeout=DEADLINE_S) as page:
+            assert page.status == 200
+    finally:
+        running.stop()
+    assert not any(map(can_connect, running.addresses.values()))
+    assert not can_connect(running.page_url)
+    assert threads() == before
+
+
+def test_services_find_each_other_on_the_ports_they_got(settings):
+    running = start_all(settings, http_port=0)
+    try:
+        with urllib.request.urlopen(f"{running.page_url}/api/studies", timeout=DEADLINE_S) as page:
+            assert page.status == 200
+    finally:
+        running.stop()
+
+
+def test_what_was_stored_is_there_after_a_second_start(settings, tmp_path):
+    for _ in range(2):
+        running = start_all(settings, http_port=None)
+        assert running.page_url == ""
+        with grpc.insecure_channel(running.addresses["inference"]) as channel:
+            calls = inference_pb2_grpc.InferenceServiceStub(channel)
+            listed = calls.ListDatasets(inference_pb2.ListDatasetsRequest(), timeout=DEADLINE_S)
+        running.stop()
+        assert list(listed.datasets) == []
+    assert {path.name for path in tmp_path.glob("*.db")} >= {"inference.db", "naming.db"}
+
+
+def test_a_taken_port_of_the_page_is_named_with_the_way_out_and_nothing_stays_behind(settings):
+    before = threads()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"the page cannot listen on port {port}: .*--port"):
+            start_all(settings, http_port=port)
+    assert threads() == before
+
+
+def test_a_taken_port_of_a_service_is_named_with_the_way_out_and_nothing_stays_behind(settings):
+    before = threads()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(
+            OSError, match=f"naming service cannot listen on {address}: .*ONOMA_NAMING_ADDRESS"
+        ):
+            start_all(settings.model_copy(update={"naming_address": address}), http_port=0)
+    assert threads() == before
+
+
+def test_a_wrong_environment_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("ONOMA_HOST", "0.0.0.0")
+    with pytest.raises(ValueError, match=r"^ONOMA_HOST=0\.0\.0\.0 can be reached"):
+        local_settings(tmp_path)
