@@ -17,7 +17,7 @@ SIZE = {"width": 1360, "height": 820}
 
 def photograph(browser: Browser, url: str, token: str, folder: Path, scheme: str) -> None:
     """FOLDER/naming-SCHEME.png, large-view-SCHEME.png and study-SCHEME.png."""
-    context = browser.new_context(viewport=SIZE, color_scheme=scheme, device_scale_factor=1.5)
+    context = browser.new_context(viewport=SIZE, color_scheme=scheme)
     page = context.new_page()
     page.goto(f"{url}/name#{token}")
     expect(page.locator(".tile").first).to_be_visible()

@@ -23,7 +23,7 @@ function lookup(): Uint8ClampedArray {
   const table = new Uint8ClampedArray(256 * 4);
   for (let value = 0; value < 256; value++) {
     const share = value / 255;
-    table.set([...inferno(DARKEST + (1 - DARKEST) * share), 255 * share ** 0.8], 4 * value);
+    table.set([...inferno(DARKEST + (1 - DARKEST) * share), 255 * share], 4 * value);
   }
   return table;
 }

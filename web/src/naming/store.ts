@@ -77,7 +77,7 @@ export const useNaming = create<NamingState>(() => ({
   category: "",
   helpOpen: false,
   tileSize: 112,
-  opacity: 70,
+  opacity: 85,
   plain: false,
   columns: 1,
   ...EMPTY_CATEGORY,
