@@ -10,22 +10,17 @@ import io
 import json
 import operator
 import warnings
-import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-METADATA_ENTRY = "onoma.json"
+from onoma.science.folding import constant_values, fold_batch_norms
+from onoma.science.program_archive import METADATA_ENTRY, RefusedProgram, checked, without_pickles
+
 MIN_CELLS = 14
-_MAX_UNPACKED_BYTES = 8 << 30
-_ALLOWED_FOLDERS = ("data/weights/", "data/constants/", "models/", "extra/", ".data/")
-_ALLOWED_FILES = ("archive_format", "archive_version", "byteorder", "version")
-_SAMPLE_INPUTS = (
-    "data/sample_inputs/"  # pickled by torch.export.save, never needed, emptied before anything reads
-)
 _aten = torch.ops.aten
 
 # Operators that only hand values on, or give shapes; mass needs no rule for what is not a tensor of activations.
@@ -47,10 +42,6 @@ _MAP_LAYERS = _ACTIVATIONS | {
     _aten.mul.Tensor,
     operator.getitem,
 }
-
-
-class RefusedProgram(ValueError):
-    """These bytes are not a program that can be taken; the message says what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -94,68 +85,33 @@ def save(module: nn.Module, example_input: Tensor, metadata: Mapping[str, Any]) 
     )
     buffer = io.BytesIO()
     torch.export.save(exported, buffer, extra_files={METADATA_ENTRY: json.dumps(dict(metadata))})
-    return _without_pickles(buffer.getvalue())
-
-
-def inspect_archive(data: bytes) -> None:
-    """Refuses, before anything is loaded, what is not a JSON graph with raw tensors.
-
-    Raises:
-        RefusedProgram: and says which entry is wrong.
-    """
-    if data[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-        raise RefusedProgram(
-            "the file is a pickle, which can run code; export the network with torch.export.save"
-        )
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-        names = [entry.filename for entry in archive.infolist()]
-        damaged = (
-            archive.testzip() if sum(e.file_size for e in archive.infolist()) <= _MAX_UNPACKED_BYTES else ""
-        )
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError) as error:
-        raise RefusedProgram(f"the file is no .pt2 archive ({error})") from error
-    if damaged is not None:
-        raise RefusedProgram(
-            f"entry '{damaged}' is damaged" if damaged else "the archive unpacks to over 8 GiB"
-        )
-    root = names[0].split("/")[0] if names else ""
-    if f"{root}/archive_format" not in names:
-        raise RefusedProgram(_what_else(root, names))
-    if archive.read(f"{root}/archive_format") != b"pt2":
-        raise RefusedProgram("the archive's format is not 'pt2'")
-    for name in names:
-        _check_entry(name.removeprefix(f"{root}/"), name)
-    if f"{root}/models/model.json" not in names:
-        raise RefusedProgram("the archive has no graph (models/model.json)")
-    for kind in ("weights", "constants"):
-        _check_tensors(archive, f"{root}/data/{kind}/model_{kind}_config.json", kind)
+    return without_pickles(buffer.getvalue())
 
 
 def load(data: bytes) -> Program:
-    """A program out of an archive, after `inspect_archive`; pickled sample inputs are emptied unread.
+    """A program out of an archive; nothing in it is unpickled or run as code.
 
     Raises:
         RefusedProgram: unsafe, damaged, or not a classifier of images.
     """
-    inspect_archive(data)
+    archive = checked(data)
     extra = {METADATA_ENTRY: ""}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            exported = torch.export.load(io.BytesIO(_without_pickles(data)), extra_files=extra)
-            graph_module = exported.run_decompositions().module()
+            exported = torch.export.load(io.BytesIO(archive), extra_files=extra)
+            graph_module = exported.run_decompositions().module(check_guards=False)
     except Exception as error:
         raise RefusedProgram(f"the program cannot be read: {_first_line(error)}") from error
     _tidy(graph_module)
     shape, class_count = _shapes(graph_module)
-    _fold_batch_norms(graph_module)
+    fold_batch_norms(graph_module)
     return Program(graph_module, shape, class_count, _metadata(extra[METADATA_ENTRY]))
 
 
 def constants(program: Program) -> dict[fx.Node, Any]:
     """Values of the nodes that do not depend on the input: weights, and what is made of them."""
-    return _constant_values(program.graph_module)
+    return constant_values(program.graph_module)
 
 
 def find_attachment(program: Program) -> str:
@@ -320,60 +276,6 @@ class _ShapeRecorder(fx.Interpreter):
         return value
 
 
-def _constant_values(graph_module: fx.GraphModule) -> dict[fx.Node, Any]:
-    values: dict[fx.Node, Any] = {}
-    for node in graph_module.graph.nodes:
-        if node.op == "get_attr":
-            values[node] = _attribute(graph_module, node.target)
-        elif node.op == "call_function" and all(n in values for n in node.all_input_nodes):
-            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
-            with torch.inference_mode():
-                values[node] = node.target(*args, **kwargs)
-    return values
-
-
-def _attribute(module: nn.Module, path: str) -> Any:
-    for name in path.split("."):
-        module = getattr(module, name)
-    return module.detach() if isinstance(module, Tensor) else module
-
-
-def _fold_batch_norms(graph_module: fx.GraphModule) -> None:
-    """Folds inference batch norms into the convolutions before them, where those feed nothing else.
-
-    Excitation Backprop needs it: with gamma < 0 the sign of a weight changes (science.md, section 3).
-    """
-    graph = graph_module.graph
-    values = _constant_values(graph_module)
-    for node in list(graph.nodes):
-        if node.target is not _aten._native_batch_norm_legit_no_training.default:
-            continue
-        convolution = node.args[0]
-        outputs = [user for user in node.users if user.args[1] == 0]
-        if convolution.target is not _aten.convolution.default or len(convolution.users) != 1:
-            continue
-        gamma, beta, mean, variance = (values[a] if a is not None else None for a in node.args[1:5])
-        assert mean is not None
-        assert variance is not None
-        scale = torch.rsqrt(variance + node.args[6]) * (1 if gamma is None else gamma)
-        weight, bias = values[convolution.args[1]], convolution.args[2]
-        shift = (0 if beta is None else beta) + ((0 if bias is None else values[bias]) - mean) * scale
-        folded = f"folded_{convolution.name}"
-        graph_module.register_buffer(f"{folded}_weight", weight * scale.view(-1, *[1] * (weight.dim() - 1)))
-        graph_module.register_buffer(f"{folded}_bias", shift)
-        with graph.inserting_before(convolution):
-            new_weight = graph.get_attr(f"{folded}_weight")
-            new_bias = graph.get_attr(f"{folded}_bias")
-        new_weight.meta["shape"], new_bias.meta["shape"] = tuple(weight.shape), tuple(shift.shape)
-        convolution.args = (convolution.args[0], new_weight, new_bias, *convolution.args[3:])
-        for output in outputs:
-            output.replace_all_uses_with(convolution)
-        values |= {new_weight: weight, new_bias: shift}
-    graph.eliminate_dead_code()
-    graph_module.delete_all_unused_submodules()
-    graph_module.recompile()
-
-
 def _metadata(text: str | bytes) -> dict[str, Any]:
     if not text:
         return {}
@@ -384,68 +286,6 @@ def _metadata(text: str | bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RefusedProgram(f"{METADATA_ENTRY} in the archive is no JSON object")
     return found
-
-
-def _without_pickles(data: bytes) -> bytes:
-    """The archive with its pickled sample inputs emptied; an archive without them stays as it is.
-
-    torch.export.load would unpickle them, even with weights_only=False where its first try fails.
-    """
-    source = zipfile.ZipFile(io.BytesIO(data))
-    root = source.namelist()[0].split("/")[0]
-    if not any(e.file_size for e in source.infolist() if e.filename.startswith(f"{root}/{_SAMPLE_INPUTS}")):
-        return data
-    buffer = io.BytesIO()
-    writer = torch._C.PyTorchFileWriter(buffer)  # keeps the alignment that torch's reader wants
-    for entry in source.infolist():
-        name = entry.filename.removeprefix(f"{root}/")
-        if not name.startswith(".data/") and name not in ("byteorder", "version"):  # the writer adds these
-            content = b"" if name.startswith(_SAMPLE_INPUTS) else source.read(entry)
-            writer.write_record(name, content, len(content))
-    writer.write_end_of_file()
-    return buffer.getvalue()
-
-
-def _check_entry(name: str, whole: str) -> None:
-    if ".." in name.split("/") or name.startswith("/"):
-        raise RefusedProgram(f"entry '{whole}' points out of the archive")
-    if name.startswith(_SAMPLE_INPUTS):
-        return
-    if name.startswith("data/aotinductor/") or name.endswith((".so", ".cubin", ".cpp")):
-        raise RefusedProgram(f"entry '{whole}' is compiled code; export the network without compiling it")
-    if name.endswith((".pkl", ".pt")) or "custom_obj" in name:
-        raise RefusedProgram(f"entry '{whole}' is pickled or a script object, which can run code")
-    if not name.startswith(_ALLOWED_FOLDERS) and name not in _ALLOWED_FILES:
-        raise RefusedProgram(f"entry '{whole}' does not belong in a .pt2 archive")
-
-
-def _check_tensors(archive: zipfile.ZipFile, path: str, kind: str) -> None:
-    try:
-        config = json.loads(archive.read(path))["config"]
-        pickled = [name for name, entry in config.items() if entry.get("use_pickle", False)]
-        objects = [
-            name for name, entry in config.items() if entry.get("path_name", "").startswith("custom_obj")
-        ]
-    except KeyError:
-        return  # an archive without constants has no list of them
-    except (ValueError, AttributeError) as error:
-        raise RefusedProgram(f"entry '{path}' cannot be read: {error}") from error
-    if pickled or objects:
-        raise RefusedProgram(
-            f"{kind} '{(pickled + objects)[0]}' is pickled, which can run code; save it as a raw tensor"
-        )
-
-
-def _what_else(root: str, names: Iterable[str]) -> str:
-    entries = set(names)
-    if f"{root}/data.pkl" in entries:
-        kind = (
-            "a TorchScript archive"
-            if any("/code/" in name for name in entries)
-            else "a torch.save checkpoint"
-        )
-        return f"the file is {kind} (a pickle), not a .pt2 program; export the network with torch.export.save"
-    return "the file is a zip of something else, not a .pt2 program"
 
 
 def _first_line(error: Exception) -> str:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from onoma.science.excitation import MissingRule, has_rule, operator_name, prepare
 from onoma.science.program import (
     Program,
-    RefusedProgram,
     between,
     constants,
     find_attachment,
     find_map_layer,
     load,
 )
+from onoma.science.program_archive import RefusedProgram
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,65 @@
+"""Batch norms of a network in inference form, folded into the convolutions before them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+_aten = torch.ops.aten
+
+
+def fold_batch_norms(graph_module: fx.GraphModule) -> None:
+    """Folds inference batch norms into the convolutions before them, where those feed nothing else.
+
+    Excitation Backprop needs it: with gamma < 0 the sign of a weight changes (science.md, section 3).
+    """
+    graph = graph_module.graph
+    values = constant_values(graph_module)
+    for node in list(graph.nodes):
+        if node.target is not _aten._native_batch_norm_legit_no_training.default:
+            continue
+        convolution = node.args[0]
+        outputs = [user for user in node.users if user.args[1] == 0]
+        if convolution.target is not _aten.convolution.default or len(convolution.users) != 1:
+            continue
+        gamma, beta, mean, variance = (values[a] if a is not None else None for a in node.args[1:5])
+        assert mean is not None
+        assert variance is not None
+        scale = torch.rsqrt(variance + node.args[6]) * (1 if gamma is None else gamma)
+        weight, bias = values[convolution.args[1]], convolution.args[2]
+        shift = (0 if beta is None else beta) + ((0 if bias is None else values[bias]) - mean) * scale
+        folded = f"folded_{convolution.name}"
+        graph_module.register_buffer(f"{folded}_weight", weight * scale.view(-1, *[1] * (weight.dim() - 1)))
+        graph_module.register_buffer(f"{folded}_bias", shift)
+        with graph.inserting_before(convolution):
+            new_weight = graph.get_attr(f"{folded}_weight")
+            new_bias = graph.get_attr(f"{folded}_bias")
+        new_weight.meta["shape"], new_bias.meta["shape"] = tuple(weight.shape), tuple(shift.shape)
+        convolution.args = (convolution.args[0], new_weight, new_bias, *convolution.args[3:])
+        for output in outputs:
+            output.replace_all_uses_with(convolution)
+        values |= {new_weight: weight, new_bias: shift}
+    graph.eliminate_dead_code()
+    graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
+
+
+def constant_values(graph_module: fx.GraphModule) -> dict[fx.Node, Any]:
+    """Values of the nodes that do not depend on the input: weights, and what is made of them."""
+    values: dict[fx.Node, Any] = {}
+    for node in graph_module.graph.nodes:
+        if node.op == "get_attr":
+            values[node] = _attribute(graph_module, node.target)
+        elif node.op == "call_function" and all(n in values for n in node.all_input_nodes):
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
+            with torch.inference_mode():
+                values[node] = node.target(*args, **kwargs)
+    return values
+
+
+def _attribute(module: nn.Module, path: str) -> Any:
+    for name in path.split("."):
+        module = getattr(module, name)
+    return module.detach() if isinstance(module, Tensor) else module
