@@ -1,0 +1,71 @@
+"""Tiny networks with random weights for tests of the science: what VGG, MobileNet and their like are made of."""
+
+import torch
+from torch import Tensor, nn
+
+from onoma.science.program import Program, load, save
+
+SHAPE = (3, 32, 32)  # of the images that both networks take
+
+
+def program_of(module: nn.Module, shape: tuple[int, int, int] = (3, 8, 8)) -> Program:
+    """The module as it comes out of an archive."""
+    return load(save(module, torch.rand(2, *shape), {}))
+
+
+def images(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor:
+    """Random images (count, *shape) in [-1, 1)."""
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def vgg_like(seed: int = 0) -> nn.Module:
+    """Convolutions, max pools, two fully-connected layers; 16x16 cells after the first pool."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(16 * 16, 24),
+        nn.ReLU(),
+        nn.Dropout(),
+        nn.Linear(24, 4),
+    ).eval()
+
+
+class MobileLike(nn.Module):
+    """Padding by hand, depthwise convolutions, batch norms of both signs, ReLU6, a residual, one linear layer."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU6())
+        self.widen = nn.Sequential(nn.Conv2d(8, 16, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
+        self.depthwise = nn.Sequential(
+            nn.ConstantPad2d((0, 2, 1, 1), 0.0),
+            nn.Conv2d(16, 16, 3, groups=16, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU6(),
+        )
+        self.narrow = nn.Sequential(nn.Conv2d(16, 8, 1, bias=False), nn.BatchNorm2d(8))
+        self.head = nn.Sequential(nn.Conv2d(8, 24, 1), nn.BatchNorm2d(24), nn.ReLU6())
+        self.classify = nn.Linear(24, 4)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, -1.0, 1.5)
+                nn.init.normal_(module.bias, 0.0, 0.3)
+                nn.init.normal_(module.running_mean, 0.0, 0.2)
+                nn.init.uniform_(module.running_var, 0.5, 1.5)
+        self.eval()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 32, 32) to (n, 4)."""
+        stem = self.stem(pixels)
+        inner = self.narrow(self.depthwise(self.widen(stem)))
+        return self.classify(self.head(stem + inner).mean((2, 3)))
