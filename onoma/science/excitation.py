@@ -130,11 +130,13 @@ def draw(explainer: Explainer, seen: Seen, mass: Tensor, rows: Tensor) -> Tensor
     Args:
         seen: the images' forward pass.
         mass: (m, D) probability mass, a row a target.
-        rows: (m,) index of the image that each target belongs to.
+        rows: (m,) index of the image that each target belongs to; may be empty.
     Returns:
         (m, h, w); each sums to its row's mass, less what strict mode loses.
     """
     with torch.inference_mode():
+        if not len(rows):
+            return mass.new_zeros(0, *shape_of(explainer.map_layer)[2:])
         top = seen.values[explainer.attachment]
         waiting = {explainer.attachment: mass.reshape(len(rows), *top.shape[1:])}
         values = explainer.constants | seen.values
@@ -165,14 +167,14 @@ def encoder_mass(
         (m, D); all 0 for a target whose X-feature is 0 on its image.
     """
     with torch.inference_mode():
-        below = [features.clamp(min=0)]
+        below = [features]
         for weight, bias in weights:
-            below.append((below[-1] @ weight.T + bias).clamp(min=0))
+            below.append(torch.relu(below[-1] @ weight.T + bias))
         mass = torch.zeros(len(rows), below[-1].shape[1], dtype=features.dtype, device=features.device)
         active = below[-1][rows, x_features] > 0
         mass[torch.arange(len(rows), device=features.device), x_features] = active.to(features.dtype)
         for (weight, _), values in zip(reversed(weights), reversed(below[:-1]), strict=True):
-            mass = matrix_down(values, weight.T.clamp(min=0), mass, rows, mode)
+            mass = matrix_down(values.clamp(min=0), weight.T.clamp(min=0), mass, rows, mode)
         return mass
 
 

@@ -299,7 +299,9 @@ def _concatenate(step: Step) -> Masses:
 
 @rule(_aten.constant_pad_nd.default)
 def _pad(step: Step) -> Masses:
-    """Mass on the padding is lost in strict mode; in local mode it goes to the nearest real cell."""
+    """Mass on the padding is lost in strict mode; in local mode it goes to the nearest real cell. A negative
+    padding cuts cells off, which then get nothing.
+    """
     below = step.inputs[0]
     pads: Any = step.node.args[1]
     mass = step.mass
@@ -315,7 +317,7 @@ def _pad(step: Step) -> Masses:
                 mass.narrow(axis, before + size, after).sum(axis, keepdim=True)
             )
         mass = inner
-    return [(below, mass)]
+    return [(below, functional.pad(mass, [max(-pad, 0) for pad in pads]))]
 
 
 @rule(_aten.mul.Tensor)
