@@ -96,7 +96,7 @@ def invite(
     """Invite an annotator and print the link; it is shown this once."""
     with connected() as client:
         invitation = client.invite_annotator(client.get_study(study).study_id, name)
-    console.print(f"{page.rstrip('/')}/?token={invitation.token}", soft_wrap=True, markup=False)
+    console.print(f"{page.rstrip('/')}/name#{invitation.token}", soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -15,17 +15,18 @@ from torchvision.datasets import FashionMNIST
 
 from onoma.science.program import save
 
+# The names that the importer gives to Fashion-MNIST's ten labels.
 CLASSES = (
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle-boot",
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
 )
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _MEAN, _STD = 0.2860, 0.3530

@@ -49,7 +49,8 @@ def run(folder: Path, *, photographs: Path | None, port: int, serve: Callable[[]
 
     started = time.monotonic()
     road = _photographs(photographs, folder) if photographs else _fashion(folder)
-    running = start_all(local_settings(folder / "data"), http_port=port if serve else None)
+    settings = local_settings(folder / "data", free_ports=serve is None)
+    running = start_all(settings, http_port=port if serve else None)
     try:
         with Client(Addresses(**running.addresses)) as client:
             study, report = _walk(client, road, folder)
@@ -58,9 +59,7 @@ def run(folder: Path, *, photographs: Path | None, port: int, serve: Callable[[]
             console.print(f"report: {report}", markup=False)
             if serve:
                 token = _invitation(client, study, folder)
-                console.print(
-                    f"name the maps: {running.page_url}/?token={token}", soft_wrap=True, markup=False
-                )
+                console.print(f"name the maps: {running.page_url}/name#{token}", soft_wrap=True, markup=False)
                 console.print(f"owner's page:  {running.page_url}/", markup=False)
                 console.print("Ctrl-C ends the server; `onoma demo` again goes on where you stopped.")
         if serve:
@@ -180,7 +179,7 @@ def _fashion(folder: Path) -> Road:
         max_train=3000,
         network=lambda progress: fashion.train_network(data, progress=progress),
         map_images=60,
-        settings=inference_pb2.XnnSettings(),
+        settings=inference_pb2.XnnSettings(negatives_per_positive=4),
     )
 
 

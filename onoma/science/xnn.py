@@ -20,6 +20,9 @@ WEIGHT_DECAY = 1e-4
 LEARNING_RATE = 1e-3
 BIAS_LEARNING_RATE = 1e-2  # where only positive terms are left the bias has to reach the lowest score [ours]
 MATTERING_SHARE = 0.3  # an X-feature matters from this share of the largest mean contribution on
+FAITHFUL_SHARE = (
+    0.01  # of the score's range: a fit that errs more on held-out images is trained again too [ours]
+)
 MAX_ROUNDS = 5  # times that a fit which leans on one X-feature is trained again
 _FAITHFUL_EPOCHS = 3  # at first faithfulness alone; then the other terms come in over as many epochs
 _REFINED_SHARE = 2 / 3  # of the epochs; after it the other terms count a tenth, and the fit is refined [ours]
@@ -79,7 +82,7 @@ class Fit:
         mean_contributions: (K,) mean of w_i x_i over the class's images.
         mattering_count: X-features whose mean contribution is positive and at least 0.3 of the largest.
         restart_count: rounds beyond the first.
-        accepted: at least two X-features matter.
+        accepted: at least two X-features matter, and the fit is faithful.
         held_out_rmse: on the images kept from training, in score units.
     """
 
@@ -188,8 +191,9 @@ def train(
 ) -> Fit:
     """Trains one class's xNN; again with other weights while it leans on a single X-feature.
 
-    A fit is accepted if at least two X-features matter; otherwise a_rec *= 1.2, a_pt *= 0.8, and it is trained again,
-    at most 5 times. Of the rounds that were tried the accepted one stays, else the most faithful on held-out images.
+    A fit is accepted if at least two X-features matter [X] and its error on held-out images is at most 1 % of the
+    score's range [ours]; otherwise a_rec *= 1.2, a_pt *= 0.8, and it is trained again, at most 5 times. Of the rounds
+    that were tried the accepted one stays, else the most faithful.
 
     Args:
         features: (n, D) float32, not negative.
@@ -281,7 +285,8 @@ def _train_round(
         measured = held_out if held_out_count else kept
         rmse = faithfulness_loss(score(xnn, features[measured]), scores[measured]).sqrt()
     count = mattering(contributions)
-    return Fit(xnn, contributions, count, 0, count >= 2, float(rmse))
+    is_faithful = bool(rmse <= FAITHFUL_SHARE * (scores.max() - scores.min()))
+    return Fit(xnn, contributions, count, 0, count >= 2 and is_faithful, float(rmse))
 
 
 def _warm_start(network: _Network, inputs: Tensor, targets: Tensor, batch_size: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from onoma.client import Conflict, FailedPrecondition, NotFound
 from onoma.v1 import analytics_pb2, naming_pb2
-from tests.sdk.conftest import OpenStudy
+from tests.conftest import OpenStudy
 
 
 def _annotator(study: OpenStudy) -> naming_pb2.Annotator:

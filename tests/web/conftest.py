@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from onoma.client import Client
 from onoma.v1 import naming_pb2
 from services.gateway.page import BUILT_PAGE
-from tests.sdk.conftest import OpenStudy, open_study  # noqa: F401 (a fixture)
+from tests.conftest import OpenStudy
 
 # A machine without a screen, a GPU or the world outside.
 CHROMIUM_FLAGS = [
@@ -58,7 +58,7 @@ class Naming:
 @pytest.fixture
 def naming(
     browser: Browser,
-    open_study: OpenStudy,  # noqa: F811 (the fixture)
+    open_study: OpenStudy,
     request: pytest.FixtureRequest,
 ) -> Iterator[Naming]:
     """The page of an annotator who has just followed a link, at the category with the most to name."""
