@@ -129,6 +129,25 @@ def test_many_processes_may_open_a_new_database_at_once(settings, tmp_path):
     assert [process.returncode for process in opening] == [0, 0, 0]
 
 
+def test_one_migrates_at_a_time(settings, monkeypatch):
+    migrate, inside, most = database.migrate, [], []
+
+    def slowly(engine, service):
+        inside.append(1)
+        most.append(len(inside))
+        threading.Event().wait(0.1)
+        migrate(engine, service)
+        inside.pop()
+
+    monkeypatch.setattr(database, "migrate", slowly)
+    opening = [threading.Thread(target=open_database, args=(settings, SERVICE)) for _ in range(3)]
+    for one in opening:
+        one.start()
+    for one in opening:
+        one.join()
+    assert most == [1, 1, 1]
+
+
 def test_a_database_of_a_newer_version_is_refused_with_the_way_out(engine, settings):
     with session(engine) as opened:
         opened.execute(text("UPDATE alembic_version SET version_num = '9999'"))

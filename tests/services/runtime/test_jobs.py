@@ -314,12 +314,12 @@ def work(context):
             time.sleep(600)
     return {"parts": 6}
 
-Jobs(open_engine(where), {"work": work})
+Jobs(open_engine(where), {"work": work}, lease_s=1000)
 time.sleep(600)
 """
 
 
-def test_a_job_of_a_killed_process_is_completed_by_the_next_and_done_parts_stay(
+def test_a_job_of_a_killed_process_is_completed_by_the_next_at_once_and_done_parts_stay(
     engine, where, open_jobs, tmp_path
 ):
     waiting = Job(job_id="j", kind="work", params={})
@@ -433,11 +433,12 @@ class TestOverTheWire:
         last = [[message.job.state for message in stream][-1:] for stream in streams]
         assert last.count([pb.JOB_STATE_SUCCEEDED]) == jobs.MAX_WATCHERS
 
-    def test_a_stop_is_not_held_up_by_a_watcher(self, serve, open_jobs):
+    def test_a_stop_is_not_held_up_by_a_watcher(self, serve, open_jobs, monkeypatch):
+        monkeypatch.setattr(jobs, "_WATCH_S", 10_000)
         gate = Gate()
         some = open_jobs(gate=gate)
         server, stub = serve(some)
-        states = stub.WatchJob(pb.WatchJobRequest(job_id=some.start("gate", {}).job_id), timeout=DEADLINE_S)
+        states = stub.WatchJob(pb.WatchJobRequest(job_id=some.start("gate", {}).job_id), timeout=10_000)
         next(states)
         server.stop(within_s=1000)
         assert some.list(1, "")[0][0].state == jobs.PENDING
