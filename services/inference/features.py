@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,12 +22,15 @@ from onoma.science.pictures import BrokenPicture, Preprocessing, decode, model_i
 from services.inference import tables
 from services.inference.sessions import FEATURES, SCORES, run
 from services.runtime.database import session
+from services.runtime.errors import Aborted, DataLoss, NotFound
 from services.runtime.jobs import JobContext
 from services.runtime.objects import ObjectStore
 
 _SHARD_IMAGES = 1024
 _BATCH_IMAGES = 32
 _DECODERS = 2
+_Image = tuple[str, int, str]  # image id, class index, path
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,35 +56,61 @@ def part_features(
     model: tables.Model,
     dataset: tables.Dataset,
     part: str,
+    max_pixels: int,
 ) -> PartFeatures:
-    """Features and scores of a part, out of the cache where they are there.
+    """Features and scores of a part, out of the cache where they are there whole.
 
     A killed job goes on at the next shard; an image that no longer decodes is warned about and left out.
+
+    Args:
+        max_pixels: most pixels that a picture may declare, as when it was imported.
+    Raises:
+        DataLoss: a picture is damaged or missing in the object store.
+        Aborted: the data set was imported anew in the meantime.
+        ValueError: the network gives NaN or infinity on a picture.
     """
     images = _images(engine, dataset, part)
     key = _cache_key(model, dataset, part)
     kept = _kept(engine, key)
     context.stage(f"{part} features", len(images))
-    shards: list[dict[str, npt.NDArray[Any]]] = []
+    features = np.empty((len(images), model.feature_count), np.float32)
+    scores = np.empty((len(images), len(model.classes)), np.float32)
+    positions: list[npt.NDArray[np.int64]] = []
+    count = 0
     for index, start in enumerate(range(0, len(images), _SHARD_IMAGES)):
         context.check()
         chosen = images[start : start + _SHARD_IMAGES]
-        if index in kept and store.exists(kept[index]):
-            shards.append(load_tensors(store.get(kept[index])))
+        shard = _read_shard(store, kept.get(index))
+        if shard is None:
+            shard = _compute(context, store, onnx, model, chosen, max_pixels)
+            object_key = store.put(save_tensors(shard))
+            store.flush()
+            with session(engine) as opened:
+                opened.merge(tables.FeatureShard(cache_key=key, shard=index, object_key=object_key))
+        else:
+            _warn_of_left_out(context, chosen, shard["positions"])
             context.advance(len(chosen))
-            continue
-        shards.append(_compute(context, store, onnx, model, chosen))
-        object_key = store.put(save_tensors(shards[-1]))
-        store.flush()
-        with session(engine) as opened:
-            opened.merge(tables.FeatureShard(cache_key=key, shard=index, object_key=object_key))
-    indices = np.array([class_index for _, class_index, _ in images], np.int64)
-    positions = [start * _SHARD_IMAGES + shard["positions"] for start, shard in enumerate(shards)]
+        until = count + len(shard["positions"])
+        features[count:until], scores[count:until] = shard[FEATURES], shard[SCORES]
+        positions.append(start + shard["positions"])
+        count = until
+    class_indices = np.array([class_index for _, class_index, _ in images], np.int64)
     return PartFeatures(
-        features=_joined([shard[FEATURES] for shard in shards], model.feature_count),
-        scores=_joined([shard[SCORES] for shard in shards], len(model.classes)),
-        class_indices=indices[np.concatenate(positions)] if positions else indices,
+        features=features[:count],
+        scores=scores[:count],
+        class_indices=class_indices[np.concatenate(positions)] if positions else class_indices,
     )
+
+
+def _read_shard(store: ObjectStore, object_key: str | None) -> dict[str, npt.NDArray[Any]] | None:
+    """A shard of the cache; None where there is none, or one that is lost or damaged: it is computed again."""
+    if object_key is None:
+        return None
+    try:
+        return load_tensors(store.get(object_key))
+    except (NotFound, DataLoss) as error:
+        _log.warning("features are computed again: %s", error)
+        return None
 
 
 def _compute(
@@ -88,33 +118,42 @@ def _compute(
     store: ObjectStore,
     onnx: onnxruntime.InferenceSession,
     model: tables.Model,
-    images: Sequence[tuple[str, int, str]],
+    images: Sequence[_Image],
+    max_pixels: int,
 ) -> dict[str, npt.NDArray[Any]]:
+    """Features and scores of the images that decode, and their positions among the images."""
     preprocessing = Preprocessing(**model.preprocessing)
 
-    def pixels(image: tuple[str, int, str]) -> npt.NDArray[np.uint8] | str:
+    def pixels(image: _Image) -> npt.NDArray[np.uint8] | None:
+        image_id, _, path = image
         try:
-            return model_input(decode(store.get(image[0])), preprocessing)
+            return model_input(decode(store.get(image_id), max_pixels=max_pixels), preprocessing)
         except BrokenPicture as error:
-            return f"{image[2]}: {error}"
+            _log.warning("%s (%s) no longer decodes: %s", path, image_id, error)
+            return None
+        except (NotFound, DataLoss) as error:
+            raise DataLoss(
+                f"picture {path} is lost: {error}; import its data set again", error.reason, error.details
+            ) from error
 
     scores, features, positions = [], [], []
     with ThreadPoolExecutor(_DECODERS) as pool:
         for start in range(0, len(images), _BATCH_IMAGES):
             context.check()
             batch = list(pool.map(pixels, images[start : start + _BATCH_IMAGES]))
-            readable = [i for i, found in enumerate(batch) if not isinstance(found, str)]
-            for found in batch:
-                if isinstance(found, str):
-                    context.warn(f"{found}; left out")
+            readable = [index for index, found in enumerate(batch) if found is not None]
             if readable:
-                found_scores, found_features = run(
-                    onnx, normalise(np.stack([batch[i] for i in readable]), preprocessing)
-                )
+                stacked = np.stack([found for found in batch if found is not None])
+                found_scores, found_features = run(onnx, normalise(stacked, preprocessing))
+                finite = np.isfinite(found_scores).all(1) & np.isfinite(found_features).all(1)
+                if not finite.all():
+                    path = images[start + readable[int(finite.argmin())]][2]
+                    raise ValueError(f"the network gives NaN or infinity on {path}: its weights are damaged")
                 scores.append(found_scores)
                 features.append(found_features)
-                positions += [start + i for i in readable]
+                positions += [start + index for index in readable]
             context.advance(len(batch))
+    _warn_of_left_out(context, images, positions)
     return {
         SCORES: _joined(scores, len(model.classes)),
         FEATURES: _joined(features, model.feature_count),
@@ -122,12 +161,19 @@ def _compute(
     }
 
 
+def _warn_of_left_out(context: JobContext, images: Sequence[_Image], positions: Sequence[int]) -> None:
+    taken = set(map(int, positions))
+    for position, (_, _, path) in enumerate(images):
+        if position not in taken:
+            context.warn(f"{path}: no longer decodes within the server's limits; left out")
+
+
 def _joined(arrays: list[npt.NDArray[np.float32]], columns: int) -> npt.NDArray[np.float32]:
     return np.concatenate(arrays) if arrays else np.zeros((0, columns), np.float32)
 
 
-def _images(engine: Engine, dataset: tables.Dataset, part: str) -> list[tuple[str, int, str]]:
-    """Image id, class index and path of each image of a part, in the stable order."""
+def _images(engine: Engine, dataset: tables.Dataset, part: str) -> list[_Image]:
+    """The images of a part, in the stable order."""
     row = tables.DatasetImage
     query = (
         sqlalchemy.select(col(row.image_id), col(row.class_index), col(row.path))
@@ -135,7 +181,10 @@ def _images(engine: Engine, dataset: tables.Dataset, part: str) -> list[tuple[st
         .order_by(col(row.class_index), col(row.path))
     )
     with engine.connect() as connection:
-        return [tuple(found) for found in connection.execute(query)]
+        images = [tuple(found) for found in connection.execute(query)]
+    if len(images) != sum(dataset.train_counts if part == tables.TRAIN else dataset.test_counts):
+        raise Aborted(f"data set '{dataset.name}' was imported anew in the meantime; start again")
+    return images
 
 
 def _cache_key(model: tables.Model, dataset: tables.Dataset, part: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sqlalchemy import Engine
+from sqlmodel import Session
 from torch import fx
 
 from onoma.science.excitation import LEAK_LIMIT, prepare, strict_leak
@@ -23,8 +22,8 @@ from onoma.v1 import inference_pb2 as pb
 from services.inference import tables
 from services.inference.sessions import FEATURES, SCORES, open_session, run
 from services.runtime.database import session
-from services.runtime.errors import AlreadyExists, InvalidArgument
-from services.runtime.jobs import JobContext
+from services.runtime.errors import AlreadyExists, InvalidArgument, NotFound
+from services.runtime.job_context import JobContext, one_line
 from services.runtime.objects import ObjectStore
 
 ONNX_TOLERANCE = 1e-3  # of the scores' range
@@ -46,6 +45,21 @@ def check(store: ObjectStore, object_key: str) -> pb.CheckModelResponse:
     )
 
 
+def check_request(engine: Engine, store: ObjectStore, name: str, object_key: str) -> None:
+    """Refuses at once what no job could register.
+
+    Raises:
+        NotFound: the program was not uploaded.
+        AlreadyExists: another network has the name.
+    """
+    if not store.exists(object_key):
+        raise NotFound(f"no object {object_key}: upload the .pt2 file first", "NO_OBJECT")
+    with Session(engine) as opened:
+        found = opened.get(tables.Model, name)
+    if found and found.model_hash != object_key:
+        raise _taken(name)
+
+
 def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[str, Any]:
     """The job: checks, converts, compares and stores an uploaded program.
 
@@ -55,14 +69,14 @@ def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[st
     """
     params = context.params
     context.stage("reading the program", 4)
-    _refuse_taken_name(engine, params["name"], params["object_key"])
+    check_request(engine, store, params["name"], params["object_key"])
     program = load(store.get(params["object_key"]))
-    classes = params["classes"] or program.metadata.get("classes") or []
-    _check_classes(classes, program.class_count)
+    classes = _checked_classes(params["classes"] or program.metadata.get("classes"), program.class_count)
     preprocessing = _preprocessing(params["preprocessing"] or program.metadata.get("preprocessing"), program)
     attachment = params["attachment_layer"] or find_attachment(program)
     map_layer = params["map_layer"] or find_map_layer(program, attachment)
     prepare(program, attachment, map_layer, "strict")
+    _check_weights(program)
     context.advance()
     context.check()
     context.stage("converting to ONNX", 4)
@@ -83,7 +97,7 @@ def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[st
         name=params["name"],
         model_hash=params["object_key"],
         onnx_key=onnx_key,
-        classes=list(classes),
+        classes=classes,
         preprocessing=_fields(preprocessing),
         attachment_layer=attachment,
         feature_count=int(np.prod(shape_of(program.node(attachment))[1:])),
@@ -101,18 +115,16 @@ def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[st
     return {"model": params["name"]}
 
 
-def _refuse_taken_name(engine: Engine, name: str, model_hash: str) -> None:
-    with session(engine) as opened:
-        found = opened.get(tables.Model, name)
-        if found and found.model_hash != model_hash:
-            raise _taken(name)
-
-
 def _refuse_other(found: tables.Model | None, row: tables.Model) -> None:
     """A model that is used must not change under its xNNs: the same name means the same everything."""
     same = ("model_hash", "classes", "preprocessing", "attachment_layer", "map_layer", "mode")
-    if found and any(getattr(found, field) != getattr(row, field) for field in same):
-        raise _taken(row.name)
+    differing = [field for field in same if found and getattr(found, field) != getattr(row, field)]
+    if differing:
+        raise AlreadyExists(
+            f"model '{row.name}' is registered with another {differing[0]} "
+            f"({getattr(found, differing[0])}, not {getattr(row, differing[0])}); give this one another name",
+            "NAME_TAKEN",
+        )
 
 
 def _taken(name: str) -> AlreadyExists:
@@ -121,18 +133,27 @@ def _taken(name: str) -> AlreadyExists:
     )
 
 
-def _check_classes(classes: list[str], class_count: int) -> None:
+def _checked_classes(classes: Any, class_count: int) -> list[str]:  # Any: the program's own metadata
     if not classes:
         raise InvalidArgument(
             f"the program names no classes; give {class_count} names in the order of its scores (--classes)"
         )
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise InvalidArgument("the program's classes are not a list of names; give them (--classes)")
     if len(classes) != class_count:
         raise InvalidArgument(f"{len(classes)} class names for {class_count} scores; give one name a score")
+    if not all(name.strip() for name in classes):
+        raise InvalidArgument("a class name is empty; give every score a name (--classes)")
     doubled = sorted({name for name in classes if classes.count(name) > 1})
-    if doubled or not all(isinstance(name, str) and name.strip() for name in classes):
-        raise InvalidArgument(
-            f"class names must be distinct and not empty; twice: {', '.join(doubled) or '(empty)'}"
-        )
+    if doubled:
+        raise InvalidArgument(f"class names must be distinct; twice: {', '.join(doubled)}")
+    return classes
+
+
+def _check_weights(program: Program) -> None:
+    for name, weight in program.graph_module.state_dict().items():
+        if weight.isnan().any():
+            raise InvalidArgument(f"weight '{name}' of the program is NaN; train it again and export that")
 
 
 def _preprocessing(given: dict[str, Any] | None, program: Program) -> Preprocessing:
@@ -142,7 +163,7 @@ def _preprocessing(given: dict[str, Any] | None, program: Program) -> Preprocess
         )
     try:
         found = Preprocessing(**given)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InvalidArgument(f"the program's preprocessing cannot be read: {error}") from error
     wanted = (found.channels, found.height, found.width)
     if wanted != program.input_shape:
@@ -176,21 +197,18 @@ def _to_onnx(program: Program, attachment: str) -> bytes:
         level = exporter.level
         exporter.setLevel(logging.ERROR)
         try:
-            with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-                torch.onnx.export(
-                    network,
-                    (example,),
-                    str(path),
-                    dynamo=True,
-                    output_names=[SCORES, FEATURES],
-                    dynamic_shapes=({0: torch.export.Dim("images")},),
-                    external_data=False,
-                    verbose=False,
-                )
+            torch.onnx.export(
+                network,
+                (example,),
+                str(path),
+                dynamo=True,
+                output_names=[SCORES, FEATURES],
+                dynamic_shapes=({0: torch.export.Dim("images")},),
+                external_data=False,
+                verbose=False,
+            )
         except Exception as error:
-            raise ValueError(
-                f"the network cannot be converted to ONNX: {str(error).splitlines()[0]}"
-            ) from error
+            raise ValueError(f"the network cannot be converted to ONNX: {one_line(error)[:300]}") from error
         finally:
             exporter.setLevel(level)
         return path.read_bytes()
@@ -215,8 +233,8 @@ def _compare(program: Program, attachment: str, onnx: bytes, images: torch.Tenso
     with torch.inference_mode():
         wanted, _ = with_features(program, attachment)(images)
     scores, _ = run(open_session(onnx), images.numpy())
-    if not np.isfinite(scores).all():
-        raise ValueError("the network's scores are NaN or infinite: its weights are damaged")
+    if not (np.isfinite(scores).all() and wanted.isfinite().all()):
+        raise ValueError("the network's scores are NaN or infinite: a weight is damaged or far too large")
     error = float(np.abs(scores - wanted.numpy()).max())
     limit = ONNX_TOLERANCE * max(float(wanted.max() - wanted.min()), 1e-6)
     if error > limit:

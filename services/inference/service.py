@@ -120,6 +120,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     def RegisterModel(self, request: pb.RegisterModelRequest, context: Context) -> pb.RegisterModelResponse:
         registry.check_name(request.name, "model")
+        models.check_request(self._engine, self._store, request.name, request.object_key)
         given = request.HasField("preprocessing")
         params = {
             "name": request.name,
@@ -143,8 +144,6 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     def TrainXnn(self, request: pb.TrainXnnRequest, context: Context) -> pb.TrainXnnResponse:
         registry.check_name(request.name, "set of xNNs")
-        registry.find(self._engine, tables.Model, request.model)
-        registry.find(self._engine, tables.Dataset, request.dataset)
         params = {
             "name": request.name,
             "model": request.model,
@@ -152,6 +151,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             "classes": list(request.classes),
             "settings": messages.xnn_settings(request.settings),
         }
+        training.plan(self._engine, params)
         job = self._jobs.start("train_xnn", params, request.request_id)
         return pb.TrainXnnResponse(job=job_message(job))
 
@@ -187,7 +187,7 @@ def build(settings: RuntimeSettings) -> Service:
             context, engine, store, settings.import_roots, limits
         ),
         "register_model": lambda context: models.register(context, engine, store),
-        "train_xnn": lambda context: training.train(context, engine, store),
+        "train_xnn": lambda context: training.train(context, engine, store, limits.max_image_pixels),
     }
     jobs = Jobs(engine, handlers)
     servicer = InferenceServicer(engine, store, jobs, settings.import_roots, limits)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -21,86 +22,152 @@ from services.inference import datasets, registry, tables
 from services.inference.features import PartFeatures, part_features
 from services.inference.sessions import open_session
 from services.runtime.database import session
-from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.jobs import JobContext
 from services.runtime.objects import ObjectStore
 
 LEAST_IMAGES = 2
+_log = logging.getLogger(__name__)
 
 
-def train(context: JobContext, engine: Engine, store: ObjectStore) -> dict[str, Any]:
-    """The job: features, then one xNN a class; classes already trained with the same inputs are kept.
+@dataclass(frozen=True)
+class Plan:
+    """A training that can begin.
+
+    Attributes:
+        name: of the set of xNNs.
+        model: the network.
+        dataset: its training part trains, its test part measures.
+        classes: to train, in the order of the model's classes.
+        settings: how.
+        seed: of everything random.
+    """
+
+    name: str
+    model: tables.Model
+    dataset: tables.Dataset
+    classes: tuple[str, ...]
+    settings: science.XnnSettings
+    seed: int
+
+    @property
+    def used(self) -> dict[str, Any]:
+        """The settings as the set's row and its message have them."""
+        used = asdict(self.settings) | {"seed": self.seed}
+        del used["auxiliary_scale"]
+        return used
+
+    def settings_hash(self, class_name: str) -> str:
+        """SHA-256 of all that the training of a class depends on."""
+        model, dataset = self.model, self.dataset
+        layer = (model.model_hash, model.attachment_layer, model.preprocessing)
+        what = [*layer, dataset.content_hash, self.used, class_name]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def plan(engine: Engine, params: Mapping[str, Any]) -> Plan:
+    """What a request asks for, checked against what there is.
 
     Raises:
+        NotFound: no such model or data set.
         InvalidArgument: an unknown class, or settings out of range.
-        FailedPrecondition: model and data set share no class that can be trained, or the name is taken.
+        FailedPrecondition: model and data set share no class, or the set's name is taken.
     """
-    params = context.params
     model = registry.find(engine, tables.Model, params["model"])
     dataset = registry.find(engine, tables.Dataset, params["dataset"])
     settings, seed = _settings(params["settings"])
     classes = _classes(params["classes"], model, dataset)
+    made = Plan(params["name"], model, dataset, classes, settings, seed)
+    with Session(engine) as opened:
+        _refuse_other(opened.get(tables.XnnSet, made.name), made)
+    return made
+
+
+def train(context: JobContext, engine: Engine, store: ObjectStore, max_pixels: int) -> dict[str, Any]:
+    """The job: features, then one xNN a class; classes already trained with the same inputs are kept.
+
+    Raises:
+        InvalidArgument: an unknown class, or settings out of range.
+        FailedPrecondition: no class can be trained, or the set's name is taken.
+    """
+    chosen = plan(engine, context.params)
+    model, dataset = chosen.model, chosen.dataset
     onnx = open_session(store.get(model.onnx_key))
-    training = part_features(context, engine, store, onnx, model, dataset, tables.TRAIN)
-    test = part_features(context, engine, store, onnx, model, dataset, tables.TEST)
-    used = asdict(settings) | {"seed": seed}
-    del used["auxiliary_scale"]
-    row = tables.XnnSet(
-        name=params["name"], model=model.name, dataset=dataset.name, settings=used, summary={}
-    )
-    _claim_name(engine, row)
-    rounds = science.MAX_ROUNDS + 1
-    context.stage("training xNNs", len(classes) * settings.epochs)
-    trained: list[str] = []
-    for index, class_name in enumerate(classes):
+    training = part_features(context, engine, store, onnx, model, dataset, tables.TRAIN, max_pixels)
+    test = part_features(context, engine, store, onnx, model, dataset, tables.TEST, max_pixels)
+    trainable = _trainable(context, chosen, training)
+    _claim_name(engine, chosen)
+    context.stage("training xNNs", len(trainable) * chosen.settings.epochs)
+    for class_name in trainable:
         context.check()
-        positive = training.class_indices == dataset.classes.index(class_name)
-        count = int(positive.sum())
-        if count < LEAST_IMAGES:
-            context.warn(
-                f"class '{class_name}' has {count} training image{'' if count == 1 else 's'}; at least "
-                f"{LEAST_IMAGES} are needed (add images or leave it out with --classes)"
-            )
-            continue
-        target = model.classes.index(class_name)
-        settings_hash = _hash(model, dataset, used, class_name)
-        if not _is_trained(engine, store, row.name, class_name, settings_hash):
-            epochs = _Epochs(context, settings.epochs, rounds)
-            fit = science.train(
-                torch.from_numpy(training.features),
-                torch.from_numpy(np.ascontiguousarray(training.scores[:, target])),
-                torch.from_numpy(positive),
-                settings,
-                seed + target,
-                epochs.one_more,
-            )
-            metrics = _metrics(fit, test, target, dataset.classes.index(class_name), settings)
-            weights_key = store.put(save_tensors(science.to_tensors(fit.xnn)))
-            store.flush()
-            with session(engine) as opened:
-                opened.merge(
-                    tables.Xnn(
-                        set_name=row.name,
-                        class_name=class_name,
-                        weights_key=weights_key,
-                        settings_hash=settings_hash,
-                        metrics=metrics,
-                    )
-                )
-        trained.append(class_name)
-        context.stage("training xNNs", len(classes) * settings.epochs)
-        context.advance((index + 1) * settings.epochs)
-    if not trained:
-        raise FailedPrecondition("no class has enough training images; nothing was trained")
-    for class_name in trained:
+        epochs = _Epochs(context, chosen.settings.epochs)
+        if not _is_trained(engine, store, chosen, class_name):
+            _train_class(engine, store, chosen, class_name, training, test, epochs)
+        epochs.end()
+    for class_name in trainable:
         if not (test.class_indices == dataset.classes.index(class_name)).any():
             context.warn(f"class '{class_name}' has no test image; its accuracy is not known")
-    summary = _summary(engine, store, row.name, model, dataset, test, trained)
+    summary = _summary(engine, store, chosen, test)
     with session(engine) as opened:
-        found = opened.get(tables.XnnSet, row.name)
-        assert found is not None
-        found.summary = summary
-    return {"xnn_set": row.name, "classes": len(trained)}
+        row = opened.get_one(tables.XnnSet, chosen.name)
+        row.summary = summary
+    return {"xnn_set": chosen.name, "classes": len(trainable)}
+
+
+def _trainable(context: JobContext, chosen: Plan, training: PartFeatures) -> list[str]:
+    """The classes with enough images; warns of the others."""
+    for class_name in sorted(set(chosen.model.classes) - set(chosen.dataset.classes)):
+        context.warn(f"class '{class_name}' of the model is not in the data set; it gets no xNN")
+    trainable = []
+    for class_name in chosen.classes:
+        count = int((training.class_indices == chosen.dataset.classes.index(class_name)).sum())
+        if count >= LEAST_IMAGES:
+            trainable.append(class_name)
+            continue
+        context.warn(
+            f"class '{class_name}' has {count} training image{'' if count == 1 else 's'}; at least "
+            f"{LEAST_IMAGES} are needed (add images or leave it out with --classes)"
+        )
+    if not trainable:
+        raise FailedPrecondition(
+            f"no class of data set '{chosen.dataset.name}' has the {LEAST_IMAGES} training images that are needed; "
+            "nothing was trained"
+        )
+    return trainable
+
+
+def _train_class(
+    engine: Engine,
+    store: ObjectStore,
+    chosen: Plan,
+    class_name: str,
+    training: PartFeatures,
+    test: PartFeatures,
+    epochs: _Epochs,
+) -> None:
+    """Trains, measures and stores one xNN; the figures of the set as a whole are then no longer known."""
+    target = chosen.model.classes.index(class_name)
+    class_index = chosen.dataset.classes.index(class_name)
+    fit = science.train(
+        torch.from_numpy(training.features),
+        torch.from_numpy(np.ascontiguousarray(training.scores[:, target])),
+        torch.from_numpy(training.class_indices == class_index),
+        chosen.settings,
+        chosen.seed + target,
+        epochs.one_more,
+    )
+    weights_key = store.put(save_tensors(science.to_tensors(fit.xnn)))
+    store.flush()
+    row = tables.Xnn(
+        set_name=chosen.name,
+        class_name=class_name,
+        weights_key=weights_key,
+        settings_hash=chosen.settings_hash(class_name),
+        metrics=_metrics(fit, test, target, class_index, chosen.settings),
+    )
+    with session(engine) as opened:
+        opened.merge(row)
+        opened.get_one(tables.XnnSet, chosen.name).summary = {}
 
 
 def xnns_of(engine: Engine, row: tables.XnnSet) -> Sequence[tables.Xnn]:
@@ -118,18 +185,21 @@ def load_xnn(store: ObjectStore, row: tables.Xnn) -> science.Xnn:
 
 
 class _Epochs:
-    """Counts epochs of one class; rounds beyond the first are not in the bar's total."""
+    """Counts epochs of one class; those of further rounds are not in the bar's total."""
 
-    def __init__(self, context: JobContext, epochs: int, rounds: int) -> None:
+    def __init__(self, context: JobContext, epochs: int) -> None:
         self._context = context
         self._left = epochs
-        self._rounds = rounds
 
     def one_more(self) -> None:
         self._context.check()
         if self._left:
             self._left -= 1
             self._context.advance()
+
+    def end(self) -> None:
+        """Counts those that were not needed, because the class was kept."""
+        self._context.advance(self._left)
 
 
 def _settings(given: dict[str, Any]) -> tuple[science.XnnSettings, int]:
@@ -148,49 +218,61 @@ def _settings(given: dict[str, Any]) -> tuple[science.XnnSettings, int]:
     return settings, given.get("seed", 0)
 
 
-def _classes(wanted: list[str], model: tables.Model, dataset: tables.Dataset) -> list[str]:
+def _classes(wanted: Sequence[str], model: tables.Model, dataset: tables.Dataset) -> tuple[str, ...]:
     for name in wanted:
         datasets.class_index(model.classes, name, f"model '{model.name}'")
         datasets.class_index(dataset.classes, name, f"data set '{dataset.name}'")
-    shared = [name for name in model.classes if name in dataset.classes and (not wanted or name in wanted)]
+    shared = tuple(n for n in model.classes if n in dataset.classes and (not wanted or n in wanted))
     if not shared:
         raise FailedPrecondition(
-            f"model '{model.name}' ({', '.join(model.classes[:5])}, ...) and data set '{dataset.name}' "
-            f"({', '.join(dataset.classes[:5])}, ...) have no class name in common"
+            f"model '{model.name}' ({_shown(model.classes)}) and data set '{dataset.name}' "
+            f"({_shown(dataset.classes)}) have no class name in common; register the model with the data set's "
+            "names, in the order of its scores (--classes)"
         )
     return shared
 
 
-def _claim_name(engine: Engine, row: tables.XnnSet) -> None:
+def _shown(classes: Sequence[str]) -> str:
+    return ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+
+
+def _claim_name(engine: Engine, chosen: Plan) -> None:
     with session(engine) as opened:
-        found = opened.get(tables.XnnSet, row.name)
+        found = opened.get(tables.XnnSet, chosen.name)
+        _refuse_other(found, chosen)
         if found is None:
-            opened.merge(row)
-        elif (found.model, found.dataset, found.settings) != (row.model, row.dataset, row.settings):
-            raise FailedPrecondition(
-                f"set '{row.name}' was trained for model '{found.model}' on '{found.dataset}' with other "
-                "settings; give this one another name (--name)"
+            opened.add(
+                tables.XnnSet(
+                    name=chosen.name,
+                    model=chosen.model.name,
+                    dataset=chosen.dataset.name,
+                    settings=chosen.used,
+                    summary={},
+                )
             )
 
 
-def _is_trained(
-    engine: Engine, store: ObjectStore, set_name: str, class_name: str, settings_hash: str
-) -> bool:
+def _refuse_other(found: tables.XnnSet | None, chosen: Plan) -> None:
+    wanted = (chosen.model.name, chosen.dataset.name, chosen.used)
+    if found and (found.model, found.dataset, found.settings) != wanted:
+        raise FailedPrecondition(
+            f"set '{found.name}' was trained for model '{found.model}' on '{found.dataset}' with other "
+            "settings; give this one another name (--name)"
+        )
+
+
+def _is_trained(engine: Engine, store: ObjectStore, chosen: Plan, class_name: str) -> bool:
+    """Whether the class has an xNN of exactly this training, whole in the store."""
     with Session(engine) as opened:
-        found = opened.get(tables.Xnn, (set_name, class_name))
-    return found is not None and found.settings_hash == settings_hash and store.exists(found.weights_key)
-
-
-def _hash(model: tables.Model, dataset: tables.Dataset, used: dict[str, Any], class_name: str) -> str:
-    what = [
-        model.model_hash,
-        model.attachment_layer,
-        model.preprocessing,
-        dataset.content_hash,
-        used,
-        class_name,
-    ]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+        found = opened.get(tables.Xnn, (chosen.name, class_name))
+    if found is None or found.settings_hash != chosen.settings_hash(class_name):
+        return False
+    try:
+        store.get(found.weights_key)
+    except (NotFound, DataLoss) as error:
+        _log.warning("the xNN of class '%s' is trained again: %s", class_name, error)
+        return False
+    return True
 
 
 def _metrics(
@@ -241,18 +323,14 @@ def _mean_abs_correlation(terms: Tensor) -> float | None:
     return float((matrix.sum() - matrix.diagonal().sum()) / (count * (count - 1)))
 
 
-def _summary(
-    engine: Engine,
-    store: ObjectStore,
-    set_name: str,
-    model: tables.Model,
-    dataset: tables.Dataset,
-    test: PartFeatures,
-    trained: list[str],
-) -> dict[str, Any]:
-    """Figures over all test images whose class the model knows; empty unless every class of the model has an xNN."""
+def _summary(engine: Engine, store: ObjectStore, chosen: Plan, test: PartFeatures) -> dict[str, Any]:
+    """Figures over all test images whose class the model knows.
+
+    Those of the xNNs only where every class of the model has one, trained on the data set as it is now.
+    """
+    model, dataset = chosen.model, chosen.dataset
     known = np.array([model.classes.index(c) if c in model.classes else -1 for c in dataset.classes])
-    wanted = known[test.class_indices] if len(test.class_indices) else np.zeros(0, np.int64)
+    wanted = known[test.class_indices]
     counted = wanted >= 0
     summary: dict[str, Any] = {"test_image_count": int(counted.sum())}
     if not counted.any():
@@ -260,17 +338,13 @@ def _summary(
     labels = torch.from_numpy(wanted[counted])
     dnn = torch.from_numpy(test.scores[counted])
     summary["dnn_accuracy"] = float((dnn.argmax(1) == labels).double().mean())
-    if len(trained) < len(model.classes):
+    with Session(engine) as opened:
+        row = opened.get_one(tables.XnnSet, chosen.name)
+    rows = [xnn for xnn in xnns_of(engine, row) if xnn.settings_hash == chosen.settings_hash(xnn.class_name)]
+    if len(rows) < len(model.classes):
         return summary
     features = torch.from_numpy(test.features[counted])
-    xnns = []
-    with Session(engine) as opened:
-        for class_name in model.classes:
-            row = opened.get(tables.Xnn, (set_name, class_name))
-            if row is None:
-                raise NotFound(f"the xNN of class '{class_name}' is gone; train it again")
-            xnns.append(science.score(load_xnn(store, row), features))
-    predicted = torch.stack(xnns, dim=1).argmax(1)
+    predicted = torch.stack([science.score(load_xnn(store, xnn), features) for xnn in rows], dim=1).argmax(1)
     summary["argmax_agreement"] = float((predicted == dnn.argmax(1)).double().mean())
     summary["xnn_accuracy"] = float((predicted == labels).double().mean())
     return summary

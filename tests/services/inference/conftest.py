@@ -1,6 +1,8 @@
 """A real inference server on a free port of loopback, with its own folder."""
 
 import json
+import shutil
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from onoma.v1.jobs_pb2_grpc import JobServiceStub
 from services.inference.service import build
 from services.runtime.server import start
 from services.runtime.settings import RuntimeSettings
+from tests import synthetic
 
 DEADLINE_S = 60
 
@@ -48,6 +51,28 @@ class Inference:
         assert json.loads(job.result_json)["dataset"] == name
         return self.calls.GetDataset(pb.GetDatasetRequest(name=name), timeout=DEADLINE_S).dataset
 
+    def uploaded(self, data):
+        """Key of uploaded bytes."""
+        message = pb.UploadObjectRequest(chunk=data)
+        return self.calls.UploadObject(iter([message]), timeout=DEADLINE_S).object_key
+
+    def registered(self, data, name="tiny", **fields):
+        """The ended job of a registration, whatever came of it."""
+        request = pb.RegisterModelRequest(name=name, object_key=self.uploaded(data), **fields)
+        return self.ended(self.calls.RegisterModel(request, timeout=DEADLINE_S).job)
+
+    def model(self, name="tiny"):
+        return self.calls.GetModel(pb.GetModelRequest(name=name), timeout=DEADLINE_S).model
+
+    def trained(self, name="tiny", model="tiny", dataset="shapes", **fields):
+        """The ended job of a training, whatever came of it."""
+        fields = {"settings": pb.XnnSettings(epochs=4, batch_size=24), **fields}
+        request = pb.TrainXnnRequest(name=name, model=model, dataset=dataset, **fields)
+        return self.ended(self.calls.TrainXnn(request, timeout=DEADLINE_S).job)
+
+    def xnn_set(self, name="tiny"):
+        return self.calls.GetXnnSet(pb.GetXnnSetRequest(name=name), timeout=DEADLINE_S).xnn_set
+
     def images(self, name="garments", **fields):
         request = pb.ListImagesRequest(dataset=name, **fields)
         return list(self.calls.ListImages(request, timeout=DEADLINE_S).images)
@@ -61,26 +86,74 @@ class Inference:
         }
 
 
+@contextmanager
+def serving(data_dir, import_root):
+    """A server until the end of the block."""
+    settings = RuntimeSettings(data_dir=data_dir, import_roots=[import_root] if import_root else [])
+    server = start(build(settings), "127.0.0.1:0", settings)
+    try:
+        with grpc.insecure_channel(server.address) as channel:
+            yield Inference(InferenceServiceStub(channel), JobServiceStub(channel), data_dir)
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def open_server():
     """Starts servers, and stops those still running at the end."""
-    opened = []
-
-    def opening(data_dir, import_root):
-        settings = RuntimeSettings(data_dir=data_dir, import_roots=[import_root] if import_root else [])
-        service = build(settings)
-        server = start(service, "127.0.0.1:0", settings)
-        channel = grpc.insecure_channel(server.address)
-        opened.append((channel, server))
-        return Inference(InferenceServiceStub(channel), JobServiceStub(channel), data_dir)
-
-    yield opening
-    for channel, server in opened:
-        channel.close()
-        server.stop()
+    with ExitStack() as opened:
+        yield lambda data_dir, import_root: opened.enter_context(serving(data_dir, import_root))
 
 
 @pytest.fixture
 def inference(open_server, tmp_path):
     """A server that may import from tmp_path."""
+    return open_server(tmp_path / "onoma-data", tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory):
+    """A folder of synthetic pictures, 24 to train and 8 to test with in each of three classes."""
+    return synthetic.write_image_folder(tmp_path_factory.mktemp("shapes") / "shapes")
+
+
+@pytest.fixture(scope="session")
+def program(shapes):
+    """A `.pt2` of a tiny network for those pictures."""
+    return synthetic.tiny_program(shapes)
+
+
+@pytest.fixture(scope="session")
+def registered_dir(tmp_path_factory, shapes, program):
+    """Data of a stopped server: data set "shapes" imported, network "tiny" registered."""
+    data_dir = tmp_path_factory.mktemp("registered") / "onoma-data"
+    with serving(data_dir, shapes) as inference:
+        inference.dataset(shapes, "shapes")
+        job = inference.registered(program)
+        assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED, job.error
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def trained_dir(tmp_path_factory, registered_dir):
+    """The same with a set of xNNs, "tiny", of all three classes."""
+    data_dir = tmp_path_factory.mktemp("trained") / "onoma-data"
+    shutil.copytree(registered_dir, data_dir)
+    with serving(data_dir, None) as inference:
+        job = inference.trained()
+        assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED, job.error
+    return data_dir
+
+
+@pytest.fixture
+def registered(open_server, tmp_path, registered_dir):
+    """A server of its own with the data set and the network."""
+    shutil.copytree(registered_dir, tmp_path / "onoma-data")
+    return open_server(tmp_path / "onoma-data", tmp_path)
+
+
+@pytest.fixture
+def trained(open_server, tmp_path, trained_dir):
+    """A server of its own with the data set, the network and the xNNs."""
+    shutil.copytree(trained_dir, tmp_path / "onoma-data")
     return open_server(tmp_path / "onoma-data", tmp_path)

@@ -1,0 +1,132 @@
+"""Scores over a real server; pictures are synthetic."""
+
+import grpc
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load as load_tensors
+
+from onoma.science import xnn as science
+from onoma.science.pictures import decode
+from onoma.science.program import find_attachment, load, with_features
+from onoma.v1 import inference_pb2 as pb
+from onoma.v1 import types_pb2
+from services.inference import prediction
+from services.runtime.objects import DirectoryStore
+from tests.synthetic import CLASSES
+
+
+def predict(inference, **fields):
+    return inference.calls.Predict(pb.PredictRequest(**{"model": "tiny", **fields})).predictions
+
+
+def refusal(call):
+    with pytest.raises(grpc.RpcError) as error:
+        call()
+    return error.value.code(), error.value.details()
+
+
+def stored(inference, count=3):
+    images = inference.images("shapes", part=types_pb2.DATASET_PART_TEST)
+    return [image.image_id for image in images[:: len(images) // count]][:count]
+
+
+def seen_by_torch(inference, program, image_ids):
+    """Scores and features of stored pictures by torch itself."""
+    store = DirectoryStore(inference.data_dir / "objects")
+    pixels = np.stack([decode(store.get(image_id)).pixels for image_id in image_ids])
+    loaded = load(program)
+    with torch.inference_mode():
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        return with_features(loaded, find_attachment(loaded))(images)
+
+
+def test_scores_of_stored_pictures_are_torchs_own(registered, program):
+    image_ids = stored(registered)
+    wanted, _ = seen_by_torch(registered, program, image_ids)
+    found = predict(registered, image_ids=image_ids)
+    np.testing.assert_allclose([row.dnn_scores for row in found], wanted, atol=1e-4)
+    assert [row.predicted_class for row in found] == [CLASSES[i] for i in wanted.argmax(1)]
+    assert not any(row.xnn_scores for row in found)
+
+
+def test_a_picture_by_id_and_by_content_has_the_same_scores(registered):
+    image_id = stored(registered, 1)[0]
+    content = registered.calls.GetImage(pb.GetImageRequest(image_id=image_id)).content
+    by_id, by_content = predict(registered, image_ids=[image_id], contents=[content])
+    np.testing.assert_allclose(by_id.dnn_scores, by_content.dnn_scores, atol=1e-5)
+
+
+def test_stored_pictures_come_before_those_sent(registered):
+    first, second = stored(registered, 2)
+    content = registered.calls.GetImage(pb.GetImageRequest(image_id=first)).content
+    found = predict(registered, image_ids=[second], contents=[content])
+    alone = predict(registered, image_ids=[second])
+    np.testing.assert_allclose(found[0].dnn_scores, alone[0].dnn_scores, atol=1e-5)
+
+
+def test_xnn_scores_stand_in_the_order_of_the_models_classes(trained, program):
+    image_ids = stored(trained)
+    _, features = seen_by_torch(trained, program, image_ids)
+    store = DirectoryStore(trained.data_dir / "objects")
+    xnns = {xnn.class_name: xnn.weights_key for xnn in trained.xnn_set().xnns}
+    wanted = [
+        science.score(science.from_tensors(load_tensors(store.get(xnns[name]))), features).tolist()
+        for name in trained.model().classes
+    ]
+    found = predict(trained, image_ids=image_ids, xnn_set="tiny")
+    np.testing.assert_allclose(np.array([row.xnn_scores for row in found]).T, wanted, atol=1e-3)
+
+
+def test_a_class_without_an_xnn_scores_nan_in_its_place(registered):
+    registered.trained("one", classes=["cross"])
+    row = predict(registered, image_ids=stored(registered, 1), xnn_set="one")[0]
+    assert [bool(np.isfinite(score)) for score in row.xnn_scores] == [name == "cross" for name in CLASSES]
+
+
+def test_more_pictures_than_a_batch_are_all_scored(registered, monkeypatch):
+    monkeypatch.setattr(prediction, "_BATCH_IMAGES", 2)
+    image_ids = stored(registered, 5)
+    found = predict(registered, image_ids=image_ids)
+    alone = [predict(registered, image_ids=[image_id])[0].dnn_scores for image_id in image_ids]
+    np.testing.assert_allclose([row.dnn_scores for row in found], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 257])
+def test_none_and_too_many_pictures_are_refused(registered, count):
+    code, details = refusal(lambda: predict(registered, image_ids=["0" * 64] * count))
+    assert (code, details) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        f"{count} images in one call; 1 to 256 are taken",
+    )
+
+
+def test_a_broken_content_is_named_by_its_index(registered):
+    image_id = stored(registered, 1)[0]
+    content = registered.calls.GetImage(pb.GetImageRequest(image_id=image_id)).content
+    code, details = refusal(
+        lambda: predict(registered, image_ids=[image_id], contents=[content, content[:100]])
+    )
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert details.startswith("content 1 of the call: ")
+
+
+def test_a_set_of_another_model_is_refused(trained, program):
+    trained.registered(program, "other")
+    code, details = refusal(lambda: predict(trained, model="other", image_ids=["0" * 64], xnn_set="tiny"))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert details == "set 'tiny' explains model 'tiny', not 'other'"
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"model": "gone"}, "no model is named 'gone'"),
+        ({"xnn_set": "gone"}, "no set of xNNs is named 'gone'"),
+        ({}, "no picture has the id"),
+    ],
+)
+def test_what_is_not_there_is_named(registered, fields, line):
+    code, details = refusal(lambda: predict(registered, image_ids=["0" * 64], **fields))
+    assert code == grpc.StatusCode.NOT_FOUND
+    assert line in details
