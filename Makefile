@@ -5,7 +5,7 @@ PY := .venv/bin/python
 STUBS := onoma/v1/.generated
 PAGE := onoma/web/index.html
 DEMO_FOLDER ?= onoma-demo
-WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -type f -print)
+WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
 .PHONY: help env protos web data demo up test test-slow lint format requirements clean
@@ -75,6 +75,6 @@ web/node_modules/.installed: web/package-lock.json
 	cd web && npm ci --no-audit --no-fund
 	@touch $@
 
-$(PAGE): web/node_modules/.installed $(filter-out %/,$(WEB_SOURCES))
+$(PAGE): web/node_modules/.installed services/gateway/openapi.json $(WEB_SOURCES)
 	cd web && npm run build
 	@touch $@
