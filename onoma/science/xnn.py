@@ -54,12 +54,12 @@ class XnnSettings:
         x_feature_count: K.
         epochs: of joint training.
         batch_size: images a step; the paper's is 50, 256 is 2.6 times as fast and changes the objective slightly.
-        reconstruction_weight: a_rec; 1 where the paper has 15, which costs faithfulness (science.md, section 1).
-        pull_away_weight: a_pt.
+        reconstruction_weight: a_rec, where Lp is in squared score units; 1 where the paper has 15, which costs
+            faithfulness (science.md, section 1).
+        pull_away_weight: a_pt, likewise.
         reconstruction_q: q inside the logarithm.
         negatives_per_positive: images of other classes sampled for each of the class's own; 0 takes all.
         significant_share: for the restart rule's report and Table 1.
-        auxiliary_scale: both weights above are multiplied by it, since targets are standardised here [ours].
     """
 
     x_feature_count: int = 5
@@ -70,7 +70,6 @@ class XnnSettings:
     reconstruction_q: float = 100.0
     negatives_per_positive: int = 0
     significant_share: float = 0.9
-    auxiliary_scale: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,7 @@ def terms(xnn: Xnn, features: Tensor) -> Tensor:
 
 def score(xnn: Xnn, features: Tensor) -> Tensor:
     """Scores w . x + b, (n,)."""
-    total: Tensor = terms(xnn, features).sum(-1) + xnn.bias
-    return total
+    return terms(xnn, features).sum(-1) + xnn.bias
 
 
 def to_tensors(xnn: Xnn) -> dict[str, Tensor]:
@@ -170,7 +168,8 @@ def pull_away_loss(contributions: Tensor) -> Tensor:
         return contributions.new_zeros(())
     columns = contributions / contributions.norm(dim=0).clamp(min=1e-8)
     cosines = (columns.T @ columns).square()
-    return (cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1))
+    loss: Tensor = (cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1))
+    return loss
 
 
 def mattering(mean_contributions: Tensor) -> int:
@@ -278,7 +277,7 @@ def _train_round(
         inputs, targets = features / scale, (scores - mean) / spread
         network = _Network(features.shape[1], settings).to(features.device)
         _warm_start(network, inputs[kept], targets[kept], settings.batch_size)
-        _train_jointly(network, inputs[kept], targets[kept], settings, progress)
+        _train_jointly(network, inputs[kept], targets[kept], spread, settings, progress)
     xnn = _in_score_units(network, scale, mean, spread)
     with torch.no_grad():
         contributions = terms(xnn, features[is_positive]).mean(0)
@@ -311,8 +310,14 @@ def _warm_start(network: _Network, inputs: Tensor, targets: Tensor, batch_size: 
 
 
 def _train_jointly(
-    network: _Network, inputs: Tensor, targets: Tensor, settings: XnnSettings, progress: Callable[[], None]
+    network: _Network,
+    inputs: Tensor,
+    targets: Tensor,
+    spread: Tensor,
+    settings: XnnSettings,
+    progress: Callable[[], None],
 ) -> None:
+    """Minimises L / spread^2: the targets are standardised, so the other terms are weighed down as Lp is."""
     others = [parameter for parameter in network.parameters() if parameter is not network.bias]
     optimizer = torch.optim.Adam(
         [
@@ -328,7 +333,7 @@ def _train_jointly(
         optimizer, lambda step: _decay(step / (settings.epochs * steps_an_epoch))
     )
     for epoch in range(settings.epochs):
-        ramp = settings.auxiliary_scale * _auxiliary_share(epoch, settings.epochs)
+        ramp = _auxiliary_share(epoch, settings.epochs) / float(spread) ** 2
         order = torch.randperm(len(inputs), device=inputs.device)[: steps_an_epoch * batch_size]
         for batch in order.reshape(steps_an_epoch, batch_size):
             codes = network.encode(inputs[batch], DROPOUT)

@@ -54,7 +54,6 @@ class Plan:
     def used(self) -> dict[str, Any]:
         """The settings as the set's row and its message have them."""
         used = asdict(self.settings) | {"seed": self.seed}
-        del used["auxiliary_scale"]
         return used
 
     def settings_hash(self, class_name: str) -> str:
@@ -203,7 +202,7 @@ class _Epochs:
 
 
 def _settings(given: dict[str, Any]) -> tuple[science.XnnSettings, int]:
-    names = {field.name for field in fields(science.XnnSettings)} - {"auxiliary_scale"}
+    names = {field.name for field in fields(science.XnnSettings)}
     settings = replace(science.XnnSettings(), **{k: v for k, v in given.items() if k in names})
     for name, low, high in (("x_feature_count", 1, 64), ("epochs", 1, 1000), ("batch_size", 2, 65536)):
         value = getattr(settings, name)
