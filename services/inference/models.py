@@ -71,12 +71,12 @@ def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[st
     context.stage("reading the program", 4)
     check_request(engine, store, params["name"], params["object_key"])
     program = load(store.get(params["object_key"]))
+    _check_weights(program)
     classes = _checked_classes(params["classes"] or program.metadata.get("classes"), program.class_count)
     preprocessing = _preprocessing(params["preprocessing"] or program.metadata.get("preprocessing"), program)
     attachment = params["attachment_layer"] or find_attachment(program)
     map_layer = params["map_layer"] or find_map_layer(program, attachment)
     prepare(program, attachment, map_layer, "strict")
-    _check_weights(program)
     context.advance()
     context.check()
     context.stage("converting to ONNX", 4)
@@ -153,7 +153,9 @@ def _checked_classes(classes: Any, class_count: int) -> list[str]:  # Any: the p
 def _check_weights(program: Program) -> None:
     for name, weight in program.graph_module.state_dict().items():
         if weight.isnan().any():
-            raise InvalidArgument(f"weight '{name}' of the program is NaN; train it again and export that")
+            raise InvalidArgument(
+                f"weight '{name}' of the program is NaN; export the network from a training that did not diverge"
+            )
 
 
 def _preprocessing(given: dict[str, Any] | None, program: Program) -> Preprocessing:

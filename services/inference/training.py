@@ -53,8 +53,7 @@ class Plan:
     @property
     def used(self) -> dict[str, Any]:
         """The settings as the set's row and its message have them."""
-        used = asdict(self.settings) | {"seed": self.seed}
-        return used
+        return asdict(self.settings) | {"seed": self.seed}
 
     def settings_hash(self, class_name: str) -> str:
         """SHA-256 of all that the training of a class depends on."""
