@@ -17,16 +17,17 @@ from typing import Any
 
 import grpc
 import sqlalchemy as sa
-from alembic.operations import Operations
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import JSON, Column, Field, Session, SQLModel, and_, col, or_, select
+from sqlmodel import Session, and_, col, or_, select
 
 from onoma.v1 import jobs_pb2 as pb
 from onoma.v1 import jobs_pb2_grpc
 from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError
 from services.runtime.job_context import Cancelled, JobContext, Released, one_line
+from services.runtime.job_table import CANCELLED, FAILED, PENDING, RUNNING, SUCCEEDED, Job
+from services.runtime.job_table import create_table as create_table  # for the services' migrations
 from services.runtime.processes import is_gone, process_name
 
 LEASE_S = 15.0
@@ -36,7 +37,6 @@ _BEAT_S = 0.25  # between two looks at a row: of a watcher, and of the thread th
 _IDLE_S = 1.0  # between two looks for work that another process has put into the queue
 _WATCH_S = 60.0
 
-PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED = "pending", "running", "succeeded", "failed", "cancelled"
 _STATES = {
     PENDING: pb.JOB_STATE_PENDING,
     RUNNING: pb.JOB_STATE_RUNNING,
@@ -45,54 +45,6 @@ _STATES = {
     CANCELLED: pb.JOB_STATE_CANCELLED,
 }
 _log = logging.getLogger(__name__)
-
-
-class Job(SQLModel, table=True):
-    """One piece of long work; described in jobs.proto."""
-
-    job_id: str = Field(primary_key=True)
-    kind: str
-    params: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
-    request_id: str | None = Field(default=None, unique=True)
-    state: str = Field(default=PENDING, index=True)
-    stage: str = ""
-    done: int = Field(default=0, sa_type=sa.BigInteger)
-    total: int = Field(default=0, sa_type=sa.BigInteger)
-    rate_per_s: float = 0.0
-    error: str = ""
-    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
-    warnings: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
-    create_time: float = Field(default_factory=time.time, index=True)
-    update_time: float = Field(default_factory=time.time)
-    attempts: int = 0
-    owner: str = ""
-    lease_until: float = 0.0
-    cancel_requested: bool = False
-
-
-def create_table(op: Operations) -> None:
-    """Creates the table of jobs; called by a service's first migration."""
-    op.create_table(
-        "job",
-        sa.Column("job_id", sa.String, primary_key=True),
-        sa.Column("kind", sa.String, nullable=False),
-        sa.Column("params", sa.JSON, nullable=False),
-        sa.Column("request_id", sa.String, unique=True),
-        sa.Column("state", sa.String, nullable=False, index=True),
-        sa.Column("stage", sa.String, nullable=False),
-        sa.Column("done", sa.BigInteger, nullable=False),
-        sa.Column("total", sa.BigInteger, nullable=False),
-        sa.Column("rate_per_s", sa.Float, nullable=False),
-        sa.Column("error", sa.String, nullable=False),
-        sa.Column("result", sa.JSON),
-        sa.Column("warnings", sa.JSON, nullable=False),
-        sa.Column("create_time", sa.Float, nullable=False, index=True),
-        sa.Column("update_time", sa.Float, nullable=False),
-        sa.Column("attempts", sa.Integer, nullable=False),
-        sa.Column("owner", sa.String, nullable=False),
-        sa.Column("lease_until", sa.Float, nullable=False),
-        sa.Column("cancel_requested", sa.Boolean, nullable=False),
-    )
 
 
 Handler = Callable[[JobContext], dict[str, Any]]

@@ -98,7 +98,7 @@ def read_settings(kind: type[Settings], **given: Any) -> Settings:  # values of 
 
 
 def _line(error: Any) -> str:  # pydantic's ErrorDetails
-    message = error["msg"].removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ")
     if not error["loc"]:
         return message
     return f"ONOMA_{str(error['loc'][0]).upper()}={error['input']}: {message[:1].lower()}{message[1:]}"
