@@ -6,6 +6,7 @@ then goes down together, and nothing below the map layer is computed for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from onoma.science.excitation_rules import RULES, Mode, Step, matrix_down
 from onoma.science.program import Program, between, constants, cuts, shape_of
 
 _aten = torch.ops.aten
+_BLANK_IMAGES = (2,)  # that the shapes in the graph were learnt from
 LEAK_LIMIT = 0.05  # strict mode is the default where it loses less
 
 
@@ -78,7 +80,7 @@ def prepare(
         ValueError: a layer does not exist, has no cells, or mass could go around it; or a weight is not finite.
     """
     upper, lower = program.node(attachment), program.node(map_layer)
-    path = between(program, map_layer, attachment)
+    path = carriers(program, attachment, map_layer)
     if lower not in cuts(program, attachment):
         raise ValueError(
             f"map layer '{map_layer}' does not lie on every path to '{attachment}': mass would go around it"
@@ -93,14 +95,30 @@ def prepare(
         raise MissingRule(
             f"Excitation Backprop has no rule for {', '.join(missing)} (docs/excitation-rules.md)"
         )
-    positive = {}
-    for node in path:
-        weight = weight_of(node)
-        if weight is not None and node is not lower:
-            if not known[weight].isfinite().all():
-                raise ValueError(f"a weight of layer '{node.name}' is NaN or infinite")
-            positive[node] = known[weight].clamp(min=0)
+    for node, value in known.items():
+        if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
+            layers = ", ".join(f"'{user.name}'" for user in node.users)
+            raise ValueError(f"a weight of layer {layers} is NaN or infinite")
+    weights = {node: weight_of(node) for node in path if node is not lower}
+    positive = {node: known[weight].clamp(min=0) for node, weight in weights.items() if weight is not None}
     return Explainer(program, upper, lower, mode, tuple(path), known, positive)
+
+
+def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]:
+    """Nodes that mass goes through from the attachment down to the map layer, both included, in the graph's order.
+
+    A squeeze-excite gate is a constant [ours]: its branch carries none.
+    """
+    path = between(program, map_layer, attachment)
+    on_path, reached = set(path), {program.node(attachment)}
+    for node in reversed(path):
+        if node in reached and node.name != map_layer:
+            below = on_path.intersection(node.all_input_nodes)
+            if node.target is _aten.mul.Tensor:
+                largest = max(_unit_count(n) for n in below)
+                below = {n for n in below if _unit_count(n) == largest}
+            reached |= below
+    return [node for node in path if node in reached]
 
 
 def look(explainer: Explainer, images: Tensor) -> Seen:
@@ -140,14 +158,14 @@ def draw(explainer: Explainer, seen: Seen, mass: Tensor, rows: Tensor) -> Tensor
         top = seen.values[explainer.attachment]
         waiting = {explainer.attachment: mass.reshape(len(rows), *top.shape[1:])}
         values = explainer.constants | seen.values
-        carriers = frozenset(explainer.path)
+        path = frozenset(explainer.path)
         for node in reversed(explainer.path):
             arrived = waiting.pop(node, None)
             if node is explainer.map_layer:
                 return mass.new_zeros(len(rows), *shape_of(node)[2:]) if arrived is None else arrived.sum(1)
             if arrived is None:
                 continue
-            step = Step(node, arrived, rows, values, carriers, explainer.positive_weights, explainer.mode)
+            step = Step(node, arrived, rows, values, path, explainer.positive_weights, explainer.mode)
             for below, passed in RULES[node.target](step):
                 waiting[below] = waiting[below] + passed if below in waiting else passed
     raise AssertionError("the path begins with the map layer")
@@ -197,9 +215,18 @@ def strict_leak(program: Program, attachment: str, map_layer: str, images: Tenso
 
 
 def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
-    """Whether mass can go through the operator: it has a rule, and weights where the rule needs them."""
-    if node.target not in RULES:
+    """Whether mass can go through the operator: it has a rule that holds for this use of it.
+
+    Weights must be constant, the images must stay the first axis, two branches that are added must have one shape, and
+    two that are multiplied must be cells and a smaller gate.
+    """
+    if node.target not in RULES or shape_of(node)[:1] not in ((), _BLANK_IMAGES):
         return False
+    inputs = [n for n in node.all_input_nodes if n not in known]
+    if node.target is _aten.add.Tensor:
+        return len({shape_of(n) for n in inputs}) == 1 and "alpha" not in node.kwargs
+    if node.target is _aten.mul.Tensor:
+        return len({_unit_count(n) for n in inputs}) == len(inputs)
     if node.target is _aten.convolution.default:
         return len(shape_of(node)) == 4 and not node.args[6] and node.args[1] in known
     if node.target in (_aten.addmm.default, _aten.mm.default):
@@ -236,6 +263,10 @@ class _Recorder(fx.Interpreter):
         if n in self._path:
             self.recorded[n] = value
         return value
+
+
+def _unit_count(node: fx.Node) -> int:
+    return math.prod(shape_of(node))
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:

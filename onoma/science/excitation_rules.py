@@ -138,7 +138,7 @@ def _convolution(step: Step) -> Masses:
     if stray is not None and stray.any():
         field = torch.ones_like(weight)
         activity = up(values, field)[step.rows]
-        size = up(torch.ones_like(values[:1]), field)
+        size = up(torch.ones_like(values[:1]), field).clamp(min=1)  # 0 where a field is padding alone
         passed = passed + values[step.rows] * down(quotient(stray, activity), field)
         passed = passed + down(lost(stray, activity) / size, field)
     return [(below, passed)]

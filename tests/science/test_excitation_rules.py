@@ -1,0 +1,420 @@
+"""Every rule against an example worked by hand, and against the dense matrix of its operator."""
+
+import pytest
+import torch
+from torch import Tensor, fx
+from torch.nn import functional
+
+from onoma.science.excitation_rules import RULES, Mode, Step, matrix_down
+
+aten = torch.ops.aten
+STRICT: Mode = "strict"
+LOCAL: Mode = "local"
+
+
+def passed_down(target, inputs, mass, *rest, mode=STRICT, weight=None, rows=None, **named) -> list[Tensor]:
+    """Mass that an operator's rule gives to each of its inputs; the weight, where there is one, comes second."""
+    graph = fx.Graph()
+    nodes = [graph.placeholder(f"x{index}") for index in range(len(inputs))]
+    known = dict(zip(nodes, inputs, strict=True))
+    if target is aten.cat.default:
+        node, result = graph.call_function(target, (nodes, *rest)), target(inputs, *rest)
+    elif weight is not None:
+        held = graph.get_attr("weight")
+        known[held] = weight
+        node, result = graph.call_function(target, (*nodes, held, *rest)), target(*inputs, weight, *rest)
+    else:
+        node, result = graph.call_function(target, (*nodes, *rest), named), target(*inputs, *rest, **named)
+    step = Step(
+        node=node,
+        mass=mass,
+        rows=torch.arange(len(mass)) if rows is None else rows,
+        values={**known, node: result},
+        path=frozenset({*nodes, node}),
+        positive_weights={} if weight is None else {node: weight.clamp(min=0)},
+        mode=mode,
+    )
+    given = {n: torch.zeros_like(v[step.rows]) for n, v in zip(nodes, inputs, strict=True)}
+    for below, part in RULES[target](step):
+        given[below] = given[below] + part
+    return list(given.values())
+
+
+def dense_reference(values: Tensor, mass: Tensor, positive: Tensor, field: Tensor, mode: Mode) -> Tensor:
+    """The rule with matrices: values (n, d), mass (n, f), W+ and receptive fields (d, f)."""
+    values = values.clamp(min=0)
+    excitation = values @ positive
+    is_dead = excitation == 0
+    given = values * (torch.where(is_dead, 0, mass / torch.where(is_dead, 1, excitation)) @ positive.T)
+    if mode == LOCAL:
+        stray = torch.where(is_dead, mass, 0)
+        activity = values @ field
+        is_dark = activity == 0
+        given += values * (torch.where(is_dark, 0, stray / torch.where(is_dark, 1, activity)) @ field.T)
+        given += torch.where(is_dark, stray, 0) / field.sum(0) @ field.T
+    return given
+
+
+def matrix_of(linear_map, shape: tuple[int, ...]) -> Tensor:
+    """Matrix (d, f) of a linear map on (n, *shape)."""
+    size = torch.Size(shape).numel()
+    return linear_map(torch.eye(size, dtype=torch.float64).reshape(size, *shape)).flatten(1)
+
+
+def sparse(*shape: int, seed: int = 0) -> Tensor:
+    """Half negative, so half dead once clamped; float64."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def some_mass(*shape: int, seed: int = 1) -> Tensor:
+    """Positive, a sum of 1 a row; float64."""
+    found = torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return found / found.flatten(1).sum(1).view(-1, *[1] * (len(shape) - 1))
+
+
+# fully connected
+
+
+def test_a_fully_connected_unit_shares_by_activation_times_positive_weight() -> None:
+    """z = (2, 1), weights (1, 2) to the one unit: W+ z = 4, so (2 * 1, 1 * 2) / 4 = (0.5, 0.5)."""
+    [given] = passed_down(
+        aten.mm.default, [torch.tensor([[2.0, 1.0]])], torch.ones(1, 1), weight=torch.tensor([[1.0], [2.0]])
+    )
+    assert given.tolist() == [[0.5, 0.5]]
+
+
+def test_a_negative_weight_gets_no_mass() -> None:
+    """z = (2, 1), weights (1, -3): all of it to the first, though the unit itself is -1."""
+    given = matrix_down(
+        torch.tensor([[2.0, 1.0]]), torch.tensor([[1.0], [0.0]]), torch.ones(1, 1), torch.tensor([0]), STRICT
+    )
+    assert given.tolist() == [[1.0, 0.0]]
+
+
+def test_a_unit_without_excitation_loses_its_mass_in_strict_mode_and_spreads_it_in_local_mode() -> None:
+    """z = (3, 1, 0). Unit 1 has weights (-1, -1, 5): W+ z = 0. Unit 2 has (0, 1, 0). Mass half and half.
+
+    strict: unit 1's half is lost, unit 2's goes to z_2. local: unit 1's half goes as 3 : 1 : 0 beside it.
+    """
+    values, weight = torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([[-1.0, 0.0], [-1.0, 1.0], [5.0, 0.0]])
+    mass = torch.full((1, 2), 0.5)
+    [strict] = passed_down(aten.mm.default, [values], mass, weight=weight)
+    [local] = passed_down(aten.mm.default, [values], mass, weight=weight, mode=LOCAL)
+    assert strict.tolist() == [[0.0, 0.5, 0.0]]
+    assert local.tolist() == [[0.375, 0.625, 0.0]]
+
+
+def test_where_all_inputs_are_zero_local_mode_spreads_evenly() -> None:
+    """z = (0, 0): the unit is active by its bias alone."""
+    [given] = passed_down(
+        aten.mm.default, [torch.zeros(1, 2)], torch.ones(1, 1), weight=torch.ones(2, 1), mode=LOCAL
+    )
+    assert given.tolist() == [[0.5, 0.5]]
+
+
+def test_the_bias_takes_no_mass() -> None:
+    """addmm(bias, z, W): z = (1, 3), weights (1, 1), bias 100: (0.25, 0.75) as without it."""
+    graph = fx.Graph()
+    bias, below, weight = graph.get_attr("bias"), graph.placeholder("x"), graph.get_attr("weight")
+    node = graph.call_function(aten.addmm.default, (bias, below, weight))
+    values = {bias: torch.tensor([100.0]), below: torch.tensor([[1.0, 3.0]]), weight: torch.ones(2, 1)}
+    step = Step(
+        node,
+        torch.ones(1, 1),
+        torch.tensor([0]),
+        values,
+        frozenset({below, node}),
+        {node: torch.ones(2, 1)},
+        STRICT,
+    )
+    [(receiver, given)] = RULES[aten.addmm.default](step)
+    assert receiver is below
+    assert given.tolist() == [[0.25, 0.75]]
+
+
+@pytest.mark.parametrize("mode", [STRICT, LOCAL])
+def test_a_fully_connected_layer_equals_the_dense_reference(mode: Mode) -> None:
+    values, weight, mass = sparse(3, 5), sparse(5, 4, seed=2) - 0.5, some_mass(3, 4)
+    [given] = passed_down(aten.mm.default, [values], mass, weight=weight, mode=mode)
+    expected = dense_reference(values, mass, weight.clamp(min=0), torch.ones_like(weight), mode)
+    torch.testing.assert_close(given, expected)
+
+
+# convolution
+
+
+def test_a_convolution_shares_over_its_window() -> None:
+    """Cells (1, 2, 3), kernel (2, 1), outputs (4, 7), mass (1, 0): (1 * 2, 2 * 1) / 4 to the first two."""
+    values = torch.tensor([1.0, 2.0, 3.0]).view(1, 1, 1, 3)
+    mass = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
+    weight = torch.tensor([2.0, 1.0]).view(1, 1, 1, 2)
+    rest = (None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1)
+    [given] = passed_down(aten.convolution.default, [values], mass, *rest, weight=weight)
+    assert given.flatten().tolist() == [0.5, 0.5, 0.0]
+
+
+CONVOLUTIONS = {
+    "plain": ((4, 3, 3, 3), [1, 1], [0, 0], [1, 1], 1),
+    "stride": ((4, 3, 3, 2), [2, 1], [0, 0], [1, 1], 1),
+    "stride that leaves a row over": ((4, 3, 2, 2), [3, 3], [0, 0], [1, 1], 1),
+    "padding": ((4, 3, 3, 3), [1, 1], [1, 2], [1, 1], 1),
+    "dilation": ((4, 3, 2, 2), [1, 1], [1, 1], [2, 3], 1),
+    "depthwise": ((3, 1, 3, 3), [2, 2], [1, 1], [1, 1], 3),
+    "depthwise, two outputs a channel": ((6, 1, 3, 3), [1, 1], [1, 1], [1, 1], 3),
+    "1x1": ((5, 3, 1, 1), [1, 1], [0, 0], [1, 1], 1),
+}
+
+
+@pytest.mark.parametrize("mode", [STRICT, LOCAL])
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_convolution_equals_the_dense_reference(kind: str, mode: Mode) -> None:
+    shape, stride, padding, dilation, groups = CONVOLUTIONS[kind]
+    weight, values = sparse(*shape, seed=3) - 0.8, sparse(2, 3, 6, 5)
+    values[0] = values[0].clamp(max=0)  # an image with nothing in it: even the fields are dark
+
+    def convolve(kernel: Tensor, cells: Tensor) -> Tensor:
+        return functional.conv2d(cells, kernel, None, stride, padding, dilation, groups)
+
+    def matrix(kernel: Tensor) -> Tensor:
+        return matrix_of(lambda cells: convolve(kernel, cells), (3, 6, 5))
+
+    mass = some_mass(*convolve(weight, values).shape)
+    rest = (None, stride, padding, dilation, False, [0, 0], groups)
+    [given] = passed_down(aten.convolution.default, [values], mass, *rest, weight=weight, mode=mode)
+    positive, field = matrix(weight.clamp(min=0)), matrix(torch.ones_like(weight))
+    expected = dense_reference(values.flatten(1), mass.flatten(1), positive, field, mode)
+    torch.testing.assert_close(given.flatten(1), expected)
+    if mode == LOCAL:
+        torch.testing.assert_close(given.flatten(1).sum(1), torch.ones(2, dtype=torch.float64))
+
+
+def test_a_window_of_padding_alone_gives_finite_mass() -> None:
+    """A 1x1 kernel with padding 1 has outputs that see no cell: theirs is lost, the inner ones' is not."""
+    values, mass = torch.ones(1, 1, 2, 2), torch.full((1, 1, 4, 4), 1 / 16)
+    rest = (None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+    [given] = passed_down(
+        aten.convolution.default, [values], mass, *rest, weight=-torch.ones(1, 1, 1, 1), mode=LOCAL
+    )
+    assert given.flatten().tolist() == [1 / 16] * 4
+
+
+def test_targets_of_one_image_share_its_activations_whatever_their_order() -> None:
+    values, weight = sparse(3, 2, 4, 4), sparse(3, 2, 3, 3, seed=4)
+    rows = torch.tensor([2, 0, 2, 1])
+    mass = some_mass(4, 3, 2, 2)
+    rest = (None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1)
+    [together] = passed_down(aten.convolution.default, [values], mass, *rest, weight=weight, rows=rows)
+    for index, row in enumerate(rows.tolist()):
+        [alone] = passed_down(
+            aten.convolution.default,
+            [values[row : row + 1]],
+            mass[index : index + 1],
+            *rest,
+            weight=weight,
+        )
+        torch.testing.assert_close(together[index], alone[0])
+
+
+# batch norm that could not be folded
+
+
+def test_a_batch_norm_loses_mass_where_gamma_is_negative_in_strict_mode() -> None:
+    """Channels 2, 2 with gamma (1, -1): a diagonal map, whose W+ has nothing for the second."""
+    values, mass = torch.full((1, 2, 1, 1), 2.0), torch.full((1, 2, 1, 1), 0.5)
+    graph = fx.Graph()
+    below, gamma = graph.placeholder("x"), graph.get_attr("gamma")
+    target = aten._native_batch_norm_legit_no_training.default
+    node = graph.call_function(target, (below, gamma, None, None, None, 0.1, 1e-5))
+    known = {below: values, gamma: torch.tensor([1.0, -1.0])}
+    given = {}
+    for mode in (STRICT, LOCAL):
+        step = Step(node, mass, torch.tensor([0]), known, frozenset({below, node}), {}, mode)
+        [(_, given[mode])] = RULES[target](step)
+    assert given[STRICT].flatten().tolist() == [0.5, 0.0]
+    assert given[LOCAL].flatten().tolist() == [0.5, 0.5]
+
+
+# one to one
+
+
+@pytest.mark.parametrize(
+    ("target", "rest"),
+    [
+        (aten.relu.default, ()),
+        (aten.hardtanh.default, (0.0, 6.0)),
+        (aten.clamp.default, (0.0, 6.0)),
+        (aten.clamp_min.default, (0.0,)),
+        (aten.clone.default, ()),
+        (aten.alias.default, ()),
+        (aten.detach.default, ()),
+    ],
+)
+def test_units_that_map_one_to_one_hand_their_mass_on(target, rest) -> None:
+    """ReLU of (-1, 5), mass (0.25, 0.75): the same mass."""
+    mass = torch.tensor([[0.25, 0.75]])
+    [given] = passed_down(target, [torch.tensor([[-1.0, 5.0]])], mass, *rest)
+    assert given.equal(mass)
+
+
+@pytest.mark.parametrize(
+    ("target", "shape", "rest"),
+    [
+        (aten.view.default, (2, 3, 2), ([2, 6],)),
+        (aten._unsafe_view.default, (2, 3, 2), ([2, 6],)),
+        (aten.reshape.default, (2, 3, 2), ([2, 2, 3],)),
+        (aten.flatten.using_ints, (2, 3, 2), (1,)),
+        (aten.squeeze.dims, (2, 6, 1), ([2],)),
+        (aten.unsqueeze.default, (2, 6), (2,)),
+        (aten.permute.default, (2, 3, 2), ([0, 2, 1],)),
+        (aten.permute.default, (2, 3, 2), ([0, -1, -2],)),
+    ],
+)
+def test_another_shape_moves_each_units_mass_with_it(target, shape, rest) -> None:
+    """Mass equal to the output's own numbers comes back as the input's."""
+    values = torch.arange(12.0).reshape(shape)
+    [given] = passed_down(target, [values], target(values, *rest), *rest)
+    assert given.equal(values)
+
+
+def test_a_permutation_of_three_axes_is_undone() -> None:
+    values = torch.arange(24.0).reshape(1, 2, 3, 4)
+    [given] = passed_down(aten.permute.default, [values], values.permute(0, 2, 3, 1), [0, 2, 3, 1])
+    assert given.equal(values)
+
+
+def test_a_concatenation_is_cut_where_it_was_joined() -> None:
+    """Two channels and one, mass (0.5, 0.25 | 0.25)."""
+    mass = torch.tensor([0.5, 0.25, 0.25]).view(1, 3, 1, 1)
+    first, second = passed_down(aten.cat.default, [torch.rand(1, 2, 1, 1), torch.rand(1, 1, 1, 1)], mass, 1)
+    assert first.flatten().tolist() == [0.5, 0.25]
+    assert second.flatten().tolist() == [0.25]
+
+
+# pools and means
+
+
+def test_a_max_pool_gives_all_to_the_largest_cell() -> None:
+    """Window (1, 4; 3, 2): all to 4."""
+    values = torch.tensor([[1.0, 4.0], [3.0, 2.0]]).view(1, 1, 2, 2)
+    [given] = passed_down(
+        aten.max_pool2d_with_indices.default, [values], torch.ones(1, 1, 1, 1), [2, 2], [2, 2]
+    )
+    assert given.flatten().tolist() == [0.0, 1.0, 0.0, 0.0]
+
+
+def test_a_cell_that_wins_two_overlapping_windows_gets_the_mass_of_both() -> None:
+    """Cells (1, 5, 2), windows (1, 5) and (5, 2): both to 5."""
+    values = torch.tensor([1.0, 5.0, 2.0]).view(1, 1, 1, 3)
+    mass = torch.tensor([0.25, 0.75]).view(1, 1, 1, 2)
+    [given] = passed_down(aten.max_pool2d_with_indices.default, [values], mass, [1, 2], [1, 1])
+    assert given.flatten().tolist() == [0.0, 1.0, 0.0]
+
+
+def test_an_average_pool_shares_by_activation() -> None:
+    """Window (1, 3): (0.25, 0.75)."""
+    values = torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)
+    [given] = passed_down(aten.avg_pool2d.default, [values], torch.ones(1, 1, 1, 1), [1, 2])
+    assert given.flatten().tolist() == [0.25, 0.75]
+
+
+def test_a_mean_over_all_cells_shares_by_activation_with_negative_ones_at_zero() -> None:
+    """Cells (1, -5, 3): (0.25, 0, 0.75), the same with the axes kept or not."""
+    values = torch.tensor([1.0, -5.0, 3.0]).view(1, 1, 1, 3)
+    [given] = passed_down(aten.mean.dim, [values], torch.ones(1, 1), [-1, -2])
+    [kept] = passed_down(aten.mean.dim, [values], torch.ones(1, 1, 1, 1), [2, 3], True)
+    assert given.flatten().tolist() == kept.flatten().tolist() == [0.25, 0.0, 0.75]
+
+
+POOLS = {
+    "average": (aten.avg_pool2d.default, ([2, 2], [2, 2])),
+    "average, overlapping": (aten.avg_pool2d.default, ([3, 3], [1, 1])),
+    "average, padding counted": (aten.avg_pool2d.default, ([3, 3], [2, 2], [1, 1])),
+    "average, padding not counted": (aten.avg_pool2d.default, ([3, 3], [2, 2], [1, 1], False, False)),
+    "average, rounded up": (aten.avg_pool2d.default, ([2, 2], [2, 2], [0, 0], True)),
+    "average, own divisor": (aten.avg_pool2d.default, ([2, 2], [2, 2], [0, 0], False, True, 7)),
+    "adaptive": (aten._adaptive_avg_pool2d.default, ([3, 2],)),
+    "adaptive to one": (aten._adaptive_avg_pool2d.default, ([1, 1],)),
+    "mean": (aten.mean.dim, ([2, 3], True)),
+    "mean of rows": (aten.mean.dim, ([2],)),
+}
+
+
+@pytest.mark.parametrize("mode", [STRICT, LOCAL])
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_pool_equals_the_dense_reference(kind: str, mode: Mode) -> None:
+    target, rest = POOLS[kind]
+    values = sparse(2, 2, 5, 5) - 0.7
+    values[0, 1] = -1  # a channel with nothing in it
+    mass = some_mass(*target(values, *rest).shape)
+    [given] = passed_down(target, [values], mass, *rest, mode=mode)
+    matrix = matrix_of(lambda cells: target(cells, *rest), (2, 5, 5))
+    expected = dense_reference(values.flatten(1), mass.flatten(1), matrix, matrix, mode)
+    torch.testing.assert_close(given.flatten(1), expected)
+    if mode == LOCAL:
+        torch.testing.assert_close(given.flatten(1).sum(1), torch.ones(2, dtype=torch.float64))
+
+
+# residuals, gates, padding
+
+
+def test_a_residual_splits_by_the_positive_parts() -> None:
+    """(3 + 1, 3 + -1, -2 + -1), mass a third each: 3 : 1, all to the first, and the last is lost or halved."""
+    first, second = torch.tensor([[3.0, 3.0, -2.0]]), torch.tensor([[1.0, -1.0, -1.0]])
+    mass = torch.ones(1, 3)
+    strict = passed_down(aten.add.Tensor, [first, second], mass)
+    local = passed_down(aten.add.Tensor, [first, second], mass, mode=LOCAL)
+    assert [part.tolist() for part in strict] == [[[0.75, 1.0, 0.0]], [[0.25, 0.0, 0.0]]]
+    assert [part.tolist() for part in local] == [[[0.75, 1.0, 0.5]], [[0.25, 0.0, 0.5]]]
+
+
+def test_a_constant_that_is_added_takes_no_mass() -> None:
+    mass = torch.tensor([[0.5, 0.5]])
+    [given] = passed_down(aten.add.Tensor, [torch.tensor([[1.0, 2.0]])], mass, 7.0)
+    assert given.equal(mass)
+
+
+@pytest.mark.parametrize("gate_comes_first", [False, True])
+def test_a_squeeze_excite_gate_is_a_constant(gate_comes_first: bool) -> None:
+    """Gate (n, c, 1, 1) times cells (n, c, h, w): all of the mass through the cells."""
+    cells, gate, mass = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 1, 1), some_mass(2, 3, 4, 4).float()
+    inputs = [gate, cells] if gate_comes_first else [cells, gate]
+    given = passed_down(aten.mul.Tensor, inputs, mass)
+    assert given[int(gate_comes_first)].equal(mass)
+    assert not given[1 - int(gate_comes_first)].any()
+
+
+def test_mass_on_padding_is_lost_in_strict_mode_and_goes_to_the_nearest_cell_in_local_mode() -> None:
+    """One row (a, b) padded by 1 before and 2 behind, mass (1, 2, 3, 4, 5): (2, 3) or (1 + 2, 3 + 4 + 5)."""
+    values, mass = torch.ones(1, 1, 1, 2), torch.arange(1.0, 6.0).view(1, 1, 1, 5)
+    [strict] = passed_down(aten.constant_pad_nd.default, [values], mass, [1, 2, 0, 0], 0.0)
+    [local] = passed_down(aten.constant_pad_nd.default, [values], mass, [1, 2, 0, 0], 0.0, mode=LOCAL)
+    assert strict.flatten().tolist() == [2.0, 3.0]
+    assert local.flatten().tolist() == [3.0, 12.0]
+
+
+def test_a_corners_padding_goes_to_the_corner_in_local_mode() -> None:
+    values, mass = torch.ones(1, 1, 2, 2), torch.ones(1, 1, 4, 4)
+    [given] = passed_down(aten.constant_pad_nd.default, [values], mass, [1, 1, 1, 1], 0.0, mode=LOCAL)
+    assert given.flatten().tolist() == [4.0] * 4
+
+
+def test_a_negative_pad_crops_and_the_cropped_cells_get_nothing() -> None:
+    """Cells (a, b, c, d) cropped by 1 at both ends, mass (1, 2): (0, 1, 2, 0)."""
+    values, mass = torch.ones(1, 1, 1, 4), torch.tensor([1.0, 2.0]).view(1, 1, 1, 2)
+    [given] = passed_down(aten.constant_pad_nd.default, [values], mass, [-1, -1], 0.0)
+    assert given.flatten().tolist() == [0.0, 1.0, 2.0, 0.0]
+
+
+def test_negative_activations_count_as_zero() -> None:
+    """z = (-4, 1), weights (1, 1): all to the second, and no mass is negative."""
+    values, weight = torch.tensor([[-4.0, 1.0]]), torch.ones(2, 1)
+    [given] = passed_down(aten.mm.default, [values], torch.ones(1, 1), weight=weight)
+    assert given.tolist() == [[0.0, 1.0]]
+    [local] = passed_down(aten.mm.default, [values], torch.ones(1, 1), weight=-weight, mode=LOCAL)
+    assert local.tolist() == [[0.0, 1.0]]
+
+
+def test_activations_too_small_to_divide_by_give_no_overflow() -> None:
+    values, weight = torch.tensor([[1e-40, 1e-40]]), torch.ones(2, 1)
+    [given] = passed_down(aten.mm.default, [values], torch.ones(1, 1), weight=weight, mode=LOCAL)
+    assert given.tolist() == [[0.5, 0.5]]

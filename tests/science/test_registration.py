@@ -1,0 +1,88 @@
+"""What a check of a program reports before it is registered."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from onoma.science.program import save
+from onoma.science.registration import OperatorUse, ProgramReport, check
+from tests.networks import SHAPE, MobileLike, images, vgg_like
+
+
+def report_of(network: nn.Module) -> ProgramReport:
+    return check(save(network.eval(), images(2, SHAPE), {}))
+
+
+def use(report: ProgramReport, name: str) -> OperatorUse:
+    return next(found for found in report.operators if found.name == name)
+
+
+@pytest.mark.parametrize("network", [vgg_like(), MobileLike()], ids=["vgg", "mobile"])
+def test_a_network_that_can_be_explained_is_accepted(network: nn.Module) -> None:
+    report = report_of(network)
+    assert report.reasons == ()
+    assert report.attachment_layer
+    assert report.map_layer
+    assert all(found.has_rule for found in report.operators if found.needs_rule)
+
+
+def test_operators_are_counted_and_those_on_the_way_need_a_rule() -> None:
+    """The last linear layer lies above the attachment, the first convolutions below the map layer."""
+    report = report_of(vgg_like())
+    assert use(report, "aten.convolution.default") == OperatorUse(
+        "aten.convolution.default", 3, needs_rule=False, has_rule=True
+    )
+    assert use(report, "aten.addmm.default") == OperatorUse(
+        "aten.addmm.default", 2, needs_rule=True, has_rule=True
+    )
+    assert [found.name for found in report.operators] == sorted(found.name for found in report.operators)
+
+
+class Attending(nn.Module):
+    """Softmax over the cells, above the only layer with 14x14 cells or more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolve, self.classify = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 32, 32) to (n, 2)."""
+        cells = torch.relu(self.convolve(pixels)).flatten(2)
+        return self.classify((cells * torch.softmax(cells, -1)).sum(-1))
+
+
+def test_an_operator_without_a_rule_is_listed_and_named_as_the_reason() -> None:
+    report = report_of(Attending())
+    found = use(report, "aten._softmax.default")
+    assert (found.needs_rule, found.has_rule) == (True, False)
+    [reason] = report.reasons
+    assert "aten._softmax.default" in reason
+
+
+def test_an_operator_off_the_way_needs_no_rule() -> None:
+    """Softmax on the scores lies above the attachment."""
+    network = nn.Sequential(*vgg_like(), nn.Softmax(1))
+    report = report_of(network)
+    found = use(report, "aten._softmax.default")
+    assert (found.needs_rule, found.has_rule) == (False, False)
+    assert report.reasons == ()
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"\x80\x04K\x01.", b"PK\x05\x06" + bytes(18)])
+def test_a_file_that_is_refused_gives_its_reason_and_raises_nothing(data: bytes) -> None:
+    report = check(data)
+    assert (report.operators, report.attachment_layer, report.map_layer) == ((), "", "")
+    assert len(report.reasons) == 1
+
+
+def test_a_network_without_a_linear_layer_says_so_and_lists_its_operators() -> None:
+    report = report_of(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    assert "no fully-connected layer" in report.reasons[0]
+    assert use(report, "aten.convolution.default").count == 1
+
+
+def test_damaged_weights_are_a_reason() -> None:
+    network = vgg_like()
+    with torch.no_grad():
+        network[0].weight[0, 0, 0, 0] = float("nan")
+    assert "NaN or infinite" in report_of(network).reasons[0]
