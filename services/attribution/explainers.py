@@ -1,24 +1,23 @@
-"""A model and its xNNs made ready to explain images."""
+"""Models and xNNs made ready to explain, and pictures as those models see them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load as load_tensors
-from torch import Tensor
 
-from onoma.science import xnn as science
-from onoma.science.excitation import Explainer, Mode, draw, encoder_mass, look, prepare
-from onoma.science.pictures import Preprocessing, decode, model_input, normalise
+from onoma.science.activations import Explained, explain
+from onoma.science.excitation import Explainer, Mode, Seen, look, prepare
+from onoma.science.pictures import MAX_PIXELS, Preprocessing, decode, model_input, normalise
 from onoma.science.program import load
-from onoma.science.significance import significant
+from onoma.science.xnn import Xnn, from_tensors
 from onoma.v1 import inference_pb2, types_pb2
-from services.runtime.errors import FailedPrecondition
+from services.attribution.plans import Network
 from services.runtime.objects import ObjectStore
 
 MODES: dict[int, Mode] = {
@@ -27,88 +26,74 @@ MODES: dict[int, Mode] = {
 }
 _INTERPOLATIONS = {types_pb2.INTERPOLATION_BICUBIC: "bicubic"}
 
-
-@dataclass(frozen=True, eq=False)
-class Explained:
-    """Images explained for one class; n images, m significant activations.
-
-    Attributes:
-        dnn_scores: (n,) the network's score of the class.
-        xnn_scores: (n,) the xNN's.
-        predicted: (n,) index of the network's class.
-        rows: (m,) image of each activation, ascending.
-        x_features: (m,) its X-feature.
-        values: (m,) x.
-        contributions: (m,) w x, in score units.
-        shares: (m,) of the image's positive evidence.
-        maps: (m, h, w) probability mass; all 0 where it was not finite.
-        map_sums: (m,) sum of each map, 1 where no mass was lost.
-    """
-
-    dnn_scores: npt.NDArray[np.float32]
-    xnn_scores: npt.NDArray[np.float32]
-    predicted: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    x_features: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float32]
-    contributions: npt.NDArray[np.float32]
-    shares: npt.NDArray[np.float32]
-    maps: npt.NDArray[np.float32]
-    map_sums: npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 
 
 class Explainers:
-    """Prepared models and loaded xNNs, the ones used last kept."""
+    """Prepared models and loaded xNNs, those used last kept, on the GPU when there is one.
+
+    Attributes:
+        turn: held while a picture is explained on request, so that many at once do not share out the memory.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self._device.type == "cuda":  # TF32 keeps 10 bits: maps would not add up to 1
+            torch.backends.cuda.matmul.allow_tf32 = False
+            torch.backends.cudnn.allow_tf32 = False
+        self._loading = threading.Lock()
+        self.turn = threading.Lock()
         self._prepared = lru_cache(maxsize=2)(self._prepare)
-        self._xnn = lru_cache(maxsize=256)(self._load_xnn)
+        self._xnns = lru_cache(maxsize=256)(self._load_xnn)
 
-    def explain(
-        self,
-        model: inference_pb2.Model,
-        xnn_set: inference_pb2.XnnSet,
-        category: str,
-        contents: Sequence[bytes],
-        share: float,
-    ) -> Explained:
-        """Explains pictures for one class: one forward pass, then the maps of every significant X-feature.
+    def model(self, model: inference_pb2.Model) -> Explainer:
+        """The model ready for maps."""
+        with self._loading:
+            return self._prepared(
+                model.model_hash, model.attachment_layer, model.map_layer, MODES[model.mode]
+            )
 
-        Args:
-            contents: files of pictures that decode.
-            share: of the positive evidence that significant X-features hold.
+    def xnn(self, network: Network, category: str) -> Xnn:
+        """The xNN of a class.
+
         Raises:
-            BrokenPicture: a file that does not decode.
-            FailedPrecondition: the set has no xNN of the class.
+            FailedPrecondition: there is none.
         """
-        explainer = self._prepared(
-            model.model_hash, model.attachment_layer, model.map_layer, MODES[model.mode]
-        )
-        xnn = self._xnn(_weights_key(xnn_set, category))
-        preprocessing = preprocessing_of(model)
-        pixels = np.stack([model_input(decode(content), preprocessing) for content in contents])
-        images = torch.from_numpy(normalise(pixels, preprocessing))
-        return _explain(explainer, xnn, list(model.classes).index(category), images, share)
+        with self._loading:
+            return self._xnns(network.weights_key(category))
 
-    def scores(self, model: inference_pb2.Model, content: bytes) -> npt.NDArray[np.float32]:
-        """The network's scores of one picture, (classes,)."""
-        explainer = self._prepared(
-            model.model_hash, model.attachment_layer, model.map_layer, MODES[model.mode]
-        )
-        preprocessing = preprocessing_of(model)
-        pixels = model_input(decode(content), preprocessing)[None]
-        scores: npt.NDArray[np.float32] = (
-            look(explainer, torch.from_numpy(normalise(pixels, preprocessing))).scores[0].cpu().numpy()
-        )
-        return scores
+    def of_class(self, network: Network, category: str, share: float) -> Callable[[list[Pixels]], Explained]:
+        """What explains pictures, as `picture_seen` gives them, for one class."""
+        explainer, xnn = self.model(network.model), self.xnn(network, category)
+        preprocessing = preprocessing_of(network.model)
+        class_index = list(network.model.classes).index(category)
+
+        def explain_pictures(pictures: list[Pixels]) -> Explained:
+            return explain(explainer, xnn, class_index, look_at(explainer, pictures, preprocessing), share)
+
+        return explain_pictures
 
     def _prepare(self, model_hash: str, attachment: str, map_layer: str, mode: Mode) -> Explainer:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return prepare(load(self._store.get(model_hash)), attachment, map_layer, mode, device)
+        return prepare(load(self._store.get(model_hash)), attachment, map_layer, mode, self._device)
 
-    def _load_xnn(self, weights_key: str) -> science.Xnn:
-        return science.from_tensors(load_tensors(self._store.get(weights_key)))
+    def _load_xnn(self, weights_key: str) -> Xnn:
+        tensors = load_tensors(self._store.get(weights_key))
+        return from_tensors({name: tensor.to(self._device) for name, tensor in tensors.items()})
+
+
+def picture_seen(content: bytes, preprocessing: Preprocessing, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """A file's picture as the network sees it, uint8 (height, width, channels).
+
+    Raises:
+        BrokenPicture: it does not decode.
+    """
+    return model_input(decode(content, max_pixels=max_pixels), preprocessing)
+
+
+def look_at(explainer: Explainer, pictures: list[Pixels], preprocessing: Preprocessing) -> Seen:
+    """One forward pass over pictures as `picture_seen` gives them."""
+    return look(explainer, torch.from_numpy(normalise(np.stack(pictures), preprocessing)))
 
 
 def preprocessing_of(model: inference_pb2.Model) -> Preprocessing:
@@ -123,43 +108,3 @@ def preprocessing_of(model: inference_pb2.Model) -> Preprocessing:
         std=tuple(message.std),
         interpolation=_INTERPOLATIONS.get(message.interpolation, "bilinear"),
     )
-
-
-def _weights_key(xnn_set: inference_pb2.XnnSet, category: str) -> str:
-    for xnn in xnn_set.xnns:
-        if xnn.class_name == category:
-            return xnn.weights_key
-    raise FailedPrecondition(
-        f"set '{xnn_set.name}' has no xNN of class '{category}'; train one (onoma xnn train)"
-    )
-
-
-def _explain(
-    explainer: Explainer, xnn: science.Xnn, class_index: int, images: Tensor, share: float
-) -> Explained:
-    with torch.inference_mode():
-        seen = look(explainer, images)
-        features = seen.features.cpu()
-        x = science.x_features(xnn, features)
-        terms = x * xnn.read_out
-        rows, chosen = significant(terms, share).nonzero(as_tuple=True)
-        device = seen.features.device
-        encoder = [(weight.to(device), bias.to(device)) for weight, bias in xnn.encoder]
-        at = rows.to(device)
-        mass = encoder_mass(encoder, seen.features, at, chosen.to(device), explainer.mode)
-        maps = draw(explainer, seen, mass, at).float().cpu()
-        maps[~maps.flatten(1).isfinite().all(1)] = 0
-        contributions = terms[rows, chosen]
-        positive = terms.clamp(min=0).sum(1)[rows]
-        return Explained(
-            dnn_scores=seen.scores[:, class_index].cpu().numpy(),
-            xnn_scores=(terms.sum(1) + xnn.bias).numpy(),
-            predicted=seen.scores.argmax(1).cpu().numpy(),
-            rows=rows.numpy(),
-            x_features=chosen.numpy(),
-            values=x[rows, chosen].numpy(),
-            contributions=contributions.numpy(),
-            shares=(contributions / positive).numpy(),
-            maps=maps.numpy(),
-            map_sums=maps.sum((1, 2)).numpy(),
-        )

@@ -1,91 +1,92 @@
-"""What is stored of a study, as columns."""
+"""What is stored of a study, as columns in batches; nothing of it before the study is complete."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import sqlalchemy
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from onoma.v1 import types_pb2
+from services.attribution import runs
 from services.attribution.shards import Place, read
-from services.attribution.tables import Activation, ExplainedImage, MapRun
-from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.attribution.tables import Activation, ExplainedImage
+from services.runtime.errors import InvalidArgument, NotFound
 from services.runtime.objects import ObjectStore
 
+MAX_MAPS = 10_000
 _ROWS_AT_ONCE = 10_000
 _MAPS_AT_ONCE = 1000
+_BYTES_AT_ONCE = 4 << 20
 _IDS_A_QUERY = 500
-MAX_MAPS = 10_000
 
 
 def activations(engine: Engine, study_id: str, category: str) -> Iterator[types_pb2.ActivationColumns]:
-    """Significant activations by category, image and X-feature, in batches."""
-    query = select(Activation).where(Activation.study_id == study_id)
+    """Significant activations by category, image and X-feature; of one category, or of all when "".
+
+    Raises:
+        FailedPrecondition: the study's maps are not all there.
+    """
+    row = Activation
+    names = ("activation_id", "image_id", "category", "x_feature", "x", "contribution", "share", "map_sum")
+    order = (col(row.category), col(row.image_id), col(row.x_feature))
+    query = sqlalchemy.select(*(getattr(row, name) for name in names)).where(row.study_id == study_id)
     if category:
-        query = query.where(Activation.category == category)
-    order = (col(Activation.category), col(Activation.image_id), col(Activation.x_feature))
+        query = query.where(row.category == category)
     with Session(engine) as opened:
-        for rows in opened.exec(query.order_by(*order)).partitions(_ROWS_AT_ONCE):
-            yield types_pb2.ActivationColumns(
-                activation_id=[row.activation_id for row in rows],
-                image_id=[row.image_id for row in rows],
-                category=[row.category for row in rows],
-                x_feature=[row.x_feature for row in rows],
-                x=[row.x for row in rows],
-                contribution=[row.contribution for row in rows],
-                share=[row.share for row in rows],
-                map_sum=[row.map_sum for row in rows],
-            )
+        runs.completed(opened, study_id)
+        for rows in opened.execute(query.order_by(*order)).partitions(_ROWS_AT_ONCE):
+            yield types_pb2.ActivationColumns(**dict(zip(names, zip(*rows, strict=True), strict=True)))
 
 
 def explained_images(
     engine: Engine, study_id: str, category: str
 ) -> Iterator[types_pb2.ExplainedImageColumns]:
-    """Explained images by category and image id, in batches."""
-    query = select(ExplainedImage).where(ExplainedImage.study_id == study_id)
+    """Explained images by category and image id; of one category, or of all when "".
+
+    Raises:
+        FailedPrecondition: the study's maps are not all there.
+    """
+    row = ExplainedImage
+    names = ("image_id", "category", "dnn_score", "xnn_score", "predicted_class", "significant_count")
+    query = sqlalchemy.select(*(getattr(row, name) for name in names)).where(row.study_id == study_id)
     if category:
-        query = query.where(ExplainedImage.category == category)
-    order = (col(ExplainedImage.category), col(ExplainedImage.image_id))
+        query = query.where(row.category == category)
     with Session(engine) as opened:
-        for rows in opened.exec(query.order_by(*order)).partitions(_ROWS_AT_ONCE):
-            yield types_pb2.ExplainedImageColumns(
-                image_id=[row.image_id for row in rows],
-                category=[row.category for row in rows],
-                dnn_score=[row.dnn_score for row in rows],
-                xnn_score=[row.xnn_score for row in rows],
-                predicted_class=[row.predicted_class for row in rows],
-                significant_count=[row.significant_count for row in rows],
-            )
+        runs.completed(opened, study_id)
+        ordered = query.order_by(col(row.category), col(row.image_id))
+        for rows in opened.execute(ordered).partitions(_ROWS_AT_ONCE):
+            yield types_pb2.ExplainedImageColumns(**dict(zip(names, zip(*rows, strict=True), strict=True)))
 
 
 def maps(
     engine: Engine, store: ObjectStore, study_id: str, activation_ids: Sequence[str]
 ) -> Iterator[types_pb2.MapColumns]:
-    """Maps in the order asked for, in batches.
+    """Maps in the order asked for.
 
     Raises:
         InvalidArgument: more than 10,000 are asked for.
-        FailedPrecondition: the study has no maps yet.
+        FailedPrecondition: the study's maps are not all there.
         NotFound: an id is not of this study; nothing is sent then.
-        DataLoss: a stored map is damaged.
+        DataLoss: a stored map is gone or damaged.
     """
     if len(activation_ids) > MAX_MAPS:
         raise InvalidArgument(f"{len(activation_ids)} maps in one call; at most {MAX_MAPS} are given")
     with Session(engine) as opened:
-        run = opened.get(MapRun, study_id)
-        if run is None:
-            raise FailedPrecondition(f"study '{study_id[:80]}' has no maps yet (onoma maps compute STUDY)")
+        run = runs.completed(opened, study_id)
+        size = run.map_height * run.map_width * 2
         rows = _rows(opened, study_id, activation_ids)
-    for start in range(0, len(activation_ids), _MAPS_AT_ONCE):
-        ids = activation_ids[start : start + _MAPS_AT_ONCE]
+    at_once = max(1, min(_MAPS_AT_ONCE, _BYTES_AT_ONCE // size))
+    for start in range(0, len(activation_ids), at_once):
+        ids = activation_ids[start : start + at_once]
         places = [Place(rows[i].shard_key, rows[i].shard_index, rows[i].crc32) for i in ids]
         yield types_pb2.MapColumns(
             activation_id=ids,
             height=run.map_height,
             width=run.map_width,
             scale=[rows[i].map_scale for i in ids],
-            values=read(store, places, run.map_height, run.map_width),
+            values=read(store, places, size),
         )
 
 

@@ -1,11 +1,14 @@
 """Tables of the attribution service."""
 
-from sqlalchemy import BigInteger, UniqueConstraint
+from sqlalchemy import BigInteger, String, UniqueConstraint
 from sqlmodel import Field, SQLModel
+
+# PostgreSQL sorts text by language unless told otherwise; the order of lists must not hang on that.
+CATEGORY = String().with_variant(String(collation="C"), "postgresql")
 
 
 class MapRun(SQLModel, table=True):
-    """What a study's maps are made with; the same for all of them."""
+    """What a study's maps are made of; the same for all of them."""
 
     __tablename__ = "map_run"
 
@@ -14,7 +17,9 @@ class MapRun(SQLModel, table=True):
     model: str
     model_hash: str
     xnn_set: str
-    xnn_hash: str  # SHA-256 over the object keys of its xNNs
+    xnn_hash: str  # SHA-256 over the classes and object keys of its xNNs
+    dataset: str
+    dataset_hash: str
     attachment_layer: str
     map_layer: str
     map_height: int
@@ -22,6 +27,7 @@ class MapRun(SQLModel, table=True):
     mode: str  # "strict" or "local"
     significant_share: float
     version: str  # of Onoma
+    is_complete: bool = False  # nothing of a run is given out before
 
 
 class ExplainedImage(SQLModel, table=True):
@@ -30,7 +36,7 @@ class ExplainedImage(SQLModel, table=True):
     __tablename__ = "explained_image"
 
     study_id: str = Field(primary_key=True, foreign_key="map_run.study_id")
-    category: str = Field(primary_key=True)
+    category: str = Field(sa_type=CATEGORY, primary_key=True)
     image_id: str = Field(primary_key=True)
     dnn_score: float
     xnn_score: float
@@ -45,7 +51,7 @@ class Activation(SQLModel, table=True):
 
     study_id: str = Field(primary_key=True, foreign_key="map_run.study_id")
     activation_id: str = Field(primary_key=True)
-    category: str
+    category: str = Field(sa_type=CATEGORY)
     image_id: str
     x_feature: int
     x: float

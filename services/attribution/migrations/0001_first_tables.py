@@ -5,6 +5,8 @@ from alembic import op
 
 from services.runtime import jobs
 
+CATEGORY = sa.String().with_variant(sa.String(collation="C"), "postgresql")
+
 revision = "0001"
 down_revision = None
 
@@ -19,6 +21,8 @@ def upgrade() -> None:
         sa.Column("model_hash", sa.String, nullable=False),
         sa.Column("xnn_set", sa.String, nullable=False),
         sa.Column("xnn_hash", sa.String, nullable=False),
+        sa.Column("dataset", sa.String, nullable=False),
+        sa.Column("dataset_hash", sa.String, nullable=False),
         sa.Column("attachment_layer", sa.String, nullable=False),
         sa.Column("map_layer", sa.String, nullable=False),
         sa.Column("map_height", sa.Integer, nullable=False),
@@ -26,11 +30,12 @@ def upgrade() -> None:
         sa.Column("mode", sa.String, nullable=False),
         sa.Column("significant_share", sa.Float, nullable=False),
         sa.Column("version", sa.String, nullable=False),
+        sa.Column("is_complete", sa.Boolean, nullable=False),
     )
     op.create_table(
         "explained_image",
         sa.Column("study_id", sa.String, sa.ForeignKey("map_run.study_id"), primary_key=True),
-        sa.Column("category", sa.String, primary_key=True),
+        sa.Column("category", CATEGORY, primary_key=True),
         sa.Column("image_id", sa.String, primary_key=True),
         sa.Column("dnn_score", sa.Float, nullable=False),
         sa.Column("xnn_score", sa.Float, nullable=False),
@@ -41,7 +46,7 @@ def upgrade() -> None:
         "activation",
         sa.Column("study_id", sa.String, sa.ForeignKey("map_run.study_id"), primary_key=True),
         sa.Column("activation_id", sa.String, primary_key=True),
-        sa.Column("category", sa.String, nullable=False),
+        sa.Column("category", CATEGORY, nullable=False),
         sa.Column("image_id", sa.String, nullable=False),
         sa.Column("x_feature", sa.Integer, nullable=False),
         sa.Column("x", sa.Float, nullable=False),

@@ -1,0 +1,134 @@
+"""What a study's maps are made of, as the services say that own it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from onoma.v1 import inference_pb2, naming_pb2
+from onoma.v1.inference_pb2_grpc import InferenceServiceStub
+from onoma.v1.naming_pb2_grpc import NamingServiceStub
+from services.runtime.errors import FailedPrecondition
+from services.runtime.peers import asking
+
+TIMEOUT_S = 30.0
+_PAGE = 10_000
+SIGNIFICANT_SHARE = 0.9  # where neither study nor set of xNNs says
+
+
+@dataclass(frozen=True)
+class Peers:
+    """Stubs of the services that attribution asks."""
+
+    inference: InferenceServiceStub
+    naming: NamingServiceStub
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A registered network with a set of xNNs of it."""
+
+    model: inference_pb2.Model
+    xnn_set: inference_pb2.XnnSet
+
+    def weights_key(self, category: str) -> str:
+        """Object key of a class's xNN.
+
+        Raises:
+            FailedPrecondition: there is none.
+        """
+        for xnn in self.xnn_set.xnns:
+            if xnn.class_name == category:
+                return xnn.weights_key
+        known = ", ".join(f"'{xnn.class_name}'" for xnn in self.xnn_set.xnns) or "none"
+        raise FailedPrecondition(
+            f"set '{self.xnn_set.name}' has no xNN of class '{category[:80]}', it has: {known} (onoma xnn train)",
+            "NO_XNN",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A study and what it is explained with."""
+
+    study: naming_pb2.Study
+    network: Network
+    dataset: inference_pb2.Dataset
+
+    @property
+    def significant_share(self) -> float:
+        """Share of the positive evidence that significant X-features hold."""
+        settings = self.study.settings
+        return settings.significant_share if settings.HasField("significant_share") else SIGNIFICANT_SHARE
+
+
+def fetch_study(peers: Peers, study_id: str) -> naming_pb2.Study:
+    """The study of that id, or of that name where only one has it."""
+    with asking("naming"):
+        return peers.naming.GetStudy(naming_pb2.GetStudyRequest(study_id=study_id), timeout=TIMEOUT_S).study
+
+
+def fetch_network(peers: Peers, model: str, xnn_set: str) -> Network:
+    """A model and a set of xNNs.
+
+    Raises:
+        FailedPrecondition: the set explains another model.
+    """
+    with asking("inference"):
+        found = peers.inference.GetModel(inference_pb2.GetModelRequest(name=model), timeout=TIMEOUT_S).model
+        xnns = peers.inference.GetXnnSet(
+            inference_pb2.GetXnnSetRequest(name=xnn_set), timeout=TIMEOUT_S
+        ).xnn_set
+    if xnns.model != found.name:
+        raise FailedPrecondition(
+            f"set '{xnns.name}' explains model '{xnns.model}', not '{found.name}'", "OTHER_MODEL"
+        )
+    return Network(found, xnns)
+
+
+def fetch_plan(peers: Peers, study_id: str) -> Plan:
+    """The study with its model, xNNs and data set.
+
+    Raises:
+        FailedPrecondition: they do not fit each other.
+    """
+    study = fetch_study(peers, study_id)
+    network = fetch_network(peers, study.model, study.xnn_set)
+    for category in study.categories:
+        network.weights_key(category)
+    with asking("inference"):
+        dataset = peers.inference.GetDataset(
+            inference_pb2.GetDatasetRequest(name=study.dataset), timeout=TIMEOUT_S
+        ).dataset
+    return Plan(study, network, dataset)
+
+
+def chosen_images(peers: Peers, study: naming_pb2.Study, category: str) -> dict[str, str]:
+    """Path of each image of a category by its id, in id order: all, or the first so many in a seeded order.
+
+    The same bytes under two paths are one image.
+    """
+    paths: dict[str, str] = {}
+    token = ""
+    while True:
+        request = inference_pb2.ListImagesRequest(
+            dataset=study.dataset,
+            part=study.part,
+            class_name=category,
+            page_size=_PAGE,
+            page_token=token,
+        )
+        with asking("inference"):
+            response = peers.inference.ListImages(request, timeout=TIMEOUT_S)
+        for image in response.images:
+            paths.setdefault(image.image_id, image.path)
+        token = response.next_page_token
+        if not token:
+            break
+    seed = study.settings.seed
+    in_order = sorted(paths, key=lambda image_id: hashlib.sha256(f"{seed} {image_id}".encode()).digest())
+    return {image_id: paths[image_id] for image_id in sorted(in_order[: _limit(study, len(paths))])}
+
+
+def _limit(study: naming_pb2.Study, count: int) -> int:
+    return study.settings.max_images_per_category or count

@@ -1,0 +1,223 @@
+"""A study's maps as rows: begun once, committed shard by shard, given out when complete."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, func, select
+
+from onoma.science.activations import Explained
+from services.attribution.explainers import MODES
+from services.attribution.plans import Plan
+from services.attribution.shards import Packed, pack
+from services.attribution.tables import Activation, ExplainedImage, MapRun
+from services.runtime.database import session
+from services.runtime.errors import Aborted, FailedPrecondition
+from services.runtime.objects import ObjectStore
+
+_FIXED = {
+    "model_hash": "model",
+    "attachment_layer": "model",
+    "map_layer": "model",
+    "mode": "model",
+    "xnn_hash": "set of xNNs",
+    "dataset_hash": "data set",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images of one category, explained together."""
+
+    category: str
+    image_ids: list[str]
+    explained: Explained
+
+
+def begin(engine: Engine, plan: Plan) -> MapRun:
+    """The study's run: made at its first computation, and the same ever after.
+
+    Raises:
+        FailedPrecondition: model, xNNs or data set are no longer those that its first maps were made of.
+        Aborted: it is being made elsewhere at this moment.
+    """
+    wanted = _run(plan)
+    with _alone(wanted.study_id), session(engine) as opened:
+        found = opened.get(MapRun, wanted.study_id)
+        if found is None:
+            opened.add(wanted)
+            opened.flush()
+            found = wanted
+        for field, what in _FIXED.items():
+            if getattr(found, field) != getattr(wanted, field):
+                raise FailedPrecondition(
+                    f"study '{plan.study.name}' has maps of another {what} than there is now ({field} was "
+                    f"'{getattr(found, field)}', is '{getattr(wanted, field)}'); make a new study",
+                    "MAPS_OF_OTHER_INPUTS",
+                )
+        opened.expunge(found)
+    return found
+
+
+def explained_ids(engine: Engine, study_id: str, category: str) -> set[str]:
+    """Images of a category that are done."""
+    row = ExplainedImage
+    with Session(engine) as opened:
+        return set(
+            opened.exec(select(row.image_id).where(row.study_id == study_id, row.category == category))
+        )
+
+
+def commit(
+    engine: Engine, store: ObjectStore, run: MapRun, classes: Sequence[str], batches: Sequence[Batch]
+) -> None:
+    """One shard: its object first, durable, then its rows in one transaction.
+
+    Raises:
+        ResourceExhausted: the disk is full; nothing names the object then.
+        Aborted: another process has committed some of these images.
+    """
+    packed = pack(np.concatenate([batch.explained.maps for batch in batches]))
+    shard_key = store.put(packed.data) if packed.data else ""
+    store.flush()
+    rows = [*_images(run, classes, batches), *_activations(run, batches, packed, shard_key)]
+    with _alone(run.study_id), session(engine) as opened:
+        opened.add_all(rows)
+
+
+def finish(engine: Engine, study_id: str) -> None:
+    """All images are done: from now on the run is given out."""
+    with session(engine) as opened:
+        run = opened.get_one(MapRun, study_id)
+        run.is_complete = True
+
+
+def completed(opened: Session, study_id: str) -> MapRun:
+    """The run of a study whose maps are all there.
+
+    Raises:
+        FailedPrecondition: they are not.
+    """
+    run = opened.get(MapRun, study_id)
+    if run is None:
+        raise FailedPrecondition(
+            f"study '{study_id[:80]}' has no maps yet (onoma maps compute STUDY)", "NO_MAPS"
+        )
+    if not run.is_complete:
+        raise FailedPrecondition(
+            f"the maps of study '{study_id[:80]}' are still being drawn, or their job has stopped "
+            "(onoma maps compute STUDY goes on with it)",
+            "MAPS_INCOMPLETE",
+        )
+    return run
+
+
+def counts(engine: Engine, study_id: str) -> dict[str, Any]:
+    """The job's result."""
+    images = select(func.count()).where(ExplainedImage.study_id == study_id)
+    of_study = Activation.study_id == study_id
+    sums = select(func.count(), func.min(Activation.map_sum), func.avg(Activation.map_sum)).where(of_study)
+    with Session(engine) as opened:
+        count, least, mean = opened.exec(sums).one()
+        return {
+            "images": opened.exec(images).one(),
+            "images_without_significant": opened.exec(
+                images.where(ExplainedImage.significant_count == 0)
+            ).one(),
+            "activations": count,
+            "empty_maps": opened.exec(
+                select(func.count()).where(of_study, col(Activation.map_sum) == 0)
+            ).one(),
+            "least_map_sum": least,
+            "mean_map_sum": mean,
+        }
+
+
+def _run(plan: Plan) -> MapRun:
+    model, xnn_set = plan.network.model, plan.network.xnn_set
+    keys = [f"{category}\0{plan.network.weights_key(category)}" for category in plan.study.categories]
+    return MapRun(
+        study_id=plan.study.study_id,
+        salt=secrets.token_hex(16),
+        model=model.name,
+        model_hash=model.model_hash,
+        xnn_set=xnn_set.name,
+        xnn_hash=hashlib.sha256("\0".join(keys).encode()).hexdigest(),
+        dataset=plan.dataset.name,
+        dataset_hash=plan.dataset.content_hash,
+        attachment_layer=model.attachment_layer,
+        map_layer=model.map_layer,
+        map_height=model.map_height,
+        map_width=model.map_width,
+        mode=MODES[model.mode],
+        significant_share=plan.significant_share,
+        version=version("onoma"),
+    )
+
+
+def _images(run: MapRun, classes: Sequence[str], batches: Sequence[Batch]) -> Iterator[ExplainedImage]:
+    for batch in batches:
+        found = batch.explained
+        significant_counts = np.bincount(found.images, minlength=len(batch.image_ids))
+        for i, image_id in enumerate(batch.image_ids):
+            yield ExplainedImage(
+                study_id=run.study_id,
+                category=batch.category,
+                image_id=image_id,
+                dnn_score=float(found.dnn_scores[i]),
+                xnn_score=float(found.xnn_scores[i]),
+                predicted_class=classes[int(found.predicted[i])],
+                significant_count=int(significant_counts[i]),
+            )
+
+
+def _activations(
+    run: MapRun, batches: Sequence[Batch], packed: Packed, shard_key: str
+) -> Iterator[Activation]:
+    index = 0
+    for batch in batches:
+        found = batch.explained
+        for i, image in enumerate(found.images):
+            image_id, x_feature = batch.image_ids[int(image)], int(found.x_features[i])
+            yield Activation(
+                study_id=run.study_id,
+                activation_id=_activation_id(run.salt, batch.category, image_id, x_feature),
+                category=batch.category,
+                image_id=image_id,
+                x_feature=x_feature,
+                x=float(found.values[i]),
+                contribution=float(found.contributions[i]),
+                share=float(found.shares[i]),
+                map_sum=float(found.map_sums[i]),
+                map_scale=packed.scales[index],
+                shard_key=shard_key,
+                shard_index=index,
+                crc32=packed.checksums[index],
+            )
+            index += 1
+
+
+def _activation_id(salt: str, category: str, image_id: str, x_feature: int) -> str:
+    """Opaque: without the salt nothing in it tells the X-feature."""
+    content = f"{category}\0{image_id}\0{x_feature}".encode()
+    return hashlib.blake2b(content, key=bytes.fromhex(salt), digest_size=8).hexdigest()
+
+
+@contextmanager
+def _alone(study_id: str) -> Iterator[None]:
+    """Says what it means when rows are there already: two processes draw the same study's maps."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise Aborted(
+            f"the maps of study '{study_id}' are being drawn by another job; resume this one when that has ended"
+        ) from error

@@ -1,0 +1,16 @@
+"""What only the attribution service is told, as ONOMA_* environment variables."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from onoma.science.pictures import MAX_PIXELS
+
+
+class AttributionSettings(BaseSettings):
+    """Limits on what comes in, and how much is done at once."""
+
+    model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore", env_ignore_empty=True)
+
+    max_image_pixels: int = Field(MAX_PIXELS, gt=0, description="Most pixels that a picture may declare.")
+    map_batch_images: int = Field(16, gt=0, description="Images of a forward pass; halved where memory ends.")
+    map_shard_maps: int = Field(1000, gt=0, description="Maps of an object, and so of one commit, about.")

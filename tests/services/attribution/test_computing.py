@@ -1,0 +1,333 @@
+"""The job that draws a study's maps: what it stores, what it survives, what it says."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import grpc
+import numpy as np
+import pytest
+import torch
+
+from onoma.client.columns import map_arrays
+from onoma.science.activations import explain
+from onoma.science.excitation import look, prepare
+from onoma.science.pictures import decode, model_input, normalise
+from onoma.science.program import load
+from onoma.v1 import jobs_pb2
+from services.attribution import computing, explainers, reading, runs
+from services.attribution.computing import compute_maps
+from services.attribution.plans import chosen_images
+from services.runtime.directory_store import DirectoryStore
+from services.runtime.errors import FailedPrecondition, ResourceExhausted
+from services.runtime.job_context import Cancelled, JobContext
+from tests.services.attribution.conftest import refusal
+from tests.services.attribution.stand_ins import ALL_CLASSES, PREPROCESSING, STUDY_ID, png, stored_xnn
+from tests.synthetic import CLASSES, draw
+
+
+@pytest.fixture
+def explained_alone(world, store):
+    """Explains one image by the science itself."""
+    model = world.model
+    explainer = prepare(load(world.program), model.attachment_layer, model.map_layer, "local")
+
+    def explaining(category, image_id):
+        pixels = model_input(decode(store.get(image_id)), PREPROCESSING)
+        seen = look(explainer, torch.from_numpy(normalise(pixels[None], PREPROCESSING)))
+        return explain(explainer, world.xnns[category], ALL_CLASSES.index(category), seen, 0.9)
+
+    return explaining
+
+
+def test_every_image_is_explained_as_it_is_alone(attribution, world, explained_alone):
+    result = attribution.result()
+    assert result["images"] == 18
+    columns = attribution.activations()
+    assert result["activations"] == len(columns.activation_id) > 18
+    maps = attribution.maps(columns.activation_id)
+    stored = {
+        (category, image_id, x_feature): place
+        for place, (category, image_id, x_feature) in enumerate(
+            zip(columns.category, columns.image_id, columns.x_feature, strict=True)
+        )
+    }
+    for category in CLASSES:
+        for _, image_id in world.images[category]:
+            alone = explained_alone(category, image_id)
+            for i, x_feature in enumerate(alone.x_features):
+                place = stored.pop((category, image_id, int(x_feature)))
+                assert columns.x[place] == pytest.approx(alone.values[i], rel=1e-4)
+                assert columns.contribution[place] == pytest.approx(alone.contributions[i], rel=1e-4)
+                assert columns.share[place] == pytest.approx(alone.shares[i], rel=1e-4)
+                difference = np.abs(maps[columns.activation_id[place]] - alone.maps[i]).max()
+                assert difference <= alone.maps[i].max() * 2**-12 + 1e-5
+    assert not stored
+
+
+def test_every_map_sums_to_one(attribution):
+    result = attribution.result()
+    columns = attribution.activations()
+    assert np.abs(np.array(columns.map_sum) - 1).max() < 1e-3
+    assert result["least_map_sum"] == pytest.approx(min(columns.map_sum))
+    for array in attribution.maps(columns.activation_id).values():
+        assert array.sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_the_study_is_told_its_activations_without_their_x_features(attribution, world):
+    attribution.result()
+    columns = attribution.activations()
+    told = {
+        id_: (image_id, category)
+        for id_, image_id, category in zip(
+            columns.activation_id, columns.image_id, columns.category, strict=True
+        )
+    }
+    assert world.published == told
+
+
+def test_scores_and_counts_of_every_image_are_kept(attribution, world, explained_alone):
+    attribution.result()
+    columns = attribution.images("cross")
+    assert list(columns.image_id) == sorted(image_id for _, image_id in world.images["cross"])
+    assert set(columns.category) == {"cross"}
+    for place, image_id in enumerate(columns.image_id):
+        alone = explained_alone("cross", image_id)
+        assert columns.dnn_score[place] == pytest.approx(float(alone.dnn_scores[0]), rel=1e-4)
+        assert columns.xnn_score[place] == pytest.approx(float(alone.xnn_scores[0]), rel=1e-4)
+        assert columns.predicted_class[place] == ALL_CLASSES[int(alone.predicted[0])]
+        assert columns.significant_count[place] == len(alone.x_features)
+
+
+def test_a_limit_takes_the_same_images_whatever_the_order_of_the_list(peers, world):
+    world.study.settings.max_images_per_category = 2
+    chosen = chosen_images(peers, world.study, "circle")
+    assert len(chosen) == 2
+    world.images["circle"].reverse()
+    assert chosen_images(peers, world.study, "circle") == chosen
+    assert set(chosen.items()) <= {(image_id, path) for path, image_id in world.images["circle"]}
+
+
+def test_another_seed_takes_other_images(peers, world):
+    world.study.settings.max_images_per_category = 2
+    chosen = set()
+    for seed in range(8):
+        world.study.settings.seed = seed
+        chosen |= chosen_images(peers, world.study, "circle").keys()
+    assert len(chosen) > 2
+
+
+def test_the_same_picture_under_two_paths_is_explained_once(attribution, world):
+    world.images["circle"].append(("test/circle/copy.png", world.images["circle"][0][1]))
+    assert attribution.result()["images"] == 18
+
+
+def test_a_broken_picture_is_named_and_the_rest_goes_on(attribution, world, store):
+    world.images["cross"].append(("test/cross/torn.png", store.put(png(draw("cross", _rng()))[:200])))
+    world.images["cross"].append(("test/cross/gone.png", "0" * 64))
+    job = attribution.computed()
+    assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED
+    assert json.loads(job.result_json)["images"] == 18
+    assert len(job.warnings) == 2
+    assert any("test/cross/torn.png: damaged or truncated" in line for line in job.warnings)
+    assert any("test/cross/gone.png: no object" in line for line in job.warnings)
+
+
+def test_a_category_without_images_is_named_and_the_rest_goes_on(attribution, world):
+    world.study.categories.append("nothing")
+    job = attribution.computed()
+    assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED
+    assert list(job.warnings) == ["category 'nothing' has no image in this part of data set 'shapes'"]
+
+
+def test_an_image_without_a_positive_term_has_no_activation(attribution, world, store):
+    negative = replace(world.xnns["square"], read_out=-torch.ones(5))
+    del world.xnn_set.xnns[ALL_CLASSES.index("square")]
+    world.xnn_set.xnns.append(stored_xnn(store, "square", negative))
+    result = attribution.result()
+    assert result["images_without_significant"] == 6
+    assert list(attribution.images("square").significant_count) == [0] * 6
+    assert not attribution.activations("square").activation_id
+
+
+def test_a_study_without_any_activation_says_so(attribution, world, store):
+    del world.study.categories[:2]
+    negative = replace(world.xnns["square"], read_out=-torch.ones(5))
+    del world.xnn_set.xnns[:]
+    world.xnn_set.xnns.append(stored_xnn(store, "square", negative))
+    job = attribution.computed()
+    assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED
+    assert list(job.warnings) == ["no image of study 'shapes' has a significant activation: nothing to name"]
+    assert world.publish_count == 0
+
+
+def test_a_map_without_mass_is_kept_as_empty(attribution, monkeypatch):
+    explain = explainers.explain
+
+    def explain_with_one_empty(*arguments):
+        found = explain(*arguments)
+        found.maps[0], found.map_sums[0] = 0, 0
+        return found
+
+    monkeypatch.setattr(explainers, "explain", explain_with_one_empty)
+    job = attribution.computed()
+    columns = attribution.activations()
+    empty = [id_ for id_, total in zip(columns.activation_id, columns.map_sum, strict=True) if total == 0]
+    assert json.loads(job.result_json)["empty_maps"] == len(empty) == len(CLASSES)  # one a batch
+    assert all("a map is empty" in line for line in job.warnings)
+    assert all(not array.any() for array in attribution.maps(empty).values())
+
+
+def test_a_batch_that_ends_memory_is_halved_and_a_picture_that_fails_is_left_out(world, store, monkeypatch):
+    pictures = {
+        image_id: model_input(decode(store.get(image_id)), PREPROCESSING)
+        for _, image_id in world.images["circle"]
+    }
+    bad = next(iter(pictures))
+    sizes, left_out = [], []
+
+    def explain_some(some):
+        sizes.append(len(some))
+        if len(some) > 2:
+            raise torch.OutOfMemoryError("no memory left")
+        if any(np.array_equal(one, pictures[bad]) for one in some):
+            raise ValueError("a score of the network is NaN or infinite")
+        return len(some)
+
+    found = list(
+        computing._halving(explain_some, pictures, lambda id_, error: left_out.append((id_, str(error))))
+    )
+    assert [id_ for ids, _ in found for id_ in ids] == list(pictures)[1:]
+    assert left_out == [(bad, "a score of the network is NaN or infinite")]
+    assert sizes[0] == 6
+
+
+def test_computing_again_writes_nothing_and_tells_the_same(attribution, world):
+    attribution.result()
+    before, told = attribution.rows(), dict(world.published)
+    attribution.result()
+    assert attribution.rows() == before
+    assert world.published == told
+    assert world.publish_count == 2
+
+
+def test_the_same_request_is_one_job(attribution):
+    assert attribution.start_computing("once").job_id == attribution.start_computing("once").job_id
+
+
+def test_a_full_disk_fails_the_job_and_resuming_completes_it(small_shards, open_server, world, monkeypatch):
+    attribution = open_server()
+    put = DirectoryStore.put
+    stored = []
+
+    def put_until_full(self, data):
+        if len(stored) == 2:
+            raise ResourceExhausted("the disk of /data/objects is full", "DISK_FULL")
+        stored.append(data)
+        return put(self, data)
+
+    monkeypatch.setattr(DirectoryStore, "put", put_until_full)
+    job = attribution.computed()
+    assert job.state == jobs_pb2.JOB_STATE_FAILED
+    assert job.error == "the disk of /data/objects is full"
+    assert world.publish_count == 0
+    done = attribution.rows()
+    assert len({row.shard_key for row in done}) == 2
+    monkeypatch.setattr(DirectoryStore, "put", put)
+    resumed = attribution.resumed(job)
+    assert resumed.state == jobs_pb2.JOB_STATE_SUCCEEDED, resumed.error
+    assert json.loads(resumed.result_json)["images"] == 18
+    kept = {row.activation_id: row for row in attribution.rows()}
+    assert all(kept[row.activation_id] == row for row in done)
+
+
+def test_no_row_names_an_object_that_is_not_durable_yet(small_shards, open_server, monkeypatch):
+    attribution = open_server()
+
+    def fail(_store):
+        raise ResourceExhausted("the disk of /data/objects is full", "DISK_FULL")
+
+    monkeypatch.setattr(DirectoryStore, "flush", fail)
+    assert attribution.computed().state == jobs_pb2.JOB_STATE_FAILED
+    assert attribution.rows() == []
+
+
+def test_a_cancelled_job_keeps_what_it_did_and_goes_on_from_there(make_computing, monkeypatch):
+    of = make_computing(map_batch_images=4)
+    explain = explainers.explain
+    first = job_context()
+
+    def explain_then_cancel(*arguments):
+        first.cancelled.set()
+        return explain(*arguments)
+
+    monkeypatch.setattr(explainers, "explain", explain_then_cancel)
+    with pytest.raises(Cancelled):
+        compute_maps(first, of)
+    assert len(runs.explained_ids(of.engine, STUDY_ID, "circle")) == 4
+    monkeypatch.setattr(explainers, "explain", explain)
+    assert compute_maps(job_context(), of)["images"] == 18
+
+
+def test_the_size_of_batches_and_shards_changes_nothing(make_computing):
+    alone, together = (
+        make_computing(f"of{size}", map_batch_images=size, map_shard_maps=size) for size in (1, 64)
+    )
+    compute_maps(job_context(), alone)
+    compute_maps(job_context(), together)
+    one, other = maps_of(alone), maps_of(together)
+    assert one.keys() == other.keys()
+    for key, array in one.items():
+        np.testing.assert_allclose(array, other[key], atol=2**-12)
+
+
+def test_maps_of_other_xnns_are_not_mixed_in(make_computing, world, store):
+    of = make_computing()
+    compute_maps(job_context(), of)
+    world.xnn_set.xnns[0].weights_key = store.put(b"another")
+    with pytest.raises(FailedPrecondition, match="maps of another set of xNNs than there is now"):
+        compute_maps(job_context(), of)
+
+
+def test_maps_of_a_data_set_that_has_changed_are_not_mixed_in(make_computing, world):
+    of = make_computing()
+    compute_maps(job_context(), of)
+    world.dataset.content_hash = "second"
+    with pytest.raises(FailedPrecondition, match="maps of another data set than there is now"):
+        compute_maps(job_context(), of)
+
+
+def test_a_set_of_xnns_of_another_model_is_refused_at_once(attribution, world):
+    world.xnn_set.model = "other"
+    assert refusal(attribution.start_computing) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "set 'xnns' explains model 'other', not 'net'",
+    )
+
+
+def test_a_category_without_an_xnn_is_refused_at_once(attribution, world):
+    del world.xnn_set.xnns[1:]
+    code, message = refusal(attribution.start_computing)
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert message == "set 'xnns' has no xNN of class 'cross', it has: 'circle' (onoma xnn train)"
+
+
+def job_context():
+    """The context of a job that nobody else looks at."""
+    return JobContext(SimpleNamespace(job_id="job", params={"study_id": STUDY_ID}, warnings=[]))
+
+
+def maps_of(of):
+    """Map of each activation by what it is of; ids are salted anew for each run."""
+    names = {}
+    for columns in reading.activations(of.engine, STUDY_ID, ""):
+        keys = zip(columns.category, columns.image_id, columns.x_feature, strict=True)
+        names |= dict(zip(columns.activation_id, keys, strict=True))
+    found = {}
+    for columns in reading.maps(of.engine, of.store, STUDY_ID, list(names)):
+        found |= dict(zip((names[id_] for id_ in columns.activation_id), map_arrays(columns), strict=True))
+    return found
+
+
+def _rng():
+    return np.random.default_rng(99)

@@ -1,0 +1,93 @@
+"""One picture explained on request."""
+
+import hashlib
+
+import grpc
+import numpy as np
+import pytest
+
+from onoma.client.columns import map_arrays
+from onoma.v1 import attribution_pb2 as pb
+from tests.services.attribution.conftest import DEADLINE_S, refusal
+from tests.services.attribution.stand_ins import ALL_CLASSES, png
+from tests.synthetic import draw
+
+Code = grpc.StatusCode
+
+
+@pytest.fixture
+def attribute(attribution):
+    def calling(content, category="", **fields):
+        request = pb.AttributeRequest(
+            **{"model": "net", "xnn_set": "xnns", "category": category, "content": content} | fields
+        )
+        return attribution.calls.Attribute(request, timeout=DEADLINE_S)
+
+    return calling
+
+
+def test_a_picture_of_the_study_gets_the_maps_it_has_there(attribution, attribute, world, store):
+    attribution.result()
+    _, image_id = world.images["cross"][0]
+    live = attribute(store.get(image_id), "cross")
+    columns = attribution.activations("cross")
+    stored = {
+        columns.x_feature[i]: columns.activation_id[i]
+        for i in range(len(columns.activation_id))
+        if columns.image_id[i] == image_id
+    }
+    maps = attribution.maps(list(stored.values()))
+    assert set(live.activations.x_feature) == set(stored)
+    for x_feature, array in zip(live.activations.x_feature, map_arrays(live.maps), strict=True):
+        np.testing.assert_allclose(array, maps[stored[x_feature]], atol=1e-4)
+
+
+def test_activations_come_in_order_of_contribution(attribute):
+    content = png(draw("circle", np.random.default_rng(5)))
+    found = attribute(content, "circle")
+    assert list(found.activations.activation_id) == [str(i) for i in range(len(found.activations.x))]
+    assert list(found.activations.contribution) == sorted(found.activations.contribution, reverse=True)
+    assert found.image.image_id == [hashlib.sha256(content).hexdigest()]
+    assert found.image.significant_count == [len(found.activations.x)]
+
+
+def test_the_networks_own_answer_is_explained_when_no_class_is_said(attribute):
+    found = attribute(png(draw("square", np.random.default_rng(5))))
+    assert found.image.category == found.image.predicted_class
+    assert set(found.activations.category) == set(found.image.predicted_class)
+    assert found.image.predicted_class[0] in ALL_CLASSES
+
+
+def test_what_is_no_picture_is_refused(attribute):
+    code, message = refusal(lambda: attribute(b"%PDF-1.7"))
+    assert code == Code.INVALID_ARGUMENT
+    assert message.startswith("the picture cannot be read: a PDF document, not a picture")
+
+
+def test_an_unknown_class_is_refused(attribute):
+    content = png(draw("square", np.random.default_rng(5)))
+    assert refusal(lambda: attribute(content, "hat")) == (
+        Code.INVALID_ARGUMENT,
+        "model 'net' has no class 'hat'",
+    )
+
+
+def test_a_class_without_an_xnn_is_refused(attribute, world):
+    del world.xnn_set.xnns[1:]
+    code, message = refusal(lambda: attribute(png(draw("square", np.random.default_rng(5))), "square"))
+    assert code == Code.FAILED_PRECONDITION
+    assert message.startswith("set 'xnns' has no xNN of class 'square'")
+
+
+def test_an_unknown_model_is_refused(attribute):
+    content = png(draw("square", np.random.default_rng(5)))
+    assert refusal(lambda: attribute(content, model="other")) == (
+        Code.NOT_FOUND,
+        "there is no model 'other'",
+    )
+
+
+def test_importing_maps_says_why_it_is_not_served(attribution):
+    code, message = refusal(lambda: attribution.calls.ImportMaps(pb.ImportMapsRequest(study_id="study1")))
+    assert code == Code.UNIMPLEMENTED
+    assert "cannot be imported yet" in message

@@ -1,0 +1,56 @@
+"""Maps in stored form."""
+
+import numpy as np
+import pytest
+
+from services.attribution.shards import Place, pack, read
+from services.runtime.directory_store import DirectoryStore
+from services.runtime.errors import DataLoss
+
+
+def random_maps(count: int) -> np.ndarray:
+    maps = np.random.default_rng(0).random((count, 5, 7), np.float32) ** 8
+    return maps / maps.sum((1, 2), keepdims=True)
+
+
+def test_a_stored_value_is_within_the_error_that_is_stated():
+    maps = random_maps(50)
+    packed = pack(maps)
+    stored = np.frombuffer(packed.data, "<f2").reshape(maps.shape).astype(np.float32)
+    scales = np.array(packed.scales, np.float32)[:, None, None]
+    assert (np.abs(stored * scales - maps) <= scales * (2**-12 + 1e-7)).all()
+
+
+def test_an_empty_map_has_scale_zero():
+    packed = pack(np.zeros((1, 5, 7), np.float32))
+    assert packed.scales == [0]
+    assert not any(packed.data)
+
+
+def test_no_maps_are_no_bytes():
+    assert pack(np.zeros((0, 5, 7), np.float32)).data == b""
+
+
+def test_one_shard_is_read_once_for_all_its_maps(tmp_path, monkeypatch):
+    store = DirectoryStore(tmp_path)
+    packed = pack(random_maps(9))
+    key = store.put(packed.data)
+    places = [Place(key, index, packed.checksums[index]) for index in (7, 2, 5)]
+    reads = []
+    get_range = DirectoryStore.get_range
+
+    def counted(self, *arguments):
+        reads.append(arguments)
+        return get_range(self, *arguments)
+
+    monkeypatch.setattr(DirectoryStore, "get_range", counted)
+    pieces = [packed.data[i * 70 : (i + 1) * 70] for i in (7, 2, 5)]
+    assert read(store, places, 70) == b"".join(pieces)
+    assert reads == [(key, 2 * 70, 6 * 70)]
+
+
+def test_a_map_with_another_checksum_is_refused(tmp_path):
+    store = DirectoryStore(tmp_path)
+    packed = pack(random_maps(2))
+    with pytest.raises(DataLoss, match="is damaged"):
+        read(store, [Place(store.put(packed.data), 0, packed.checksums[1])], 70)
