@@ -1,5 +1,7 @@
 """Every rule against an example worked by hand, and against the dense matrix of its operator."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, fx
@@ -418,3 +420,9 @@ def test_activations_too_small_to_divide_by_give_no_overflow() -> None:
     values, weight = torch.tensor([[1e-40, 1e-40]]), torch.ones(2, 1)
     [given] = passed_down(aten.mm.default, [values], torch.ones(1, 1), weight=weight, mode=LOCAL)
     assert given.tolist() == [[0.5, 0.5]]
+
+
+def test_every_operator_with_a_rule_is_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "excitation-rules.md").read_text(encoding="utf-8")
+    names = {getattr(target, "_opname", getattr(target, "__name__", "")) for target in RULES}
+    assert not {name for name in names if f"`{name}`" not in text}
