@@ -37,7 +37,7 @@ def predict(
     model = registry.find(engine, tables.Model, request.model)
     xnns = _xnns(engine, store, model, request.xnn_set) if request.xnn_set else {}
     preprocessing = Preprocessing(**model.preprocessing)
-    onnx = sessions.get(model.onnx_key)
+    onnx = sessions.get(model.name, model.onnx_key)
     inputs = _inputs(engine, store, request, preprocessing, max_pixels)
     predictions = []
     while batch := list(islice(inputs, _BATCH_IMAGES)):

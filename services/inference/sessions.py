@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
 
+from services.runtime.errors import DataLoss, NotFound
 from services.runtime.objects import ObjectStore
 
 SCORES, FEATURES = "scores", "features"
@@ -32,11 +33,28 @@ def open_session(onnx: bytes) -> onnxruntime.InferenceSession:
     return session
 
 
+def open_stored(store: ObjectStore, model_name: str, onnx_key: str) -> onnxruntime.InferenceSession:
+    """A session of a registered model.
+
+    Raises:
+        DataLoss: its ONNX form is missing or damaged.
+    """
+    try:
+        return open_session(store.get(onnx_key))
+    except (NotFound, DataLoss) as error:
+        raise DataLoss(
+            f"the ONNX form of model '{model_name}' is lost: {error}; register its program again "
+            "under the same name",
+            error.reason,
+            error.details,
+        ) from error
+
+
 class Sessions:
-    """Open sessions of the models used last, by object key."""
+    """Open sessions of the models used last, by name and object key."""
 
     def __init__(self, store: ObjectStore) -> None:
-        self.get = lru_cache(maxsize=4)(lambda onnx_key: open_session(store.get(onnx_key)))
+        self.get = lru_cache(maxsize=4)(partial(open_stored, store))
 
 
 def run(

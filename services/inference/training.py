@@ -20,7 +20,7 @@ from torch import Tensor
 from onoma.science import xnn as science
 from services.inference import datasets, registry, tables
 from services.inference.features import PartFeatures, part_features
-from services.inference.sessions import open_session
+from services.inference.sessions import open_stored
 from services.runtime.database import session
 from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.jobs import JobContext
@@ -90,7 +90,7 @@ def train(context: JobContext, engine: Engine, store: ObjectStore, max_pixels: i
     """
     chosen = plan(engine, context.params)
     model, dataset = chosen.model, chosen.dataset
-    onnx = open_session(store.get(model.onnx_key))
+    onnx = open_stored(store, model.name, model.onnx_key)
     training = part_features(context, engine, store, onnx, model, dataset, tables.TRAIN, max_pixels)
     test = part_features(context, engine, store, onnx, model, dataset, tables.TEST, max_pixels)
     trainable = _trainable(context, chosen, training)

@@ -13,6 +13,7 @@ from services.runtime.jobs import Cancelled, Job, JobContext
 from services.runtime.objects import DirectoryStore
 from services.runtime.settings import RuntimeSettings
 from tests.services.inference import folders
+from tests.services.inference.interruptions import Interrupted
 
 
 @pytest.fixture
@@ -36,20 +37,6 @@ def _small_batches(monkeypatch):
 def folder(tmp_path):
     counts = {"train/hat": 6, "train/bag": 6, "test/hat": 3, "test/bag": 3}
     return folders.image_folder(tmp_path / "garments", counts)
-
-
-class Interrupted(JobContext):
-    """A job whose process meets `error` at its n-th safe point."""
-
-    def __init__(self, row, after, error):
-        super().__init__(row)
-        self._left = after
-        self._error = error
-
-    def check(self):
-        self._left -= 1
-        if self._left < 0:
-            raise self._error
 
 
 def job(folder, job_id="job-1"):

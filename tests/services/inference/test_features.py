@@ -1,0 +1,256 @@
+"""Features and scores of a data set: computed once, shard by shard; pictures are synthetic."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from sqlmodel import Session, select
+
+from onoma.science.pictures import MAX_PIXELS, decode
+from onoma.science.program import find_attachment, load, with_features
+from services.inference import features, registry, tables
+from services.inference.sessions import open_session
+from services.runtime.database import open_database, session
+from services.runtime.errors import Aborted, DataLoss, ResourceExhausted
+from services.runtime.jobs import Cancelled, Job, JobContext
+from services.runtime.objects import DirectoryStore
+from services.runtime.settings import RuntimeSettings
+from tests import synthetic
+from tests.services.inference.interruptions import Interrupted
+
+
+def job():
+    return Job(job_id="job-1", kind="train_xnn", params={})
+
+
+class Road:
+    """The registered network and data set without a server; counts the images that the network runs on."""
+
+    def __init__(self, data_dir, monkeypatch):
+        self.engine = open_database(RuntimeSettings(data_dir=data_dir), "inference")
+        self.store = DirectoryStore(data_dir / "objects")
+        self.model = registry.find(self.engine, tables.Model, "tiny")
+        self.dataset = registry.find(self.engine, tables.Dataset, "shapes")
+        self.onnx = open_session(self.store.get(self.model.onnx_key))
+        self.images_run = 0
+        run = features.run
+
+        def counted(onnx, images):
+            self.images_run += len(images)
+            return run(onnx, images)
+
+        monkeypatch.setattr(features, "run", counted)
+
+    def part(self, part=tables.TRAIN, context=None, max_pixels=MAX_PIXELS):
+        return features.part_features(
+            context or JobContext(job()),
+            self.engine,
+            self.store,
+            self.onnx,
+            self.model,
+            self.dataset,
+            part,
+            max_pixels,
+        )
+
+    def shards(self):
+        with Session(self.engine) as opened:
+            query = select(tables.FeatureShard).order_by(tables.FeatureShard.shard)
+            return opened.exec(query).all()
+
+    def images(self, part=tables.TRAIN):
+        row = tables.DatasetImage
+        with Session(self.engine) as opened:
+            query = select(row).where(row.part == part).order_by(row.class_index, row.path)
+            return opened.exec(query).all()
+
+    def repoint(self, path, data):
+        """Stores other bytes for the picture at a path."""
+        image_id = self.store.put(data)
+        with session(self.engine) as opened:
+            opened.add(tables.Image(image_id=image_id, height=1, width=1, notes=[]))
+            opened.flush()
+            opened.exec(
+                select(tables.DatasetImage).where(tables.DatasetImage.path == path)
+            ).one().image_id = image_id
+
+
+@pytest.fixture
+def road(registered_dir, tmp_path, monkeypatch):
+    shutil.copytree(registered_dir, tmp_path / "onoma-data")
+    monkeypatch.setattr(features, "_SHARD_IMAGES", 20)
+    monkeypatch.setattr(features, "_BATCH_IMAGES", 8)
+    opened = Road(tmp_path / "onoma-data", monkeypatch)
+    yield opened
+    opened.engine.dispose()
+
+
+def damage(store, key):
+    path = store._file(key)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def assert_same(found, wanted):
+    for name in ("features", "scores", "class_indices"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+
+
+# What is computed
+
+
+def test_features_and_scores_are_torchs_own(road, program):
+    found = road.part(tables.TEST)
+    loaded = load(program)
+    pixels = np.stack([decode(road.store.get(image.image_id)).pixels for image in road.images(tables.TEST)])
+    with torch.inference_mode():
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+        scores, wanted = with_features(loaded, find_attachment(loaded))(images)
+    np.testing.assert_allclose(found.features, wanted, atol=1e-4)
+    np.testing.assert_allclose(found.scores, scores, atol=1e-4)
+    assert found.class_indices.tolist() == [image.class_index for image in road.images(tables.TEST)]
+
+
+def test_features_are_plain_arrays_of_float32(road):
+    found = road.part()
+    assert (found.features.dtype, found.features.shape) == (np.float32, (72, 32))
+    assert (found.scores.dtype, found.scores.shape) == (np.float32, (72, 3))
+    assert found.class_indices.dtype == np.int64
+
+
+def test_the_network_runs_once_for_each_image_and_never_again(road):
+    first = road.part()
+    assert road.images_run == 72
+    assert_same(road.part(), first)
+    assert road.images_run == 72
+
+
+def test_the_sizes_of_shards_and_batches_change_nothing(road, monkeypatch):
+    small = road.part()
+    assert [shard.shard for shard in road.shards()] == [0, 1, 2, 3]
+    monkeypatch.setattr(features, "_SHARD_IMAGES", 1024)
+    monkeypatch.setattr(features, "_cache_key", lambda *a: "elsewhere")
+    whole = road.part()
+    np.testing.assert_allclose(whole.features, small.features, atol=1e-5)
+    np.testing.assert_array_equal(whole.class_indices, small.class_indices)
+
+
+def test_a_part_without_images_is_empty(road):
+    with session(road.engine) as opened:
+        for image in opened.exec(select(tables.DatasetImage).where(tables.DatasetImage.part == tables.TEST)):
+            opened.delete(image)
+    road.dataset.test_counts = [0, 0, 0]
+    found = road.part(tables.TEST)
+    assert found.features.shape == (0, 32)
+    assert found.scores.shape == (0, 3)
+    assert found.class_indices.shape == (0,)
+
+
+def test_a_picture_under_two_paths_and_in_two_parts_counts_each_time(
+    inference, tmp_path, program, monkeypatch
+):
+    folder = synthetic.write_image_folder(tmp_path / "twice", train=3, test=1)
+    shutil.copy(folder / "train/cross/cross_000.png", folder / "train/cross/again.png")
+    shutil.copy(folder / "train/cross/cross_000.png", folder / "test/cross/again.png")
+    inference.dataset(folder, "shapes")
+    inference.registered(program)
+    road = Road(inference.data_dir, monkeypatch)
+    train, test = road.part(tables.TRAIN), road.part(tables.TEST)
+    assert (len(train.features), len(test.features)) == (10, 4)
+    np.testing.assert_array_equal(train.features[3], train.features[4])
+    np.testing.assert_allclose(test.features[1], train.features[3], atol=1e-5)
+    road.engine.dispose()
+
+
+# What is cut off
+
+
+@pytest.mark.parametrize("error", [Cancelled(), KeyboardInterrupt()])
+@pytest.mark.parametrize("after", [0, 2, 6])
+def test_a_job_that_was_cut_off_goes_on_at_the_next_shard(road, after, error):
+    with pytest.raises(type(error)):
+        road.part(context=Interrupted(job(), after, error))
+    kept = len(road.shards())
+    road.images_run = 0
+    resumed = road.part()
+    assert road.images_run == 72 - 20 * kept
+    assert_same(road.part(), resumed)
+
+
+def test_a_full_disk_leaves_no_half_shard(road, monkeypatch):
+    put, stored = DirectoryStore.put, []
+
+    def filling_up(self, data):
+        if len(stored) >= 2:
+            raise ResourceExhausted("the disk is full")
+        stored.append(put(self, data))
+        return stored[-1]
+
+    monkeypatch.setattr(DirectoryStore, "put", filling_up)
+    with pytest.raises(ResourceExhausted, match="the disk is full"):
+        road.part()
+    assert len(road.shards()) == 2
+    monkeypatch.setattr(DirectoryStore, "put", put)
+    assert len(road.part().features) == 72
+
+
+# What is damaged
+
+
+@pytest.mark.parametrize("lose", [damage, DirectoryStore.delete])
+def test_a_lost_shard_is_computed_again(road, lose):
+    first = road.part()
+    lose(road.store, road.shards()[1].object_key)
+    road.images_run = 0
+    assert_same(road.part(), first)
+    assert road.images_run == 20
+    road.part()
+    assert road.images_run == 20
+
+
+@pytest.mark.parametrize("lose", [damage, DirectoryStore.delete])
+def test_a_lost_picture_is_named_by_path_and_key_with_the_way_out(road, lose):
+    image = road.images()[30]
+    lose(road.store, image.image_id)
+    with pytest.raises(DataLoss) as error:
+        road.part()
+    assert f"picture {image.path} is lost" in str(error.value)
+    assert image.image_id in str(error.value)
+    assert str(error.value).endswith("import its data set again")
+
+
+def test_a_picture_that_no_longer_decodes_is_warned_about_each_time_and_left_out(road):
+    image = road.images()[30]
+    road.repoint(image.path, b"no picture")
+    for _ in range(2):
+        context = JobContext(job())
+        found = road.part(context=context)
+        assert len(found.features) == len(found.class_indices) == 71
+        assert context.progress()["warnings"] == [
+            f"{image.path}: no longer decodes within the server's limits; left out"
+        ]
+        assert context.progress()["done"] == 72
+
+
+def test_a_shard_of_pictures_none_of_which_decodes_is_empty(road, monkeypatch):
+    assert len(road.part(max_pixels=10).features) == 0
+
+
+def test_a_picture_that_the_network_gives_nan_on_is_named(road, monkeypatch):
+    run = features.run
+
+    def spoilt(onnx, images):
+        scores, found = run(onnx, images)
+        found[1, 0] = np.nan
+        return scores, found
+
+    monkeypatch.setattr(features, "run", spoilt)
+    with pytest.raises(ValueError, match=road.images()[1].path):
+        road.part()
+
+
+def test_a_data_set_imported_anew_in_the_meantime_is_told(road):
+    with session(road.engine) as opened:
+        opened.delete(road.images()[0])
+    with pytest.raises(Aborted, match="data set 'shapes' was imported anew in the meantime"):
+        road.part()

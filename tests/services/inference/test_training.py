@@ -1,0 +1,349 @@
+"""Training of xNNs over a real server; pictures are synthetic."""
+
+import json
+
+import grpc
+import numpy as np
+import pytest
+from safetensors.numpy import load as load_tensors
+from sqlalchemy.pool import NullPool
+from sqlmodel import Session, create_engine, select
+
+from onoma.science import xnn as science
+from onoma.v1 import inference_pb2 as pb
+from onoma.v1 import jobs_pb2, types_pb2
+from services.inference import tables
+from services.runtime.objects import DirectoryStore
+from tests import synthetic
+from tests.synthetic import CLASSES
+
+SETTINGS = {"epochs": 4, "batch_size": 24}
+SUCCEEDED, FAILED = jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED
+
+
+def refusal(call):
+    with pytest.raises(grpc.RpcError) as error:
+        call()
+    return error.value.code(), error.value.details()
+
+
+def scores_of_tests(inference, dataset="shapes"):
+    """Class and network's scores of every test image, in order."""
+    images = inference.images(dataset, part=types_pb2.DATASET_PART_TEST)
+    request = pb.PredictRequest(model="tiny", image_ids=[image.image_id for image in images])
+    found = inference.calls.Predict(request).predictions
+    return [image.class_name for image in images], np.array([row.dnn_scores for row in found], np.float64)
+
+
+def features_of_test_images(inference):
+    """(n, D) features as the cache of the training job has them."""
+    store = DirectoryStore(inference.data_dir / "objects")
+    engine = create_engine(f"sqlite:///{inference.data_dir / 'inference.db'}", poolclass=NullPool)
+    with Session(engine) as opened:
+        rows = opened.exec(select(tables.FeatureShard)).all()
+    shards = [load_tensors(store.get(row.object_key)) for row in rows]
+    return next(shard["features"] for shard in shards if len(shard["features"]) == 24).astype(np.float64)
+
+
+def terms_by_hand(store, weights_key, features):
+    """Contributions w_i x_i (n, K) and the bias, by numpy alone."""
+    weights = load_tensors(store.get(weights_key))
+    values = features
+    for layer in range(3):
+        values = np.maximum(
+            values @ weights[f"encoder.{layer}.weight"].T + weights[f"encoder.{layer}.bias"], 0
+        )
+    return values * weights["read_out.weight"], float(weights["read_out.bias"])
+
+
+def significant_by_hand(terms, share=0.9):
+    """How many of one image's terms, largest first, hold `share` of the positive sum."""
+    positive = sorted((term for term in terms if term > 0), reverse=True)
+    total, held = sum(positive), 0.0
+    for count, term in enumerate(positive, 1):
+        held += term
+        if held >= share * total - 1e-9:
+            return count
+    return 0
+
+
+# What a training gives
+
+
+def test_every_class_gets_an_xnn_with_an_object_of_its_own(trained):
+    found = trained.xnn_set()
+    assert [xnn.class_name for xnn in found.xnns] == list(trained.model().classes)
+    keys = {xnn.weights_key for xnn in found.xnns}
+    assert len(keys) == 3
+    assert all(DirectoryStore(trained.data_dir / "objects").get(key) for key in keys)
+    assert (found.settings.epochs, found.settings.batch_size, found.settings.x_feature_count) == (4, 24, 5)
+    assert found.settings.seed == 0
+
+
+def test_table_1_is_what_numpy_computes(trained):
+    store = DirectoryStore(trained.data_dir / "objects")
+    names, dnn = scores_of_tests(trained)
+    features = features_of_test_images(trained)
+    for target, xnn in enumerate(trained.xnn_set().xnns):
+        terms, bias = terms_by_hand(store, xnn.weights_key, features)
+        predicted = terms.sum(1) + bias
+        assert xnn.rmse == pytest.approx(np.sqrt(np.mean((predicted - dnn[:, target]) ** 2)), rel=1e-3)
+        assert (xnn.score_min, xnn.score_max) == pytest.approx(
+            (dnn[:, target].min(), dnn[:, target].max()), abs=1e-4
+        )
+        own = np.array([name == xnn.class_name for name in names])
+        replaced = dnn.copy()
+        replaced[:, target] = predicted
+        counts = [significant_by_hand(row) for row in terms[own]]
+        assert (xnn.image_count, xnn.significant_count) == (8, sum(counts))
+        assert xnn.significant_mean == pytest.approx(np.mean(counts))
+        assert xnn.dnn_accuracy == pytest.approx(np.mean(dnn[own].argmax(1) == target))
+        assert xnn.xnn_accuracy == pytest.approx(np.mean(replaced[own].argmax(1) == target))
+        varying = terms[own][:, terms[own].std(0) > 1e-6]
+        if varying.shape[1] > 1:
+            matrix = np.abs(np.corrcoef(varying.T))
+            off_diagonal = matrix[~np.eye(len(matrix), dtype=bool)]
+            assert xnn.mean_abs_correlation == pytest.approx(off_diagonal.mean(), abs=1e-3)
+        else:
+            assert not xnn.HasField("mean_abs_correlation")
+        contributions = np.array(xnn.mean_contributions)
+        matters = (contributions > 0) & (contributions >= 0.3 * contributions.max())
+        assert xnn.mattering_count == matters.sum()
+        assert not xnn.accepted or xnn.mattering_count >= 2
+        assert 0 <= xnn.restart_count <= science.MAX_ROUNDS
+
+
+def test_figures_of_the_whole_set_are_what_numpy_computes(trained):
+    store = DirectoryStore(trained.data_dir / "objects")
+    found = trained.xnn_set()
+    names, dnn = scores_of_tests(trained)
+    labels = np.array([CLASSES.index(name) for name in names])
+    features = features_of_test_images(trained)
+    columns = []
+    for xnn in found.xnns:
+        terms, bias = terms_by_hand(store, xnn.weights_key, features)
+        columns.append(terms.sum(1) + bias)
+    predicted = np.stack(columns, 1).argmax(1)
+    assert found.test_image_count == 24
+    assert found.dnn_accuracy == pytest.approx(np.mean(dnn.argmax(1) == labels))
+    assert found.xnn_accuracy == pytest.approx(np.mean(predicted == labels))
+    assert found.argmax_agreement == pytest.approx(np.mean(predicted == dnn.argmax(1)))
+
+
+def test_agreement_is_known_once_the_last_class_is_trained(registered):
+    registered.trained(classes=["circle"])
+    found = registered.xnn_set()
+    assert not found.HasField("argmax_agreement")
+    assert not found.HasField("xnn_accuracy")
+    assert found.HasField("dnn_accuracy")
+    registered.trained(classes=["square", "cross"])
+    found = registered.xnn_set()
+    assert [xnn.class_name for xnn in found.xnns] == list(CLASSES)
+    assert found.HasField("argmax_agreement")
+
+
+def test_a_class_trained_alone_is_what_it_is_among_all(trained):
+    trained.trained("alone", classes=["square"])
+    alone = trained.xnn_set("alone").xnns[0]
+    assert alone == trained.xnn_set().xnns[-1]
+
+
+def test_training_again_keeps_what_is_trained(trained, monkeypatch):
+    monkeypatch.setattr(science, "train", None)
+    before = trained.xnn_set()
+    job = trained.trained()
+    assert job.state == SUCCEEDED, job.error
+    assert json.loads(job.result_json) == {"xnn_set": "tiny", "classes": 3}
+    assert trained.xnn_set() == before
+
+
+def test_another_seed_gives_other_weights(trained):
+    trained.trained("other", settings=pb.XnnSettings(**SETTINGS, seed=7))
+    keys = {xnn.weights_key for name in ("tiny", "other") for xnn in trained.xnn_set(name).xnns}
+    assert len(keys) == 6
+
+
+def test_a_lost_xnn_is_trained_again_the_same(trained):
+    store = DirectoryStore(trained.data_dir / "objects")
+    before = trained.xnn_set()
+    path = store._file(before.xnns[1].weights_key)
+    path.write_bytes(path.read_bytes()[:-1])
+    job = trained.trained()
+    assert job.state == SUCCEEDED, job.error
+    assert trained.xnn_set() == before
+    assert store.get(before.xnns[1].weights_key)
+
+
+def test_progress_counts_every_epoch_of_every_class_once(registered):
+    job = registered.trained()
+    assert (job.stage, job.done, job.total) == ("training xNNs", 12, 12)
+
+
+# Data sets that lack something
+
+
+@pytest.fixture
+def on(registered, tmp_path):
+    """Imports synthetic pictures less some, as data set "less"."""
+
+    def importing(*gone, keep=0):
+        folder = synthetic.write_image_folder(tmp_path / "less", train=6, test=2)
+        for name in gone:
+            for path in sorted((folder / name).iterdir())[keep:]:
+                path.unlink()
+        registered.dataset(folder, "less")
+        return registered
+
+    return importing
+
+
+def test_a_class_with_one_image_is_left_out_with_a_warning(on):
+    inference = on("train/cross", keep=1)
+    job = inference.trained(dataset="less")
+    assert job.state == SUCCEEDED, job.error
+    assert list(job.warnings) == [
+        "class 'cross' has 1 training image; at least 2 are needed "
+        "(add images or leave it out with --classes)"
+    ]
+    assert (job.done, job.total) == (8, 8)
+    found = inference.xnn_set()
+    assert [xnn.class_name for xnn in found.xnns] == ["circle", "square"]
+    assert not found.HasField("argmax_agreement")
+
+
+def test_a_class_without_test_images_has_no_accuracy_and_is_told(on):
+    inference = on("test/cross")
+    job = inference.trained(dataset="less")
+    assert list(job.warnings) == ["class 'cross' has no test image; its accuracy is not known"]
+    xnn = inference.xnn_set().xnns[1]
+    for field in ("significant_mean", "dnn_accuracy", "xnn_accuracy"):
+        assert not xnn.HasField(field)
+    assert xnn.image_count == 0
+    assert xnn.rmse > 0
+    assert inference.xnn_set().test_image_count == 4
+
+
+def test_without_any_test_image_all_is_trained_and_told(on):
+    inference = on(*(f"test/{name}" for name in CLASSES))
+    job = inference.trained(dataset="less")
+    assert job.state == SUCCEEDED, job.error
+    assert len(job.warnings) == 3
+    found = inference.xnn_set()
+    assert len(found.xnns) == 3
+    assert found.test_image_count == 0
+    assert not found.HasField("dnn_accuracy")
+
+
+def test_where_no_class_has_images_enough_nothing_is_trained_or_named(on):
+    inference = on(*(f"train/{name}" for name in CLASSES), keep=1)
+    job = inference.trained(dataset="less")
+    assert job.state == FAILED
+    assert job.error == (
+        "no class of data set 'less' has the 2 training images that are needed; nothing was trained"
+    )
+    assert len(job.warnings) == 3
+    assert refusal(inference.xnn_set)[0] == grpc.StatusCode.NOT_FOUND
+
+
+def test_a_class_of_the_model_that_the_data_set_lacks_is_told(registered, tmp_path):
+    folder = synthetic.write_image_folder(tmp_path / "less", train=6, test=2)
+    registered.dataset(folder, "less", classes=["circle", "square"])
+    job = registered.trained(dataset="less")
+    assert job.state == SUCCEEDED, job.error
+    assert list(job.warnings) == ["class 'cross' of the model is not in the data set; it gets no xNN"]
+
+
+def test_figures_of_the_set_are_unknown_while_xnns_of_an_older_data_set_are_in_it(on, tmp_path):
+    inference = on()
+    inference.trained(dataset="less")
+    assert inference.xnn_set().HasField("argmax_agreement")
+    next((tmp_path / "less" / "train" / "cross").iterdir()).unlink()
+    inference.dataset(tmp_path / "less", "less")
+    inference.trained(dataset="less", classes=["cross"])
+    assert not inference.xnn_set().HasField("argmax_agreement")
+    inference.trained(dataset="less")
+    assert inference.xnn_set().HasField("argmax_agreement")
+
+
+# What is refused at once
+
+
+def test_a_class_that_is_not_there_is_refused_with_those_that_are(registered):
+    code, details = refusal(lambda: registered.trained(classes=["circle", "hat"]))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert details == "class 'hat' is not in model 'tiny'; its 3 classes are circle, cross, square"
+
+
+def test_a_model_and_a_data_set_without_a_common_class_are_refused(registered, program):
+    registered.registered(program, "foreign", classes=["a", "b", "c"])
+    code, details = refusal(lambda: registered.trained(model="foreign"))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert details.startswith(
+        "model 'foreign' (a, b, c) and data set 'shapes' (circle, cross, square) have no class name in common"
+    )
+
+
+def test_a_name_taken_with_other_settings_is_refused(trained):
+    code, details = refusal(lambda: trained.trained(settings=pb.XnnSettings(epochs=5, batch_size=24)))
+    assert code == grpc.StatusCode.FAILED_PRECONDITION
+    assert details == (
+        "set 'tiny' was trained for model 'tiny' on 'shapes' with other settings; "
+        "give this one another name (--name)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"x_feature_count": 65}, "x_feature_count is 65; it must be 1 to 64"),
+        ({"x_feature_count": -1}, "x_feature_count is -1; it must be 1 to 64"),
+        ({"epochs": 1001}, "epochs is 1001; it must be 1 to 1000"),
+        ({"batch_size": 1}, "batch_size is 1; it must be 2 to 65536"),
+        ({"reconstruction_weight": -0.5}, "reconstruction_weight is -0.5; it must be finite"),
+        ({"pull_away_weight": float("nan")}, "pull_away_weight is nan; it must be finite"),
+        ({"reconstruction_q": float("inf")}, "reconstruction_q is inf; it must be finite"),
+        ({"negatives_per_positive": -3}, "negatives_per_positive is -3; it must be finite and not negative"),
+        ({"significant_share": 0.0}, "significant_share is 0.0; it must be in (0, 1]"),
+        ({"significant_share": 1.5}, "significant_share is 1.5; it must be in (0, 1]"),
+    ],
+)
+def test_settings_out_of_range_are_refused_with_their_value(registered, settings, line):
+    code, details = refusal(lambda: registered.trained(settings=pb.XnnSettings(**settings)))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert details.startswith(line)
+
+
+def test_a_refused_request_starts_no_job(registered):
+    before = len(registered.jobs.ListJobs(jobs_pb2.ListJobsRequest()).jobs)
+    refusal(lambda: registered.trained(settings=pb.XnnSettings(epochs=-1)))
+    assert len(registered.jobs.ListJobs(jobs_pb2.ListJobsRequest()).jobs) == before
+
+
+@pytest.mark.parametrize("field", ["model", "dataset"])
+def test_a_model_or_data_set_that_is_not_there_is_named(registered, field):
+    code, details = refusal(lambda: registered.trained(**{field: "gone"}))
+    assert code == grpc.StatusCode.NOT_FOUND
+    assert details.endswith("is named 'gone'")
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, -(2**63)])
+def test_every_seed_that_the_wire_carries_is_taken(registered, seed):
+    job = registered.trained(classes=["circle"], settings=pb.XnnSettings(epochs=1, seed=seed))
+    assert job.state == SUCCEEDED, job.error
+
+
+# Other requests
+
+
+def test_the_same_request_id_is_one_training(registered):
+    first = registered.trained(request_id="once")
+    assert registered.trained(request_id="once").job_id == first.job_id
+
+
+def test_a_lost_network_is_named_with_the_way_out(registered):
+    key = registered.model().onnx_key
+    DirectoryStore(registered.data_dir / "objects").delete(key)
+    line = f"the ONNX form of model 'tiny' is lost: no object {key}; register its program again under the same name"
+    assert registered.trained().error == line
+    request = pb.PredictRequest(model="tiny", image_ids=[registered.images("shapes")[0].image_id])
+    assert refusal(lambda: registered.calls.Predict(request)) == (grpc.StatusCode.DATA_LOSS, line)
