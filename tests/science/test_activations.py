@@ -1,0 +1,105 @@
+"""An xNN's significant activations with their maps, in one call."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from onoma.science.activations import explain
+from onoma.science.excitation import Explainer, Mode, look, prepare
+from onoma.science.program import find_attachment, find_map_layer
+from onoma.science.significance import significant
+from onoma.science.xnn import Xnn, score, terms
+from tests.networks import SHAPE, MobileLike, images, program_of, vgg_like
+
+
+@pytest.fixture(scope="module", params=["strict", "local"])
+def explainer(request: pytest.FixtureRequest) -> Explainer:
+    """The VGG-like network in strict mode, the MobileNet-like one in local mode."""
+    mode: Mode = request.param
+    program = program_of(vgg_like() if mode == "strict" else MobileLike(), SHAPE)
+    attachment = find_attachment(program)
+    return prepare(program, attachment, find_map_layer(program, attachment), mode)
+
+
+@pytest.fixture(scope="module")
+def xnn() -> Xnn:
+    """Two layers without biases, X-features of both signs."""
+    torch.manual_seed(3)
+    encoder = ((torch.randn(12, 24) + 0.3, torch.zeros(12)), (torch.randn(5, 12) + 0.3, torch.zeros(5)))
+    return Xnn(encoder, torch.tensor([2.0, 1.0, -1.0, 1.5, 0.5]), torch.tensor(0.5))
+
+
+@pytest.fixture(scope="module")
+def pixels() -> Tensor:
+    return images(6, SHAPE)
+
+
+def test_terms_scores_and_significance_are_those_of_the_xnn(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor
+) -> None:
+    seen = look(explainer, pixels)
+    found = explain(explainer, xnn, 2, seen, 0.9)
+    contributions = terms(xnn, seen.features)
+    rows, chosen = significant(contributions, 0.9).nonzero(as_tuple=True)
+    np.testing.assert_array_equal(found.images, rows)
+    np.testing.assert_array_equal(found.x_features, chosen)
+    np.testing.assert_allclose(found.contributions, contributions[rows, chosen])
+    np.testing.assert_allclose(found.xnn_scores, score(xnn, seen.features), rtol=1e-5)
+    np.testing.assert_array_equal(found.dnn_scores, seen.scores[:, 2])
+    np.testing.assert_array_equal(found.predicted, seen.scores.argmax(1))
+
+
+def test_shares_of_an_image_hold_what_was_asked_for(explainer: Explainer, xnn: Xnn, pixels: Tensor) -> None:
+    found = explain(explainer, xnn, 0, look(explainer, pixels), 0.75)
+    held = np.bincount(found.images, weights=found.shares, minlength=len(pixels))
+    assert ((held >= 0.75 - 1e-6) | (held == 0)).all()
+
+
+def test_every_map_sums_to_one(explainer: Explainer, xnn: Xnn, pixels: Tensor) -> None:
+    found = explain(explainer, xnn, 0, look(explainer, pixels))
+    assert len(found.maps) > len(pixels)
+    np.testing.assert_allclose(found.maps.sum((1, 2)), found.map_sums, rtol=1e-5)
+    np.testing.assert_allclose(found.map_sums, 1, atol=1e-3)
+    assert found.maps.min() >= 0
+
+
+def test_an_image_is_explained_alone_as_among_others(explainer: Explainer, xnn: Xnn, pixels: Tensor) -> None:
+    together = explain(explainer, xnn, 0, look(explainer, pixels))
+    for row in range(len(pixels)):
+        alone = explain(explainer, xnn, 0, look(explainer, pixels[row : row + 1]))
+        np.testing.assert_array_equal(alone.x_features, together.x_features[together.images == row])
+        np.testing.assert_allclose(alone.maps, together.maps[together.images == row], atol=1e-5)
+
+
+def test_the_order_of_the_images_changes_nothing(explainer: Explainer, xnn: Xnn, pixels: Tensor) -> None:
+    forward = explain(explainer, xnn, 0, look(explainer, pixels))
+    backward = explain(explainer, xnn, 0, look(explainer, pixels.flip(0)))
+    for row in range(len(pixels)):
+        mirrored = backward.images == len(pixels) - 1 - row
+        np.testing.assert_allclose(backward.maps[mirrored], forward.maps[forward.images == row], atol=1e-5)
+
+
+def test_without_a_positive_term_there_is_no_activation(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor
+) -> None:
+    negative = replace(xnn, read_out=-torch.ones(5))
+    found = explain(explainer, negative, 0, look(explainer, pixels))
+    assert found.maps.shape[0] == len(found.images) == 0
+    assert found.maps.shape[1:] == explain(explainer, xnn, 0, look(explainer, pixels)).maps.shape[1:]
+    assert len(found.xnn_scores) == len(pixels)
+
+
+def test_an_xnn_of_another_layer_is_refused(explainer: Explainer, pixels: Tensor) -> None:
+    other = Xnn(((torch.ones(5, 7), torch.zeros(5)),), torch.ones(5), torch.zeros(()))
+    with pytest.raises(ValueError, match=r"the xNN reads 7 features; layer '\w+' has 24"):
+        explain(explainer, other, 0, look(explainer, pixels))
+
+
+def test_a_score_that_is_not_finite_is_refused(explainer: Explainer, xnn: Xnn, pixels: Tensor) -> None:
+    seen = look(explainer, pixels)
+    damaged = replace(seen, scores=torch.full_like(seen.scores, torch.nan))
+    with pytest.raises(ValueError, match="a score of the network is NaN or infinite"):
+        explain(explainer, xnn, 0, damaged)
