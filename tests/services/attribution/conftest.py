@@ -125,8 +125,9 @@ def make_computing(tmp_path, store, peers):
     """What the job works with, without a server; each name has a database of its own."""
     engines = []
 
-    def making(name="alone", **settings):
-        engines.append(open_database(RuntimeSettings(data_dir=tmp_path / name), "attribution"))
+    def making(name="alone", database_url="", **settings):
+        database = RuntimeSettings(data_dir=tmp_path / name, database_url=database_url)
+        engines.append(open_database(database, "attribution"))
         return Computing(engines[-1], store, Explainers(store), peers, AttributionSettings(**settings))
 
     yield making

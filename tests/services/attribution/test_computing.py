@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import pytest
 import torch
+from sqlmodel import Session, select
 
 from onoma.client.columns import map_arrays
 from onoma.science.activations import explain
@@ -18,8 +19,10 @@ from onoma.v1 import jobs_pb2
 from services.attribution import computing, explainers, reading, runs
 from services.attribution.computing import compute_maps
 from services.attribution.plans import chosen_images
+from services.attribution.tables import Activation, MapRun
+from services.runtime.database import session
 from services.runtime.directory_store import DirectoryStore
-from services.runtime.errors import FailedPrecondition, ResourceExhausted
+from services.runtime.errors import Aborted, FailedPrecondition, ResourceExhausted
 from services.runtime.job_context import Cancelled, JobContext
 from tests.services.attribution.conftest import refusal
 from tests.services.attribution.stand_ins import ALL_CLASSES, PREPROCESSING, STUDY_ID, png, stored_xnn
@@ -281,6 +284,26 @@ def test_the_size_of_batches_and_shards_changes_nothing(make_computing):
         np.testing.assert_allclose(array, other[key], atol=2**-12)
 
 
+def test_postgresql_holds_what_sqlite_holds(make_computing, postgresql_url):
+    sqlite, postgresql = make_computing("sqlite"), make_computing("postgresql", postgresql_url)
+    assert compute_maps(job_context(), postgresql) == compute_maps(job_context(), sqlite)
+    one, other = maps_of(sqlite), maps_of(postgresql)
+    assert list(one) == list(other)
+    assert all(np.array_equal(one[key], other[key]) for key in one)
+
+
+def test_images_that_another_worker_has_committed_are_not_written_twice(make_computing, monkeypatch):
+    of = make_computing()
+    compute_maps(job_context(), of)
+    with session(of.engine) as opened:
+        opened.get(MapRun, STUDY_ID).is_complete = False
+    monkeypatch.setattr(runs, "explained_ids", lambda *_: set())
+    before = maps_of_any_run(of)
+    with pytest.raises(Aborted, match="are being drawn by another job; resume this one when that has ended"):
+        compute_maps(job_context(), of)
+    assert maps_of_any_run(of) == before
+
+
 def test_maps_of_other_xnns_are_not_mixed_in(make_computing, world, store):
     of = make_computing()
     compute_maps(job_context(), of)
@@ -327,6 +350,13 @@ def maps_of(of):
     for columns in reading.maps(of.engine, of.store, STUDY_ID, list(names)):
         found |= dict(zip((names[id_] for id_ in columns.activation_id), map_arrays(columns), strict=True))
     return found
+
+
+def maps_of_any_run(of):
+    """Where every map is, of complete runs and others."""
+    with Session(of.engine) as opened:
+        query = select(Activation.activation_id, Activation.shard_key, Activation.shard_index)
+        return sorted(map(tuple, opened.exec(query)))
 
 
 def _rng():
