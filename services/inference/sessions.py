@@ -17,10 +17,13 @@ SCORES, FEATURES = "scores", "features"
 _log = logging.getLogger(__name__)
 
 
-def providers() -> list[str]:
-    """Execution providers in order: CUDA where there is a device, then the CPU; never TensorRT by accident."""
+def providers() -> list[str | tuple[str, dict[str, str]]]:
+    """Execution providers in order: CUDA where there is a device, then the CPU; never TensorRT by accident.
+
+    CUDA computes in whole float32: TF32, its default, would miss what registration allows ONNX to differ.
+    """
     if torch.cuda.is_available() and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        return [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
     return ["CPUExecutionProvider"]
 
 

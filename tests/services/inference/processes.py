@@ -1,8 +1,7 @@
-"""A server process that is killed in the middle of an import."""
+"""The inference server in a process of its own, to be killed."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -10,13 +9,10 @@ from pathlib import Path
 
 import grpc
 
-from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import jobs_pb2
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from onoma.v1.jobs_pb2_grpc import JobServiceStub
-from tests.services.inference import folders
 
-IMAGE_COUNT = 6000
 DEADLINE_S = 60
 
 
@@ -51,18 +47,3 @@ def states(jobs, job_id):
             yield response.job
             if response.job.state not in (jobs_pb2.JOB_STATE_PENDING, jobs_pb2.JOB_STATE_RUNNING):
                 return
-
-
-def test_an_import_goes_on_after_its_process_was_killed(tmp_path):
-    folder = folders.idx(tmp_path / "digits", [number % 3 for number in range(IMAGE_COUNT)], [0, 1, 2])
-    with server_process(tmp_path) as (process, calls, jobs):
-        job = calls.ImportDataset(pb.ImportDatasetRequest(name="digits", path=str(folder))).job
-        next(state for state in states(jobs, job.job_id) if state.done > 600)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    with server_process(tmp_path) as (_, calls, jobs):
-        *_, ended = states(jobs, job.job_id)
-        assert ended.state == jobs_pb2.JOB_STATE_SUCCEEDED
-        assert ended.attempts == 2
-        dataset = calls.GetDataset(pb.GetDatasetRequest(name="digits")).dataset
-        assert list(dataset.train_counts) == [IMAGE_COUNT // 3] * 3
