@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvicorn
 
+from services.runtime.errors import ServiceError
 from services.runtime.server import RunningServer, bracketed, start, stop_all
 from services.runtime.settings import RuntimeSettings, read_settings
 
@@ -98,8 +99,7 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
         settings: each service listens on its `*_address`; port 0 takes any free one.
         http_port: of the page; 0 takes any free one, None starts none.
     Raises:
-        OSError: a port is taken.
-        ServiceError: the database or the object store is not to be had.
+        OSError: a port is taken, or the database or the object store is not to be had.
     """
     servers: list[RunningServer] = []
     try:
@@ -113,8 +113,10 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
             servers.append(running)
             settings = settings.model_copy(update={f"{name}_address": running.address})
         page = None if http_port is None else Page(settings, http_port)
-    except BaseException:
+    except BaseException as error:
         stop_all(tuple(servers[::-1]), drain_s=0)
+        if isinstance(error, ServiceError):
+            raise OSError(str(error)) from error
         raise
     addresses = {name: getattr(settings, f"{name}_address") for name in SERVICES}
     return Up(addresses, page.url if page else "", tuple(servers), page, settings.drain_s)

@@ -31,13 +31,14 @@ def main() -> None:
     try:
         app()
     except (OnomaError, OSError, ValueError) as error:
-        errors.print(f"onoma: {error}", style="red", markup=False)
+        errors.print(f"onoma: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
         errors.print(
             f"onoma: this command needs the package '{error.name}' (pip install 'onoma[demo]')",
             style="red",
             markup=False,
+            soft_wrap=True,
         )
         sys.exit(1)
     except KeyboardInterrupt:

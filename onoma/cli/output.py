@@ -99,7 +99,11 @@ def wait(job: RunningJob, description: str) -> dict[str, Any]:
             label = f"{description}: {stage}" if stage else description
             progress.update(task, description=label, completed=message.done, total=message.total or None)
 
-        result = job.wait(show)
+        try:
+            result = job.wait(show)
+        except KeyboardInterrupt:
+            console.print("stopped waiting; the job goes on at the server")
+            raise
     for warning in job.message.warnings[:20]:
         console.print(Text("  ! ", style="yellow") + Text(warning))
     if len(job.message.warnings) > 20:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from onoma.client.errors import JobFailed
 from onoma.client.transport import Transport
 from onoma.v1 import jobs_pb2
 
+_PAUSE_S = 1.0
 ENDED = (jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED)
 
 
@@ -35,6 +37,9 @@ class RunningJob:
                 yield self.message
             if self.message.state in ENDED:
                 return
+            time.sleep(
+                _PAUSE_S
+            )  # the server follows so many watchers at once; beyond them it ends the stream
 
     def wait(self, on_progress: Callable[[jobs_pb2.Job], None] | None = None) -> dict[str, Any]:
         """Waits for the end and returns what the job made.

@@ -136,7 +136,9 @@ def _convolution(step: Step) -> Masses:
     passed = values[step.rows] * down(quotient(step.mass, excitation), weight)
     stray = lost(step.mass, excitation) if step.mode == "local" else None
     if stray is not None and stray.any():
-        field = torch.ones_like(weight)
+        # Channels of one group share their fields: their stray mass goes down as one.
+        stray = stray.unflatten(1, (groups, -1)).sum(2)
+        field = weight.new_ones(groups, *weight.shape[1:])
         activity = up(values, field)[step.rows]
         size = up(torch.ones_like(values[:1]), field).clamp(min=1)  # 0 where a field is padding alone
         passed = passed + values[step.rows] * down(quotient(stray, activity), field)

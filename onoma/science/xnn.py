@@ -285,7 +285,7 @@ def _train_round(
         rmse = faithfulness_loss(score(xnn, features[measured]), scores[measured]).sqrt()
     count = mattering(contributions)
     is_faithful = bool(rmse <= FAITHFUL_SHARE * (scores.max() - scores.min()))
-    return Fit(xnn, contributions, count, 0, count >= 2 and is_faithful, float(rmse))
+    return Fit(xnn, contributions, count, 0, count >= min(2, len(contributions)) and is_faithful, float(rmse))
 
 
 def _warm_start(network: _Network, inputs: Tensor, targets: Tensor, batch_size: int) -> None:

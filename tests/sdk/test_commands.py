@@ -1,0 +1,135 @@
+"""The command line against running services: what it prints, writes and returns."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from onoma import cli
+from onoma.v1 import naming_pb2
+from tests.conftest import OpenStudy
+
+
+@pytest.fixture
+def onoma(open_study: OpenStudy, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    """Runs `onoma ARGUMENTS` in this process; returns exit code and output."""
+    for service, address in open_study.running.addresses.items():
+        monkeypatch.setenv(f"ONOMA_{service.upper()}_ADDRESS", address)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["onoma", *arguments])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        captured = capfd.readouterr()
+        return code, captured.out + captured.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("dataset", "list"), "shapes"),
+        (("model", "list"), "tiny"),
+        (("xnn", "list"), "tiny"),
+        (("study", "list"), "shapes"),
+    ],
+)
+def test_every_list_is_a_table_and_json(onoma, command, name) -> None:
+    code, table = onoma(*command)
+    assert code == 0
+    assert name in table
+    code, text = onoma(*command, "--json")
+    assert code == 0
+    assert name in [row["name"] for row in json.loads(text)]
+
+
+def test_xnn_show_prints_table_1(onoma) -> None:
+    code, text = onoma("xnn", "show", "tiny")
+    assert code == 0
+    assert all(word in text for word in ("circle", "cross", "square", "RMSE over the score's range"))
+
+
+def test_explain_says_the_names_and_writes_a_picture(onoma, open_study: OpenStudy, tmp_path: Path) -> None:
+    client, study = open_study.client, open_study.study
+    annotator = client.invite_annotator(study.study_id, "Ada of the commands").annotator
+    named = None
+    for category in study.categories:
+        naming = client.get_naming(study.study_id, annotator.annotator_id, category)
+        if len(naming.pool) >= 3:
+            create = naming_pb2.CreateConcept(
+                concept_id=f"all-{category}", name=f"the {category}", activation_ids=naming.pool
+            )
+            client.act(naming, naming_pb2.Command(create=create))
+            named = category
+    assert named is not None
+    image_id = client.list_activations(study.study_id, named).image_id[0]
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(client.get_image(image_id).content)
+    out = tmp_path / "explained.png"
+    code, text = onoma(
+        "explain", str(picture), "--study", "shapes", "--annotator", "Ada of the commands", "--out", str(out)
+    )
+    assert code == 0, text
+    assert f"{named}: the {named}" in text
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_writes_a_page_and_tables(onoma, tmp_path: Path) -> None:
+    code, text = onoma("report", "shapes", "--out", str(tmp_path / "report"))
+    assert code == 0, text
+    assert (tmp_path / "report" / "index.html").is_file()
+    assert (tmp_path / "report" / "table1.csv").read_text().count("\n") >= 4
+
+
+def test_a_name_that_is_not_there_is_one_clear_line_and_exit_1(onoma) -> None:
+    code, text = onoma("xnn", "show", "nobody")
+    assert code == 1
+    assert text.strip() == "onoma: no set of xNNs is named 'nobody'"
+
+
+def test_an_annotator_that_is_not_there_is_told_who_is(onoma, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"")
+    code, text = onoma("explain", str(picture), "--study", "shapes", "--annotator", "Nobody")
+    assert code == 1
+    assert "has no annotator 'Nobody'" in text
+
+
+def test_no_server_is_one_clear_line_with_the_way_out(onoma, monkeypatch) -> None:
+    monkeypatch.setenv("ONOMA_INFERENCE_ADDRESS", "127.0.0.1:1")
+    code, text = onoma("dataset", "list")
+    assert code == 1
+    assert "start one with `onoma up`" in text
+
+
+def test_wrong_use_is_exit_2() -> None:
+    result: Result = CliRunner().invoke(cli.app, ["dataset", "add"])
+    assert result.exit_code == 2
+
+
+def test_a_torchvision_network_is_exported_and_checked(onoma, tmp_path: Path) -> None:
+    file = tmp_path / "resnet18.pt2"
+    code, text = onoma("model", "export", "torchvision:resnet18", "--out", str(file), "--size", "64")
+    assert code == 0, text
+    code, text = onoma("model", "check", str(file), "--json")
+    assert code == 0, text
+    assert json.loads(text)["map_layer"]
+
+
+def test_a_file_that_is_no_program_is_refused_by_check(onoma, tmp_path: Path) -> None:
+    file = tmp_path / "model.pt2"
+    file.write_bytes(b"not a program")
+    code, text = onoma("model", "check", str(file))
+    assert code == 1
+    assert "no .pt2 archive" in text
+
+
+def test_an_unknown_torchvision_name_lists_those_that_there_are(onoma, tmp_path: Path) -> None:
+    code, text = onoma("model", "export", "torchvision:nothing", "--out", str(tmp_path / "x.pt2"))
+    assert code == 1
+    assert "vgg16" in text
