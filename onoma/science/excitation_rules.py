@@ -81,15 +81,21 @@ def rule(*operators: Any) -> Callable[[Rule], Rule]:
     return register
 
 
-def quotient(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """numerator / denominator, and 0 where the denominator is 0 (science.md, section 3)."""
+def quotient(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
+    """mass / denominator, and 0 where the denominator is 0 (science.md, section 3).
+
+    Args:
+        mass: (m, ...).
+        denominator: (n, ...), not negative; divided by once an image, not once a target.
+        rows: (m,) the image of each row of mass.
+    """
     positive = denominator > _least(denominator)
-    return torch.where(positive, numerator / torch.where(positive, denominator, 1), 0)
+    return mass * torch.where(positive, torch.where(positive, denominator, 1).reciprocal(), 0)[rows]
 
 
-def lost(mass: Tensor, denominator: Tensor) -> Tensor:
-    """The mass on units whose denominator is 0."""
-    return torch.where(denominator > _least(denominator), 0, mass)
+def lost(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
+    """The mass (m, ...) on units whose denominator (n, ...) is 0."""
+    return mass * (denominator <= _least(denominator)).to(mass.dtype)[rows]
 
 
 def matrix_down(values: Tensor, positive_weight: Tensor, mass: Tensor, rows: Tensor, mode: Mode) -> Tensor:
@@ -106,14 +112,14 @@ def matrix_down(values: Tensor, positive_weight: Tensor, mass: Tensor, rows: Ten
         (m, d).
     """
     below = values[rows]
-    excitation = (values @ positive_weight)[rows]
-    down = below * (quotient(mass, excitation) @ positive_weight.T)
+    excitation = values @ positive_weight
+    down = below * (quotient(mass, excitation, rows) @ positive_weight.T)
     if mode == "strict":
         return down
-    stray = lost(mass, excitation).sum(1, keepdim=True)
-    total = below.sum(1, keepdim=True)
-    even = lost(stray, total) / below.shape[1]
-    return down + below * quotient(stray, total) + even
+    stray = lost(mass, excitation, rows).sum(1, keepdim=True)
+    total = values.sum(1, keepdim=True)
+    even = lost(stray, total, rows) / values.shape[1]
+    return down + below * quotient(stray, total, rows) + even
 
 
 @rule(_aten.convolution.default)
@@ -122,27 +128,34 @@ def _convolution(step: Step) -> Masses:
     field: in proportion to the activations there, evenly where all are 0.
     """
     below = step.inputs[0]
-    stride, padding, dilation, groups = (step.node.args[i] for i in (3, 4, 5, 8))
+    arguments: Any = step.node.args
+    stride, padding, dilation, groups = (arguments[i] for i in (3, 4, 5, 8))
     values, weight = step.value(below), step.positive_weights[step.node]
     shape = (len(step.rows), *values.shape[1:])
 
     def up(activations: Tensor, kernel: Tensor) -> Tensor:
-        return functional.conv2d(activations, kernel, None, stride, padding, dilation, groups)  # type: ignore[arg-type]
+        return functional.conv2d(activations, kernel, None, stride, padding, dilation, groups)
 
     def down(ratio: Tensor, kernel: Tensor) -> Tensor:
         return conv2d_input(shape, kernel, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
 
-    excitation = up(values, weight)[step.rows]
-    passed = values[step.rows] * down(quotient(step.mass, excitation), weight)
-    stray = lost(step.mass, excitation) if step.mode == "local" else None
-    if stray is not None and stray.any():
-        # Channels of one group share their fields: their stray mass goes down as one.
-        stray = stray.unflatten(1, (groups, -1)).sum(2)
-        field = weight.new_ones(groups, *weight.shape[1:])
-        activity = up(values, field)[step.rows]
-        size = up(torch.ones_like(values[:1]), field).clamp(min=1)  # 0 where a field is padding alone
-        passed = passed + values[step.rows] * down(quotient(stray, activity), field)
-        passed = passed + down(lost(stray, activity) / size, field)
+    excitation = up(values, weight)
+    here = values[step.rows]
+    passed = here * down(quotient(step.mass, excitation, step.rows), weight)
+    if step.mode == "local":
+        stray = lost(step.mass, excitation, step.rows)
+        if (
+            groups != values.shape[1]
+        ):  # channels of one group share their fields, so their stray mass goes as one
+            stray = stray.reshape(len(stray), groups, -1, *stray.shape[2:]).sum(2)
+        if stray.any():
+            field = torch.ones_like(weight[: stray.shape[1]])
+            activity = up(values, field)
+            size = up(torch.ones_like(values[:1]), field).clamp(min=1)  # 0 where a field is padding alone
+            passed += here * down(quotient(stray, activity, step.rows), field)
+            dark = lost(stray, activity, step.rows)
+            if dark.any():
+                passed += down(dark / size, field)
     return [(below, passed)]
 
 
@@ -162,7 +175,7 @@ def _batch_norm(step: Step) -> Masses:
     gamma = step.node.args[1]
     scale = step.values[gamma] if isinstance(gamma, fx.Node) else torch.ones(1, device=step.mass.device)
     excitation = step.value(below) * scale.clamp(min=0).view(1, -1, *[1] * (step.mass.dim() - 2))
-    return [(below, step.mass - lost(step.mass, excitation[step.rows]))]
+    return [(below, step.mass - lost(step.mass, excitation, step.rows))]
 
 
 @rule(
@@ -216,12 +229,12 @@ def _mean(step: Step) -> Masses:
     below = step.inputs[0]
     axes: Any = step.node.args[1]
     values = step.value(below)
-    total = values.sum(axes, keepdim=True)[step.rows]
+    total = values.sum(axes, keepdim=True)
     mass = step.mass.reshape(len(step.rows), *total.shape[1:])
-    passed = values[step.rows] * quotient(mass, total)
+    passed = values[step.rows] * quotient(mass, total, step.rows)
     if step.mode == "local":
         cells = math.prod(values.shape[axis] for axis in axes)
-        passed = passed + (lost(mass, total) / cells).expand_as(passed)
+        passed += lost(mass, total, step.rows) / cells
     return [(below, passed)]
 
 
@@ -267,11 +280,12 @@ def _pool_down(
     down: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     values = step.value(below)
-    above = up(values)[step.rows]
+    above = up(values)
     like = values[step.rows]
-    passed = like * down(quotient(step.mass, above), like)
+    passed = like * down(quotient(step.mass, above, step.rows), like)
     if step.mode == "local":
-        passed = passed + down(lost(step.mass, above) / up(torch.ones_like(values[:1])), like)
+        size = up(torch.ones_like(values[:1]))
+        passed += down(lost(step.mass, above, step.rows) / size, like)
     return passed
 
 
@@ -284,11 +298,11 @@ def _add(step: Step) -> Masses:
     inputs = step.inputs
     if len(inputs) == 1:
         return [(inputs[0], step.mass)]
-    first, second = (step.value(n)[step.rows] for n in inputs)
+    first, second = (step.value(n) for n in inputs)
     total = first + second
-    share = quotient(step.mass, total)
-    even = lost(step.mass, total) / 2 if step.mode == "local" else torch.zeros(())
-    return [(inputs[0], first * share + even), (inputs[1], second * share + even)]
+    share = quotient(step.mass, total, step.rows)
+    even = lost(step.mass, total, step.rows) / 2 if step.mode == "local" else torch.zeros(())
+    return [(inputs[0], first[step.rows] * share + even), (inputs[1], second[step.rows] * share + even)]
 
 
 @rule(_aten.cat.default)
