@@ -1,0 +1,5 @@
+"""`python -m onoma`: the command line."""
+
+from onoma.cli import main
+
+main()
