@@ -50,7 +50,14 @@ def print_json(messages: Message | Iterable[Message]) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
     """Prints rows under their column names; numbers are right-aligned, None is an en dash."""
     content = [list(row) for row in rows]
-    table = Table(title=title or None, box=None, header_style="bold", title_justify="left", pad_edge=False)
+    table = Table(
+        title=title or None,
+        box=None,
+        header_style="bold",
+        title_justify="left",
+        pad_edge=False,
+        padding=(0, 1),
+    )
     for index, name in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in content)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")

@@ -70,14 +70,15 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
         (
             "class",
             "images",
-            "significant",
-            "per image",
-            "DNN acc.",
-            "xNN acc.",
+            "signi-\nficant",
+            "an\nimage",
+            "DNN\nacc.",
+            "xNN\nacc.",
             "RMSE",
-            "of range",
-            "X-features that matter",
-            "restarts",
+            "of\nrange",
+            "mat-\nter",
+            "at\nfirst",
+            "re-\nstarts",
         ),
         [
             (
@@ -90,10 +91,14 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
                 x.rmse,
                 relative_rmse(x),
                 x.mattering_count,
+                x.first_mattering_count,
                 x.restart_count,
             )
             for x in xnn_set.xnns
         ],
+    )
+    console.print(
+        "matter: X-features with a mean term of 0.3 of the largest or more; at first:\nbefore the restart rule"
     )
     relative = [r for r in map(_relative, xnn_set.xnns) if r is not None]
     if relative:

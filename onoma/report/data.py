@@ -23,6 +23,7 @@ class ClassRow:
     score_min: float
     score_max: float
     mattering_count: int = 0
+    first_mattering_count: int = 0
     restart_count: int = 0
     accepted: bool = True
 

@@ -196,6 +196,7 @@ def _class_row(xnn: inference_pb2.Xnn) -> ClassRow:
         score_min=xnn.score_min,
         score_max=xnn.score_max,
         mattering_count=xnn.mattering_count,
+        first_mattering_count=xnn.first_mattering_count,
         restart_count=xnn.restart_count,
         accepted=xnn.accepted,
     )

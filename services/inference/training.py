@@ -216,10 +216,14 @@ class _Epochs:
 def _settings(given: dict[str, Any]) -> tuple[science.XnnSettings, int]:
     names = {field.name for field in fields(science.XnnSettings)}
     settings = replace(science.XnnSettings(), **{k: v for k, v in given.items() if k in names})
-    for name, low, high in (("x_feature_count", 1, 64), ("epochs", 1, 1000), ("batch_size", 2, 65536)):
+    for name, low, high in (("x_feature_count", 1, 64), ("epochs", 1, 1000)):
         value = getattr(settings, name)
         if not low <= value <= high:
             raise InvalidArgument(f"{name} is {value}; it must be {low} to {high}")
+    if settings.batch_size and not 2 <= settings.batch_size <= 65536:
+        raise InvalidArgument(
+            f"batch_size is {settings.batch_size}; it must be 2 to 65536, or 0 to choose it"
+        )
     for name in ("reconstruction_weight", "pull_away_weight", "reconstruction_q", "negatives_per_positive"):
         value = getattr(settings, name)
         if not 0 <= value < float("inf"):
@@ -294,6 +298,7 @@ def _metrics(
     metrics: dict[str, Any] = {
         "mean_contributions": fit.mean_contributions.tolist(),
         "mattering_count": fit.mattering_count,
+        "first_mattering_count": fit.first_mattering_count,
         "restart_count": fit.restart_count,
         "accepted": fit.accepted,
         "image_count": 0,

@@ -197,6 +197,7 @@ def test_a_fit_that_leans_on_one_x_feature_is_trained_again_with_other_weights(p
     used = leaning(monkeypatch, rounds=2)
     found = train(*problem, SHORT, seed=0)
     assert (found.restart_count, found.accepted, found.mattering_count) == (2, True, 2)
+    assert found.first_mattering_count == 1
     assert [s.reconstruction_weight for s in used] == pytest.approx(
         [SHORT.reconstruction_weight * 1.2**i for i in range(3)]
     )
@@ -222,11 +223,74 @@ def test_after_the_last_round_the_most_faithful_fit_stays_unaccepted(problem, mo
     assert (found.restart_count, found.accepted, found.held_out_rmse) == (MAX_ROUNDS, False, 1.0)
 
 
-def test_an_unfaithful_fit_is_trained_again(problem, monkeypatch) -> None:
-    leaning(monkeypatch, rounds=0)
+@pytest.mark.parametrize(
+    ("errors", "matter", "kept"),
+    [
+        ([1.3, 1.0], [2, 1], (1, False)),  # 1.3 is more than 1.25 times 1.0; goes on to the end below
+        ([1.2, 1.0], [2, 1], (1, True)),
+        ([1.2, 1.0], [2, 2], (1, True)),
+        ([1.0, 1.4, 1.2], [1, 2, 2], (2, True)),
+    ],
+)
+def test_where_no_fit_is_faithful_a_quarter_above_the_best_round_is(
+    problem, monkeypatch, errors, matter, kept
+) -> None:
     monkeypatch.setattr(xnn_module, "FAITHFUL_SHARE", 0.0)
+    train_round = xnn_module._train_round
+    rounds = iter(zip(errors + [9.0] * MAX_ROUNDS, matter + [1] * MAX_ROUNDS, strict=False))
+
+    def given(*arguments):
+        error, count = next(rounds)
+        return replace(train_round(*arguments), held_out_rmse=error, mattering_count=count)
+
+    monkeypatch.setattr(xnn_module, "_train_round", given)
     found = train(*problem, SHORT, seed=0)
-    assert (found.restart_count, found.accepted) == (MAX_ROUNDS, False)
+    restarts, accepted = kept
+    assert found.accepted == accepted
+    assert found.restart_count == (restarts if accepted else MAX_ROUNDS)
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "expected"),
+    [(0, 40, 40), (0, 1000, 50), (0, 3200, 100), (0, 10**6, 256), (20, 10**6, 20)],
+)
+def test_a_batch_has_50_to_256_images_unless_its_size_is_given(given, count, expected) -> None:
+    assert xnn_module._batch_size(XnnSettings(batch_size=given), count) == expected
+
+
+# the warm start
+
+
+@pytest.mark.parametrize("bias", [-1e3, 0.0])
+def test_dead_x_features_are_revived_and_living_ones_left_alone(bias: float) -> None:
+    torch.manual_seed(0)
+    inputs, layer = torch.rand(200, 8), torch.nn.Linear(8, 3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(3, 8))
+        layer.bias.copy_(torch.tensor([bias, 0.5, 0.0]))
+        before = torch.relu(layer(inputs))
+        xnn_module._revive_dead(layer, inputs)
+        after = torch.relu(layer(inputs))
+    living = (before > 0).float().mean(0) >= 0.01
+    assert living[1:].all()
+    torch.testing.assert_close(after[:, living], before[:, living])
+    assert ((after > 0).float().mean(0) > 0.2).all()
+    if bias:
+        assert float(after[:, 0].std()) == pytest.approx(float(before[:, 1:].std(0).mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ([3.0, 1.0, 1.0, -1.0, -1.0], [3.0, 1.0, 1.0, -1.0, -1.0]),
+        ([2.0, -2.0, -2.0, -2.0, 0.0], [2.0, 2.0, -2.0, -2.0, 1.6]),
+        ([-4.0], [4.0]),
+        ([1.0, 2.0], [-1.5, 2.0]),
+    ],
+)
+def test_read_out_weights_start_with_both_signs(weights: list[float], expected: list[float]) -> None:
+    found = xnn_module._with_both_signs(torch.tensor(weights))
+    torch.testing.assert_close(found, torch.tensor(expected))
 
 
 # training
