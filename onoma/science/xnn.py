@@ -128,7 +128,7 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> Xnn:
     """The inverse of `to_tensors`.
 
     Raises:
-        ValueError: a tensor is missing or not finite.
+        ValueError: a tensor is missing, not finite, or of a shape that does not fit the others.
     """
     try:
         layers = sum(name.startswith("encoder.") and name.endswith(".weight") for name in tensors)
@@ -138,6 +138,14 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> Xnn:
         raise ValueError(f"the xNN's file lacks the tensor {error}") from error
     if not layers or not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise ValueError("the xNN's file has no encoder, or a weight that is NaN or infinite")
+    inputs = [weight.shape[1:] for weight, _ in encoder[1:]] + [xnn.read_out.shape]
+    fits = all(weight.ndim == 2 and bias.shape == weight.shape[:1] for weight, bias in encoder)
+    if (
+        not fits
+        or xnn.bias.ndim
+        or any(bias.shape != wanted for (_, bias), wanted in zip(encoder, inputs, strict=True))
+    ):
+        raise ValueError("the xNN's file has layers whose shapes do not fit together")
     return xnn
 
 

@@ -7,11 +7,15 @@ import uvicorn
 
 from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
+from services.runtime.settings import read_settings
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; open requests are answered first, then exit 0."""
-    settings = GatewaySettings()
+    try:
+        settings = read_settings(GatewaySettings)
+    except ValueError as error:
+        sys.exit(f"gateway: {error}")
     # uvicorn drains on a signal and then raises it again for the handler that was there before.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: sys.exit(0))

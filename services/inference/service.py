@@ -209,5 +209,6 @@ def build(settings: RuntimeSettings) -> Service:
         add_to=add_to,
         service_names=("onoma.v1.InferenceService", "onoma.v1.JobService"),
         close=close,
+        drain=jobs.drain,
         ready=ready,
     )

@@ -90,6 +90,13 @@ def test_a_missing_tensor_is_refused_by_name(fit: Fit, missing: str) -> None:
         from_tensors(left)
 
 
+@pytest.mark.parametrize("name", ["encoder.0.weight", "encoder.1.bias", "read_out.weight", "read_out.bias"])
+def test_layers_that_do_not_fit_together_are_refused(fit: Fit, name: str) -> None:
+    tensors = to_tensors(fit.xnn)
+    with pytest.raises(ValueError, match="shapes do not fit together"):
+        from_tensors(tensors | {name: torch.zeros(*tensors[name].shape, 2)})
+
+
 def test_an_xnn_without_an_encoder_is_refused(two_by_two: Xnn) -> None:
     read_out = {name: t for name, t in to_tensors(two_by_two).items() if name.startswith("read_out")}
     with pytest.raises(ValueError, match="no encoder"):
