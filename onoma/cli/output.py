@@ -56,7 +56,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
         header_style="bold",
         title_justify="left",
         pad_edge=False,
-        padding=(0, 1),
+        padding=(0, 1 if len(columns) > 9 else 2, 0, 0),
     )
     for index, name in enumerate(columns):
         numeric = any(isinstance(row[index], int | float) for row in content)

@@ -45,6 +45,7 @@ def create(
     part: Annotated[Part, typer.Option(help="Part of the data set.")] = Part.test,
     max_images: Annotated[int, typer.Option(help="At most this many images a category; 0: all.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of the images taken and the order shown.")] = 0,
+    plain: Annotated[bool, typer.Option(help="Plain Excitation Backprop instead of contrastive.")] = False,
 ) -> None:
     """Make a study."""
     with connected() as client:
@@ -57,7 +58,9 @@ def create(
             xnn or model,
             chosen,
             part=types_pb2.DATASET_PART_TRAIN if part is Part.train else types_pb2.DATASET_PART_TEST,
-            settings=naming_pb2.StudySettings(max_images_per_category=max_images, seed=seed),
+            settings=naming_pb2.StudySettings(
+                max_images_per_category=max_images, seed=seed, contrastive=not plain
+            ),
         )
     _print_studies([study])
 

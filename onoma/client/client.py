@@ -258,11 +258,11 @@ class Client:
             yield response.maps
 
     def attribute(
-        self, model: str, xnn_set: str, content: bytes, *, category: str = ""
+        self, model: str, xnn_set: str, content: bytes, *, category: str = "", contrastive: bool = True
     ) -> attribution_pb2.AttributeResponse:
         """Significant activations and maps of one picture that need not be stored."""
         request = attribution_pb2.AttributeRequest(
-            model=model, xnn_set=xnn_set, category=category, content=content
+            model=model, xnn_set=xnn_set, category=category, content=content, contrastive=contrastive
         )
         response: attribution_pb2.AttributeResponse = self._transport.call(
             "attribution", "Attribute", request

@@ -140,6 +140,7 @@ class Provenance:
         map_height: rows of a map.
         map_width: columns of a map.
         mode: Excitation Backprop's mode, "strict" or "local".
+        contrastive: whether maps are contrastive.
         strict_leak: mean share of mass that strict mode loses, in [0, 1].
         onnx_error: largest |difference| between ONNX and torch scores.
         dataset_hash: content hash of the data set.
@@ -154,6 +155,7 @@ class Provenance:
     map_height: int
     map_width: int
     mode: str
+    contrastive: bool
     strict_leak: float
     onnx_error: float
     dataset_hash: str

@@ -234,6 +234,7 @@ def _provenance(
         map_height=model.map_height,
         map_width=model.map_width,
         mode=_MODES.get(model.mode, "unknown"),
+        contrastive=study.settings.contrastive,
         strict_leak=model.strict_leak,
         onnx_error=model.onnx_error,
         dataset_hash=dataset.content_hash,

@@ -172,7 +172,13 @@ def draw(explainer: Explainer, seen: Seen, mass: Tensor, rows: Tensor) -> Tensor
 
 
 def encoder_mass(
-    weights: Sequence[tuple[Tensor, Tensor]], features: Tensor, rows: Tensor, x_features: Tensor, mode: Mode
+    weights: Sequence[tuple[Tensor, Tensor]],
+    features: Tensor,
+    rows: Tensor,
+    x_features: Tensor,
+    mode: Mode,
+    *,
+    inhibiting: bool = False,
 ) -> Tensor:
     """One-hot mass on X-features brought down an xNN's encoder to the features it reads.
 
@@ -181,8 +187,10 @@ def encoder_mass(
         features: (n, D) activations of the attachment.
         rows: (m,) image of each target.
         x_features: (m,) X-feature of each target.
+        inhibiting: negate the top layer's weights: the mass then goes down from what speaks against the X-feature
+            (Zhang et al. 2016, section 3.3, contrastive Excitation Backprop).
     Returns:
-        (m, D); all 0 for a target whose X-feature is 0 on its image.
+        (m, D); all 0 for a target whose X-feature is 0 on its image, or which nothing inhibits.
     """
     with torch.inference_mode():
         below = [features]
@@ -191,8 +199,13 @@ def encoder_mass(
         mass = torch.zeros(len(rows), below[-1].shape[1], dtype=features.dtype, device=features.device)
         active = below[-1][rows, x_features] > 0
         mass[torch.arange(len(rows), device=features.device), x_features] = active.to(features.dtype)
-        for (weight, _), values in zip(reversed(weights), reversed(below[:-1]), strict=True):
-            mass = matrix_down(values.clamp(min=0), weight.T.clamp(min=0), mass, rows, mode)
+        for depth, ((weight, _), values) in enumerate(
+            zip(reversed(weights), reversed(below[:-1]), strict=True)
+        ):
+            if inhibiting and not depth:
+                mass = matrix_down(values.clamp(min=0), -weight.T.clamp(max=0), mass, rows, "strict")
+            else:
+                mass = matrix_down(values.clamp(min=0), weight.T.clamp(min=0), mass, rows, mode)
         return mass
 
 

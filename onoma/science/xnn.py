@@ -21,7 +21,8 @@ LEARNING_RATE = 1e-3
 BIAS_LEARNING_RATE = 1e-2  # where only positive terms are left the bias has to reach the lowest score [ours]
 MATTERING_SHARE = 0.3  # an X-feature matters from this share of the largest mean contribution on
 FAITHFUL_SHARE = 0.01  # of the score's range: what a faithful fit may err on held-out images [ours]
-FAITHFUL_FACTOR = 1.25  # or, of the smallest error of all rounds, where none comes under that share [ours]
+FAITHFUL_FACTOR = 1.25  # or, of the smallest error of all rounds, where none comes under that share [ours];
+FAITHFUL_LIMIT = 0.05  # but at most this share of the range
 MAX_ROUNDS = 5  # times that a fit which leans on one X-feature is trained again
 _FAITHFUL_EPOCHS = 3  # at first faithfulness alone; then the other terms come in over as many epochs
 _REFINED_SHARE = 2 / 3  # of the epochs; after it the other terms count a tenth, and the fit is refined [ours]
@@ -29,7 +30,7 @@ _WARM_STEPS = 150
 _DEAD_SHARE = 0.01  # of the images; an X-feature that fires on fewer after the warm start is revived [ours]
 _STEP_DECAY = ((0.5, 1.0), (0.75, 0.3), (0.9, 0.1), (1.0, 0.03))  # up to this share of the steps, this factor
 _HELD_OUT = 0.1  # share of the images that rounds are compared on
-_STEPS_AN_EPOCH = 32  # where no batch size is given, as far as these two allow
+_LEAST_STEPS = 50  # of an epoch: few images are gone through several times [ours]
 _LEAST_BATCH, _LARGEST_BATCH = 50, 256
 
 
@@ -54,9 +55,9 @@ class XnnSettings:
 
     Attributes:
         x_feature_count: K.
-        epochs: of joint training.
-        batch_size: images a step; 0 takes as many as give 32 steps an epoch, 50 (the paper's) to 256, which is 2.6
-            times as fast and changes the objective slightly.
+        epochs: of joint training, of 50 steps or more.
+        batch_size: images a step; 0 takes a fiftieth of the images, but 50 (the paper's) to 256, which is 2.6 times as
+            fast and changes the objective slightly.
         reconstruction_weight: a_rec, where Lp is in squared score units; 1 where the paper has 15, which costs
             faithfulness (science.md, section 1).
         pull_away_weight: a_pt, likewise; 0.5 where the paper has 5, since it pays for X-features that die.
@@ -155,7 +156,7 @@ def widths(feature_count: int, x_feature_count: int) -> tuple[int, int, int]:
     512 features give 200, 50, K.
     """
     first = min(FULL_WIDTHS[0], max(8, round(feature_count / 2.56)))
-    return first, min(FULL_WIDTHS[1], max(4, first // 4)), x_feature_count
+    return first, min(FULL_WIDTHS[1], max(2 * x_feature_count, first // 4)), x_feature_count
 
 
 def faithfulness_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
@@ -204,8 +205,9 @@ def train(
     """Trains one class's xNN; again with other weights while it leans on a single X-feature.
 
     A fit is accepted if at least two X-features matter [X] and it is faithful: its error on held-out images is at most
-    1 % of the score's range, or, from the second round on, a quarter above the smallest of all rounds [ours]. While
-    there is none, a_rec *= 1.2, a_pt *= 0.8, and it is trained again, at most 5 times; then the most faithful stays.
+    1 % of the score's range, or, from the second round on, a quarter above the smallest of all rounds if that is at
+    most 5 % [ours]. While there is none, a_rec *= 1.2, a_pt *= 0.8, and it is trained again, at most 5 times; then
+    the most faithful stays.
 
     Args:
         features: (n, D) float32, not negative.
@@ -248,7 +250,8 @@ def _accepted(rounds: Sequence[Fit], score_range: float) -> list[Fit]:
     """The rounds so far that are faithful and lean on more than one X-feature."""
     most = FAITHFUL_SHARE * score_range
     if len(rounds) > 1:
-        most = max(most, FAITHFUL_FACTOR * min(fit.held_out_rmse for fit in rounds))
+        quarter_above = FAITHFUL_FACTOR * min(fit.held_out_rmse for fit in rounds)
+        most = max(most, min(quarter_above, FAITHFUL_LIMIT * score_range))
     return [
         fit
         for fit in rounds
@@ -392,13 +395,13 @@ def _train_jointly(
         fused=True,
     )
     batch_size = settings.batch_size
-    steps_an_epoch = len(inputs) // batch_size
+    steps_an_epoch = max(len(inputs) // batch_size, _LEAST_STEPS)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _decay(step / (settings.epochs * steps_an_epoch))
     )
     for epoch in range(settings.epochs):
         ramp = _auxiliary_share(epoch, settings.epochs) / float(spread) ** 2
-        order = torch.randperm(len(inputs), device=inputs.device)[: steps_an_epoch * batch_size]
+        order = _order(len(inputs), steps_an_epoch * batch_size, inputs.device)
         for batch in order.reshape(steps_an_epoch, batch_size):
             codes = network.encode(inputs[batch], DROPOUT)
             contributions = codes * network.read_out
@@ -419,7 +422,13 @@ def _train_jointly(
 
 
 def _batch_size(settings: XnnSettings, count: int) -> int:
-    return min(count, settings.batch_size or max(_LEAST_BATCH, min(_LARGEST_BATCH, count // _STEPS_AN_EPOCH)))
+    return min(count, settings.batch_size or max(_LEAST_BATCH, min(_LARGEST_BATCH, count // _LEAST_STEPS)))
+
+
+def _order(count: int, wanted: int, device: torch.device) -> Tensor:
+    """So many indices below `count`: each once in random order, then again."""
+    rounds = range(-(-wanted // count))
+    return torch.cat([torch.randperm(count, device=device) for _ in rounds])[:wanted]
 
 
 def _auxiliary_share(epoch: int, epochs: int) -> float:

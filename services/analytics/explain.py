@@ -81,7 +81,11 @@ def _explain_other(
     content = content or _stored_picture(reader, image_id, inference_pb2.IMAGE_VIEW_ORIGINAL)
     seen = _model_input_png(reader, content)
     request = attribution_pb2.AttributeRequest(
-        model=reader.study.model, xnn_set=reader.study.xnn_set, category=category, content=content
+        model=reader.study.model,
+        xnn_set=reader.study.xnn_set,
+        category=category,
+        content=content,
+        contrastive=reader.study.settings.contrastive,
     )
     with asking("attribution"):
         live = reader.peers.attribution.Attribute(request, timeout=reader.timeout_s)

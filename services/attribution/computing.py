@@ -93,7 +93,7 @@ def _batches(
 ) -> Iterator[Batch]:
     """The images of a category that are not done yet, explained."""
     preprocessing = preprocessing_of(plan.network.model)
-    explain = of.explainers.of_class(plan.network, category, plan.significant_share)
+    explain = of.explainers.of_class(plan.network, category, plan.significant_share, plan.contrastive)
 
     def leave_out(image_id: str, error: Exception) -> None:
         context.warn(f"{paths[image_id]}: {error}; left out")

@@ -63,14 +63,17 @@ class Explainers:
         with self._loading:
             return self._xnns(network.weights_key(category))
 
-    def of_class(self, network: Network, category: str, share: float) -> Callable[[list[Pixels]], Explained]:
+    def of_class(
+        self, network: Network, category: str, share: float, contrastive: bool
+    ) -> Callable[[list[Pixels]], Explained]:
         """What explains pictures, as `picture_seen` gives them, for one class."""
         explainer, xnn = self.model(network.model), self.xnn(network, category)
         preprocessing = preprocessing_of(network.model)
         class_index = list(network.model.classes).index(category)
 
         def explain_pictures(pictures: list[Pixels]) -> Explained:
-            return explain(explainer, xnn, class_index, look_at(explainer, pictures, preprocessing), share)
+            seen = look_at(explainer, pictures, preprocessing)
+            return explain(explainer, xnn, class_index, seen, share, contrastive=contrastive)
 
         return explain_pictures
 

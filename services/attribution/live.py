@@ -17,12 +17,19 @@ from services.runtime.errors import InvalidArgument
 
 
 def attribute(
-    explainers: Explainers, network: Network, category: str, content: bytes, max_pixels: int
+    explainers: Explainers,
+    network: Network,
+    category: str,
+    content: bytes,
+    max_pixels: int,
+    *,
+    contrastive: bool = True,
 ) -> pb.AttributeResponse:
     """Significant activations and maps of one picture.
 
     Args:
         category: class to explain; the network's own answer when empty.
+        contrastive: what kind of map.
     Raises:
         InvalidArgument: the file is no picture, or the model has no such class.
         FailedPrecondition: the set has no xNN of the class.
@@ -42,7 +49,7 @@ def attribute(
     settings = network.xnn_set.settings
     share = settings.significant_share if settings.HasField("significant_share") else SIGNIFICANT_SHARE
     xnn = explainers.xnn(network, category)
-    explained = explain(explainer, xnn, classes.index(category), seen, share)
+    explained = explain(explainer, xnn, classes.index(category), seen, share, contrastive=contrastive)
     return _response(explained, category, model, hashlib.sha256(content).hexdigest())
 
 

@@ -61,6 +61,11 @@ class Plan:
         settings = self.study.settings
         return settings.significant_share if settings.HasField("significant_share") else SIGNIFICANT_SHARE
 
+    @property
+    def contrastive(self) -> bool:
+        """Whether maps are contrastive; studies made before there was a choice have plain ones."""
+        return self.study.settings.contrastive
+
 
 def fetch_study(peers: Peers, study_id: str) -> naming_pb2.Study:
     """The study of that id, or of that name where only one has it."""

@@ -159,6 +159,7 @@ def _run(plan: Plan) -> MapRun:
         map_height=model.map_height,
         map_width=model.map_width,
         mode=MODES[model.mode],
+        contrastive=plan.contrastive,
         significant_share=plan.significant_share,
         version=version("onoma"),
     )

@@ -68,7 +68,12 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
             if not context.is_active():
                 raise Unavailable("the caller has left before the picture's turn came")
             return live.attribute(
-                of.explainers, network, request.category, request.content, of.settings.max_image_pixels
+                of.explainers,
+                network,
+                request.category,
+                request.content,
+                of.settings.max_image_pixels,
+                contrastive=request.contrastive if request.HasField("contrastive") else True,
             )
 
 

@@ -25,6 +25,7 @@ class MapRun(SQLModel, table=True):
     map_height: int
     map_width: int
     mode: str  # "strict" or "local"
+    contrastive: bool
     significant_share: float
     version: str  # of Onoma
     is_complete: bool = False  # nothing of a run is given out before

@@ -223,4 +223,5 @@ def _checked_settings(settings: pb.StudySettings) -> dict[str, Any]:
         "significant_share": share,
         "min_concept_images": images,
         "blind": settings.blind if settings.HasField("blind") else True,
+        "contrastive": settings.contrastive if settings.HasField("contrastive") else True,
     }

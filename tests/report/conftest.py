@@ -21,6 +21,7 @@ PROVENANCE = Provenance(
     map_height=14,
     map_width=14,
     mode="strict",
+    contrastive=True,
     strict_leak=0.001,
     onnx_error=2e-6,
     dataset_hash="cd" * 32,

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from onoma.science.activations import explain
-from onoma.science.excitation import Explainer, Mode, look, prepare
+from onoma.science.activations import Explained, explain
+from onoma.science.excitation import Explainer, Mode, draw, encoder_mass, look, prepare
 from onoma.science.program import find_attachment, find_map_layer
 from onoma.science.significance import significant
 from onoma.science.xnn import Xnn, score, terms
@@ -64,6 +64,47 @@ def test_every_map_sums_to_one(explainer: Explainer, xnn: Xnn, pixels: Tensor) -
     np.testing.assert_allclose(found.maps.sum((1, 2)), found.map_sums, rtol=1e-5)
     np.testing.assert_allclose(found.map_sums, 1, atol=1e-3)
     assert found.maps.min() >= 0
+
+
+def test_contrastive_maps_keep_what_excites_more_than_it_inhibits(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor
+) -> None:
+    seen = look(explainer, pixels)
+    contrastive, plain = (explain(explainer, xnn, 0, seen, contrastive=kind) for kind in (True, False))
+    np.testing.assert_array_equal(contrastive.x_features, plain.x_features)
+    np.testing.assert_allclose(contrastive.map_sums, plain.map_sums, atol=1e-5)
+    assert alikeness(contrastive) < alikeness(plain) - 0.1
+    rows, chosen = torch.from_numpy(plain.images), torch.from_numpy(plain.x_features)
+    against = encoder_mass(xnn.encoder, seen.features, rows, chosen, explainer.mode, inhibiting=True)
+    difference = plain.maps - draw(explainer, seen, against, rows).numpy()
+    assert (contrastive.maps[difference < -1e-6] == 0).all()
+    np.testing.assert_allclose(
+        contrastive.maps, plain.map_sums[:, None, None] * shares(np.maximum(difference, 0)), atol=1e-5
+    )
+
+
+def alikeness(found: Explained) -> float:
+    """Mean correlation between the maps of an image."""
+    values = []
+    for image in np.unique(found.images):
+        maps = found.maps[found.images == image].reshape(-1, found.maps[0].size)
+        if len(maps) > 1:
+            values.append(np.corrcoef(maps)[np.triu_indices(len(maps), 1)].mean())
+    return float(np.mean(values))
+
+
+def shares(maps: np.ndarray) -> np.ndarray:
+    return maps / maps.sum((1, 2), keepdims=True)
+
+
+def test_where_nothing_inhibits_a_contrastive_map_is_the_plain_one(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor
+) -> None:
+    *below, (weight, bias) = xnn.encoder
+    unopposed = replace(xnn, encoder=(*below, (weight.abs(), bias)))
+    seen = look(explainer, pixels)
+    contrastive, plain = (explain(explainer, unopposed, 0, seen, contrastive=kind) for kind in (True, False))
+    np.testing.assert_allclose(contrastive.maps, plain.maps, atol=1e-6)
 
 
 def test_an_image_is_explained_alone_as_among_others(explainer: Explainer, xnn: Xnn, pixels: Tensor) -> None:

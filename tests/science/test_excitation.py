@@ -117,6 +117,23 @@ def test_maps_do_not_depend_on_batch_size_or_order(mobile: Program, mode: str) -
     torch.testing.assert_close(backwards, together, atol=1e-5, rtol=0)
 
 
+def test_inhibiting_mass_goes_down_from_negative_weights_at_the_top_only() -> None:
+    """Features z = (2, 1); below (1, 0), (0, 1) give h = (2, 1); X-feature 0 has weights (1, -1), 1 has (1, 1).
+
+    Q of X-feature 0: all on h_1, which is z_1 alone. Nothing inhibits X-feature 1: no Q.
+    """
+    encoder = [
+        (torch.eye(2), torch.zeros(2)),
+        (torch.tensor([[1.0, -1.0], [1.0, 1.0]]), torch.zeros(2)),
+    ]
+    features, rows, chosen = torch.tensor([[2.0, 1.0]]), torch.tensor([0, 0]), torch.tensor([0, 1])
+    for mode in ("strict", "local"):
+        excited = encoder_mass(encoder, features, rows, chosen, mode)
+        torch.testing.assert_close(excited, torch.tensor([[1.0, 0.0], [2 / 3, 1 / 3]]))
+        inhibited = encoder_mass(encoder, features, rows, chosen, mode, inhibiting=True)
+        torch.testing.assert_close(inhibited, torch.tensor([[0.0, 1.0], [0.0, 0.0]]))
+
+
 def test_an_inactive_target_has_an_empty_map(vgg: Program) -> None:
     explainer = explainer_of(vgg, "local")
     seen = look(explainer, images(2, SHAPE))

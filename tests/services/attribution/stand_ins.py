@@ -97,7 +97,7 @@ def make_world(store: DirectoryStore, *, pictures_a_class: int = 6, seed: int = 
             part=types_pb2.DATASET_PART_TEST,
             xnn_set="xnns",
             categories=CLASSES,
-            settings=naming_pb2.StudySettings(significant_share=0.9),
+            settings=naming_pb2.StudySettings(significant_share=0.9, contrastive=True),
         ),
     )
 

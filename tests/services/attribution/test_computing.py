@@ -35,10 +35,11 @@ def explained_alone(world, store):
     model = world.model
     explainer = prepare(load(world.program), model.attachment_layer, model.map_layer, "local")
 
-    def explaining(category, image_id):
+    def explaining(category, image_id, contrastive=True):
         pixels = model_input(decode(store.get(image_id)), PREPROCESSING)
         seen = look(explainer, torch.from_numpy(normalise(pixels[None], PREPROCESSING)))
-        return explain(explainer, world.xnns[category], ALL_CLASSES.index(category), seen, 0.9)
+        class_index = ALL_CLASSES.index(category)
+        return explain(explainer, world.xnns[category], class_index, seen, 0.9, contrastive=contrastive)
 
     return explaining
 
@@ -75,6 +76,17 @@ def test_every_map_sums_to_one(attribution):
     assert result["least_map_sum"] == pytest.approx(min(columns.map_sum))
     for array in attribution.maps(columns.activation_id).values():
         assert array.sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_a_study_made_for_plain_maps_gets_them(attribution, world, explained_alone):
+    world.study.settings.contrastive = False
+    attribution.result()
+    columns = attribution.activations("cross")
+    maps = attribution.maps(columns.activation_id)
+    image_id = columns.image_id[0]
+    contrastive, plain = (explained_alone("cross", image_id, contrastive=kind) for kind in (True, False))
+    assert np.abs(contrastive.maps[0] - plain.maps[0]).max() > 0.01
+    np.testing.assert_allclose(maps[columns.activation_id[0]], plain.maps[0], atol=1e-4)
 
 
 def test_the_study_is_told_its_activations_without_their_x_features(attribution, world):
@@ -167,8 +179,8 @@ def test_a_study_without_any_activation_says_so(attribution, world, store):
 def test_a_map_without_mass_is_kept_as_empty(attribution, monkeypatch):
     explain = explainers.explain
 
-    def explain_with_one_empty(*arguments):
-        found = explain(*arguments)
+    def explain_with_one_empty(*arguments, **options):
+        found = explain(*arguments, **options)
         found.maps[0], found.map_sums[0] = 0, 0
         return found
 
@@ -260,9 +272,9 @@ def test_a_cancelled_job_keeps_what_it_did_and_goes_on_from_there(make_computing
     explain = explainers.explain
     first = job_context()
 
-    def explain_then_cancel(*arguments):
+    def explain_then_cancel(*arguments, **options):
         first.cancelled.set()
-        return explain(*arguments)
+        return explain(*arguments, **options)
 
     monkeypatch.setattr(explainers, "explain", explain_then_cancel)
     with pytest.raises(Cancelled):

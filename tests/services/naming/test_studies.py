@@ -16,7 +16,7 @@ def test_a_study_is_made_in_draft_with_the_defaults_filled_in(server):
     assert study.state == pb.STUDY_STATE_DRAFT
     assert study.part == types_pb2.DATASET_PART_TEST
     assert study.settings == pb.StudySettings(
-        seed=-7, significant_share=0.9, min_concept_images=3, blind=True
+        seed=-7, significant_share=0.9, min_concept_images=3, blind=True, contrastive=True
     )
     assert study.create_time.seconds > 0
     assert server.calls.GetStudy(pb.GetStudyRequest(study_id=study.study_id)).study == study
@@ -24,7 +24,12 @@ def test_a_study_is_made_in_draft_with_the_defaults_filled_in(server):
 
 def test_settings_that_are_set_are_kept(server):
     settings = pb.StudySettings(
-        max_images_per_category=5, seed=2, significant_share=0.5, min_concept_images=1, blind=False
+        max_images_per_category=5,
+        seed=2,
+        significant_share=0.5,
+        min_concept_images=1,
+        blind=False,
+        contrastive=False,
     )
     assert server.create_study(settings=settings).settings == settings
 
