@@ -83,3 +83,31 @@ class MobileLike(nn.Module):
         cells = self.shrink(self.stem(pixels))
         inner = self.narrow(self.depthwise(self.widen(cells)))
         return self.classify(self.head(cells + inner).mean((2, 3)))
+
+
+class ModernLike(nn.Module):
+    """What newer networks add: SiLU, hardswish, GELU, channel shuffles, layer norms, layers at every cell, layer scale.
+
+    16x16 cells after the stem.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.SiLU())
+        self.piece = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Hardswish())
+        self.norm = nn.LayerNorm(8)
+        self.widen, self.narrow = nn.Linear(8, 16), nn.Linear(16, 8)
+        self.layer_scale = nn.Parameter(torch.linspace(-0.2, 1.0, 8).view(8, 1, 1))
+        self.classify = nn.Linear(8, 4)
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        cells = self.stem(images)
+        kept, changed = cells.chunk(2, dim=1)
+        cells = torch.cat([kept, self.piece(changed)], dim=1)
+        cells = cells.view(-1, 2, 4, 16, 16).transpose(1, 2).flatten(1, 2)
+        inner = self.norm(cells.permute(0, 2, 3, 1))
+        inner = self.narrow(nn.functional.gelu(self.widen(inner))).permute(0, 3, 1, 2)
+        cells = cells + self.layer_scale * inner
+        return self.classify(nn.functional.adaptive_avg_pool2d(cells, 1).flatten(1))

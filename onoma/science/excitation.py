@@ -6,7 +6,6 @@ then goes down together, and nothing below the map layer is computed for it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
 
-from onoma.science.excitation_rules import RULES, Mode, Step, matrix_down
+from onoma.science.excitation_rules import RULES, Mode, Step, gated_input, matrix_down
 from onoma.science.program import Program, between, constants, cuts, shape_of
 
 _aten = torch.ops.aten
@@ -115,8 +114,8 @@ def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]
         if node in reached and node.name != map_layer:
             below = on_path.intersection(node.all_input_nodes)
             if node.target is _aten.mul.Tensor:
-                largest = max(_unit_count(n) for n in below)
-                below = {n for n in below if _unit_count(n) == largest}
+                gated = gated_input(node, below)
+                below = {gated} if gated else below
             reached |= below
     return [node for node in path if node in reached]
 
@@ -239,11 +238,17 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     if node.target is _aten.add.Tensor:
         return len({shape_of(n) for n in inputs}) == 1 and "alpha" not in node.kwargs
     if node.target is _aten.mul.Tensor:
-        return len({_unit_count(n) for n in inputs}) == len(inputs)
+        return gated_input(node, set(inputs)) is not None
+    if node.target is _aten.div.Tensor:
+        return len(inputs) == 1 and inputs[0] is node.args[0]
     if node.target is _aten.convolution.default:
         return len(shape_of(node)) == 4 and not node.args[6] and node.args[1] in known
     if node.target in (_aten.addmm.default, _aten.mm.default):
         return node.args[-1] in known
+    if node.target is _aten.linear.default:
+        return node.args[1] in known
+    if node.target is _aten.native_layer_norm.default:
+        return list(node.args[1]) == list(shape_of(inputs[0])[-1:])  # type: ignore[arg-type]
     return True
 
 
@@ -253,6 +258,8 @@ def weight_of(node: fx.Node) -> fx.Node | None:
         return node.args[1]  # type: ignore[return-value]
     if node.target in (_aten.addmm.default, _aten.mm.default):
         return node.args[-1]  # type: ignore[return-value]
+    if node.target is _aten.linear.default:
+        return node.args[1]  # type: ignore[return-value]
     return None
 
 
@@ -276,10 +283,6 @@ class _Recorder(fx.Interpreter):
         if n in self._path:
             self.recorded[n] = value
         return value
-
-
-def _unit_count(node: fx.Node) -> int:
-    return math.prod(shape_of(node))
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:

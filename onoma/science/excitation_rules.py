@@ -24,9 +24,24 @@ from torch import Tensor, fx
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
+from onoma.science.program import shape_of
+
 Mode = Literal["strict", "local"]
 Masses = list[tuple[fx.Node, Tensor]]
 _aten = torch.ops.aten
+_UNIT_BY_UNIT = frozenset(
+    {
+        _aten.sigmoid.default,
+        _aten.tanh.default,
+        _aten.hardtanh.default,
+        _aten.clamp.default,
+        _aten.clamp_min.default,
+        _aten.relu.default,
+        _aten.add.Tensor,
+        _aten.mul.Tensor,
+        _aten.div.Tensor,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -166,16 +181,40 @@ def _fully_connected(step: Step) -> Masses:
     return [(below, matrix_down(step.value(below), weight, step.mass, step.rows, step.mode))]
 
 
+@rule(_aten.linear.default)
+def _linear_on_last_axis(step: Step) -> Masses:
+    """A fully-connected layer at every cell: (n, ..., d) to (n, ..., f), as in ConvNeXt."""
+    below = step.inputs[0]
+    values, weight = step.value(below), step.positive_weights[step.node].T
+    cells = math.prod(values.shape[1:-1])
+    rows = (step.rows[:, None] * cells + torch.arange(cells, device=step.rows.device)).flatten()
+    flat = values.reshape(-1, values.shape[-1])
+    mass = step.mass.reshape(-1, step.mass.shape[-1])
+    passed = matrix_down(flat, weight, mass, rows, step.mode)
+    return [(below, passed.reshape(len(step.rows), *values.shape[1:]))]
+
+
 @rule(_aten._native_batch_norm_legit_no_training.default)
 def _batch_norm(step: Step) -> Masses:
     """A batch norm that no convolution precedes: a diagonal map, so mass stays where gamma > 0."""
-    below = step.inputs[0]
-    if step.mode == "local":
-        return [(below, step.mass)]
     gamma = step.node.args[1]
     scale = step.values[gamma] if isinstance(gamma, fx.Node) else torch.ones(1, device=step.mass.device)
-    excitation = step.value(below) * scale.clamp(min=0).view(1, -1, *[1] * (step.mass.dim() - 2))
-    return [(below, step.mass - lost(step.mass, excitation, step.rows))]
+    return [(step.inputs[0], _scaled(step, scale.view(1, -1, *[1] * (step.mass.dim() - 2))))]
+
+
+@rule(_aten.native_layer_norm.default)
+def _layer_norm(step: Step) -> Masses:
+    """Over the last axis: mean and spread are constants of the image, so mass stays where gamma > 0 [ours]."""
+    gamma = step.argument(2, None)
+    scale = step.values[gamma] if gamma is not None else torch.ones(1, device=step.mass.device)
+    return [(step.inputs[0], _scaled(step, scale))]
+
+
+def _scaled(step: Step, scale: Tensor) -> Tensor:
+    """Mass under a diagonal map: strict mode loses what is on units that it turns down."""
+    if step.mode == "local":
+        return step.mass
+    return step.mass - lost(step.mass, step.value(step.inputs[0]) * scale.clamp(min=0), step.rows)
 
 
 @rule(
@@ -186,11 +225,27 @@ def _batch_norm(step: Step) -> Masses:
     _aten.clone.default,
     _aten.alias.default,
     _aten.detach.default,
-    operator.getitem,
+    _aten.gelu.default,
+    _aten.div.Tensor,
+    _aten.split_with_sizes.default,
 )
 def _identity(step: Step) -> Masses:
-    """Units map one to one: mass stays. `getitem` takes the first output of pools and batch norms."""
+    """Units map one to one: mass stays. A split has the mass of all its pieces (`_take`)."""
     return [(step.inputs[0], step.mass)]
+
+
+@rule(operator.getitem)
+def _take(step: Step) -> Masses:
+    """The first output of pools and norms, or one piece of a split: its mass at the piece's place."""
+    below = step.inputs[0]
+    if below.target is not _aten.split_with_sizes.default:
+        return [(below, step.mass)]
+    index: Any = step.node.args[1]
+    axis = below.args[2] if len(below.args) > 2 else 0
+    pieces = [piece.shape for piece in step.values[below]]
+    masses = [step.mass.new_zeros(len(step.rows), *shape[1:]) for shape in pieces]
+    masses[index] = step.mass
+    return [(below, torch.cat(masses, dim=axis))]  # type: ignore[arg-type]
 
 
 @rule(
@@ -338,11 +393,45 @@ def _pad(step: Step) -> Masses:
 
 @rule(_aten.mul.Tensor)
 def _gate(step: Step) -> Masses:
-    """A squeeze-excite gate, (n, c, 1, 1), is a constant: all of the mass goes through the gated branch [ours]."""
-    inputs = step.inputs
-    if len(inputs) == 2 and step.values[inputs[0]].numel() < step.values[inputs[1]].numel():
-        return [(inputs[1], step.mass)]
-    return [(inputs[0], step.mass)]
+    """A gate, as in squeeze-excite or x * sigmoid(x), is a constant: all of the mass goes through the gated branch
+    [ours]. A factor that does not depend on the image is a diagonal map.
+    """
+    below = gated_input(step.node, set(step.inputs))
+    assert below is not None
+    constant = [step.values[n] for n in step.node.all_input_nodes if n not in step.path and n in step.values]
+    scalar = [torch.tensor(float(a)) for a in step.node.args if isinstance(a, int | float)]
+    scale = next(iter(constant + scalar), None)
+    return [(below, step.mass if scale is None else _scaled(step, scale.to(step.mass)))]
+
+
+def gated_input(node: fx.Node, inputs: set[fx.Node]) -> fx.Node | None:
+    """The input of a product that mass goes through; the other is its gate, taken as constant [ours].
+
+    The larger of the two, as in squeeze-excite; of two equally large ones that which the other is made of, unit by
+    unit, as in x * sigmoid(x) (SiLU, hardswish). None where neither holds.
+    """
+    if len(inputs) == 1:
+        return next(iter(inputs))
+    first, second = (n for n in node.all_input_nodes if n in inputs)
+    if _unit_count(first) != _unit_count(second):
+        return max(first, second, key=_unit_count)
+    if shape_of(first) != shape_of(second):
+        return None
+    return next((one for one, other in ((first, second), (second, first)) if _is_made_of(other, one)), None)
+
+
+def _is_made_of(node: fx.Node, origin: fx.Node) -> bool:
+    """Whether each unit of `node` depends on the same unit of `origin` alone."""
+    while node is not origin:
+        inputs = [n for n in node.all_input_nodes if shape_of(n) == shape_of(origin)]
+        if node.target not in _UNIT_BY_UNIT or len(inputs) != 1:
+            return False
+        node = inputs[0]
+    return True
+
+
+def _unit_count(node: fx.Node) -> int:
+    return math.prod(shape_of(node))
 
 
 def _least(denominator: Tensor) -> float:

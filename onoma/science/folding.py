@@ -1,4 +1,4 @@
-"""Batch norms of a network in inference form, folded into the convolutions before them."""
+"""Rewrites of an exported graph: batch norms folded, layers at every cell made one operator again."""
 
 from __future__ import annotations
 
@@ -46,6 +46,31 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> None:
         values |= {new_weight: weight, new_bias: shift}
     graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
+
+
+def join_layers_at_every_cell(graph_module: fx.GraphModule) -> None:
+    """Makes view, addmm, view one `linear` where a layer works on the last axis of (n, ..., d), as in ConvNeXt.
+
+    Decomposed, images and cells share the first axis between the views, and mass would lose its image there.
+    """
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        if node.target not in (_aten.addmm.default, _aten.mm.default) or len(node.users) != 1:
+            continue
+        *bias, flat, turned = node.args
+        (after,) = node.users
+        views = (flat.target, after.target) == (_aten.view.default,) * 2
+        if not views or turned.target is not _aten.permute.default or list(turned.args[1]) != [1, 0]:
+            continue
+        above, below = after.meta["shape"], flat.args[0].meta["shape"]
+        if len(below) < 3 or above[:-1] != below[:-1]:
+            continue
+        with graph.inserting_before(after):
+            joined = graph.call_function(_aten.linear.default, (flat.args[0], turned.args[0], *bias))
+        joined.meta["shape"] = above
+        after.replace_all_uses_with(joined)
+    graph.eliminate_dead_code()
     graph_module.recompile()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from onoma.science.folding import constant_values, fold_batch_norms
+from onoma.science.folding import constant_values, fold_batch_norms, join_layers_at_every_cell
 from onoma.science.program_archive import METADATA_ENTRY, RefusedProgram, checked, without_pickles
 
 MIN_CELLS = 14
@@ -106,6 +106,7 @@ def load(data: bytes) -> Program:
     _tidy(graph_module)
     shape, class_count = _shapes(graph_module)
     fold_batch_norms(graph_module)
+    join_layers_at_every_cell(graph_module)
     return Program(graph_module, shape, class_count, _metadata(extra[METADATA_ENTRY]))
 
 
@@ -117,16 +118,21 @@ def constants(program: Program) -> dict[fx.Node, Any]:
 def find_attachment(program: Program) -> str:
     """The layer whose activations the xNN reads [P 3.2].
 
-    The first fully-connected layer, after its ReLU; on networks with only one, the features that feed it [ours].
+    The first fully-connected layer, after its ReLU; on networks with only one, the features that feed it [ours]; on
+    networks with none, as SqueezeNet, what feeds the last convolution [ours].
     Those beside the way from image to scores, as in squeeze-excite gates, do not count.
 
     Raises:
-        ValueError: the network has no fully-connected layer.
+        ValueError: the network has no fully-connected layer, and only one convolution.
     """
     output = next(n for n in program.graph_module.graph.nodes if n.op == "output")
-    linear = [node for node in cuts(program, _only(output.args[0]).name) if node.target in _LINEAR]
+    way = cuts(program, _only(output.args[0]).name)
+    linear = [node for node in way if node.target in _LINEAR]
     if not linear:
-        raise ValueError("the network has no fully-connected layer; name the attachment layer yourself")
+        convolutions = [node for node in way if node.target is _aten.convolution.default]
+        if len(convolutions) < 2:
+            raise ValueError("the network has no fully-connected layer; name the attachment layer yourself")
+        return _data_input(convolutions[-1]).name
     if len(linear) > 1:
         users = list(linear[0].users)
         if len(users) == 1 and users[0].target in _ACTIVATIONS:

@@ -20,7 +20,7 @@ from onoma.science.excitation import (
 )
 from onoma.science.pictures import Preprocessing, decode, model_input, normalise
 from onoma.science.program import Program, find_attachment, find_map_layer
-from tests.networks import SHAPE, MobileLike, images, program_of, vgg_like
+from tests.networks import SHAPE, MobileLike, ModernLike, images, program_of, vgg_like
 
 PHOTOGRAPHS = Path("/work/shared/data/clothing/test")
 PREPROCESSING = Preprocessing(
@@ -36,6 +36,11 @@ def vgg() -> Program:
 @pytest.fixture(scope="module")
 def mobile() -> Program:
     return program_of(MobileLike(), SHAPE)
+
+
+@pytest.fixture(scope="module")
+def modern() -> Program:
+    return program_of(ModernLike(), SHAPE)
 
 
 def explainer_of(program: Program, mode: str) -> Explainer:
@@ -82,6 +87,26 @@ def test_a_mobile_like_network_loses_mass_in_strict_mode_and_gains_none(mobile: 
     assert (maps.sum((1, 2)) < 0.999).all()
 
 
+@pytest.mark.parametrize("mode", ["strict", "local"])
+def test_gates_splits_norms_and_layers_at_every_cell_keep_the_mass_of_each_image(
+    modern: Program, mode: str
+) -> None:
+    """From the pooled features down to the stem's SiLU; local mode keeps all of it, strict mode gains none."""
+    stem = next(n for n in modern.graph_module.graph.nodes if n.target is torch.ops.aten.mul.Tensor)
+    explainer = prepare(modern, find_attachment(modern), stem.name, mode)
+    pixels = images(4, SHAPE)
+    maps = maps_of(explainer, pixels)
+    sums = maps.sum((1, 2))
+    assert maps.shape == (4, 16, 16)
+    assert (maps >= 0).all()
+    if mode == "local":
+        torch.testing.assert_close(sums, torch.ones(4), atol=1e-3, rtol=0)
+    else:
+        assert ((sums > 0.05) & (sums < 1.001)).all()
+    alone = torch.cat([maps_of(explainer, pixels[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(alone, maps, atol=1e-5, rtol=0)
+
+
 def test_the_leak_is_the_mean_share_that_strict_mode_loses(mobile: Program) -> None:
     explainer = explainer_of(mobile, "strict")
     pixels = images(3, SHAPE)
@@ -91,7 +116,7 @@ def test_the_leak_is_the_mean_share_that_strict_mode_loses(mobile: Program) -> N
 
 
 @pytest.mark.parametrize("mode", ["strict", "local"])
-@pytest.mark.parametrize("name", ["vgg", "mobile"])
+@pytest.mark.parametrize("name", ["vgg", "mobile", "modern"])
 def test_all_targets_in_one_pass_equal_one_at_a_time(
     name: str, mode: str, request: pytest.FixtureRequest
 ) -> None:
@@ -145,8 +170,10 @@ def test_an_inactive_target_has_an_empty_map(vgg: Program) -> None:
 
 
 @pytest.mark.parametrize("mode", ["strict", "local"])
-def test_an_image_of_zeros_has_a_defined_map(vgg: Program, mobile: Program, mode: str) -> None:
-    for program in (vgg, mobile):
+def test_an_image_of_zeros_has_a_defined_map(
+    vgg: Program, mobile: Program, modern: Program, mode: str
+) -> None:
+    for program in (vgg, mobile, modern):
         explainer = explainer_of(program, mode)
         seen = look(explainer, torch.zeros(1, *SHAPE))
         mass = torch.full_like(seen.features, 1 / seen.features.shape[1])
@@ -264,13 +291,13 @@ class Gate(nn.Module):
     [
         (lambda x: torch.softmax(x.flatten(2), -1).view_as(x), r"aten\._softmax\.default"),
         (nn.ConvTranspose2d(4, 4, 3, padding=1), r"aten\.convolution\.default"),
-        (nn.SiLU(), r"aten\.sigmoid\.default"),
-        (nn.GELU(), r"aten\.gelu\.default"),
+        (torch.sin, r"aten\.sin\.default"),
+        (lambda x: x * x.flip(2), r"aten\.flip\.default, aten\.mul\.Tensor"),
         (lambda x: x + x.mean((2, 3), keepdim=True), r"aten\.add\.Tensor"),
         (lambda x: torch.add(x, torch.relu(x - 1), alpha=-2), r"aten\.add\.Tensor"),
-        (nn.Linear(16, 16), r"aten\.\w*\.default"),
+        (lambda x: x.transpose(0, 1).clone().transpose(0, 1), r"aten\.permute\.default"),
     ],
-    ids=["softmax", "transposed", "silu", "gelu", "broadcast", "alpha", "images moved"],
+    ids=["softmax", "transposed", "sine", "product of two", "broadcast", "alpha", "images moved"],
 )
 def test_an_operator_without_a_rule_is_refused_by_name(
     something: Callable[[Tensor], Tensor], named: str

@@ -1,5 +1,6 @@
 """Every rule against an example worked by hand, and against the dense matrix of its operator."""
 
+import operator
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
-from onoma.science.excitation_rules import RULES, Mode, Step, matrix_down
+from onoma.science.excitation_rules import RULES, Mode, Step, gated_input, matrix_down
 
 aten = torch.ops.aten
 STRICT: Mode = "strict"
@@ -36,6 +37,8 @@ def passed_down(target, inputs, mass, *rest, mode=STRICT, weight=None, rows=None
         positive_weights={} if weight is None else {node: weight.clamp(min=0)},
         mode=mode,
     )
+    for n, value in {**known, node: result}.items():
+        n.meta["shape"] = tuple(value.shape) if isinstance(value, Tensor) else ()
     given = {n: torch.zeros_like(v[step.rows]) for n, v in zip(nodes, inputs, strict=True)}
     for below, part in RULES[target](step):
         given[below] = given[below] + part
@@ -249,6 +252,8 @@ def test_a_batch_norm_loses_mass_where_gamma_is_negative_in_strict_mode() -> Non
         (aten.clone.default, ()),
         (aten.alias.default, ()),
         (aten.detach.default, ()),
+        (aten.gelu.default, ()),
+        (aten.div.Tensor, (6.0,)),
     ],
 )
 def test_units_that_map_one_to_one_hand_their_mass_on(target, rest) -> None:
@@ -383,6 +388,79 @@ def test_a_squeeze_excite_gate_is_a_constant(gate_comes_first: bool) -> None:
     given = passed_down(aten.mul.Tensor, inputs, mass)
     assert given[int(gate_comes_first)].equal(mass)
     assert not given[1 - int(gate_comes_first)].any()
+
+
+@pytest.mark.parametrize("gate_comes_first", [False, True])
+def test_a_gate_made_of_the_same_unit_is_a_constant(gate_comes_first: bool) -> None:
+    """x * sigmoid(x): all of the mass through x, whichever comes first."""
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    gate = graph.call_function(aten.sigmoid.default, (x,))
+    node = graph.call_function(aten.mul.Tensor, (gate, x) if gate_comes_first else (x, gate))
+    for each in (x, gate, node):
+        each.meta["shape"] = (1, 2)
+    mass, values = torch.tensor([[0.25, 0.75]]), {x: torch.tensor([[1.0, 3.0]])}
+    step = Step(node, mass, torch.tensor([0]), values, frozenset({x, gate, node}), {}, STRICT)
+    [(below, given)] = RULES[aten.mul.Tensor](step)
+    assert below is x
+    assert given.equal(mass)
+
+
+def test_a_product_of_two_branches_has_no_gate() -> None:
+    graph = fx.Graph()
+    x, y = graph.placeholder("x"), graph.placeholder("y")
+    node = graph.call_function(aten.mul.Tensor, (x, y))
+    for each in (x, y, node):
+        each.meta["shape"] = (1, 2)
+    assert gated_input(node, {x, y}) is None
+
+
+def test_mass_stays_where_a_constant_factor_is_positive() -> None:
+    """Units (2, 2, -1) times (3, -3, 3), mass (0.2, 0.3, 0.5): strict mode keeps the first; local mode all."""
+    values, mass = torch.tensor([[2.0, 2.0, -1.0]]), torch.tensor([[0.2, 0.3, 0.5]])
+    factor = torch.tensor([3.0, -3.0, 3.0])
+    [strict] = passed_down(aten.mul.Tensor, [values], mass, weight=factor)
+    [local] = passed_down(aten.mul.Tensor, [values], mass, weight=factor, mode=LOCAL)
+    assert strict.tolist() == [[pytest.approx(0.2), 0.0, 0.0]]
+    assert local.equal(mass)
+
+
+def test_a_piece_of_a_split_puts_its_mass_at_its_place() -> None:
+    """(1, 2, 3) split into (1), (2, 3): mass on the second piece is mass on the last two units."""
+    values, mass = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.4, 0.6]])
+    pieces = aten.split_with_sizes.default(values, [1, 2], 1)
+    graph = fx.Graph()
+    x = graph.placeholder("x")
+    split = graph.call_function(aten.split_with_sizes.default, (x, [1, 2], 1))
+    node = graph.call_function(operator.getitem, (split, 1))
+    known = {x: values, split: pieces, node: pieces[1]}
+    step = Step(node, mass, torch.tensor([0]), known, frozenset(known), {}, STRICT)
+    [(below, given)] = RULES[operator.getitem](step)
+    assert below is split
+    torch.testing.assert_close(given, torch.tensor([[0.0, 0.4, 0.6]]))
+
+
+@pytest.mark.parametrize("mode", [STRICT, LOCAL])
+def test_a_layer_at_every_cell_is_the_fully_connected_rule_at_each(mode: Mode) -> None:
+    values, mass, weight = sparse(2, 3, 5), some_mass(2, 3, 4), sparse(4, 5, seed=2)
+    [given] = passed_down(aten.linear.default, [values], mass, weight=weight, mode=mode)
+    for cell in range(3):
+        [alone] = passed_down(
+            aten.mm.default, [values[:, cell].clamp(min=0)], mass[:, cell], weight=weight.T, mode=mode
+        )
+        torch.testing.assert_close(given[:, cell], alone)
+
+
+def test_a_layer_norm_loses_mass_where_gamma_is_negative_in_strict_mode() -> None:
+    values, mass = torch.tensor([[[2.0, 1.0]]]), torch.tensor([[[0.5, 0.5]]])
+    graph = fx.Graph()
+    below, gamma = graph.placeholder("x"), graph.get_attr("gamma")
+    node = graph.call_function(aten.native_layer_norm.default, (below, [2], gamma, None, 1e-5))
+    known = {below: values, gamma: torch.tensor([1.0, -1.0])}
+    for mode, expected in ((STRICT, [0.5, 0.0]), (LOCAL, [0.5, 0.5])):
+        step = Step(node, mass, torch.tensor([0]), known, frozenset({below, node}), {}, mode)
+        [(_, given)] = RULES[node.target](step)
+        assert given.flatten().tolist() == expected
 
 
 def test_mass_on_padding_is_lost_in_strict_mode_and_goes_to_the_nearest_cell_in_local_mode() -> None:

@@ -163,6 +163,14 @@ def test_a_network_without_a_linear_layer_has_no_place_for_an_xnn() -> None:
         find_attachment(program)
 
 
+def test_a_network_that_ends_in_a_convolution_has_its_xnn_before_that() -> None:
+    network = sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    program = program_of(network)
+    assert find_attachment(program) == layers(program, "relu.default")[-1]
+
+
 def test_maps_are_drawn_on_the_deepest_layer_with_enough_cells(archive: bytes) -> None:
     """32x32, then 16x16 until the second pool, then 8x8."""
     program = load(archive)
