@@ -1,7 +1,8 @@
 """A browser on the page of a running Onoma, with a study that is open for naming."""
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -23,7 +24,8 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 
-expect.set_options(timeout=20_000)
+WAIT_S = 20
+expect.set_options(timeout=1000 * WAIT_S)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +55,13 @@ class Naming:
         """The naming of the category that the page shows, as the server has it."""
         category = self.page.get_by_role("combobox", name="Category").input_value()
         return self.client.get_naming(self.study.study_id, self.annotator.annotator_id, category)
+
+    def wait_until_stored(self, holds: Callable[[naming_pb2.Naming], bool]) -> None:
+        """Waits until the server has what the page was told: acts are sent one after another behind it."""
+        until = time.monotonic() + WAIT_S
+        while not holds(found := self.stored()):
+            assert time.monotonic() < until, f"after {WAIT_S} s the server still has {found}"
+            time.sleep(0.05)
 
 
 @pytest.fixture

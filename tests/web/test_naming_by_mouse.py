@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from onoma.v1 import naming_pb2
 from tests.web.conftest import Naming
 
 pytestmark = pytest.mark.browser
@@ -26,6 +27,11 @@ def make_concept(page: Page, positions: list[int], name: str) -> None:
     page.keyboard.press("Enter")
 
 
+def groups(stored: naming_pb2.Naming) -> list[tuple[str, list[str]]]:
+    """Name and activations of each concept."""
+    return [(c.name, list(c.activation_ids)) for c in stored.concepts]
+
+
 def wait_until_saved(page: Page) -> None:
     expect(page.locator(".saving")).to_have_text("saved")
 
@@ -35,9 +41,7 @@ def test_a_group_is_made_and_named_by_mouse(naming: Naming):
     ids = [tiles(page).nth(position).get_attribute("data-id") for position in (0, 2)]
     make_concept(page, [0, 2], "left arm")
     expect(concept(page, "left arm")).to_contain_text("2")
-    wait_until_saved(page)
-    (stored,) = naming.stored().concepts
-    assert (stored.name, list(stored.activation_ids)) == ("left arm", ids)
+    naming.wait_until_stored(lambda stored: groups(stored) == [("left arm", ids)])
 
 
 def test_work_is_there_after_a_reload(naming: Naming):
@@ -53,12 +57,10 @@ def test_concepts_are_merged_by_dragging_and_unmerged_by_undo(naming: Naming):
     make_concept(page, [0], "other")
     concept(page, "other").drag_to(concept(page, "one"))
     expect(page.locator(".concept")).to_have_count(1)
-    wait_until_saved(page)
-    assert [(c.name, len(c.activation_ids)) for c in naming.stored().concepts] == [("one", 2)]
+    naming.wait_until_stored(lambda stored: [(n, len(ids)) for n, ids in groups(stored)] == [("one", 2)])
     page.get_by_role("button", name="Undo").click()
     expect(page.locator(".concept")).to_have_count(2)
-    wait_until_saved(page)
-    assert [c.name for c in naming.stored().concepts] == ["one", "other"]
+    naming.wait_until_stored(lambda stored: [name for name, _ in groups(stored)] == ["one", "other"])
 
 
 def test_keys_discard_and_bring_back(naming: Naming):
@@ -66,11 +68,9 @@ def test_keys_discard_and_bring_back(naming: Naming):
     before = list(naming.stored().pool)
     tiles(page).first.click()
     page.keyboard.press("x")
-    wait_until_saved(page)
-    assert [list(d.activation_ids) for d in naming.stored().discards] == [before[:1]]
+    naming.wait_until_stored(lambda stored: [list(d.activation_ids) for d in stored.discards] == [before[:1]])
     page.keyboard.press("Control+z")
-    wait_until_saved(page)
-    assert list(naming.stored().pool) == before
+    naming.wait_until_stored(lambda stored: list(stored.pool) == before)
 
 
 def test_a_new_group_takes_three_key_presses(naming: Naming):
@@ -80,8 +80,7 @@ def test_a_new_group_takes_three_key_presses(naming: Naming):
     for key in ("Control+a", "n", "Enter"):
         page.keyboard.press(key)
     expect(page.locator(".concept")).to_contain_text(str(count))
-    wait_until_saved(page)
-    assert len(naming.stored().concepts[0].activation_ids) == count
+    naming.wait_until_stored(lambda stored: [len(ids) for _, ids in groups(stored)] == [count])
 
 
 def test_a_lasso_from_between_the_tiles_selects_what_it_touches(naming: Naming):
@@ -110,8 +109,8 @@ def test_acts_without_a_network_wait_and_are_sent_later(naming: Naming):
     expect(page.locator(".saving")).to_contain_text("2 changes waiting")
     assert len(naming.stored().concepts) == 0
     page.context.set_offline(False)
+    naming.wait_until_stored(lambda stored: [name for name, _ in groups(stored)] == ["sleeve"])
     wait_until_saved(page)
-    assert [c.name for c in naming.stored().concepts] == ["sleeve"]
 
 
 def test_acts_that_waited_survive_a_closed_tab(naming: Naming):
@@ -136,8 +135,9 @@ def test_two_tabs_lose_nothing(naming: Naming):
     wait_until_saved(first)
     make_concept(second, [1], "second tab")
     expect(second.get_by_role("alert")).to_contain_text("another tab")
-    wait_until_saved(second)
-    assert [c.name for c in naming.stored().concepts] == ["first tab", "second tab"]
+    naming.wait_until_stored(
+        lambda stored: [name for name, _ in groups(stored)] == ["first tab", "second tab"]
+    )
 
 
 def test_a_link_that_nobody_made_says_so(naming: Naming):
