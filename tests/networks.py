@@ -96,7 +96,7 @@ class ModernLike(nn.Module):
         torch.manual_seed(seed)
         self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.SiLU())
         self.piece = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Hardswish())
-        self.norm = nn.LayerNorm(8)
+        self.norm, self.last_norm = nn.LayerNorm(8), nn.LayerNorm(8)
         self.widen, self.narrow = nn.Linear(8, 16), nn.Linear(16, 8)
         self.layer_scale = nn.Parameter(torch.linspace(-0.2, 1.0, 8).view(8, 1, 1))
         self.classify = nn.Linear(8, 4)
@@ -110,4 +110,5 @@ class ModernLike(nn.Module):
         inner = self.norm(cells.permute(0, 2, 3, 1))
         inner = self.narrow(nn.functional.gelu(self.widen(inner))).permute(0, 3, 1, 2)
         cells = cells + self.layer_scale * inner
-        return self.classify(nn.functional.adaptive_avg_pool2d(cells, 1).flatten(1))
+        pooled = nn.functional.adaptive_avg_pool2d(cells, 1).permute(0, 2, 3, 1)
+        return self.classify(self.last_norm(pooled).permute(0, 3, 1, 2).flatten(1))

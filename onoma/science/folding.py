@@ -1,4 +1,4 @@
-"""Rewrites of an exported graph: batch norms folded, layers at every cell made one operator again."""
+"""Rewrites of an exported graph: batch norms folded, layers at every cell one operator again, empty steps dropped."""
 
 from __future__ import annotations
 
@@ -70,6 +70,28 @@ def join_layers_at_every_cell(graph_module: fx.GraphModule) -> None:
             joined = graph.call_function(_aten.linear.default, (flat.args[0], turned.args[0], *bias))
         joined.meta["shape"] = above
         after.replace_all_uses_with(joined)
+    graph.eliminate_dead_code()
+    graph_module.recompile()
+
+
+def drop_restrides(graph_module: fx.GraphModule) -> None:
+    """Takes out `as_strided` that gives back what it was given, as after a pool to one cell.
+
+    Only where images and one more axis are longer than 1: then the order in memory is not in doubt.
+    """
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        if node.target is not _aten.as_strided.default or len(node.args) > 3:
+            continue
+        below, shape, strides = node.args[0], node.meta["shape"], node.args[2]
+        long = [axis for axis, size in enumerate(shape) if size > 1 and axis]
+        if (
+            below.meta["shape"] == shape
+            and len(long) == 1
+            and strides[long[0]] == 1
+            and strides[0] == shape[long[0]]
+        ):
+            node.replace_all_uses_with(below)
     graph.eliminate_dead_code()
     graph_module.recompile()
 

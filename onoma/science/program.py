@@ -17,7 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from onoma.science.folding import constant_values, fold_batch_norms, join_layers_at_every_cell
+from onoma.science.folding import (
+    constant_values,
+    drop_restrides,
+    fold_batch_norms,
+    join_layers_at_every_cell,
+)
 from onoma.science.program_archive import METADATA_ENTRY, RefusedProgram, checked, without_pickles
 
 MIN_CELLS = 14
@@ -107,6 +112,7 @@ def load(data: bytes) -> Program:
     shape, class_count = _shapes(graph_module)
     fold_batch_norms(graph_module)
     join_layers_at_every_cell(graph_module)
+    drop_restrides(graph_module)
     return Program(graph_module, shape, class_count, _metadata(extra[METADATA_ENTRY]))
 
 
@@ -148,9 +154,7 @@ def find_map_layer(program: Program, attachment: str, min_cells: int = MIN_CELLS
     Raises:
         ValueError: no layer below the attachment has rows and columns.
     """
-    candidates = [
-        node for node in cuts(program, attachment) if node.target in _MAP_LAYERS and len(shape_of(node)) == 4
-    ]
+    candidates = [node for node in cuts(program, attachment) if _is_map_layer(node)]
     if not candidates:
         raise ValueError(
             f"no layer between the image and '{attachment}' has rows and columns to draw maps on"
@@ -160,6 +164,13 @@ def find_map_layer(program: Program, attachment: str, min_cells: int = MIN_CELLS
         return enough[-1].name
     most = max(min(shape_of(node)[2:]) for node in candidates)
     return [node for node in candidates if min(shape_of(node)[2:]) == most][-1].name
+
+
+def _is_map_layer(node: fx.Node) -> bool:
+    """Whether its cells are the last two axes; a layer norm has the channels last."""
+    sources = {n.target for n in node.all_input_nodes}
+    is_norm = node.target is operator.getitem and _aten.native_layer_norm.default in sources
+    return node.target in _MAP_LAYERS and len(shape_of(node)) == 4 and not is_norm
 
 
 def cuts(program: Program, attachment: str) -> list[fx.Node]:
