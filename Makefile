@@ -8,7 +8,7 @@ DEMO_FOLDER ?= onoma-demo
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help env protos web data demo up test test-slow lint format requirements clean
+.PHONY: help env protos web data demo up test test-slow bench lint format requirements clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -34,6 +34,9 @@ test: env web ## run the tests of Python and of the page
 
 test-slow: env web data ## run the tests that take minutes (the demo's bars among them)
 	$(PY) -m pytest -m slow
+
+bench: env ## maps a second, side by side with zennit (minutes)
+	$(PY) -m tests.bench.excitation
 
 lint: env web/node_modules/.installed ## check style, types, import rules, protos and the page
 	.venv/bin/ruff format --check .
