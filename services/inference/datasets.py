@@ -9,10 +9,10 @@ from sqlmodel import Session, col, select
 
 from onoma.science.pictures import Preprocessing, decode, encode_png, model_input
 from services.inference import tables
-from services.inference.registry import checked_page_size, make_token, read_token
 from services.inference.tables import Dataset, DatasetImage, Image, ImportIssue
 from services.runtime.errors import Aborted, InvalidArgument, NotFound
 from services.runtime.objects import ObjectStore
+from services.runtime.paging import checked_page_size, make_token, read_token
 
 
 def images(

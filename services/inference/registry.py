@@ -1,16 +1,15 @@
 """Rows that people find by name, and lists of them by page."""
 
-import base64
-import json
 import re
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Engine
 from sqlmodel import Session, select
 
 from services.inference import tables
 from services.runtime.errors import InvalidArgument, NotFound
+from services.runtime.paging import checked_page_size, make_token, read_token
 
 _NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,64}")
 _WHAT = {tables.Dataset: "data set", tables.Model: "model", tables.XnnSet: "set of xNNs"}
@@ -53,34 +52,3 @@ def page(engine: Engine, table: type[Named], page_size: int, token: str) -> tupl
     with Session(engine) as session:
         rows = session.exec(query).all()
     return rows[:size], make_token(rows[size - 1].name) if len(rows) > size else ""
-
-
-def checked_page_size(page_size: int, *, default: int, largest: int) -> int:
-    """`page_size`, or `default` for 0.
-
-    Raises:
-        InvalidArgument: negative or over `largest`.
-    """
-    if not 0 <= page_size <= largest:
-        raise InvalidArgument(f"page_size {page_size}: use 1 to {largest}, or 0 for {default}")
-    return page_size or default
-
-
-def make_token(*position: str | int) -> str:
-    """A page token: where the page before ended."""
-    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode()
-
-
-def read_token(token: str, *types: type) -> list[Any]:
-    """What `make_token` was given.
-
-    Raises:
-        InvalidArgument: the token is not one of those.
-    """
-    try:
-        position = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except ValueError:
-        position = None
-    if not isinstance(position, list) or [type(value) for value in position] != list(types):
-        raise InvalidArgument("page_token is not one that this list gave: start without one")
-    return position

@@ -10,12 +10,13 @@ from sqlalchemy import Engine, delete, insert
 from sqlmodel import Session, col, select
 
 from onoma.v1 import naming_pb2 as pb
-from services.naming import acts, namings, paging, studies
+from services.naming import acts, namings, studies
 from services.naming.acts import Edits, Place, State
 from services.naming.names import checked_id, shown
 from services.naming.namings import NamingKey
 from services.naming.tables import Act, Concept, Naming, Placement, StudyActivation
 from services.naming.transactions import transact
+from services.runtime import paging
 from services.runtime.errors import Aborted, InvalidArgument, NotFound
 
 _IDS_A_QUERY = 10_000  # SQLite takes 32,766 values in a statement

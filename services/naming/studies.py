@@ -10,10 +10,10 @@ from sqlmodel import Session, col, select, tuple_
 
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1 import types_pb2
-from services.naming import paging
 from services.naming.names import checked_name, shown
 from services.naming.tables import CLOSED, DRAFT, OPEN, Study
 from services.naming.transactions import transact
+from services.runtime import paging
 from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 

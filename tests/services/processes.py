@@ -1,4 +1,4 @@
-"""The inference server in a process of its own, to be killed."""
+"""A server in a process of its own, to be killed."""
 
 import json
 import os
@@ -10,31 +10,26 @@ from pathlib import Path
 import grpc
 
 from onoma.v1 import jobs_pb2
-from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from onoma.v1.jobs_pb2_grpc import JobServiceStub
 
 DEADLINE_S = 60
 
 
 @contextmanager
-def server_process(tmp_path):
-    """`python -m services.inference` in a process of its own: its process, and stubs for it."""
-    environment = os.environ | {
-        "ONOMA_DATA_DIR": str(tmp_path / "onoma-data"),
-        "ONOMA_IMPORT_ROOTS": json.dumps([str(tmp_path)]),
-        "ONOMA_INFERENCE_ADDRESS": "127.0.0.1:0",
-    }
+def server_process(service, stub, **settings):
+    """`python -m services.SERVICE` with settings ONOMA_*: its process, and stubs for it and its jobs."""
+    environment = os.environ | {f"ONOMA_{name.upper()}": value for name, value in settings.items()}
     with subprocess.Popen(
-        [sys.executable, "-m", "services.inference"],
-        env=environment,
-        cwd=Path(__file__).parents[3],
+        [sys.executable, "-m", f"services.{service}"],
+        env=environment | {f"ONOMA_{service.upper()}_ADDRESS": "127.0.0.1:0"},
+        cwd=Path(__file__).parents[2],
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         try:
             address = next(json.loads(line)["address"] for line in process.stderr if "is ready" in line)
             with grpc.insecure_channel(address) as channel:
-                yield process, InferenceServiceStub(channel), JobServiceStub(channel)
+                yield process, stub(channel), JobServiceStub(channel)
         finally:
             process.kill()
 
