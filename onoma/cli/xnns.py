@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from onoma.cli.output import Json, connected, console, print_json, print_table, wait
+from onoma.report.study import class_row
+from onoma.report.tables import write_table1_csv, write_table1_tex
 from onoma.v1 import inference_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Explanation networks (xNNs).")
@@ -40,10 +43,20 @@ def train(
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="Set of xNNs.")], json: Json = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="Set of xNNs.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the table there as CSV, in full precision.")] = None,
+    latex: Annotated[Path | None, typer.Option(help="Write the paper's columns there as LaTeX.")] = None,
+    json: Json = False,
+) -> None:
     """Show a set of xNNs as Table 1 of the paper, with more columns."""
     with connected() as client:
         xnn_set = client.get_xnn_set(name)
+    rows = [class_row(xnn) for xnn in xnn_set.xnns]
+    if csv:
+        write_table1_csv(csv, rows)
+    if latex:
+        write_table1_tex(latex, rows)
     if json:
         print_json(xnn_set)
     else:

@@ -26,6 +26,7 @@ class ClassRow:
     first_mattering_count: int = 0
     restart_count: int = 0
     accepted: bool = True
+    mean_abs_correlation: float | None = None
 
     @property
     def rmse_share(self) -> float | None:

@@ -82,7 +82,7 @@ def gather(client: Client, study: naming_pb2.Study, progress: Callable[[int], No
         part="train" if study.part == types_pb2.DATASET_PART_TRAIN else "test",
         xnn_set=study.xnn_set,
         annotators=tuple(people.values()),
-        classes=tuple(_class_row(x) for x in xnn_set.xnns),
+        classes=tuple(class_row(x) for x in xnn_set.xnns),
         argmax_agreement=_optional(xnn_set, "argmax_agreement"),
         dnn_accuracy=_optional(xnn_set, "dnn_accuracy"),
         xnn_accuracy=_optional(xnn_set, "xnn_accuracy"),
@@ -184,7 +184,8 @@ def _summary(
     )
 
 
-def _class_row(xnn: inference_pb2.Xnn) -> ClassRow:
+def class_row(xnn: inference_pb2.Xnn) -> ClassRow:
+    """One class's row of Table 1."""
     return ClassRow(
         class_name=xnn.class_name,
         image_count=xnn.image_count,
@@ -199,6 +200,7 @@ def _class_row(xnn: inference_pb2.Xnn) -> ClassRow:
         first_mattering_count=xnn.first_mattering_count,
         restart_count=xnn.restart_count,
         accepted=xnn.accepted,
+        mean_abs_correlation=_optional(xnn, "mean_abs_correlation"),
     )
 
 

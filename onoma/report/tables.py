@@ -35,12 +35,14 @@ def write_table1_csv(path: Path, classes: Sequence[ClassRow]) -> list[Path]:
         "class", "images", "significant_activations", "significant_activations_per_image", "dnn_accuracy",
         "xnn_accuracy", "rmse", "score_min", "score_max", "rmse_share_of_range", "x_features_that_matter",
         "x_features_that_mattered_at_first", "restarts", "restart_rule_satisfied",
+        "mean_abs_correlation",
     )  # fmt: skip
     rows = (
         (
             row.class_name, row.image_count, row.significant_count, row.significant_mean, row.dnn_accuracy,
             row.xnn_accuracy, row.rmse, row.score_min, row.score_max, row.rmse_share, row.mattering_count,
             row.first_mattering_count, row.restart_count, row.accepted,
+            row.mean_abs_correlation,
         )
         for row in classes
     )  # fmt: skip

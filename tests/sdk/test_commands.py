@@ -1,5 +1,6 @@
 """The command line against running services: what it prints, writes and returns."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -84,6 +85,23 @@ def test_report_writes_a_page_and_tables(onoma, tmp_path: Path) -> None:
     assert code == 0, text
     assert (tmp_path / "report" / "index.html").is_file()
     assert (tmp_path / "report" / "table1.csv").read_text().count("\n") >= 4
+
+
+def test_table_1_is_written_as_csv_and_latex(onoma, open_study: OpenStudy, tmp_path: Path) -> None:
+    code, text = onoma(
+        "xnn", "show", "tiny", "--csv", str(tmp_path / "1.csv"), "--latex", str(tmp_path / "1.tex")
+    )
+    assert code == 0, text
+    with (tmp_path / "1.csv").open(newline="") as file:
+        rows = {row["class"]: row for row in csv.DictReader(file)}
+    for xnn in open_study.client.get_xnn_set("tiny").xnns:
+        row = rows.pop(xnn.class_name)
+        assert float(row["rmse"]) == xnn.rmse
+        assert int(row["x_features_that_mattered_at_first"]) == xnn.first_mattering_count
+        known = xnn.HasField("mean_abs_correlation")
+        assert row["mean_abs_correlation"] == (str(xnn.mean_abs_correlation) if known else "")
+    assert not rows
+    assert (tmp_path / "1.tex").read_text().count(r" \\") >= 3
 
 
 def test_a_name_that_is_not_there_is_one_clear_line_and_exit_1(onoma) -> None:
