@@ -48,6 +48,7 @@ def main() -> None:
     weights = [(m.weight.detach(), m.bias.detach()) for m in encoder if isinstance(m, nn.Linear)]
     ways: dict[str, Callable[[], Tensor]] = {
         "onoma, all targets in one pass": lambda: _together(explainer, weights, pixels),
+        "onoma, contrastive": lambda: _together(explainer, weights, pixels, contrastive=True),
         "onoma, one target a pass": lambda: _one_at_a_time(explainer, weights, pixels),
         "zennit, stopped at the layer, a pass up and down a target": lambda: _zennit_target_by_target(
             network, encoder, pixels.to(options.device)
@@ -65,7 +66,7 @@ def main() -> None:
     maps = options.batch * X_FEATURES
     rates = {name: maps / statistics.median(times) for name, times in seconds.items()}
     floor = X_FEATURES * _flops_a_second(options.device) / _flops(network, encoder)
-    first, _, peer, shared = rates
+    first, _, _, peer, shared = rates
     found = {
         "machine": _machine(options.device),
         "batch": options.batch,
@@ -92,7 +93,7 @@ def _encoder() -> nn.Sequential:
     for a, b in pairwise(WIDTHS):
         layers += [nn.Linear(a, b), nn.ReLU()]
     with torch.no_grad():  # every X-feature active, so that each way draws all five
-        layers[-2].weight.abs_()
+        layers[-2].bias.fill_(10.0)
     return nn.Sequential(*layers)
 
 
@@ -110,11 +111,16 @@ def _targets(count: int) -> tuple[Tensor, Tensor]:
     return torch.arange(count).repeat_interleave(X_FEATURES), torch.arange(X_FEATURES).repeat(count)
 
 
-def _together(explainer: Explainer, weights: list[tuple[Tensor, Tensor]], pixels: Tensor) -> Tensor:
+def _together(
+    explainer: Explainer, weights: list[tuple[Tensor, Tensor]], pixels: Tensor, *, contrastive: bool = False
+) -> Tensor:
+    """All targets in one pass down; contrastive maps take a second mass a target."""
     rows, chosen = _targets(len(pixels))
     rows, chosen = rows.to(explainer.device), chosen.to(explainer.device)
     seen = look(explainer, pixels)
-    return draw(explainer, seen, encoder_mass(weights, seen.features, rows, chosen, "strict"), rows)
+    kinds = (False, True) if contrastive else (False,)
+    masses = [encoder_mass(weights, seen.features, rows, chosen, "strict", inhibiting=kind) for kind in kinds]
+    return draw(explainer, seen, torch.cat(masses), rows.repeat(len(kinds)))
 
 
 def _one_at_a_time(explainer: Explainer, weights: list[tuple[Tensor, Tensor]], pixels: Tensor) -> Tensor:
