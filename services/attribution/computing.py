@@ -11,31 +11,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlmodel import Session, col, select
 
 from onoma.science.activations import Explained
 from onoma.science.pictures import BrokenPicture
-from onoma.v1 import naming_pb2, types_pb2
 from services.attribution import runs
 from services.attribution.explainers import Explainers, Pixels, picture_seen, preprocessing_of
 from services.attribution.plans import Peers, Plan, chosen_images, fetch_plan
+from services.attribution.publishing import publish
 from services.attribution.runs import Batch
 from services.attribution.settings import AttributionSettings
-from services.attribution.tables import Activation, MapRun
+from services.attribution.tables import MapRun
 from services.runtime.errors import DataLoss, NotFound
 from services.runtime.job_context import Cancelled, Released
 from services.runtime.jobs import JobContext
 from services.runtime.objects import ObjectStore
-from services.runtime.peers import asking
 
 _DECODERS = 2
-_PUBLISHED_AT_ONCE = 5000
-_PUBLISH_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True, eq=False)
 class Computing:
-    """What the job works with."""
+    """What the jobs work with."""
 
     engine: Engine
     store: ObjectStore
@@ -48,17 +44,18 @@ def compute_maps(context: JobContext, of: Computing) -> dict[str, Any]:
     """The job.
 
     Raises:
-        FailedPrecondition: model, xNNs or data set are not those that the study's first maps were made of.
+        FailedPrecondition: model, xNNs or data set are not those that the study's first maps were made of, or its
+            maps were imported.
         ResourceExhausted: the disk is full; what was committed stays, and the job can be resumed.
     """
     context.stage("reading the study")
     plan = fetch_plan(of.peers, context.params["study_id"])
-    run = runs.begin(of.engine, plan)
+    run = runs.begin(of.engine, plan.study, runs.computed(plan))
     if not run.is_complete:
         _draw(context, of, plan, run)
         runs.finish(of.engine, run.study_id)
     context.stage("publishing")
-    _publish(context, of, plan)
+    publish(context, of.engine, of.peers, plan.study)
     return runs.counts(of.engine, run.study_id)
 
 
@@ -141,24 +138,3 @@ def _halving(
                 waiting += [image_ids[middle:], image_ids[:middle]]
             continue
         yield image_ids, explained
-
-
-def _publish(context: JobContext, of: Computing, plan: Plan) -> None:
-    """Tells naming which activations there are; the X-feature columns stay here."""
-    study_id = plan.study.study_id
-    columns = (col(Activation.activation_id), col(Activation.image_id), col(Activation.category))
-    with Session(of.engine) as opened:
-        query = select(*columns).where(Activation.study_id == study_id).order_by(columns[0])
-        rows = list(opened.exec(query))
-    if not rows:
-        context.warn(f"no image of study '{plan.study.name}' has a significant activation: nothing to name")
-        return
-
-    def messages() -> Iterator[naming_pb2.PublishActivationsRequest]:
-        for start in range(0, len(rows), _PUBLISHED_AT_ONCE):
-            ids, images, categories = zip(*rows[start : start + _PUBLISHED_AT_ONCE], strict=True)
-            columns = types_pb2.ActivationColumns(activation_id=ids, image_id=images, category=categories)
-            yield naming_pb2.PublishActivationsRequest(study_id=study_id, activations=columns)
-
-    with asking("naming"):
-        of.peers.naming.PublishActivations(messages(), timeout=_PUBLISH_TIMEOUT_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from onoma.v1 import inference_pb2, naming_pb2
@@ -58,13 +59,18 @@ class Plan:
     @property
     def significant_share(self) -> float:
         """Share of the positive evidence that significant X-features hold."""
-        settings = self.study.settings
-        return settings.significant_share if settings.HasField("significant_share") else SIGNIFICANT_SHARE
+        return significant_share(self.study)
 
     @property
     def contrastive(self) -> bool:
         """Whether maps are contrastive; studies made before there was a choice have plain ones."""
         return self.study.settings.contrastive
+
+
+def significant_share(study: naming_pb2.Study) -> float:
+    """Share of the positive evidence that a study's significant X-features hold."""
+    settings = study.settings
+    return settings.significant_share if settings.HasField("significant_share") else SIGNIFICANT_SHARE
 
 
 def fetch_study(peers: Peers, study_id: str) -> naming_pb2.Study:
@@ -73,14 +79,28 @@ def fetch_study(peers: Peers, study_id: str) -> naming_pb2.Study:
         return peers.naming.GetStudy(naming_pb2.GetStudyRequest(study_id=study_id), timeout=TIMEOUT_S).study
 
 
+def fetch_model(peers: Peers, name: str) -> inference_pb2.Model:
+    """A model by its name."""
+    with asking("inference"):
+        return peers.inference.GetModel(inference_pb2.GetModelRequest(name=name), timeout=TIMEOUT_S).model
+
+
+def fetch_dataset(peers: Peers, name: str) -> inference_pb2.Dataset:
+    """A data set by its name."""
+    with asking("inference"):
+        return peers.inference.GetDataset(
+            inference_pb2.GetDatasetRequest(name=name), timeout=TIMEOUT_S
+        ).dataset
+
+
 def fetch_network(peers: Peers, model: str, xnn_set: str) -> Network:
     """A model and a set of xNNs.
 
     Raises:
         FailedPrecondition: the set explains another model.
     """
+    found = fetch_model(peers, model)
     with asking("inference"):
-        found = peers.inference.GetModel(inference_pb2.GetModelRequest(name=model), timeout=TIMEOUT_S).model
         xnns = peers.inference.GetXnnSet(
             inference_pb2.GetXnnSetRequest(name=xnn_set), timeout=TIMEOUT_S
         ).xnn_set
@@ -95,17 +115,19 @@ def fetch_plan(peers: Peers, study_id: str) -> Plan:
     """The study with its model, xNNs and data set.
 
     Raises:
-        FailedPrecondition: they do not fit each other.
+        FailedPrecondition: they do not fit each other, or the study has no xNNs.
     """
     study = fetch_study(peers, study_id)
+    if not study.xnn_set:
+        raise FailedPrecondition(
+            f"study '{study.name}' was made without a set of xNNs, so its maps are imported "
+            "(onoma maps import); make a study with one to compute them",
+            "NO_XNN",
+        )
     network = fetch_network(peers, study.model, study.xnn_set)
     for category in study.categories:
         network.weights_key(category)
-    with asking("inference"):
-        dataset = peers.inference.GetDataset(
-            inference_pb2.GetDatasetRequest(name=study.dataset), timeout=TIMEOUT_S
-        ).dataset
-    return Plan(study, network, dataset)
+    return Plan(study, network, fetch_dataset(peers, study.dataset))
 
 
 def chosen_images(peers: Peers, study: naming_pb2.Study, category: str) -> dict[str, str]:
@@ -114,6 +136,13 @@ def chosen_images(peers: Peers, study: naming_pb2.Study, category: str) -> dict[
     The same bytes under two paths are one image.
     """
     paths: dict[str, str] = {}
+    for image in listed_images(peers, study, category):
+        paths.setdefault(image.image_id, image.path)
+    return {image_id: paths[image_id] for image_id in sorted(within_limit(study, paths))}
+
+
+def listed_images(peers: Peers, study: naming_pb2.Study, category: str) -> Iterator[inference_pb2.Image]:
+    """Images of a category in the study's part of its data set, by path; one id may come under several."""
     token = ""
     while True:
         request = inference_pb2.ListImagesRequest(
@@ -125,15 +154,14 @@ def chosen_images(peers: Peers, study: naming_pb2.Study, category: str) -> dict[
         )
         with asking("inference"):
             response = peers.inference.ListImages(request, timeout=TIMEOUT_S)
-        for image in response.images:
-            paths.setdefault(image.image_id, image.path)
+        yield from response.images
         token = response.next_page_token
         if not token:
-            break
+            return
+
+
+def within_limit(study: naming_pb2.Study, image_ids: Iterable[str]) -> list[str]:
+    """All image ids of a category, or the first so many in the study's seeded order."""
     seed = study.settings.seed
-    in_order = sorted(paths, key=lambda image_id: hashlib.sha256(f"{seed} {image_id}".encode()).digest())
-    return {image_id: paths[image_id] for image_id in sorted(in_order[: _limit(study, len(paths))])}
-
-
-def _limit(study: naming_pb2.Study, count: int) -> int:
-    return study.settings.max_images_per_category or count
+    in_order = sorted(image_ids, key=lambda image_id: hashlib.sha256(f"{seed} {image_id}".encode()).digest())
+    return in_order[: study.settings.max_images_per_category or len(in_order)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Engine
@@ -37,7 +38,7 @@ def activations(engine: Engine, study_id: str, category: str) -> Iterator[types_
     with Session(engine) as opened:
         runs.completed(opened, study_id)
         for rows in opened.execute(query.order_by(*order)).partitions(_ROWS_AT_ONCE):
-            yield types_pb2.ActivationColumns(**dict(zip(names, zip(*rows, strict=True), strict=True)))
+            yield types_pb2.ActivationColumns(**_columns(names, rows))
 
 
 def explained_images(
@@ -57,7 +58,7 @@ def explained_images(
         runs.completed(opened, study_id)
         ordered = query.order_by(col(row.category), col(row.image_id))
         for rows in opened.execute(ordered).partitions(_ROWS_AT_ONCE):
-            yield types_pb2.ExplainedImageColumns(**dict(zip(names, zip(*rows, strict=True), strict=True)))
+            yield types_pb2.ExplainedImageColumns(**_columns(names, rows))
 
 
 def maps(
@@ -80,7 +81,9 @@ def maps(
     at_once = max(1, min(_MAPS_AT_ONCE, _BYTES_AT_ONCE // size))
     for start in range(0, len(activation_ids), at_once):
         ids = activation_ids[start : start + at_once]
-        places = [Place(rows[i].shard_key, rows[i].shard_index, rows[i].crc32) for i in ids]
+        places = [
+            Place(rows[i].shard_key, rows[i].shard_start, rows[i].shard_index, rows[i].crc32) for i in ids
+        ]
         yield types_pb2.MapColumns(
             activation_id=ids,
             height=run.map_height,
@@ -88,6 +91,12 @@ def maps(
             scale=[rows[i].map_scale for i in ids],
             values=read(store, places, size),
         )
+
+
+def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Columns by name; one that the study's archive left out is left out here, as its first row says."""
+    columns = zip(names, zip(*rows, strict=True), strict=True)
+    return {name: values for name, values in columns if values[0] is not None}
 
 
 def _rows(opened: Session, study_id: str, activation_ids: Sequence[str]) -> dict[str, Activation]:

@@ -1,25 +1,28 @@
-"""A study's maps as rows: begun once, committed shard by shard, given out when complete."""
+"""A study's maps as rows, computed or imported: begun once, committed shard by shard, given out when complete."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select
 
 from onoma.science.activations import Explained
+from onoma.v1 import naming_pb2
 from services.attribution.explainers import MODES
 from services.attribution.plans import Plan
-from services.attribution.shards import Packed, pack
-from services.attribution.tables import Activation, ExplainedImage, MapRun
+from services.attribution.provenance import shard_metadata
+from services.attribution.shards import pack, shard
+from services.attribution.tables import EXCITATION_BACKPROP, Activation, ExplainedImage, MapRun
 from services.runtime.database import session
 from services.runtime.errors import Aborted, FailedPrecondition
 from services.runtime.objects import ObjectStore
@@ -43,29 +46,54 @@ class Batch:
     explained: Explained
 
 
-def begin(engine: Engine, plan: Plan) -> MapRun:
-    """The study's run: made at its first computation, and the same ever after.
+def begin(engine: Engine, study: naming_pb2.Study, wanted: MapRun) -> MapRun:
+    """The study's run: made at its first computation or import, and the same ever after.
 
     Raises:
-        FailedPrecondition: model, xNNs or data set are no longer those that its first maps were made of.
+        FailedPrecondition: its maps are of another origin, or of another model, set of xNNs or data set.
         Aborted: it is being made elsewhere at this moment.
     """
-    wanted = _run(plan)
     with _alone(wanted.study_id), session(engine) as opened:
         found = opened.get(MapRun, wanted.study_id)
         if found is None:
             opened.add(wanted)
             opened.flush()
             found = wanted
+        check_origin(found, study, wanted.archive_hash)
         for field, what in _FIXED.items():
             if getattr(found, field) != getattr(wanted, field):
                 raise FailedPrecondition(
-                    f"study '{plan.study.name}' has maps of another {what} than there is now ({field} was "
+                    f"study '{study.name}' has maps of another {what} than there is now ({field} was "
                     f"'{getattr(found, field)}', is '{getattr(wanted, field)}'); make a new study",
                     "MAPS_OF_OTHER_INPUTS",
                 )
         opened.expunge(found)
     return found
+
+
+def begun(engine: Engine, study: naming_pb2.Study, archive_hash: str) -> MapRun | None:
+    """The study's run if it has one; `archive_hash` is that of the maps to come, empty for computed ones.
+
+    Raises:
+        FailedPrecondition: it has maps of another origin.
+    """
+    with Session(engine) as opened:
+        run = opened.get(MapRun, study.study_id)
+    if run is not None:
+        check_origin(run, study, archive_hash)
+    return run
+
+
+def check_origin(run: MapRun, study: naming_pb2.Study, archive_hash: str) -> None:
+    """Raises FailedPrecondition unless a run's maps are from this archive, or computed where there is none."""
+    if run.archive_hash == archive_hash:
+        return
+    has = f"imported from archive {run.archive_hash}" if run.archive_hash else "computed by Onoma"
+    to_come = f"those of archive {archive_hash}" if archive_hash else "computed ones"
+    raise FailedPrecondition(
+        f"study '{study.name}' has maps {has}; a study's maps have one origin: make a new study for {to_come}",
+        "MAPS_OF_OTHER_ORIGIN",
+    )
 
 
 def explained_ids(engine: Engine, study_id: str, category: str) -> set[str]:
@@ -86,12 +114,46 @@ def commit(
         ResourceExhausted: the disk is full; nothing names the object then.
         Aborted: another process has committed some of these images.
     """
-    packed = pack(np.concatenate([batch.explained.maps for batch in batches]))
-    shard_key = store.put(packed.data) if packed.data else ""
-    store.flush()
-    rows = [*_images(run, classes, batches), *_activations(run, batches, packed, shard_key)]
+    activations = [row for batch in batches for row in _activations(run, batch)]
+    maps = np.concatenate([batch.explained.maps for batch in batches])
+    add(engine, store, run, activations, maps, list(_images(run, classes, batches)))
+
+
+def add(
+    engine: Engine,
+    store: ObjectStore,
+    run: MapRun,
+    activations: Sequence[Activation],
+    maps: npt.NDArray[np.float32],
+    images: Collection[ExplainedImage] = (),
+    *,
+    is_last: bool = False,
+) -> None:
+    """One shard and its rows, in that order.
+
+    Args:
+        activations: rows that do not say yet where their map is.
+        maps: (n, h, w) of each activation, finite and not negative.
+        is_last: the run is complete with these.
+    Raises:
+        ResourceExhausted: the disk is full; nothing names the object then.
+        Aborted: another process has committed some of these.
+    """
+    if activations:
+        packed = pack(maps)
+        x_features = [row.x_feature for row in activations]
+        data, start = shard(
+            packed, run.map_height, run.map_width, x_features, shard_metadata(run, activations)
+        )
+        key = store.put(data)
+        store.flush()
+        for index, row in enumerate(activations):
+            row.shard_key, row.shard_start, row.shard_index = key, start, index
+            row.map_scale, row.crc32 = packed.scales[index], packed.checksums[index]
     with _alone(run.study_id), session(engine) as opened:
-        opened.add_all(rows)
+        opened.add_all([*images, *activations])
+        if is_last:
+            opened.get_one(MapRun, run.study_id).is_complete = True
 
 
 def finish(engine: Engine, study_id: str) -> None:
@@ -110,12 +172,13 @@ def completed(opened: Session, study_id: str) -> MapRun:
     run = opened.get(MapRun, study_id)
     if run is None:
         raise FailedPrecondition(
-            f"study '{study_id[:80]}' has no maps yet (onoma maps compute STUDY)", "NO_MAPS"
+            f"study '{study_id[:80]}' has no maps yet (onoma maps compute STUDY, or onoma maps import)",
+            "NO_MAPS",
         )
     if not run.is_complete:
         raise FailedPrecondition(
-            f"the maps of study '{study_id[:80]}' are still being drawn, or their job has stopped "
-            "(onoma maps compute STUDY goes on with it)",
+            f"the maps of study '{study_id[:80]}' are still being {'imported' if run.archive_hash else 'drawn'}, "
+            "or their job has stopped (the same command again goes on with it)",
             "MAPS_INCOMPLETE",
         )
     return run
@@ -142,7 +205,8 @@ def counts(engine: Engine, study_id: str) -> dict[str, Any]:
         }
 
 
-def _run(plan: Plan) -> MapRun:
+def computed(plan: Plan) -> MapRun:
+    """The run of maps that are computed here."""
     model, xnn_set = plan.network.model, plan.network.xnn_set
     keys = [f"{category}\0{plan.network.weights_key(category)}" for category in plan.study.categories]
     return MapRun(
@@ -162,7 +226,14 @@ def _run(plan: Plan) -> MapRun:
         contrastive=plan.contrastive,
         significant_share=plan.significant_share,
         version=version("onoma"),
+        method=EXCITATION_BACKPROP,
     )
+
+
+def activation_id(salt: str, category: str, image_id: str, x_feature: int) -> str:
+    """Opaque: without the salt nothing in it tells the X-feature."""
+    content = f"{category}\0{image_id}\0{x_feature}".encode()
+    return hashlib.blake2b(content, key=bytes.fromhex(salt), digest_size=8).hexdigest()
 
 
 def _images(run: MapRun, classes: Sequence[str], batches: Sequence[Batch]) -> Iterator[ExplainedImage]:
@@ -181,36 +252,21 @@ def _images(run: MapRun, classes: Sequence[str], batches: Sequence[Batch]) -> It
             )
 
 
-def _activations(
-    run: MapRun, batches: Sequence[Batch], packed: Packed, shard_key: str
-) -> Iterator[Activation]:
-    index = 0
-    for batch in batches:
-        found = batch.explained
-        for i, image in enumerate(found.images):
-            image_id, x_feature = batch.image_ids[int(image)], int(found.x_features[i])
-            yield Activation(
-                study_id=run.study_id,
-                activation_id=_activation_id(run.salt, batch.category, image_id, x_feature),
-                category=batch.category,
-                image_id=image_id,
-                x_feature=x_feature,
-                x=float(found.values[i]),
-                contribution=float(found.contributions[i]),
-                share=float(found.shares[i]),
-                map_sum=float(found.map_sums[i]),
-                map_scale=packed.scales[index],
-                shard_key=shard_key,
-                shard_index=index,
-                crc32=packed.checksums[index],
-            )
-            index += 1
-
-
-def _activation_id(salt: str, category: str, image_id: str, x_feature: int) -> str:
-    """Opaque: without the salt nothing in it tells the X-feature."""
-    content = f"{category}\0{image_id}\0{x_feature}".encode()
-    return hashlib.blake2b(content, key=bytes.fromhex(salt), digest_size=8).hexdigest()
+def _activations(run: MapRun, batch: Batch) -> Iterator[Activation]:
+    found = batch.explained
+    for i, image in enumerate(found.images):
+        image_id, x_feature = batch.image_ids[int(image)], int(found.x_features[i])
+        yield Activation(
+            study_id=run.study_id,
+            activation_id=activation_id(run.salt, batch.category, image_id, x_feature),
+            category=batch.category,
+            image_id=image_id,
+            x_feature=x_feature,
+            x=float(found.values[i]),
+            contribution=float(found.contributions[i]),
+            share=float(found.shares[i]),
+            map_sum=float(found.map_sums[i]),
+        )
 
 
 @contextmanager

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 
 import grpc
 from sqlalchemy import text
+from sqlmodel import Session
 
 from onoma.v1 import attribution_pb2 as pb
 from onoma.v1 import attribution_pb2_grpc, jobs_pb2_grpc
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
-from services.attribution import live, reading
+from services.attribution import live, reading, runs
 from services.attribution.computing import Computing, compute_maps
 from services.attribution.explainers import Explainers
 from services.attribution.plans import Peers, fetch_network, fetch_plan
+from services.attribution.provenance import provenance
 from services.attribution.settings import AttributionSettings
 from services.runtime.channels import open_channel
 from services.runtime.database import open_database
@@ -60,6 +62,13 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
         of = self._of
         for columns in reading.maps(of.engine, of.store, request.study_id, request.activation_ids):
             yield pb.GetMapsResponse(maps=columns)
+
+    def GetMapProvenance(
+        self, request: pb.GetMapProvenanceRequest, context: Context
+    ) -> pb.GetMapProvenanceResponse:
+        with Session(self._of.engine) as opened:
+            run = runs.completed(opened, request.study_id)
+            return pb.GetMapProvenanceResponse(provenance=provenance(run))
 
     def Attribute(self, request: pb.AttributeRequest, context: Context) -> pb.AttributeResponse:
         of = self._of

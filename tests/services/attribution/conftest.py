@@ -90,6 +90,10 @@ class Attribution:
             for activation_id, array in zip(columns.activation_id, map_arrays(columns), strict=True)
         }
 
+    def provenance(self):
+        request = pb.GetMapProvenanceRequest(study_id=STUDY_ID)
+        return self.calls.GetMapProvenance(request, timeout=DEADLINE_S).provenance
+
     def rows(self):
         """Rows of activations as they stand, complete or not."""
         with Session(self.engine) as opened:

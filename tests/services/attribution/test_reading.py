@@ -1,8 +1,15 @@
 """What a computed study gives out: lists in their order, maps in the order asked for, and only whole ones."""
 
+import json
+from importlib.metadata import version
+
 import grpc
 import numpy as np
+from google.protobuf.json_format import ParseDict
+from sqlmodel import select
 
+from onoma.v1 import attribution_pb2 as pb
+from onoma.v1 import types_pb2
 from services.attribution import reading
 from services.attribution.tables import Activation, MapRun
 from services.runtime.database import session
@@ -89,7 +96,7 @@ def test_nothing_is_given_out_before_the_maps_are_computed(attribution):
     for call in (attribution.activations, attribution.images, lambda: attribution.map_columns(["a"])):
         code, message = refusal(call)
         assert code == Code.FAILED_PRECONDITION
-        assert message == "study 'study1' has no maps yet (onoma maps compute STUDY)"
+        assert message == "study 'study1' has no maps yet (onoma maps compute STUDY, or onoma maps import)"
 
 
 def test_nothing_is_given_out_while_maps_are_being_drawn(attribution):
@@ -106,7 +113,7 @@ def test_a_damaged_shard_is_never_given_out(attribution, tmp_path):
     attribution.result()
     [path] = tmp_path.glob(f"objects/**/{attribution.rows()[0].shard_key}*")
     content = bytearray(path.read_bytes())
-    content[1] ^= 64
+    content[-1] ^= 64
     path.chmod(0o600)
     path.write_bytes(content)
     ids = attribution.activations().activation_id
@@ -124,15 +131,42 @@ def test_a_shard_that_is_gone_is_named(attribution, store):
     assert message.startswith(f"object {key} with maps is gone")
 
 
-def test_what_the_maps_were_made_with_is_recorded(attribution, world):
+def test_what_made_the_maps_is_given_out(attribution, world):
     attribution.result()
+    found = attribution.provenance()
+    model = world.model
+    assert (found.method, found.model, found.model_hash) == ("Excitation Backprop", "net", model.model_hash)
+    assert (found.attachment_layer, found.map_layer) == (model.attachment_layer, model.map_layer)
+    assert (found.map_height, found.map_width) == (model.map_height, model.map_width)
+    assert (found.mode, found.contrastive) == (types_pb2.EXCITATION_MODE_LOCAL, True)
+    assert (found.xnn_set, found.dataset, found.dataset_hash) == ("xnns", "shapes", "first")
+    assert (found.significant_share, found.onoma_version) == (0.9, version("onoma"))
+    assert (found.archive_hash, found.parameters_json) == ("", "{}")
+
+
+def test_a_shard_says_what_made_its_maps_and_what_they_are_of(attribution, store):
+    attribution.result()
+    rows = attribution.rows()
+    data = store.get(rows[0].shard_key)
+    metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    assert metadata["study_id"] == "study1"
+    assert ParseDict(json.loads(metadata["provenance"]), pb.MapProvenance()) == attribution.provenance()
+    image_ids, categories = json.loads(metadata["image_ids"]), json.loads(metadata["categories"])
+    for row in rows:
+        assert image_ids[row.shard_index] == row.image_id
+        assert categories[row.shard_index] == row.category
+
+
+def test_shards_of_before_they_had_a_header_are_read(attribution, store):
+    attribution.result()
+    ids = list(attribution.activations().activation_id)
+    whole = attribution.maps(ids)
+    [start], [key] = (
+        {getattr(row, name) for row in attribution.rows()} for name in ("shard_start", "shard_key")
+    )
+    bare = store.put(store.get(key)[start:])
     with session(attribution.engine) as opened:
-        run = opened.get(MapRun, "study1")
-        assert run.model_hash == world.model.model_hash
-        assert (run.attachment_layer, run.map_layer) == (
-            world.model.attachment_layer,
-            world.model.map_layer,
-        )
-        assert (run.mode, run.significant_share, run.dataset_hash) == ("local", 0.9, "first")
-        assert run.version
-        assert opened.get(Activation, ("study1", attribution.rows()[0].activation_id)).map_scale > 0
+        for row in opened.exec(select(Activation)):
+            row.shard_key, row.shard_start = bare, 0
+    for id_, array in attribution.maps(ids).items():
+        np.testing.assert_array_equal(array, whole[id_])

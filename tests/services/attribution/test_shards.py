@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
-from services.attribution.shards import Place, pack, read
+from services.attribution.shards import Place, pack, read, shard
 from services.runtime.directory_store import DirectoryStore
 from services.runtime.errors import DataLoss
 
@@ -34,8 +35,8 @@ def test_no_maps_are_no_bytes():
 def test_one_shard_is_read_once_for_all_its_maps(tmp_path, monkeypatch):
     store = DirectoryStore(tmp_path)
     packed = pack(random_maps(9))
-    key = store.put(packed.data)
-    places = [Place(key, index, packed.checksums[index]) for index in (7, 2, 5)]
+    key = store.put(b"header" + packed.data)
+    places = [Place(key, 6, index, packed.checksums[index]) for index in (7, 2, 5)]
     reads = []
     get_range = DirectoryStore.get_range
 
@@ -46,11 +47,25 @@ def test_one_shard_is_read_once_for_all_its_maps(tmp_path, monkeypatch):
     monkeypatch.setattr(DirectoryStore, "get_range", counted)
     pieces = [packed.data[i * 70 : (i + 1) * 70] for i in (7, 2, 5)]
     assert read(store, places, 70) == b"".join(pieces)
-    assert reads == [(key, 2 * 70, 6 * 70)]
+    assert reads == [(key, 6 + 2 * 70, 6 * 70)]
+
+
+def test_a_shard_is_a_safetensors_file_that_says_what_it_holds(tmp_path):
+    maps = random_maps(3)
+    packed = pack(maps)
+    data, start = shard(packed, 5, 7, [4, 0, 2], {"format": "onoma-maps"})
+    assert data[start : start + len(packed.data)] == packed.data
+    path = tmp_path / "shard.safetensors"
+    path.write_bytes(data)
+    with safe_open(path, "numpy") as file:
+        assert file.metadata() == {"format": "onoma-maps"}
+        assert file.get_tensor("x_features").tolist() == [4, 0, 2]
+        restored = file.get_tensor("maps") * file.get_tensor("scales")[:, None, None]
+    np.testing.assert_allclose(restored, maps, atol=float(maps.max()) * 2**-11)
 
 
 def test_a_map_with_another_checksum_is_refused(tmp_path):
     store = DirectoryStore(tmp_path)
     packed = pack(random_maps(2))
     with pytest.raises(DataLoss, match="is damaged"):
-        read(store, [Place(store.put(packed.data), 0, packed.checksums[1])], 70)
+        read(store, [Place(store.put(packed.data), 0, 0, packed.checksums[1])], 70)

@@ -1,0 +1,50 @@
+"""What made a study's maps, for who asks and for the shards themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from google.protobuf.json_format import MessageToDict
+
+from onoma.v1 import attribution_pb2 as pb
+from services.attribution.explainers import MODES
+from services.attribution.tables import Activation, MapRun
+
+_MODES = {name: value for value, name in MODES.items()}
+
+
+def provenance(run: MapRun) -> pb.MapProvenance:
+    """The run as a message; what an import does not know stays unset."""
+    return pb.MapProvenance(
+        method=run.method,
+        model=run.model,
+        model_hash=run.model_hash,
+        attachment_layer=run.attachment_layer,
+        map_layer=run.map_layer,
+        map_height=run.map_height,
+        map_width=run.map_width,
+        mode=_MODES.get(run.mode),
+        contrastive=None if run.archive_hash else run.contrastive,
+        xnn_set=run.xnn_set,
+        xnn_hash=run.xnn_hash,
+        dataset=run.dataset,
+        dataset_hash=run.dataset_hash,
+        significant_share=run.significant_share,
+        already_significant=run.already_significant,
+        onoma_version=run.version,
+        archive_hash=run.archive_hash,
+        parameters_json=run.parameters,
+    )
+
+
+def shard_metadata(run: MapRun, activations: Sequence[Activation]) -> dict[str, str]:
+    """What a shard says of itself: what made its maps, and the image and category of each."""
+    made_by = MessageToDict(provenance(run), preserving_proto_field_name=True)
+    return {
+        "format": "onoma-maps",
+        "study_id": run.study_id,
+        "provenance": json.dumps(made_by),
+        "image_ids": json.dumps([row.image_id for row in activations]),
+        "categories": json.dumps([row.category for row in activations]),
+    }
