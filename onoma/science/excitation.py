@@ -6,7 +6,7 @@ then goes down together, and nothing below the map layer is computed for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, fx
 from torch._ops import OpOverload
 
 from onoma.science.excitation_rules import RULES, Mode, Step, gated_input, matrix_down
-from onoma.science.program import Program, between, constants, cuts, shape_of
+from onoma.science.program import SHAPE_OPERATORS, Program, between, constants, cuts, shape_of
 
 _aten = torch.ops.aten
 _BLANK_IMAGES = (2,)  # that the shapes in the graph were learnt from
@@ -124,21 +124,32 @@ def look(explainer: Explainer, images: Tensor) -> Seen:
     """One forward pass.
 
     Args:
-        images: (n, C, H, W) float32, as the network wants them.
+        images: (n, C, H, W) as the network wants them, any float dtype; computed in float32.
     Raises:
         ValueError: a pixel is not finite, or the shape is not the network's.
     """
-    if tuple(images.shape[1:]) != explainer.program.input_shape:
-        raise ValueError(
-            f"images of shape {tuple(images.shape[1:])}; the network wants {explainer.program.input_shape}"
-        )
-    if not images.isfinite().all():
+    pixels = _checked(images, explainer.program.input_shape, "images", "the network", explainer.device)
+    if not pixels.isfinite().all():
         raise ValueError("an image has a pixel that is NaN or infinite")
-    with torch.inference_mode():
-        runner = _Recorder(explainer)
-        result = runner.run(images.to(explainer.device), initial_env=dict(explainer.constants))
-        scores = result[0] if isinstance(result, tuple | list) else result
-        return Seen(scores, runner.recorded[explainer.attachment].flatten(1), runner.recorded)
+    return _run(explainer, {_image_node(explainer.program): pixels})
+
+
+def look_from(explainer: Explainer, cells: Tensor) -> Seen:
+    """A forward pass that starts at the map layer, from activations kept of an earlier one: nothing below it is run.
+
+    Args:
+        cells: (n, C, h, w) activations of the map layer, any float dtype; computed in float32.
+    Raises:
+        ValueError: an activation is not finite, the shape is not the map layer's, or a layer above the map layer reads
+            one below it by another way.
+    """
+    layer = explainer.map_layer
+    kept = _checked(cells, shape_of(layer)[1:], "activations", f"layer '{layer.name}'", explainer.device)
+    if not kept.isfinite().all():
+        raise ValueError(f"a kept activation of layer '{layer.name}' is NaN or infinite")
+    image = _image_node(explainer.program)
+    sizes = {node: len(kept) for node in image.users if node.target in SHAPE_OPERATORS}
+    return _run(explainer, sizes | {layer: kept})
 
 
 def draw(explainer: Explainer, seen: Seen, mass: Tensor, rows: Tensor) -> Tensor:
@@ -270,15 +281,63 @@ def operator_name(node: fx.Node) -> str:
     )
 
 
-class _Recorder(fx.Interpreter):
-    """Runs the graph with its constants given, and keeps the activations of the path."""
+def _checked(values: Tensor, shape: tuple[int, ...], what: str, reader: str, device: torch.device) -> Tensor:
+    """(n, *shape) float32 on the device."""
+    if tuple(values.shape[1:]) != shape:
+        raise ValueError(f"{what} of shape {tuple(values.shape[1:])}; {reader} wants {shape}")
+    if not values.is_floating_point():
+        raise ValueError(f"{what} of dtype {values.dtype}; {reader} wants floating-point numbers")
+    return values.to(device, torch.float32)
 
-    def __init__(self, explainer: Explainer) -> None:
+
+def _run(explainer: Explainer, given: dict[fx.Node, Any]) -> Seen:
+    """The forward pass where the values of some nodes are given.
+
+    Raises:
+        ValueError: the image is needed, and not given.
+    """
+    known = explainer.constants | given
+    needed = _needed(explainer, known)
+    if _image_node(explainer.program) in needed:
+        raise ValueError(
+            f"map layer '{explainer.map_layer.name}' does not lie on every path from image to scores: "
+            "its activations alone do not give them (start from the images)"
+        )
+    with torch.inference_mode():
+        runner = _Recorder(explainer, needed)
+        runner.recorded |= {node: value for node, value in given.items() if node in explainer.path}
+        result = runner.run(initial_env=known)
+        scores = result[0] if isinstance(result, tuple | list) else result
+        return Seen(scores, runner.recorded[explainer.attachment].flatten(1), runner.recorded)
+
+
+def _needed(explainer: Explainer, known: Container[fx.Node]) -> set[fx.Node]:
+    """Nodes to be run for scores and features where the values of some are known."""
+    needed: set[fx.Node] = set()
+    for node in reversed(explainer.program.graph_module.graph.nodes):
+        wanted = node.op == "output" or node is explainer.attachment or needed.intersection(node.users)
+        if wanted and node not in known:
+            needed.add(node)
+    return needed
+
+
+def _image_node(program: Program) -> fx.Node:
+    nodes: Iterable[fx.Node] = program.graph_module.graph.nodes
+    return next(node for node in nodes if node.op == "placeholder")
+
+
+class _Recorder(fx.Interpreter):
+    """Runs the nodes that are needed, and keeps the activations of the path."""
+
+    def __init__(self, explainer: Explainer, needed: Container[fx.Node]) -> None:
         super().__init__(explainer.program.graph_module)
         self._path = frozenset(explainer.path)
+        self._needed = needed
         self.recorded: dict[fx.Node, Any] = {}
 
     def run_node(self, n: fx.Node) -> Any:
+        if n not in self._needed:
+            return None
         value = super().run_node(n)
         if n in self._path:
             self.recorded[n] = value
