@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +24,7 @@ from onoma.science.pictures import BrokenPicture, Preprocessing, decode, model_i
 from services.inference import tables
 from services.inference.sessions import FEATURES, SCORES, run
 from services.runtime.database import session
-from services.runtime.errors import Aborted, DataLoss, NotFound
+from services.runtime.errors import Aborted, DataLoss, FailedPrecondition, NotFound, ResourceExhausted
 from services.runtime.jobs import JobContext
 from services.runtime.objects import ObjectStore
 
@@ -38,7 +40,7 @@ class PartFeatures:
     """One part of a data set as the network sees it, n images.
 
     Attributes:
-        features: (n, D) float32 activations of the attachment.
+        features: (n, D) float32 activations of the attachment, mapped from a file.
         scores: (n, classes) float32.
         class_indices: (n,) index into the data set's classes.
     """
@@ -73,7 +75,7 @@ def part_features(
     key = _cache_key(model, dataset, part)
     kept = _kept(engine, key)
     context.stage(f"{part} features", len(images))
-    features = np.empty((len(images), model.feature_count), np.float32)
+    features = _in_a_file(len(images), model.feature_count)
     scores = np.empty((len(images), len(model.classes)), np.float32)
     positions: list[npt.NDArray[np.int64]] = []
     count = 0
@@ -100,6 +102,47 @@ def part_features(
         scores=scores[:count],
         class_indices=class_indices[np.concatenate(positions)] if positions else class_indices,
     )
+
+
+def kept_features(
+    engine: Engine, store: ObjectStore, model: tables.Model, dataset: tables.Dataset, part: str
+) -> Iterator[PartFeatures]:
+    """A part out of the cache, shard by shard, in the order of `part_features`.
+
+    Raises:
+        FailedPrecondition: a shard is not there whole.
+    """
+    class_indices = np.array([class_index for _, class_index, _ in _images(engine, dataset, part)], np.int64)
+    kept = _kept(engine, _cache_key(model, dataset, part))
+    for index, start in enumerate(range(0, len(class_indices), _SHARD_IMAGES)):
+        shard = _read_shard(store, kept.get(index))
+        if shard is None:
+            raise FailedPrecondition(
+                f"the features of data set '{dataset.name}' by model '{model.name}' are not in the object store any "
+                "more; train its xNNs again under the same name, which computes the features alone"
+            )
+        chosen = class_indices[start + shard["positions"]]
+        yield PartFeatures(features=shard[FEATURES], scores=shard[SCORES], class_indices=chosen)
+
+
+def _in_a_file(rows: int, columns: int) -> npt.NDArray[np.float32]:
+    """An array (rows, columns) in a temporary file without a name, so that memory holds what is being read of it.
+
+    Raises:
+        ResourceExhausted: the disk is full.
+    """
+    if not rows:
+        return np.zeros((0, columns), np.float32)
+    with tempfile.TemporaryFile(prefix="onoma-features-") as file:
+        size = rows * columns * np.dtype(np.float32).itemsize
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise ResourceExhausted(
+                f"{size} bytes of features do not fit into {tempfile.gettempdir()} ({error.strerror}); free space "
+                "there, or set TMPDIR to another folder, and resume the job"
+            ) from error
+        return np.memmap(file, np.float32, "r+", shape=(rows, columns))
 
 
 def _read_shard(store: ObjectStore, object_key: str | None) -> dict[str, npt.NDArray[Any]] | None:

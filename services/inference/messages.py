@@ -38,6 +38,8 @@ _INTERPOLATION_VALUES = {
     "bilinear": types_pb2.INTERPOLATION_BILINEAR,
     "bicubic": types_pb2.INTERPOLATION_BICUBIC,
 }
+_PRECISIONS = {inference_pb2.PRECISION_FLOAT32: "float32", inference_pb2.PRECISION_BF16: "bf16"}
+_PRECISION_VALUES = {name: value for value, name in _PRECISIONS.items()}
 
 
 def part(value: int) -> str:
@@ -79,7 +81,10 @@ def preprocessing(message: types_pb2.Preprocessing) -> Preprocessing:
 
 def xnn_settings(message: inference_pb2.XnnSettings) -> dict[str, Any]:
     """The settings that were said; those left out are the trainer's defaults."""
-    return {field.name: value for field, value in message.ListFields()}
+    said = {field.name: value for field, value in message.ListFields()}
+    if "precision" in said:
+        said["precision"] = _known(_PRECISIONS, said["precision"], "precision")
+    return said
 
 
 def dataset(row: tables.Dataset) -> inference_pb2.Dataset:
@@ -127,7 +132,9 @@ def xnn_set(row: tables.XnnSet, xnns: Sequence[tables.Xnn]) -> inference_pb2.Xnn
         name=row.name,
         model=row.model,
         dataset=row.dataset,
-        settings=inference_pb2.XnnSettings(**row.settings),
+        settings=inference_pb2.XnnSettings(
+            **row.settings | {"precision": _PRECISION_VALUES[row.settings.get("precision", "float32")]}
+        ),
         xnns=[
             inference_pb2.Xnn(class_name=xnn.class_name, weights_key=xnn.weights_key, **xnn.metrics)
             for xnn in xnns

@@ -164,6 +164,13 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         xnn_sets = [messages.xnn_set(row, training.xnns_of(self._engine, row)) for row in rows]
         return pb.ListXnnSetsResponse(xnn_sets=xnn_sets, next_page_token=token)
 
+    def ListXnnScores(
+        self, request: pb.ListXnnScoresRequest, context: Context
+    ) -> Iterator[pb.ListXnnScoresResponse]:
+        found = training.scores_on_the_test_part(self._engine, self._store, request.name, request.class_name)
+        for dnn_scores, xnn_scores, of_class in found:
+            yield pb.ListXnnScoresResponse(dnn_scores=dnn_scores, xnn_scores=xnn_scores, of_class=of_class)
+
     def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         return prediction.predict(
             self._engine, self._store, self._sessions, request, self._limits.max_image_pixels
@@ -187,7 +194,7 @@ def build(settings: RuntimeSettings) -> Service:
             context, engine, store, settings.import_roots, limits
         ),
         "register_model": lambda context: models.register(context, engine, store),
-        "train_xnn": lambda context: training.train(context, engine, store, limits.max_image_pixels),
+        "train_xnn": lambda context: training.train(context, engine, store, limits),
     }
     jobs = Jobs(engine, handlers)
     servicer = InferenceServicer(engine, store, jobs, settings.import_roots, limits)

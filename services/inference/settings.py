@@ -18,3 +18,6 @@ class InferenceSettings(BaseSettings):
         gt=0,
         description="Threads that read and check pictures; a picture of 64 MP takes one of them 1.2 GB.",
     )
+    training_workers: int = Field(
+        0, ge=0, description="Classes whose xNNs are trained at once; 0: as many as cores, or 1 on a GPU."
+    )

@@ -5,23 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 from torch import Tensor
 
-from onoma.science import xnn as science
-from services.inference import datasets, registry, tables
-from services.inference.features import PartFeatures, part_features
+from onoma.science.xnn import Xnn, from_tensors, score, to_tensors
+from onoma.science.xnn_fitting import XnnSettings
+from onoma.science.xnn_training import train as train_one
+from onoma.science.xnn_trunk import Trunk, codes_of, train_trunk
+from services.inference import datasets, figures, registry, tables
+from services.inference.features import PartFeatures, kept_features, part_features
 from services.inference.sessions import open_stored
+from services.inference.settings import InferenceSettings
 from services.runtime.database import session
 from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.jobs import JobContext
@@ -48,7 +56,7 @@ class Plan:
     model: tables.Model
     dataset: tables.Dataset
     classes: tuple[str, ...]
-    settings: science.XnnSettings
+    settings: XnnSettings
     seed: int
 
     @property
@@ -82,31 +90,30 @@ def plan(engine: Engine, params: Mapping[str, Any]) -> Plan:
     return made
 
 
-def train(context: JobContext, engine: Engine, store: ObjectStore, max_pixels: int) -> dict[str, Any]:
+def train(
+    context: JobContext, engine: Engine, store: ObjectStore, limits: InferenceSettings
+) -> dict[str, Any]:
     """The job: features, then one xNN a class; classes already trained with the same inputs are kept.
 
     Raises:
         InvalidArgument: an unknown class, or settings out of range.
         FailedPrecondition: no class can be trained, or the set's name is taken.
+        ResourceExhausted: the disk is full; the classes that are done stay.
     """
     chosen = plan(engine, context.params)
     model, dataset = chosen.model, chosen.dataset
     onnx = open_stored(store, model.name, model.onnx_key)
-    training = part_features(context, engine, store, onnx, model, dataset, tables.TRAIN, max_pixels)
-    test = part_features(context, engine, store, onnx, model, dataset, tables.TEST, max_pixels)
+    training, test = (
+        part_features(context, engine, store, onnx, model, dataset, part, limits.max_image_pixels)
+        for part in (tables.TRAIN, tables.TEST)
+    )
     trainable = _trainable(context, chosen, training)
     _claim_name(engine, chosen)
-    context.stage("training xNNs", len(trainable) * chosen.settings.epochs)
-    for class_name in trainable:
-        context.check()
-        epochs = _Epochs(context, chosen.settings.epochs)
-        if not _is_trained(engine, store, chosen, class_name):
-            _train_class(engine, store, chosen, class_name, training, test, epochs)
-        epochs.end()
+    _train_classes(context, engine, store, chosen, trainable, training, test, limits.training_workers)
     for class_name in trainable:
         if not (test.class_indices == dataset.classes.index(class_name)).any():
             context.warn(f"class '{class_name}' has no test image; its accuracy is not known")
-    summary = _summary(engine, store, chosen, test)
+    summary = figures.of_the_set(model, dataset, test, _whole_set(engine, store, chosen))
     with session(engine) as opened:
         row = opened.get_one(tables.XnnSet, chosen.name)
         row.summary = summary
@@ -135,15 +142,74 @@ def _trainable(context: JobContext, chosen: Plan, training: PartFeatures) -> lis
     return trainable
 
 
+def _train_classes(
+    context: JobContext,
+    engine: Engine,
+    store: ObjectStore,
+    chosen: Plan,
+    trainable: Sequence[str],
+    training: PartFeatures,
+    test: PartFeatures,
+    workers: int,
+) -> None:
+    """Trains the classes that have no xNN yet, several beside each other; the first that fails ends them all."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pending = [name for name in trainable if not _is_trained(engine, store, chosen, name)]
+    trunk = _trunk(context, chosen, training, device) if pending and chosen.settings.shared_trunk else None
+    inputs = (
+        torch.from_numpy(training.features)
+        if trunk is None
+        else codes_of(trunk, torch.from_numpy(training.features), device)
+    )
+    context.stage("training xNNs", len(trainable) * chosen.settings.epochs)
+    context.advance((len(trainable) - len(pending)) * chosen.settings.epochs)
+    stopped = threading.Event()
+
+    def train_class(class_name: str) -> None:
+        epochs = _Epochs(context, chosen.settings.epochs, stopped)
+        epochs.check()
+        _train_class(engine, store, chosen, class_name, inputs, trunk, training, test, device, epochs)
+        epochs.end()
+
+    with _one_thread(), ThreadPoolExecutor(_workers(workers, device), initializer=_use_one_thread) as pool:
+        trained = [pool.submit(train_class, class_name) for class_name in pending]
+        try:
+            for one in as_completed(trained):
+                one.result()
+        finally:
+            stopped.set()
+
+
+def _workers(wanted: int, device: torch.device) -> int:
+    """Classes to train at once: one a core on a CPU; a GPU is kept busy by one."""
+    return wanted or (1 if device.type == "cuda" else os.cpu_count() or 1)
+
+
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """torch on one core: products this small gain a fifth by a second, and lose tenfold where anything else runs."""
+    """torch on one core a class: products this small gain a fifth by a second, and lose tenfold where others run."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    _use_one_thread()
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _trunk(context: JobContext, chosen: Plan, training: PartFeatures, device: torch.device) -> Trunk:
+    """The first layer of all classes; made again the same where a training goes on."""
+    context.stage("training the shared trunk", chosen.settings.epochs)
+
+    def one_more() -> None:
+        context.check()
+        context.advance()
+
+    features, scores = torch.from_numpy(training.features), torch.from_numpy(training.scores)
+    return train_trunk(features, scores, chosen.settings, chosen.seed, one_more, device)
 
 
 def _train_class(
@@ -151,34 +217,48 @@ def _train_class(
     store: ObjectStore,
     chosen: Plan,
     class_name: str,
+    inputs: Tensor,
+    trunk: Trunk | None,
     training: PartFeatures,
     test: PartFeatures,
+    device: torch.device,
     epochs: _Epochs,
 ) -> None:
     """Trains, measures and stores one xNN; the figures of the set as a whole are then no longer known."""
     target = chosen.model.classes.index(class_name)
     class_index = chosen.dataset.classes.index(class_name)
-    with _one_thread():
-        fit = science.train(
-            torch.from_numpy(training.features),
-            torch.from_numpy(np.ascontiguousarray(training.scores[:, target])),
-            torch.from_numpy(training.class_indices == class_index),
-            chosen.settings,
-            chosen.seed + target,
-            epochs.one_more,
-        )
-    weights_key = store.put(save_tensors(science.to_tensors(fit.xnn)))
+    fit = train_one(
+        inputs,
+        torch.from_numpy(np.ascontiguousarray(training.scores[:, target])),
+        torch.from_numpy(training.class_indices == class_index),
+        chosen.settings,
+        chosen.seed + target,
+        epochs.one_more,
+        device=device,
+        on_trunk=trunk is not None,
+    )
+    xnn = from_tensors(to_tensors(trunk.under(fit.xnn) if trunk else fit.xnn))
+    weights_key = store.put(save_tensors(to_tensors(xnn)))
     store.flush()
     row = tables.Xnn(
         set_name=chosen.name,
         class_name=class_name,
         weights_key=weights_key,
         settings_hash=chosen.settings_hash(class_name),
-        metrics=_metrics(fit, test, target, class_index, chosen.settings),
+        metrics=figures.table_1_row(replace(fit, xnn=xnn), test, target, class_index, chosen.settings),
     )
     with session(engine) as opened:
         opened.merge(row)
         opened.get_one(tables.XnnSet, chosen.name).summary = {}
+
+
+def _whole_set(engine: Engine, store: ObjectStore, chosen: Plan) -> Iterator[Xnn]:
+    """The xNNs of all the model's classes; none unless each has one, trained on the data set as it is now."""
+    with Session(engine) as opened:
+        row = opened.get_one(tables.XnnSet, chosen.name)
+    rows = [xnn for xnn in xnns_of(engine, row) if xnn.settings_hash == chosen.settings_hash(xnn.class_name)]
+    if len(rows) == len(chosen.model.classes):
+        yield from (load_xnn(store, xnn) for xnn in rows)
 
 
 def xnns_of(engine: Engine, row: tables.XnnSet) -> Sequence[tables.Xnn]:
@@ -190,32 +270,67 @@ def xnns_of(engine: Engine, row: tables.XnnSet) -> Sequence[tables.Xnn]:
     return sorted(rows, key=lambda xnn: order.get(xnn.class_name, len(order)))
 
 
-def load_xnn(store: ObjectStore, row: tables.Xnn) -> science.Xnn:
+def scores_on_the_test_part(
+    engine: Engine, store: ObjectStore, set_name: str, class_name: str
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]]:
+    """Scores of a class by the network and by its xNN, and whether each image is of the class, batch by batch.
+
+    Raises:
+        NotFound: no such set, or it has no xNN of the class.
+        FailedPrecondition: the features that it was measured on are no longer kept.
+    """
+    row = registry.find(engine, tables.XnnSet, set_name)
+    model = registry.find(engine, tables.Model, row.model)
+    dataset = registry.find(engine, tables.Dataset, row.dataset)
+    with Session(engine) as opened:
+        found = opened.get(tables.Xnn, (set_name, class_name))
+    if found is None:
+        known = ", ".join(f"'{xnn.class_name}'" for xnn in xnns_of(engine, row)) or "none"
+        raise NotFound(f"set '{set_name}' has no xNN of class '{class_name[:80]}', it has: {known}")
+    xnn, target = load_xnn(store, found), model.classes.index(class_name)
+    for shard in kept_features(engine, store, model, dataset, tables.TEST):
+        of_class = shard.class_indices == dataset.classes.index(class_name)
+        yield shard.scores[:, target], score(xnn, torch.from_numpy(shard.features)).numpy(), of_class
+
+
+def load_xnn(store: ObjectStore, row: tables.Xnn) -> Xnn:
     """The xNN of a row."""
-    return science.from_tensors(load_tensors(store.get(row.weights_key)))
+    return from_tensors(load_tensors(store.get(row.weights_key)))
+
+
+class _Stopped(Exception):
+    """Another class's training failed."""
 
 
 class _Epochs:
     """Counts epochs of one class; those of further rounds are not in the bar's total."""
 
-    def __init__(self, context: JobContext, epochs: int) -> None:
+    def __init__(self, context: JobContext, epochs: int, stopped: threading.Event) -> None:
         self._context = context
         self._left = epochs
+        self._stopped = stopped
+
+    def check(self) -> None:
+        """Raises where the job is to stop."""
+        self._context.check()
+        if self._stopped.is_set():
+            raise _Stopped
 
     def one_more(self) -> None:
-        self._context.check()
+        self.check()
         if self._left:
             self._left -= 1
             self._context.advance()
 
     def end(self) -> None:
-        """Counts those that were not needed, because the class was kept."""
+        """Counts those that were not needed, because the fit ended early."""
         self._context.advance(self._left)
+        self._left = 0
 
 
-def _settings(given: dict[str, Any]) -> tuple[science.XnnSettings, int]:
-    names = {field.name for field in fields(science.XnnSettings)}
-    settings = replace(science.XnnSettings(), **{k: v for k, v in given.items() if k in names})
+def _settings(given: dict[str, Any]) -> tuple[XnnSettings, int]:
+    names = {field.name for field in fields(XnnSettings)}
+    settings = replace(XnnSettings(), **{k: v for k, v in given.items() if k in names})
     for name, low, high in (("x_feature_count", 1, 64), ("epochs", 1, 1000)):
         value = getattr(settings, name)
         if not low <= value <= high:
@@ -223,6 +338,10 @@ def _settings(given: dict[str, Any]) -> tuple[science.XnnSettings, int]:
     if settings.batch_size and not 2 <= settings.batch_size <= 65536:
         raise InvalidArgument(
             f"batch_size is {settings.batch_size}; it must be 2 to 65536, or 0 to choose it"
+        )
+    if settings.reconstructed_units < 0:
+        raise InvalidArgument(
+            f"reconstructed_units is {settings.reconstructed_units}; it must be 0 (all) or more"
         )
     for name in ("reconstruction_weight", "pull_away_weight", "reconstruction_q", "negatives_per_positive"):
         value = getattr(settings, name)
@@ -288,79 +407,3 @@ def _is_trained(engine: Engine, store: ObjectStore, chosen: Plan, class_name: st
         _log.warning("the xNN of class '%s' is trained again: %s", class_name, error)
         return False
     return True
-
-
-def _metrics(
-    fit: science.Fit, test: PartFeatures, target: int, class_index: int, settings: science.XnnSettings
-) -> dict[str, Any]:
-    """The row of Table 1, with the columns that are ours; what is 0/0 is left out."""
-    features, scores = torch.from_numpy(test.features), torch.from_numpy(test.scores)
-    metrics: dict[str, Any] = {
-        "mean_contributions": fit.mean_contributions.tolist(),
-        "mattering_count": fit.mattering_count,
-        "first_mattering_count": fit.first_mattering_count,
-        "restart_count": fit.restart_count,
-        "accepted": fit.accepted,
-        "image_count": 0,
-        "significant_count": 0,
-    }
-    if not len(features):
-        return metrics
-    predicted = science.score(fit.xnn, features)
-    metrics["rmse"] = float((predicted - scores[:, target]).double().square().mean().sqrt())
-    metrics["score_min"], metrics["score_max"] = (
-        float(scores[:, target].min()),
-        float(scores[:, target].max()),
-    )
-    own = torch.from_numpy(test.class_indices == class_index)
-    if not own.any():
-        return metrics
-    counts = science.significant_counts(fit.xnn, features[own], settings.significant_share)
-    replaced = scores[own].clone()
-    replaced[:, target] = predicted[own]
-    metrics |= {
-        "image_count": int(own.sum()),
-        "significant_count": int(counts.sum()),
-        "significant_mean": float(counts.double().mean()),
-        "dnn_accuracy": float((scores[own].argmax(1) == target).double().mean()),
-        "xnn_accuracy": float((replaced.argmax(1) == target).double().mean()),
-    }
-    correlation = _mean_abs_correlation(science.terms(fit.xnn, features[own]))
-    return metrics if correlation is None else metrics | {"mean_abs_correlation": correlation}
-
-
-def _mean_abs_correlation(terms: Tensor) -> float | None:
-    """Mean |off-diagonal Pearson correlation| of the terms that vary; None where fewer than two do."""
-    varying = terms[:, terms.std(0) > 1e-9].double() if len(terms) > 1 else terms[:, :0]
-    count = varying.shape[1]
-    if count < 2:
-        return None
-    matrix = torch.corrcoef(varying.T).abs()
-    return float((matrix.sum() - matrix.diagonal().sum()) / (count * (count - 1)))
-
-
-def _summary(engine: Engine, store: ObjectStore, chosen: Plan, test: PartFeatures) -> dict[str, Any]:
-    """Figures over all test images whose class the model knows.
-
-    Those of the xNNs only where every class of the model has one, trained on the data set as it is now.
-    """
-    model, dataset = chosen.model, chosen.dataset
-    known = np.array([model.classes.index(c) if c in model.classes else -1 for c in dataset.classes])
-    wanted = known[test.class_indices]
-    counted = wanted >= 0
-    summary: dict[str, Any] = {"test_image_count": int(counted.sum())}
-    if not counted.any():
-        return summary
-    labels = torch.from_numpy(wanted[counted])
-    dnn = torch.from_numpy(test.scores[counted])
-    summary["dnn_accuracy"] = float((dnn.argmax(1) == labels).double().mean())
-    with Session(engine) as opened:
-        row = opened.get_one(tables.XnnSet, chosen.name)
-    rows = [xnn for xnn in xnns_of(engine, row) if xnn.settings_hash == chosen.settings_hash(xnn.class_name)]
-    if len(rows) < len(model.classes):
-        return summary
-    features = torch.from_numpy(test.features[counted])
-    predicted = torch.stack([science.score(load_xnn(store, xnn), features) for xnn in rows], dim=1).argmax(1)
-    summary["argmax_agreement"] = float((predicted == dnn.argmax(1)).double().mean())
-    summary["xnn_accuracy"] = float((predicted == labels).double().mean())
-    return summary

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from onoma.science import xnn as science
+from onoma.science import xnn_training
 from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import jobs_pb2
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
@@ -91,7 +91,7 @@ class Inference:
 def _few_rounds():
     """Tiny xNNs lean on one X-feature for longer than a test has time for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(science, "MAX_ROUNDS", 1)
+        patch.setattr(xnn_training, "MAX_ROUNDS", 1)
         yield
 
 

@@ -9,10 +9,10 @@ from safetensors.numpy import load as load_tensors
 from sqlalchemy.pool import NullPool
 from sqlmodel import Session, create_engine, select
 
-from onoma.science import xnn as science
+from onoma.science.xnn_training import MAX_ROUNDS
 from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import jobs_pb2, types_pb2
-from services.inference import tables
+from services.inference import tables, training
 from services.runtime.objects import DirectoryStore
 from tests import synthetic
 from tests.synthetic import CLASSES
@@ -110,7 +110,7 @@ def test_table_1_is_what_numpy_computes(trained):
         matters = (contributions > 0) & (contributions >= 0.3 * contributions.max())
         assert xnn.mattering_count == matters.sum()
         assert not xnn.accepted or xnn.mattering_count >= 2
-        assert 0 <= xnn.restart_count <= science.MAX_ROUNDS
+        assert 0 <= xnn.restart_count <= MAX_ROUNDS
 
 
 def test_figures_of_the_whole_set_are_what_numpy_computes(trained):
@@ -149,7 +149,7 @@ def test_a_class_trained_alone_is_what_it_is_among_all(trained):
 
 
 def test_training_again_keeps_what_is_trained(trained, monkeypatch):
-    monkeypatch.setattr(science, "train", None)
+    monkeypatch.setattr(training, "train_one", None)
     before = trained.xnn_set()
     job = trained.trained()
     assert job.state == SUCCEEDED, job.error
@@ -177,6 +177,60 @@ def test_a_lost_xnn_is_trained_again_the_same(trained):
 def test_progress_counts_every_epoch_of_every_class_once(registered):
     job = registered.trained()
     assert (job.stage, job.done, job.total) == ("training xNNs", 12, 12)
+
+
+def test_xnns_on_a_shared_trunk_have_their_first_layer_in_common_and_go_on_alike(registered):
+    settings = pb.XnnSettings(**SETTINGS, shared_trunk=True)
+    assert registered.trained("fast", settings=settings).state == SUCCEEDED
+    found = registered.xnn_set("fast")
+    store = DirectoryStore(registered.data_dir / "objects")
+    layers = [load_tensors(store.get(xnn.weights_key))["encoder.0.weight"] for xnn in found.xnns]
+    assert all(np.array_equal(layers[0], layer) for layer in layers[1:])
+    assert found.settings.shared_trunk
+    path = store._file(found.xnns[1].weights_key)
+    path.write_bytes(b"")
+    assert registered.trained("fast", settings=settings).state == SUCCEEDED
+    assert registered.xnn_set("fast") == found
+
+
+def test_settings_are_kept_as_they_were_used(registered):
+    settings = pb.XnnSettings(**SETTINGS, reconstructed_units=0, precision=pb.PRECISION_BF16)
+    assert registered.trained("paper", settings=settings).state == SUCCEEDED
+    used = registered.xnn_set("paper").settings
+    assert (used.reconstructed_units, used.precision) == (0, pb.PRECISION_BF16)
+    assert registered.trained("defaults").state == SUCCEEDED
+    used = registered.xnn_set("defaults").settings
+    assert (used.reconstructed_units, used.precision) == (512, pb.PRECISION_FLOAT32)
+
+
+def test_scores_of_a_class_are_those_of_network_and_xnn(trained):
+    found = list(trained.calls.ListXnnScores(pb.ListXnnScoresRequest(name="tiny", class_name="square")))
+    names, dnn = scores_of_tests(trained)
+    target = CLASSES.index("square")
+    np.testing.assert_allclose([s for part in found for s in part.dnn_scores], dnn[:, target], atol=1e-5)
+    assert [of for part in found for of in part.of_class] == [name == "square" for name in names]
+    xnn = trained.xnn_set().xnns[target]
+    errors = [a - b for part in found for a, b in zip(part.dnn_scores, part.xnn_scores, strict=True)]
+    assert xnn.rmse == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-4)
+
+
+def test_scores_of_a_class_without_an_xnn_name_those_that_have_one(trained):
+    call = trained.calls.ListXnnScores(pb.ListXnnScoresRequest(name="tiny", class_name="hat"))
+    status, line = refusal(lambda: list(call))
+    assert status == grpc.StatusCode.NOT_FOUND
+    assert line == "set 'tiny' has no xNN of class 'hat', it has: 'circle', 'cross', 'square'"
+
+
+def test_scores_that_can_no_longer_be_read_say_the_way_out(trained):
+    store = DirectoryStore(trained.data_dir / "objects")
+    engine = create_engine(f"sqlite:///{trained.data_dir / 'inference.db'}", poolclass=NullPool)
+    with Session(engine) as opened:
+        for shard in opened.exec(select(tables.FeatureShard)):
+            store._file(shard.object_key).unlink()
+    call = trained.calls.ListXnnScores(pb.ListXnnScoresRequest(name="tiny", class_name="square"))
+    status, line = refusal(lambda: list(call))
+    assert status == grpc.StatusCode.FAILED_PRECONDITION
+    assert "train its xNNs again" in line
 
 
 # Data sets that lack something

@@ -1,0 +1,426 @@
+"""Explanation networks: losses by hand, the restart rule, and training on a small problem."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from math import log1p, nan, sqrt
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from onoma.science import xnn_fitting, xnn_training
+from onoma.science.xnn import Xnn, score, terms, to_tensors
+from onoma.science.xnn_fitting import (
+    XnnSettings,
+    faithfulness_loss,
+    pull_away_loss,
+    reconstruction_loss,
+    widths,
+)
+from onoma.science.xnn_training import MAX_ROUNDS, Fit, mattering, train
+
+SETTINGS = XnnSettings(epochs=30, batch_size=20)
+SHORT = XnnSettings(epochs=2, batch_size=100)
+
+
+@pytest.fixture(scope="module")
+def problem() -> tuple[Tensor, Tensor, Tensor]:
+    """400 images of 32 features that mix two rectified causes; score 5 h_0 - 3 h_1 + 2; positives score highest."""
+    generator = torch.Generator().manual_seed(0)
+    causes = torch.relu(torch.randn(400, 2, generator=generator))
+    mixture = torch.rand(2, 32, generator=generator)
+    features = causes @ mixture + 0.05 * torch.rand(400, 32, generator=generator)
+    scores = causes @ torch.tensor([5.0, -3.0]) + 2
+    return features, scores, scores > scores.quantile(0.8)
+
+
+@pytest.fixture(scope="module")
+def fit(problem: tuple[Tensor, Tensor, Tensor]) -> Fit:
+    return train(*problem, SETTINGS, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("feature_count", "expected"), [(4096, (800, 100, 5)), (25088, (800, 100, 5)), (512, (200, 50, 5))]
+)
+def test_the_papers_widths_shrink_with_the_features(
+    feature_count: int, expected: tuple[int, int, int]
+) -> None:
+    assert widths(feature_count, 5) == expected
+
+
+# losses
+
+
+def test_faithfulness_is_the_mean_squared_error() -> None:
+    """Errors 1 and -3: (1 + 9) / 2."""
+    assert float(faithfulness_loss(torch.tensor([2.0, 1.0]), torch.tensor([1.0, 4.0]))) == 5.0
+
+
+def test_reconstruction_is_the_logarithm_of_each_units_mean_error() -> None:
+    """Errors of unit 0: 1, 1, so m = 1; of unit 1: 0, 2, so m = 2. (log(1 + 3) + log(1 + 6)) / 2 at q = 3."""
+    features = torch.zeros(2, 2)
+    reconstructed = torch.tensor([[1.0, 0.0], [1.0, 2.0]])
+    loss = float(reconstruction_loss(reconstructed, features, 3.0))
+    assert loss == pytest.approx((log1p(3) + log1p(6)) / 2)
+
+
+def test_giving_up_one_unit_costs_less_than_spreading_its_error() -> None:
+    given_up, spread = torch.tensor([[2.0, 0.0]]), torch.tensor([[sqrt(2), sqrt(2)]])
+    features = torch.zeros(1, 2)
+    assert reconstruction_loss(given_up, features, 100) < reconstruction_loss(spread, features, 100)
+
+
+def test_pull_away_follows_the_worked_example() -> None:
+    """Columns (1, 0), (1, 1), (0, 1): squared cosines 1/2, 0, 1/2, each pair twice, over 3 * 2: 1/3."""
+    contributions = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
+    assert float(pull_away_loss(contributions)) == pytest.approx(1 / 3)
+
+
+def test_pull_away_is_0_for_orthogonal_and_1_for_parallel_x_features() -> None:
+    column = torch.tensor([1.0, 2.0, 3.0])
+    parallel = torch.stack([column, -2 * column, 0.1 * column], dim=1)
+    assert float(pull_away_loss(torch.eye(3))) == 0
+    assert float(pull_away_loss(parallel)) == pytest.approx(1)
+
+
+def test_pull_away_of_a_single_x_feature_is_0() -> None:
+    assert float(pull_away_loss(torch.rand(4, 1))) == 0
+
+
+def test_pull_away_is_defined_where_an_x_feature_is_dead() -> None:
+    contributions = torch.tensor([[1.0, 0.0], [1.0, 0.0]], requires_grad=True)
+    loss = pull_away_loss(contributions)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert contributions.grad is not None
+    assert contributions.grad.isfinite().all()
+
+
+# the restart rule
+
+
+@pytest.mark.parametrize(
+    ("mean_contributions", "expected"),
+    [
+        ([10.0, 3.0, 2.9, -8.0], 2),
+        ([10.0, 0.0, 0.0], 1),
+        ([1.0, 1.0, 1.0], 3),
+        ([-1.0, -2.0], 0),
+        ([0.0, 0.0], 0),
+    ],
+)
+def test_x_features_matter_from_three_tenths_of_the_largest_mean_on(
+    mean_contributions: list[float], expected: int
+) -> None:
+    assert mattering(torch.tensor(mean_contributions)) == expected
+
+
+def leaning(monkeypatch: pytest.MonkeyPatch, rounds: int) -> list[XnnSettings]:
+    """Makes the first rounds lean on one X-feature, and any fit faithful enough; gives each round's settings."""
+    used: list[XnnSettings] = []
+    fit_once = xnn_training._fit_once
+
+    def recorded(examples, positives, sizes, settings, *rest):
+        used.append(settings)
+        return fit_once(examples, positives, sizes, settings, *rest)
+
+    monkeypatch.setattr(xnn_training, "_fit_once", recorded)
+    monkeypatch.setattr(xnn_training, "FAITHFUL_SHARE", float("inf"))
+    monkeypatch.setattr(xnn_training, "mattering", lambda _: 1 if len(used) <= rounds else 2)
+    return used
+
+
+def test_a_fit_that_leans_on_one_x_feature_is_trained_again_with_other_weights(problem, monkeypatch) -> None:
+    used = leaning(monkeypatch, rounds=2)
+    found = train(*problem, SHORT, seed=0)
+    assert (found.restart_count, found.accepted, found.mattering_count) == (2, True, 2)
+    assert found.first_mattering_count == 1
+    assert [s.reconstruction_weight for s in used] == pytest.approx(
+        [SHORT.reconstruction_weight * 1.2**i for i in range(3)]
+    )
+    assert [s.pull_away_weight for s in used] == pytest.approx(
+        [SHORT.pull_away_weight * 0.8**i for i in range(3)]
+    )
+
+
+def test_a_good_first_fit_is_not_trained_again(problem, monkeypatch) -> None:
+    used = leaning(monkeypatch, rounds=0)
+    assert train(*problem, SHORT, seed=0).restart_count == 0
+    assert len(used) == 1
+
+
+def test_after_the_last_round_the_most_faithful_fit_stays_unaccepted(problem, monkeypatch) -> None:
+    leaning(monkeypatch, rounds=99)
+    errors = iter([5.0, 4.0, 1.0, 2.0, 3.0, 6.0, 0.0])
+    fit_once = xnn_training._fit_once
+    monkeypatch.setattr(
+        xnn_training, "_fit_once", lambda *given: replace(fit_once(*given), held_out_rmse=next(errors))
+    )
+    found = train(*problem, SHORT, seed=0)
+    assert (found.restart_count, found.accepted, found.held_out_rmse) == (MAX_ROUNDS, False, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("errors", "matter", "limit", "kept"),
+    [
+        ([1.3, 1.0], [2, 1], 9.0, (MAX_ROUNDS, False)),
+        ([1.2, 1.0], [2, 1], 9.0, (1, True)),
+        ([1.2, 1.0], [2, 2], 9.0, (1, True)),
+        ([1.0, 1.4, 1.2], [1, 2, 2], 9.0, (2, True)),
+        ([1.2, 1.0], [2, 2], 0.0, (MAX_ROUNDS, False)),
+    ],
+)
+def test_where_no_fit_is_faithful_a_quarter_above_the_best_round_is(
+    problem, monkeypatch, errors, matter, limit, kept
+) -> None:
+    monkeypatch.setattr(xnn_training, "FAITHFUL_SHARE", 0.0)
+    monkeypatch.setattr(xnn_training, "FAITHFUL_LIMIT", limit)
+    fit_once = xnn_training._fit_once
+    rounds = iter(zip(errors + [9.0] * MAX_ROUNDS, matter + [1] * MAX_ROUNDS, strict=False))
+
+    def given(*arguments):
+        error, count = next(rounds)
+        return replace(fit_once(*arguments), held_out_rmse=error, mattering_count=count)
+
+    monkeypatch.setattr(xnn_training, "_fit_once", given)
+    found = train(*problem, SHORT, seed=0)
+    assert (found.restart_count, found.accepted) == kept
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "expected"),
+    [(0, 40, 40), (0, 1000, 50), (0, 5000, 100), (0, 10**6, 256), (20, 10**6, 20)],
+)
+def test_a_batch_has_50_to_256_images_unless_its_size_is_given(given, count, expected) -> None:
+    assert xnn_fitting._batch_size(XnnSettings(batch_size=given), count) == expected
+
+
+# the warm start
+
+
+@pytest.mark.parametrize("bias", [-1e3, 0.0])
+def test_dead_x_features_are_revived_and_living_ones_left_alone(bias: float) -> None:
+    torch.manual_seed(0)
+    inputs, layer = torch.rand(200, 8), torch.nn.Linear(8, 3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(3, 8))
+        layer.bias.copy_(torch.tensor([bias, 0.5, 0.0]))
+        before = torch.relu(layer(inputs))
+        xnn_fitting._revive_dead(layer, inputs)
+        after = torch.relu(layer(inputs))
+    living = (before > 0).float().mean(0) >= 0.01
+    assert living[1:].all()
+    torch.testing.assert_close(after[:, living], before[:, living])
+    assert ((after > 0).float().mean(0) > 0.2).all()
+    if bias:
+        assert float(after[:, 0].std()) == pytest.approx(float(before[:, 1:].std(0).mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ([3.0, 1.0, 1.0, -1.0, -1.0], [3.0, 1.0, 1.0, -1.0, -1.0]),
+        ([2.0, -2.0, -2.0, -2.0, 0.0], [2.0, 2.0, -2.0, -2.0, 1.6]),
+        ([-4.0], [4.0]),
+        ([1.0, 2.0], [-1.5, 2.0]),
+    ],
+)
+def test_read_out_weights_start_with_both_signs(weights: list[float], expected: list[float]) -> None:
+    found = xnn_fitting._with_both_signs(torch.tensor(weights))
+    torch.testing.assert_close(found, torch.tensor(expected))
+
+
+# training
+
+
+def test_a_trained_xnn_gives_the_networks_score(problem: tuple[Tensor, Tensor, Tensor], fit: Fit) -> None:
+    """RMSE below 3 % of the range, on images seen and on those held out."""
+    features, scores, _ = problem
+    score_range = float(scores.max() - scores.min())
+    rmse = float(faithfulness_loss(score(fit.xnn, features), scores).sqrt())
+    assert rmse < 0.03 * score_range
+    assert fit.held_out_rmse < 0.03 * score_range
+
+
+def test_a_fit_reports_what_its_xnn_says(problem: tuple[Tensor, Tensor, Tensor], fit: Fit) -> None:
+    features, _, is_positive = problem
+    expected = terms(fit.xnn, features[is_positive]).mean(0)
+    torch.testing.assert_close(fit.mean_contributions, expected)
+    assert fit.mattering_count == mattering(expected)
+    assert 0 <= fit.restart_count <= MAX_ROUNDS
+
+
+def test_the_same_seed_gives_the_same_xnn(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    first, again, other = (to_tensors(train(*problem, SHORT, seed=seed).xnn) for seed in (3, 3, 4))
+    assert all(first[name].equal(again[name]) for name in first)
+    assert not first["encoder.0.weight"].equal(other["encoder.0.weight"])
+
+
+def test_training_leaves_the_global_random_state_alone(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    torch.manual_seed(11)
+    before = torch.get_rng_state()
+    train(*problem, SHORT, seed=0)
+    assert torch.get_rng_state().equal(before)
+
+
+def test_training_leaves_its_inputs_alone(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    copies = [tensor.clone() for tensor in problem]
+    train(*problem, SHORT, seed=0)
+    assert all(given.equal(copy) for given, copy in zip(problem, copies, strict=True))
+
+
+def test_sampled_negatives_are_so_many_a_positive(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_positive = torch.zeros(400, dtype=torch.bool)
+    is_positive[100:120] = True
+    chosen = xnn_training._sample(is_positive, 3, torch.Generator().manual_seed(0))
+    assert is_positive[chosen].sum() == 20
+    assert len(chosen) == len(chosen.unique()) == 80
+
+
+def test_a_score_that_never_changes_is_learnt(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    features, scores, is_positive = problem
+    found = train(features, torch.full_like(scores, 7.0), is_positive, SHORT, seed=0)
+    torch.testing.assert_close(score(found.xnn, features), torch.full((400,), 7.0), atol=0.1, rtol=0)
+
+
+def test_features_that_are_all_zero_give_finite_weights(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    features, scores, is_positive = problem
+    found = train(torch.zeros_like(features), scores, is_positive, SHORT, seed=0)
+    assert all(tensor.isfinite().all() for tensor in to_tensors(found.xnn).values())
+
+
+def test_a_handful_of_images_is_enough() -> None:
+    features = torch.rand(4, 8, generator=torch.Generator().manual_seed(0))
+    found = train(features, features.sum(1), torch.tensor([True, True, False, False]), SHORT, seed=0)
+    assert score(found.xnn, features).isfinite().all()
+
+
+def test_progress_is_told_each_epoch_and_can_stop_the_training(
+    problem: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    calls = []
+
+    def stop_at_two() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(*problem, SETTINGS, seed=0, progress=stop_at_two)
+    assert len(calls) == 2
+
+
+def test_stopping_leaves_the_global_random_state_alone(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    def stop() -> None:
+        raise KeyError
+
+    before = torch.get_rng_state()
+    with pytest.raises(KeyError):
+        train(*problem, SHORT, seed=0, progress=stop)
+    assert torch.get_rng_state().equal(before)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_class_with_too_few_images_is_refused(problem: tuple[Tensor, Tensor, Tensor], count: int) -> None:
+    features, scores, _ = problem
+    is_positive = torch.arange(400) < count
+    with pytest.raises(ValueError, match=f"{count} training images of the class; at least 2"):
+        train(features, scores, is_positive, SHORT, seed=0)
+
+
+@pytest.mark.parametrize("where", [0, 1])
+@pytest.mark.parametrize("value", [nan, float("inf")])
+def test_damaged_features_and_scores_are_refused(
+    problem: tuple[Tensor, Tensor, Tensor], where: int, value: float
+) -> None:
+    given = [tensor.clone() for tensor in problem]
+    given[where].view(-1)[5] = value
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        train(*given, SHORT, seed=0)
+
+
+def test_features_of_double_precision_give_the_same_xnn(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    features, scores, is_positive = problem
+    single = to_tensors(train(features, scores, is_positive, SHORT, seed=0).xnn)
+    double = to_tensors(train(features.double(), scores.double(), is_positive, SHORT, seed=0).xnn)
+    assert all(single[name].equal(double[name]) for name in single)
+
+
+def test_features_are_read_from_a_file_and_left_there(
+    problem: tuple[Tensor, Tensor, Tensor], tmp_path: Path
+) -> None:
+    features, scores, is_positive = problem
+    mapped = np.memmap(tmp_path / "features", np.float32, "w+", shape=features.shape)
+    mapped[:] = features.numpy()
+    found = to_tensors(train(torch.from_numpy(mapped), scores, is_positive, SHORT, seed=0).xnn)
+    expected = to_tensors(train(features, scores, is_positive, SHORT, seed=0).xnn)
+    assert all(found[name].equal(expected[name]) for name in expected)
+
+
+def test_classes_trained_beside_each_other_are_what_they_are_alone(
+    problem: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    def trained(seed: int) -> dict[str, Tensor]:
+        return to_tensors(train(*problem, SHORT, seed).xnn)
+
+    with ThreadPoolExecutor(3) as pool:
+        beside = list(pool.map(trained, range(3)))
+    for seed, found in enumerate(beside):
+        alone = trained(seed)
+        assert all(found[name].equal(alone[name]) for name in alone)
+
+
+def test_an_xnn_can_have_one_x_feature(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    found = train(*problem, replace(SHORT, x_feature_count=1), seed=0)
+    assert found.mean_contributions.shape == (1,)
+    assert score(found.xnn, problem[0]).isfinite().all()
+
+
+def test_an_xnn_trained_in_reduced_precision_is_faithful(
+    problem: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RMSE below 3 % of the range, as in float32, by an xNN that is another one."""
+    monkeypatch.setattr(xnn_training, "MAX_ROUNDS", 0)
+    exact, reduced = (
+        train(*problem, replace(SETTINGS, precision=precision), seed=3) for precision in ("float32", "bf16")
+    )
+    assert reduced.held_out_rmse < 0.03 * float(problem[1].max() - problem[1].min())
+    assert not reduced.xnn.read_out.equal(exact.xnn.read_out)
+    assert reduced.xnn.read_out.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("wanted", "count"), [(8, 8), (0, 32), (32, 32), (99, 32)])
+def test_so_many_units_are_reconstructed(wanted: int, count: int) -> None:
+    units = xnn_fitting.drawn_units(32, wanted, torch.Generator().manual_seed(0))
+    assert len(torch.arange(32)[units].unique()) == count
+
+
+def test_the_loss_over_drawn_units_is_that_over_all_on_average() -> None:
+    generator = torch.Generator().manual_seed(0)
+    reconstructed, features = torch.rand(10, 32, generator=generator), torch.rand(10, 32, generator=generator)
+    drawn = [xnn_fitting.drawn_units(32, 8, generator) for _ in range(4000)]
+    found = torch.stack([reconstruction_loss(reconstructed[:, u], features[:, u], 100) for u in drawn]).mean()
+    torch.testing.assert_close(found, reconstruction_loss(reconstructed, features, 100), rtol=2e-3, atol=0)
+
+
+def test_a_fit_ends_early_and_keeps_its_best_epoch(
+    problem: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """18 epochs, of which the last 6 are measured: the second of them is best, and three more are no better."""
+    errors, epochs, kept = iter([0.3, 0.1, 0.2, 0.2, 0.2, 0.2]), [], []
+
+    def measured(xnn: Xnn, held_out: object) -> float:
+        kept.append(xnn)
+        return next(errors)
+
+    monkeypatch.setattr(xnn_fitting, "error_of", measured)
+    monkeypatch.setattr(xnn_training, "MAX_ROUNDS", 0)
+    settings = replace(SHORT, epochs=18)
+    found = train(*problem, settings, seed=0, progress=lambda: epochs.append(1))
+    assert (len(epochs), found.held_out_rmse) == (17, 0.1)
+    assert found.xnn is kept[1]
