@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from json import dumps
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from onoma.cli.output import Json, connected, console, print_json, print_table, wait
+from onoma.client import Client
+from onoma.report.figures import (
+    ClassScores,
+    FeatureCountRow,
+    feature_count_figure,
+    save,
+    scores_figure,
+)
 from onoma.report.study import class_row
 from onoma.report.tables import write_table1_csv, write_table1_tex
 from onoma.v1 import inference_pb2
@@ -15,31 +29,116 @@ from onoma.v1 import inference_pb2
 app = typer.Typer(no_args_is_help=True, help="Explanation networks (xNNs).")
 
 
+ModelArgument = Annotated[str, typer.Argument(help="Model.")]
+DatasetArgument = Annotated[
+    str, typer.Argument(help="Data set: its training part trains, its test part measures.")
+]
+Name = Annotated[str, typer.Option("--name", "-n", help="Name of the set; the model's name if not given.")]
+Classes = Annotated[str, typer.Option(help="Classes, separated by commas; all if not given.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Fast = Annotated[
+    bool,
+    typer.Option(
+        "--fast", help="One first layer for all classes: much faster, less faithful, and not the paper's xNN."
+    ),
+]
+
+
+class Precision(StrEnum):
+    """Of the products in training."""
+
+    FLOAT32 = "float32"
+    BF16 = "bf16"
+
+
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="Model.")],
-    dataset: Annotated[
-        str, typer.Argument(help="Data set: its training part trains, its test part measures.")
-    ],
-    name: Annotated[
-        str, typer.Option("--name", "-n", help="Name of the set; the model's name if not given.")
-    ] = "",
-    classes: Annotated[str, typer.Option(help="Classes, separated by commas; all if not given.")] = "",
-    features: Annotated[int, typer.Option(help="K, X-features a class.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    model: ModelArgument,
+    dataset: DatasetArgument,
+    name: Name = "",
+    classes: Classes = "",
+    features: Annotated[
+        int, typer.Option(help="K, X-features a class (onoma xnn sweep helps to choose).")
+    ] = 5,
+    epochs: Annotated[int, typer.Option(help="Epochs of joint training; 0: as the server has it.")] = 0,
+    seed: Seed = 0,
+    fast: Fast = False,
+    paper: Annotated[
+        bool,
+        typer.Option("--paper", help="Batches of 50 and every unit reconstructed, as in the paper: slower."),
+    ] = False,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the products in training; bf16 pays on GPUs.")
+    ] = Precision.FLOAT32,
 ) -> None:
     """Train one xNN a class."""
-    settings = inference_pb2.XnnSettings(x_feature_count=features, seed=seed)
+    settings = inference_pb2.XnnSettings(
+        x_feature_count=features,
+        epochs=epochs,
+        seed=seed,
+        shared_trunk=fast,
+        precision=f"PRECISION_{precision.name}",
+    )
+    if paper:
+        settings.batch_size, settings.reconstructed_units = 50, 0
     with connected() as client:
-        job = client.train_xnn(
-            name or model,
-            model,
-            dataset,
-            classes=[c.strip() for c in classes.split(",") if c.strip()],
-            settings=settings,
-        )
+        job = client.train_xnn(name or model, model, dataset, classes=_listed(classes), settings=settings)
         wait(job, "train xNNs")
         print_table_1(client.get_xnn_set(name or model))
+
+
+@app.command()
+def sweep(
+    model: ModelArgument,
+    dataset: DatasetArgument,
+    features: Annotated[str, typer.Option(help="Values of K: 1..12, or 2,3,5.")] = "1..12",
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", "-n", help="Sets are called NAME-k1 and so on; the model's name if not given."
+        ),
+    ] = "",
+    classes: Classes = "",
+    seed: Seed = 0,
+    fast: Fast = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw error and sparsity by K there, as SVG or PNG.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Train xNNs with several K, to choose one by faithfulness and sparsity; goes on where it was stopped."""
+    counts = feature_counts(features)
+    draw_to = check_figure_path(plot) if plot else None
+    rows = []
+    with connected() as client:
+        for count in counts:
+            set_name = f"{name or model}-k{count}"
+            settings = inference_pb2.XnnSettings(x_feature_count=count, seed=seed, shared_trunk=fast)
+            job = client.train_xnn(set_name, model, dataset, classes=_listed(classes), settings=settings)
+            wait(job, f"K = {count}")
+            rows.append(feature_count_row(client.get_xnn_set(set_name)))
+    if draw_to:
+        save(lambda: feature_count_figure(rows), *draw_to)
+    if json:
+        sys.stdout.write(dumps([asdict(row) for row in rows], indent=2) + "\n")
+        return
+    print_table(
+        ("K", "RMSE/range", "worst class", "significant", "matter", "agreement"),
+        [
+            (
+                row.x_feature_count,
+                percent(row.rmse),
+                percent(row.worst_rmse),
+                row.significant_mean,
+                row.mattering_mean,
+                percent(row.argmax_agreement),
+            )
+            for row in rows
+        ],
+    )
+    console.print(
+        "significant: X-features an image; matter: a class's X-features with a mean term of 0.3 of the largest"
+    )
 
 
 @app.command()
@@ -47,11 +146,18 @@ def show(
     name: Annotated[str, typer.Argument(help="Set of xNNs.")],
     csv: Annotated[Path | None, typer.Option(help="Write the table there as CSV, in full precision.")] = None,
     latex: Annotated[Path | None, typer.Option(help="Write the paper's columns there as LaTeX.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw xNN score against network score there, as SVG or PNG.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show a set of xNNs as Table 1 of the paper, with more columns."""
+    draw_to = check_figure_path(plot) if plot else None
     with connected() as client:
         xnn_set = client.get_xnn_set(name)
+        if draw_to:
+            panels = [_scores(client, name, xnn.class_name) for xnn in xnn_set.xnns]
+            save(lambda: scores_figure([panel for panel in panels if panel]), *draw_to)
     rows = [class_row(xnn) for xnn in xnn_set.xnns]
     if csv:
         write_table1_csv(csv, rows)
@@ -75,6 +181,68 @@ def list_sets(json: Json = False) -> None:
             ("set", "model", "data set", "xNNs", "agreement"),
             [(s.name, s.model, s.dataset, len(s.xnns), _optional(s, "argmax_agreement")) for s in sets],
         )
+
+
+def feature_counts(text: str) -> list[int]:
+    """Values of K of "1..12" or "2,3,5", in order.
+
+    Raises:
+        BadParameter: it says something else, or a value that is not 1 to 64.
+    """
+    try:
+        low, dots, high = text.partition("..")
+        counts = list(range(int(low), int(high) + 1)) if dots else sorted({int(k) for k in text.split(",")})
+    except ValueError:
+        counts = []
+    if not counts or not 1 <= counts[0] <= counts[-1] <= 64:
+        raise typer.BadParameter(f"'{text}' is neither a range like 1..12 nor a list like 2,3,5 of 1 to 64")
+    return counts
+
+
+def check_figure_path(path: Path) -> tuple[Path, list[str]]:
+    """Stem and form of a figure's file.
+
+    Raises:
+        BadParameter: neither SVG nor PNG, or in a folder that is not there.
+    """
+    form = path.suffix.lower().lstrip(".")
+    if form not in ("svg", "png"):
+        raise typer.BadParameter(f"'{path}' ends neither with .svg nor with .png")
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"folder '{path.parent}' does not exist")
+    return path.with_suffix(""), [form]
+
+
+def feature_count_row(xnn_set: inference_pb2.XnnSet) -> FeatureCountRow:
+    """A set's figures, to compare with those of other K."""
+    errors = [error for error in map(_relative, xnn_set.xnns) if error is not None]
+    significant = [xnn.significant_mean for xnn in xnn_set.xnns if xnn.HasField("significant_mean")]
+    return FeatureCountRow(
+        x_feature_count=xnn_set.settings.x_feature_count,
+        rmse=fmean(errors) if errors else None,
+        worst_rmse=max(errors, default=None),
+        significant_mean=fmean(significant) if significant else None,
+        mattering_mean=fmean(xnn.mattering_count for xnn in xnn_set.xnns),
+        argmax_agreement=_optional(xnn_set, "argmax_agreement"),
+    )
+
+
+def _scores(client: Client, set_name: str, class_name: str) -> ClassScores | None:
+    """None where the class's data set has no test image."""
+    columns = client.list_xnn_scores(set_name, class_name)
+    if not columns.of_class:
+        return None
+    scores = np.array([columns.dnn_scores, columns.xnn_scores], np.float32).T
+    of_class = np.array(columns.of_class, bool)
+    return ClassScores(class_name, scores[of_class], scores[~of_class])
+
+
+def _listed(classes: str) -> list[str]:
+    return [name.strip() for name in classes.split(",") if name.strip()]
+
+
+def percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.2%}"
 
 
 def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
@@ -128,8 +296,7 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
 
 def relative_rmse(xnn: inference_pb2.Xnn) -> str | None:
     """RMSE as a share of the score's range, in per cent; None where the range is empty."""
-    share = _relative(xnn)
-    return None if share is None else f"{share:.2%}"
+    return percent(_relative(xnn))
 
 
 def _relative(xnn: inference_pb2.Xnn) -> float | None:

@@ -228,12 +228,37 @@ class Client:
         request = inference_pb2.ListXnnSetsRequest()
         return self._paged("inference", "ListXnnSets", request, "xnn_sets")
 
+    def list_xnn_scores(self, name: str, class_name: str) -> inference_pb2.ListXnnScoresResponse:
+        """Scores of one class by the network and by its xNN over the test images, as columns."""
+        request = inference_pb2.ListXnnScoresRequest(name=name, class_name=class_name)
+        columns = inference_pb2.ListXnnScoresResponse()
+        for response in self._transport.stream("inference", "ListXnnScores", request, timeout_s=300):
+            columns.MergeFrom(response)
+        return columns
+
     # Maps
 
     def compute_maps(self, study_id: str, *, request_id: str | None = None) -> RunningJob:
         """Starts finding a study's significant activations and drawing their maps."""
         request = attribution_pb2.ComputeMapsRequest(study_id=study_id, request_id=request_id or _new_id())
         return self._job("attribution", "ComputeMaps", request)
+
+    def import_maps(
+        self, study_id: str, archive: bytes | Path, *, request_id: str | None = None
+    ) -> RunningJob:
+        """Uploads maps made elsewhere and starts taking them into a study (docs/importing-maps.md)."""
+        request = attribution_pb2.ImportMapsRequest(
+            study_id=study_id, object_key=self.upload_object(archive), request_id=request_id or _new_id()
+        )
+        return self._job("attribution", "ImportMaps", request)
+
+    def get_map_provenance(self, study_id: str) -> attribution_pb2.MapProvenance:
+        """What made a study's maps: method, model, layers, rule, threshold, version; or the archive they came from."""
+        request = attribution_pb2.GetMapProvenanceRequest(study_id=study_id)
+        response: attribution_pb2.GetMapProvenanceResponse = self._transport.call(
+            "attribution", "GetMapProvenance", request
+        )
+        return response.provenance
 
     def list_activations(self, study_id: str, category: str = "") -> types_pb2.ActivationColumns:
         """The significant activations of a study, or of one category, as columns."""
@@ -283,7 +308,11 @@ class Client:
         settings: naming_pb2.StudySettings | None = None,
         request_id: str | None = None,
     ) -> naming_pb2.Study:
-        """Makes a study; it takes acts once its maps are computed and it is open."""
+        """Makes a study; it takes acts once its maps are computed or imported and it is open.
+
+        Args:
+            xnn_set: "" where the maps are to be imported.
+        """
         request = naming_pb2.CreateStudyRequest(
             name=name,
             model=model,

@@ -1,12 +1,14 @@
 """A report's figures, by matplotlib: each as SVG and PNG, readable in the colours of the page."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from onoma.pictures_of_maps import boxes_for_missing_glyphs, enlarge, font_families, overlay
 from onoma.report.data import CategoryMaps, CoverageRow, MapSample
@@ -49,15 +51,84 @@ def coverage_figure(coverage: Sequence[CoverageRow]) -> Figure:
     return figure
 
 
-def scores_figure(maps: Sequence[CategoryMaps]) -> Figure:
-    """The xNN's score against the network's, an image a dot, a category a panel."""
+@dataclass(frozen=True, eq=False)
+class ClassScores:
+    """Scores of one class on the test images, its own and the others.
+
+    Attributes:
+        category: the class.
+        scores: (n, 2) by the network and by the xNN, images of the class.
+        others: (m, 2) likewise, images of other classes.
+    """
+
+    category: str
+    scores: NDArray[np.float32]
+    others: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FeatureCountRow:
+    """What xNNs with so many X-features gave.
+
+    Attributes:
+        x_feature_count: K.
+        rmse: over the score's range, mean of the classes; None where it has none.
+        worst_rmse: the largest of the classes.
+        significant_mean: significant X-features an image, mean of the classes; None without test images.
+        mattering_mean: X-features that matter, mean of the classes.
+        argmax_agreement: share of test images where the arg-maxes agree; None unless every class has an xNN.
+    """
+
+    x_feature_count: int
+    rmse: float | None
+    worst_rmse: float | None
+    significant_mean: float | None
+    mattering_mean: float
+    argmax_agreement: float | None
+
+
+def feature_count_figure(rows: Sequence[FeatureCountRow]) -> Figure:
+    """Faithfulness (error) and sparsity (significant X-features an image) by K."""
+    figure = Figure(figsize=(7.2, 2.7), layout="constrained")
+    panels: list[Axes] = list(np.ravel(figure.subplots(1, 2)))
+    counts = [row.x_feature_count for row in rows]
+    errors, worst, significant, matter = (
+        [np.nan if value is None else factor * value for value in values]
+        for factor, values in (
+            (100, [row.rmse for row in rows]),
+            (100, [row.worst_rmse for row in rows]),
+            (1, [row.significant_mean for row in rows]),
+            (1, [row.mattering_mean for row in rows]),
+        )
+    )
+    drawn = (
+        ("error, % of the score's range", ((errors, "mean of the classes"), (worst, "worst class"))),
+        ("X-features", ((significant, "significant, an image"), (matter, "that matter, a class"))),
+    )
+    for axes, (title, ((first, first_label), (second, second_label))) in zip(panels, drawn, strict=True):
+        axes.plot(counts, first, "o-", ms=4, lw=1.3, color=ACCENT, label=first_label)
+        axes.plot(counts, second, "o--", ms=3.5, lw=1, color=QUIET, mfc="white", label=second_label)
+        axes.set_title(title, loc="left", fontsize=9, color=INK)
+        axes.set_xlabel("K, X-features a class", fontsize=8, color=QUIET)
+        axes.set_xticks(counts)
+        axes.set_ylim(bottom=0)
+        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+        _quiet(axes)
+    return figure
+
+
+def scores_figure(maps: Sequence[CategoryMaps | ClassScores]) -> Figure:
+    """The xNN's score against the network's, an image a dot, a category a panel; other classes' images in grey."""
     columns = min(5, len(maps))
     rows = -(-len(maps) // columns)
     figure = Figure(figsize=(1.66 * columns, 1.75 * rows + 0.2), layout="constrained")
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axes, category in zip(panels, maps, strict=False):
-        low, high = float(category.scores.min()), float(category.scores.max())
+        others = category.others if isinstance(category, ClassScores) else category.scores[:0]
+        every = np.concatenate([category.scores, others])
+        low, high = float(every.min()), float(every.max())
         axes.plot([low, high], [low, high], color=RULE, lw=1, zorder=0)
+        axes.plot(*others.T, "o", ms=2, alpha=0.3, mec="none", mfc=QUIET, rasterized=True)
         axes.plot(*category.scores.T, "o", ms=2.5, alpha=0.6, mec="none", mfc=_DOT, rasterized=True)
         title = f"{category.category}, n = {len(category.scores)}"
         axes.set_title(title, loc="left", fontsize=8, color=INK)

@@ -104,6 +104,53 @@ def test_table_1_is_written_as_csv_and_latex(onoma, open_study: OpenStudy, tmp_p
     assert (tmp_path / "1.tex").read_text().count(r" \\") >= 3
 
 
+def test_scores_of_network_and_xnns_are_drawn(onoma, tmp_path: Path) -> None:
+    code, text = onoma("xnn", "show", "tiny", "--plot", str(tmp_path / "scores.svg"))
+    assert code == 0, text
+    drawn = (tmp_path / "scores.svg").read_text()
+    assert all(name in drawn for name in ("circle, n = ", "cross, n = ", "square, n = "))
+
+
+def test_a_sweep_shows_faithfulness_and_sparsity_by_k(onoma, tmp_path: Path) -> None:
+    plot = tmp_path / "k.svg"
+    sweep = (
+        "xnn",
+        "sweep",
+        "tiny",
+        "shapes",
+        "--features",
+        "1,3",
+        "--classes",
+        "circle",
+        "--plot",
+        str(plot),
+    )
+    code, text = onoma(*sweep, "--json")
+    assert code == 0, text
+    rows = json.loads(text[text.index("[\n") :])
+    assert [row["x_feature_count"] for row in rows] == [1, 3]
+    assert rows[0]["significant_mean"] <= 1
+    assert "K, X-features a class" in plot.read_text()
+    code, _ = onoma("xnn", "show", "tiny-k3")
+    assert code == 0
+
+
+@pytest.mark.parametrize("features", ["0..3", "5..2", "a few", "1..65", ""])
+def test_values_of_k_that_make_no_sense_are_refused(onoma, features: str) -> None:
+    code, text = onoma("xnn", "sweep", "tiny", "shapes", "--features", features)
+    assert code == 2
+    assert f"'{features}' is neither a range like 1..12" in " ".join(text.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("file", "line"), [("k.gif", ".svg nor with .png"), ("gone/k.svg", "does not exist")]
+)
+def test_a_figure_that_cannot_be_written_is_refused_before_the_work(onoma, tmp_path, file, line) -> None:
+    code, text = onoma("xnn", "show", "tiny", "--plot", str(tmp_path / file))
+    assert code == 2
+    assert line in " ".join(text.replace("│", " ").split())
+
+
 def test_a_name_that_is_not_there_is_one_clear_line_and_exit_1(onoma) -> None:
     code, text = onoma("xnn", "show", "nobody")
     assert code == 1
