@@ -1,7 +1,8 @@
-"""What an xNN finds in images: the significant activations of one class, with their maps."""
+"""What xNNs find in images: the significant activations of each class, with their maps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +58,19 @@ def explain(
     *,
     contrastive: bool = True,
 ) -> Explained:
-    """Significant X-features of one class and the map of each, all in one pass down the network.
+    """Significant X-features of one class and the map of each; see `explain_classes`."""
+    return explain_classes(explainer, [(class_index, xnn)], seen, share, contrastive=contrastive)[0]
+
+
+def explain_classes(
+    explainer: Explainer,
+    classes: Sequence[tuple[int, Xnn]],
+    seen: Seen,
+    share: float = 0.9,
+    *,
+    contrastive: bool = True,
+) -> list[Explained]:
+    """Significant X-features of several classes and the map of each, all in one pass down the network.
 
     A contrastive map is the positive part of P - Q, scaled to the mass of P, where P goes down from the X-feature and
     Q from what inhibits it (Zhang et al. 2016, section 3.3); where both are the same it is P. A plain map is P. An
@@ -65,55 +78,83 @@ def explain(
     (docs/decisions/contrastive-maps.md).
 
     Args:
-        xnn: of the class, on the explainer's device.
-        class_index: of the class, among the network's scores.
+        classes: index among the network's scores, and xNN on the explainer's device, of each; one or more.
         seen: the images' forward pass.
         share: of the positive evidence that significant X-features hold.
         contrastive: what kind of map.
+    Returns:
+        A class each, in the order given; the images of each are all that were seen.
     Raises:
-        ValueError: the xNN reads another number of features, or a feature or score is not finite.
+        ValueError: an xNN reads another number of features, or a feature or score is not finite.
     """
-    wanted, found = xnn.encoder[0][0].shape[1], seen.features.shape[1]
-    if wanted != found:
-        raise ValueError(f"the xNN reads {wanted} features; layer '{explainer.attachment.name}' has {found}")
+    found = seen.features.shape[1]
+    for _, xnn in classes:
+        if (wanted := xnn.encoder[0][0].shape[1]) != found:
+            raise ValueError(
+                f"the xNN reads {wanted} features; layer '{explainer.attachment.name}' has {found}"
+            )
     if not seen.scores.isfinite().all():
         raise ValueError("a score of the network is NaN or infinite")
     with torch.inference_mode():
-        x = x_features(xnn, seen.features)
-        terms = x * xnn.read_out
-        images, chosen = significant(terms, share).nonzero(as_tuple=True)
-        maps = _maps(explainer, xnn, seen, images, chosen, contrastive)
-        contributions = terms[images, chosen]
-        return Explained(
-            dnn_scores=seen.scores[:, class_index].cpu().numpy(),
-            xnn_scores=(terms.sum(1) + xnn.bias).cpu().numpy(),
-            predicted=seen.scores.argmax(1).cpu().numpy(),
-            images=images.cpu().numpy(),
-            x_features=chosen.cpu().numpy(),
-            values=x[images, chosen].cpu().numpy(),
-            contributions=contributions.cpu().numpy(),
-            shares=(contributions / terms.clamp(min=0).sum(1)[images]).cpu().numpy(),
-            maps=maps.cpu().numpy(),
-            map_sums=maps.sum((1, 2)).cpu().numpy(),
-        )
+        evidence = [_evidence(xnn, seen.features, share) for _, xnn in classes]
+        maps = _maps(explainer, seen, evidence, contrastive)
+        return [
+            Explained(
+                dnn_scores=seen.scores[:, class_index].cpu().numpy(),
+                xnn_scores=(of.terms.sum(1) + xnn.bias).cpu().numpy(),
+                predicted=seen.scores.argmax(1).cpu().numpy(),
+                images=of.images.cpu().numpy(),
+                x_features=of.chosen.cpu().numpy(),
+                values=of.x[of.images, of.chosen].cpu().numpy(),
+                contributions=of.contributions.cpu().numpy(),
+                shares=(of.contributions / of.terms.clamp(min=0).sum(1)[of.images]).cpu().numpy(),
+                maps=drawn.cpu().numpy(),
+                map_sums=drawn.sum((1, 2)).cpu().numpy(),
+            )
+            for (class_index, xnn), of, drawn in zip(classes, evidence, maps, strict=True)
+        ]
 
 
-def _maps(
-    explainer: Explainer, xnn: Xnn, seen: Seen, images: Tensor, chosen: Tensor, contrastive: bool
-) -> Tensor:
-    """Map of each target, (m, h, w)."""
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """One class's X-features x and terms w x, (n, K), and its m targets: image and X-feature of each, (m,)."""
+
+    xnn: Xnn
+    x: Tensor
+    terms: Tensor
+    images: Tensor
+    chosen: Tensor
+
+    @property
+    def contributions(self) -> Tensor:
+        """(m,) w x of each target."""
+        return self.terms[self.images, self.chosen]
+
+
+def _evidence(xnn: Xnn, features: Tensor, share: float) -> _Evidence:
+    x = x_features(xnn, features)
+    terms = x * xnn.read_out
+    images, chosen = significant(terms, share).nonzero(as_tuple=True)
+    return _Evidence(xnn, x, terms, images, chosen)
+
+
+def _maps(explainer: Explainer, seen: Seen, evidence: Sequence[_Evidence], contrastive: bool) -> list[Tensor]:
+    """Maps of each class's targets, (m, h, w)."""
     kinds = (False, True) if contrastive else (False,)
+    images = torch.cat([of.images for of in evidence])
     mass = torch.cat(
         [
-            encoder_mass(xnn.encoder, seen.features, images, chosen, explainer.mode, inhibiting=kind)
+            encoder_mass(of.xnn.encoder, seen.features, of.images, of.chosen, explainer.mode, inhibiting=kind)
             for kind in kinds
+            for of in evidence
         ]
     )
     drawn = draw(explainer, seen, mass, images.repeat(len(kinds)))
     maps = drawn[: len(images)]
     if contrastive:
         kept = (maps - drawn[len(images) :]).clamp(min=0)
-        mass, left = maps.sum((1, 2)), kept.sum((1, 2))
-        differs = left > LEAST_CONTRAST * mass
-        maps = torch.where(differs[:, None, None], kept * (mass / left)[:, None, None], maps)
-    return torch.where(maps.isfinite().all(2).all(1)[:, None, None], maps, 0)
+        arrived, left = maps.sum((1, 2)), kept.sum((1, 2))
+        differs = left > LEAST_CONTRAST * arrived
+        maps = torch.where(differs[:, None, None], kept * (arrived / left)[:, None, None], maps)
+    maps = torch.where(maps.isfinite().all(2).all(1)[:, None, None], maps, 0)
+    return list(torch.split(maps, [len(of.images) for of in evidence]))

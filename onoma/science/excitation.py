@@ -6,7 +6,8 @@ then goes down together, and nothing below the map layer is computed for it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from onoma.science.program import SHAPE_OPERATORS, Program, between, constants, 
 
 _aten = torch.ops.aten
 _BLANK_IMAGES = (2,)  # that the shapes in the graph were learnt from
+_BYTES_OF_MASS = 2**28  # on a CPU
+_SHARE_OF_GPU = 16  # of the free memory
 LEAK_LIMIT = 0.05  # strict mode is the default where it loses less
 
 
@@ -152,33 +155,68 @@ def look_from(explainer: Explainer, cells: Tensor) -> Seen:
     return _run(explainer, sizes | {layer: kept})
 
 
-def draw(explainer: Explainer, seen: Seen, mass: Tensor, rows: Tensor) -> Tensor:
+def draw(
+    explainer: Explainer, seen: Seen, mass: Tensor, rows: Tensor, *, most_bytes: int | None = None
+) -> Tensor:
     """Maps: mass on the attachment brought down to the map layer and summed over channels.
 
     Args:
         seen: the images' forward pass.
         mass: (m, D) probability mass, a row a target.
         rows: (m,) index of the image that each target belongs to; may be empty.
+        most_bytes: of mass on the widest layer; more targets go down in several passes, image by image. By default what
+            suits the device.
     Returns:
         (m, h, w); each sums to its row's mass, less what strict mode loses.
     """
+    widest = max(math.prod(shape_of(node)[1:]) for node in explainer.path)
+    limit = _most_bytes(explainer.device) if most_bytes is None else most_bytes
+    at_once = max(1, limit // (widest * mass.element_size()))
     with torch.inference_mode():
-        if not len(rows):
-            return mass.new_zeros(0, *shape_of(explainer.map_layer)[2:])
-        top = seen.values[explainer.attachment]
-        waiting = {explainer.attachment: mass.reshape(len(rows), *top.shape[1:])}
-        values = explainer.constants | seen.values
-        path = frozenset(explainer.path)
-        for node in reversed(explainer.path):
-            arrived = waiting.pop(node, None)
-            if node is explainer.map_layer:
-                return mass.new_zeros(len(rows), *shape_of(node)[2:]) if arrived is None else arrived.sum(1)
-            if arrived is None:
-                continue
-            step = Step(node, arrived, rows, values, path, explainer.positive_weights, explainer.mode)
-            for below, passed in RULES[node.target](step):
-                waiting[below] = waiting[below] + passed if below in waiting else passed
-    raise AssertionError("the path begins with the map layer")
+        if len(rows) <= at_once:
+            return _draw_at_once(explainer, seen.values, mass, rows)
+        maps = mass.new_empty(len(rows), *shape_of(explainer.map_layer)[2:])
+        for targets in torch.split(rows.argsort(stable=True), at_once):
+            theirs = rows[targets]
+            first, last = int(theirs[0]), int(theirs[-1]) + 1
+            values = {node: _of_images(value, first, last) for node, value in seen.values.items()}
+            maps[targets] = _draw_at_once(explainer, values, mass[targets], theirs - first)
+        return maps
+
+
+def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Tensor, rows: Tensor) -> Tensor:
+    """As `draw`, in one pass down."""
+    empty = mass.new_zeros(len(rows), *shape_of(explainer.map_layer)[2:])
+    if not len(rows):
+        return empty
+    waiting = {explainer.attachment: mass.reshape(len(rows), *values[explainer.attachment].shape[1:])}
+    known = {**explainer.constants, **values}
+    path = frozenset(explainer.path)
+    for node in reversed(explainer.path[1:]):
+        arrived = waiting.pop(node, None)
+        if arrived is None:
+            continue
+        step = Step(node, arrived, rows, known, path, explainer.positive_weights, explainer.mode)
+        for below, passed in RULES[node.target](step):
+            waiting[below] = waiting[below] + passed if below in waiting else passed
+    arrived = waiting.get(explainer.map_layer)
+    return empty if arrived is None else arrived.sum(1)
+
+
+def _of_images(value: Any, first: int, last: int) -> Any:
+    """A node's value for some of the images."""
+    if isinstance(value, tuple | list):
+        return [_of_images(one, first, last) for one in value]
+    return value[first:last]
+
+
+def _most_bytes(device: torch.device) -> int:
+    """Mass on one layer that a pass down may take: beside it lie a few tensors of the same size."""
+    if device.type != "cuda":
+        return _BYTES_OF_MASS
+    free, _ = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (free + cached) // _SHARE_OF_GPU
 
 
 def encoder_mass(

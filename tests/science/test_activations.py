@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from onoma.science.activations import Explained, explain
+from onoma.science.activations import Explained, explain, explain_classes
 from onoma.science.excitation import Explainer, Mode, draw, encoder_mass, look, prepare
 from onoma.science.program import find_attachment, find_map_layer
 from onoma.science.significance import significant
@@ -121,6 +121,39 @@ def test_the_order_of_the_images_changes_nothing(explainer: Explainer, xnn: Xnn,
     for row in range(len(pixels)):
         mirrored = backward.images == len(pixels) - 1 - row
         np.testing.assert_allclose(backward.maps[mirrored], forward.maps[forward.images == row], atol=1e-5)
+
+
+@pytest.mark.parametrize("contrastive", [True, False])
+def test_classes_are_explained_together_as_one_at_a_time(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor, contrastive: bool
+) -> None:
+    """The second has no activation on any image, the third other X-features than the first."""
+    seen = look(explainer, pixels)
+    classes = [
+        (0, xnn),
+        (3, replace(xnn, read_out=-torch.ones(5))),
+        (1, replace(xnn, read_out=xnn.read_out.flip(0))),
+    ]
+    together = explain_classes(explainer, classes, seen, contrastive=contrastive)
+    assert [len(found.maps) > 0 for found in together] == [True, False, True]
+    for (class_index, of_class), found in zip(classes, together, strict=True):
+        alone = explain(explainer, of_class, class_index, seen, contrastive=contrastive)
+        for name, expected in vars(alone).items():
+            np.testing.assert_allclose(getattr(found, name), expected, atol=1e-6, rtol=0, err_msg=name)
+
+
+def test_classes_share_one_pass_down(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes = []
+
+    def counting(*arguments: object) -> Tensor:
+        passes.append(len(arguments[2]))
+        return draw(*arguments)
+
+    monkeypatch.setattr("onoma.science.activations.draw", counting)
+    found = explain_classes(explainer, [(0, xnn), (1, xnn)], look(explainer, pixels), contrastive=False)
+    assert passes == [sum(len(of_class.maps) for of_class in found)]
 
 
 def test_without_a_positive_term_there_is_no_activation(

@@ -18,6 +18,7 @@ from onoma.science.excitation import (
     prepare,
     strict_leak,
 )
+from onoma.science.excitation_rules import RULES, Masses, Rule, Step
 from onoma.science.pictures import Preprocessing, decode, model_input, normalise
 from onoma.science.program import Program, find_attachment, find_map_layer
 from tests.networks import SHAPE, MobileLike, ModernLike, images, program_of, vgg_like
@@ -140,6 +141,48 @@ def test_maps_do_not_depend_on_batch_size_or_order(mobile: Program, mode: str) -
     backwards = maps_of(explainer, pixels.flip(0)).flip(0)
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=0)
     torch.testing.assert_close(backwards, together, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["strict", "local"])
+@pytest.mark.parametrize("name", ["vgg", "mobile", "modern"])
+def test_targets_that_go_down_in_several_passes_keep_their_maps(
+    name: str, mode: str, request: pytest.FixtureRequest
+) -> None:
+    """A byte is too little for two targets; 40,000 are enough for some of them, of several images."""
+    explainer = explainer_of(request.getfixturevalue(name), mode)
+    seen = look(explainer, images(4, SHAPE))
+    rows, x_features = torch.tensor([3, 0, 3, 1, 0, 3, 0]), torch.tensor([0, 3, 1, 2, 0, 2, 4])
+    encoder = random_encoder(seen.features.shape[1])
+    mass = encoder_mass(encoder, seen.features, rows, x_features, mode)
+    at_once = draw(explainer, seen, mass, rows)
+    assert at_once.sum() > 0
+    for most_bytes in (1, 40_000):
+        several = draw(explainer, seen, mass, rows, most_bytes=most_bytes)
+        torch.testing.assert_close(several, at_once, atol=1e-6, rtol=0)
+
+
+def test_no_pass_down_holds_more_mass_than_allowed(vgg: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The widest layer of the way is the map layer: 16 channels of 16 x 16 cells, 16 KiB a target."""
+    explainer = explainer_of(vgg, "strict")
+    seen = look(explainer, images(3, SHAPE))
+    rows = torch.arange(3).repeat(3)
+    mass = mass_by_activation(seen.features)[rows]
+    held: list[int] = []
+    pool = torch.ops.aten.max_pool2d_with_indices.default
+    monkeypatch.setitem(RULES, pool, recording(RULES[pool], held))
+    draw(explainer, seen, mass, rows, most_bytes=4 * 2**14)
+    assert held == [4 * 2**14, 4 * 2**14, 2**14]
+
+
+def recording(rule: Rule, sizes: list[int]) -> Rule:
+    """The rule; the bytes of mass it passes on are appended."""
+
+    def recorded(step: Step) -> Masses:
+        passed = rule(step)
+        sizes.append(sum(mass.nbytes for _, mass in passed))
+        return passed
+
+    return recorded
 
 
 def test_inhibiting_mass_goes_down_from_negative_weights_at_the_top_only() -> None:
