@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from onoma.cli import annotate, data, explain, models, serve, studies, xnns
+from onoma.cli import annotate, data, explain, maps, models, serve, studies, xnns
 from onoma.cli.output import errors
 from onoma.client import OnomaError
 
@@ -20,7 +20,7 @@ app.add_typer(data.app, name="dataset")
 app.add_typer(models.app, name="model")
 app.add_typer(xnns.app, name="xnn")
 app.add_typer(studies.app, name="study")
-app.add_typer(studies.maps_app, name="maps")
+app.add_typer(maps.app, name="maps")
 app.add_typer(annotate.app, name="naming")
 for command in (serve.up, serve.demo, explain.explain, explain.summary, explain.coverage, explain.report):
     app.command()(command)

@@ -48,7 +48,7 @@ def explain(
     console.print(
         f"{response.category}: {', '.join(response.names) or 'no significant activation'}", markup=False
     )
-    if response.predicted_class != response.category:
+    if response.predicted_class not in ("", response.category):
         console.print(f"(the network's own answer is {response.predicted_class})", markup=False)
     inferred = not response.in_study
     print_table(

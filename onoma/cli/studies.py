@@ -1,4 +1,4 @@
-"""`onoma study` and `onoma maps`: what is shown to annotators, and who may name it."""
+"""`onoma study`: what is shown to annotators, and who may name it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from onoma.cli.output import Json, connected, console, print_json, print_table, wait
+from onoma.cli.output import Json, connected, console, print_json, print_table
+from onoma.client import Client
 from onoma.v1 import naming_pb2, types_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Studies.")
-maps_app = typer.Typer(no_args_is_help=True, help="Activation maps.")
 
 _STATES = {
     naming_pb2.STUDY_STATE_DRAFT: "draft",
@@ -28,13 +28,6 @@ class Part(StrEnum):
     test = "test"
 
 
-class Engine(StrEnum):
-    """Where maps are computed."""
-
-    local = "local"
-    ray = "ray"
-
-
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Name for people.")],
@@ -46,16 +39,23 @@ def create(
     max_images: Annotated[int, typer.Option(help="At most this many images a category; 0: all.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of the images taken and the order shown.")] = 0,
     plain: Annotated[bool, typer.Option(help="Plain Excitation Backprop instead of contrastive.")] = False,
+    imported: Annotated[
+        bool, typer.Option("--imported", help="Its maps are made elsewhere (onoma maps import): no xNNs.")
+    ] = False,
 ) -> None:
     """Make a study."""
+    if imported and (xnn or plain):
+        raise typer.BadParameter("--imported goes with neither --xnn nor --plain: they are of computed maps")
+    xnn = "" if imported else xnn or model
     with connected() as client:
-        chosen = [c.strip() for c in categories.split(",") if c.strip()]
-        chosen = chosen or [x.class_name for x in client.get_xnn_set(xnn or model).xnns]
+        chosen = [c.strip() for c in categories.split(",") if c.strip()] or _all_classes(
+            client, model, dataset, xnn
+        )
         study = client.create_study(
             name,
             model,
             dataset,
-            xnn or model,
+            xnn,
             chosen,
             part=types_pb2.DATASET_PART_TRAIN if part is Part.train else types_pb2.DATASET_PART_TEST,
             settings=naming_pb2.StudySettings(
@@ -116,18 +116,12 @@ def annotators(study: Study, json: Json = False) -> None:
         )
 
 
-@maps_app.command()
-def compute(
-    study: Study,
-    engine: Annotated[Engine, typer.Option(help="Where; ray comes with a later version.")] = Engine.local,
-) -> None:
-    """Find a study's significant activations and draw their maps."""
-    if engine is Engine.ray:
-        raise ValueError("--engine ray is not there yet in this version; --engine local does the same work")
-    with connected() as client:
-        found = client.get_study(study)
-        result = wait(client.compute_maps(found.study_id), "compute maps")
-    console.print(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in result.items()))
+def _all_classes(client: Client, model: str, dataset: str, xnn: str) -> list[str]:
+    """Classes that have an xNN; without a set of them, those that model and data set share."""
+    if xnn:
+        return [x.class_name for x in client.get_xnn_set(xnn).xnns]
+    known = set(client.get_dataset(dataset).classes)
+    return [name for name in client.get_model(model).classes if name in known]
 
 
 def _print_studies(studies: list[naming_pb2.Study]) -> None:

@@ -133,36 +133,63 @@ class CategoryMaps:
 
 
 @dataclass(frozen=True)
+class ImportedMaps:
+    """What an archive says of its maps.
+
+    Attributes:
+        archive_hash: SHA-256 of the archive.
+        model: the network that they explain, in the archive's words.
+        model_hash: SHA-256 of its .pt2 file; empty where the archive does not say.
+        parameters: of the method, name and value.
+        already_significant: the archive held significant activations alone.
+    """
+
+    archive_hash: str
+    model: str
+    model_hash: str
+    parameters: tuple[tuple[str, str], ...]
+    already_significant: bool
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What the numbers came from, so that they can be had again.
 
     Attributes:
-        model_hash: SHA-256 of the .pt2 file.
+        method: what drew the maps.
+        model_hash: SHA-256 of the .pt2 file of the study's network.
+        attachment_layer: empty for imported maps.
+        map_layer: of imported maps, as their archive says.
         map_height: rows of a map.
         map_width: columns of a map.
-        mode: Excitation Backprop's mode, "strict" or "local".
-        contrastive: whether maps are contrastive.
+        mode: Excitation Backprop's mode, "strict" or "local"; empty for imported maps.
+        contrastive: whether maps are contrastive; None for imported maps.
         strict_leak: mean share of mass that strict mode loses, in [0, 1].
         onnx_error: largest |difference| between ONNX and torch scores.
         dataset_hash: content hash of the data set.
         significant_share: share of the positive evidence that significant X-features hold.
         min_concept_images: concepts with fewer distinct images are removed.
+        onoma_version: that computed or imported the maps.
         xnn_settings: name and value of each, as used.
+        imported: where the maps came from when they were not computed here.
     """
 
+    method: str
     model_hash: str
     attachment_layer: str
     map_layer: str
     map_height: int
     map_width: int
     mode: str
-    contrastive: bool
+    contrastive: bool | None
     strict_leak: float
     onnx_error: float
     dataset_hash: str
     significant_share: float
     min_concept_images: int
+    onoma_version: str
     xnn_settings: tuple[tuple[str, str], ...] = ()
+    imported: ImportedMaps | None = None
 
 
 @dataclass(frozen=True)
@@ -172,8 +199,9 @@ class ReportData:
     Attributes:
         study: name of the study.
         part: "test" or "train".
+        xnn_set: empty where the maps were imported.
         annotators: display names, in the order they were invited; empty before the first.
-        classes: Table 1, in the model's order.
+        classes: Table 1, in the model's order; empty where the maps were imported.
         argmax_agreement: share of test images where DNN and xNNs choose the same class.
         dnn_accuracy: over all test images.
         xnn_accuracy: of the xNNs' arg-max over all test images.

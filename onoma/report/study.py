@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from onoma.report.data import (
     CategoryMaps,
     ClassRow,
     CoverageRow,
+    ImportedMaps,
     MapSample,
     NamingSummary,
     Provenance,
@@ -25,9 +26,10 @@ from onoma.report.data import (
     SummaryRow,
 )
 from onoma.report.write import write_report
-from onoma.v1 import analytics_pb2, inference_pb2, naming_pb2, types_pb2
+from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, naming_pb2, types_pb2
 
 MAPS_PER_X_FEATURE = 6
+MAX_X_FEATURES = 24  # shown of a category; imported maps may be of thousands of units
 _MODES = {types_pb2.EXCITATION_MODE_STRICT: "strict", types_pb2.EXCITATION_MODE_LOCAL: "local"}
 
 
@@ -65,8 +67,9 @@ def gather(client: Client, study: naming_pb2.Study, progress: Callable[[int], No
         progress: called with the number of categories gathered.
     """
     model = client.get_model(study.model)
-    dataset = client.get_dataset(study.dataset)
-    xnn_set = client.get_xnn_set(study.xnn_set)
+    made_by = client.get_map_provenance(study.study_id)
+    # Maps made elsewhere are of no xNN, whatever set the study was made with.
+    xnn_set = inference_pb2.XnnSet() if made_by.archive_hash else client.get_xnn_set(study.xnn_set)
     people = {a.annotator_id: a.display_name for a in client.list_annotators(study.study_id)}
     names = _names(client, study, people)
     summaries: list[NamingSummary] = []
@@ -80,7 +83,7 @@ def gather(client: Client, study: naming_pb2.Study, progress: Callable[[int], No
         model=study.model,
         dataset=study.dataset,
         part="train" if study.part == types_pb2.DATASET_PART_TRAIN else "test",
-        xnn_set=study.xnn_set,
+        xnn_set=xnn_set.name,
         annotators=tuple(people.values()),
         classes=tuple(class_row(x) for x in xnn_set.xnns),
         argmax_agreement=_optional(xnn_set, "argmax_agreement"),
@@ -90,7 +93,7 @@ def gather(client: Client, study: naming_pb2.Study, progress: Callable[[int], No
         coverage=tuple(_coverage_row(row, people) for row in client.get_coverage(study.study_id)),
         summaries=tuple(summaries),
         maps=tuple(maps),
-        provenance=_provenance(study, model, dataset, xnn_set),
+        provenance=_provenance(study, made_by, model, xnn_set),
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
 
@@ -122,25 +125,28 @@ def _category_maps(
         )
         for i, array in zip(chosen, arrays, strict=True)
     ]
+    scores = [np.array(images.dnn_score), np.array(images.xnn_score)]
     counts = np.bincount(np.array(activations.x_feature, dtype=np.int64), minlength=x_feature_count)
     return CategoryMaps(
         category=category,
         image_count=len(images.image_id),
         x_feature_counts=tuple(int(count) for count in counts),
         samples=tuple(samples),
-        scores=np.stack([np.array(images.dnn_score), np.array(images.xnn_score)], axis=1),
+        scores=np.stack(scores, axis=1) if all(map(len, scores)) else np.zeros((0, 2)),
     )
 
 
 def _strongest(activations: types_pb2.ActivationColumns) -> list[int]:
-    """Indices of the activations with the largest contributions, a few of each X-feature."""
+    """Indices of the activations with the largest contributions, a few of each of the strongest X-features."""
     order = sorted(range(len(activations.activation_id)), key=lambda i: -activations.contribution[i])
     taken: dict[int, list[int]] = {}
     for i in order:
         of_feature = taken.setdefault(activations.x_feature[i], [])
         if len(of_feature) < MAPS_PER_X_FEATURE:
             of_feature.append(i)
-    return [i for feature in sorted(taken) for i in taken[feature]]
+    totals = np.bincount(np.array(activations.x_feature, dtype=np.int64), np.array(activations.contribution))
+    strongest = sorted(taken, key=lambda feature: -totals[feature])[:MAX_X_FEATURES]
+    return [i for feature in sorted(strongest) for i in taken[feature]]
 
 
 def _model_input(client: Client, model: str, image_id: str) -> npt.NDArray[np.uint8]:
@@ -222,30 +228,43 @@ def _coverage_row(row: analytics_pb2.Coverage, people: dict[str, str]) -> Covera
 
 def _provenance(
     study: naming_pb2.Study,
+    made_by: attribution_pb2.MapProvenance,
     model: inference_pb2.Model,
-    dataset: inference_pb2.Dataset,
     xnn_set: inference_pb2.XnnSet,
 ) -> Provenance:
-    settings: Sequence[tuple[str, object]] = [
-        (field.name, value) for field, value in xnn_set.settings.ListFields()
-    ]
+    settings = [(field.name, value) for field, value in xnn_set.settings.ListFields()]
     return Provenance(
+        method=made_by.method,
         model_hash=model.model_hash,
-        attachment_layer=model.attachment_layer,
-        map_layer=model.map_layer,
-        map_height=model.map_height,
-        map_width=model.map_width,
-        mode=_MODES.get(model.mode, "unknown"),
-        contrastive=study.settings.contrastive,
+        attachment_layer=made_by.attachment_layer,
+        map_layer=made_by.map_layer,
+        map_height=made_by.map_height,
+        map_width=made_by.map_width,
+        mode=_MODES.get(made_by.mode, ""),
+        contrastive=made_by.contrastive if made_by.HasField("contrastive") else None,
         strict_leak=model.strict_leak,
         onnx_error=model.onnx_error,
-        dataset_hash=dataset.content_hash,
-        significant_share=study.settings.significant_share,
+        dataset_hash=made_by.dataset_hash,
+        significant_share=made_by.significant_share,
         min_concept_images=study.settings.min_concept_images,
-        xnn_settings=tuple(
-            (name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in settings
-        ),
+        onoma_version=made_by.onoma_version,
+        xnn_settings=_texts(settings),
+        imported=_imported(made_by) if made_by.archive_hash else None,
     )
+
+
+def _imported(made_by: attribution_pb2.MapProvenance) -> ImportedMaps:
+    return ImportedMaps(
+        archive_hash=made_by.archive_hash,
+        model=made_by.model,
+        model_hash=made_by.model_hash,
+        parameters=_texts(json.loads(made_by.parameters_json).items()),
+        already_significant=made_by.already_significant,
+    )
+
+
+def _texts(values: Iterable[tuple[str, object]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in values)
 
 
 def _optional(

@@ -62,8 +62,9 @@ def _summary_files(data: ReportData) -> dict[str, str]:
 
 
 def _table_steps(data: ReportData, out: Path, summary_files: dict[str, str]) -> Iterator[Step]:
-    yield "table 1 as CSV", partial(tables.write_table1_csv, out / "table1.csv", data.classes)
-    yield "table 1 as LaTeX", partial(tables.write_table1_tex, out / "table1.tex", data.classes)
+    if data.classes:
+        yield "table 1 as CSV", partial(tables.write_table1_csv, out / "table1.csv", data.classes)
+        yield "table 1 as LaTeX", partial(tables.write_table1_tex, out / "table1.tex", data.classes)
     yield "coverage as CSV", partial(tables.write_coverage_csv, out / "coverage.csv", data.coverage)
     for category, name in summary_files.items():
         of_category = [summary for summary in data.summaries if summary.category == category]

@@ -1,5 +1,6 @@
 """Significant X-features: the fewest that hold most of the positive evidence."""
 
+import torch
 from torch import Tensor
 
 
@@ -27,3 +28,25 @@ def significant(terms: Tensor, share: float = 0.9) -> Tensor:
     # a sum that falls short by rounding alone has been reached
     taken = (before < wanted * (1 - 1e-12)) & (descending > 0)
     return taken.new_zeros(taken.shape).scatter(-1, order, taken)
+
+
+def significant_in_groups(groups: Tensor, terms: Tensor, share: float = 0.9) -> Tensor:
+    """`significant` for groups of any size, each on its own.
+
+    Args:
+        groups: (n,) int64, the group of each term, counted from 0.
+        terms: (n,) any float dtype.
+        share: in (0, 1].
+    Returns:
+        (n,) bool.
+    Raises:
+        ValueError: as `significant`.
+    """
+    order = groups.argsort(stable=True)
+    sizes = groups.bincount()
+    starts = sizes.cumsum(0) - sizes
+    found = torch.zeros_like(groups, dtype=torch.bool)
+    for size in set(sizes.tolist()) - {0}:
+        members = order[starts[sizes == size, None] + torch.arange(size)]
+        found[members] = significant(terms[members], share)
+    return found

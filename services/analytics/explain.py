@@ -8,7 +8,7 @@ from onoma.science.summary import Reading, explanation, inferred_names, names_of
 from onoma.v1 import attribution_pb2, inference_pb2, types_pb2
 from onoma.v1.analytics_pb2 import ExplainedActivation, ExplainImageResponse
 from services.analytics.study import Activation, ExplainedImage, StudyReader, naming_of
-from services.runtime.errors import InvalidArgument
+from services.runtime.errors import FailedPrecondition, InvalidArgument
 from services.runtime.peers import asking
 
 _INTERPOLATIONS = {types_pb2.INTERPOLATION_BICUBIC: "bicubic"}
@@ -29,6 +29,7 @@ def explain_image(
         InvalidArgument: not exactly one of image and content, a file that is no picture, or an
             image that the study explains for several categories when none is given.
         NotFound: unknown annotator, category or image.
+        FailedPrecondition: the study's maps were imported, and the picture is none of its images.
     """
     if bool(image_id) == bool(content):
         raise InvalidArgument("give either the image_id of a stored image or the content of a file")
@@ -78,6 +79,7 @@ def _explain_stored(reader: StudyReader, annotator_id: str, image: ExplainedImag
 def _explain_other(
     reader: StudyReader, annotator_id: str, image_id: str, content: bytes, category: str
 ) -> ExplainImageResponse:
+    _check_computed(reader)
     content = content or _stored_picture(reader, image_id, inference_pb2.IMAGE_VIEW_ORIGINAL)
     seen = _model_input_png(reader, content)
     request = attribution_pb2.AttributeRequest(
@@ -109,6 +111,19 @@ def _explain_other(
         model_input_png=seen,
         in_study=False,
     )
+
+
+def _check_computed(reader: StudyReader) -> None:
+    """Refuses where units are not those of an xNN: nothing here could draw their maps."""
+    request = attribution_pb2.GetMapProvenanceRequest(study_id=reader.study.study_id)
+    with asking("attribution"):
+        made_by = reader.peers.attribution.GetMapProvenance(request, timeout=reader.timeout_s).provenance
+    if made_by.archive_hash:
+        raise FailedPrecondition(
+            f"the maps of study '{reader.study.name}' were imported ({made_by.method}), so that only its own images "
+            "can be explained; import maps of this picture into a new study",
+            "MAPS_IMPORTED",
+        )
 
 
 def _maps(reader: StudyReader, activations: list[Activation]) -> types_pb2.MapColumns:

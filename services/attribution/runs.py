@@ -105,6 +105,12 @@ def explained_ids(engine: Engine, study_id: str, category: str) -> set[str]:
         )
 
 
+def stored_ids(engine: Engine, study_id: str) -> set[str]:
+    """Activations whose maps are stored."""
+    with Session(engine) as opened:
+        return set(opened.exec(select(Activation.activation_id).where(Activation.study_id == study_id)))
+
+
 def commit(
     engine: Engine, store: ObjectStore, run: MapRun, classes: Sequence[str], batches: Sequence[Batch]
 ) -> None:
@@ -126,15 +132,12 @@ def add(
     activations: Sequence[Activation],
     maps: npt.NDArray[np.float32],
     images: Collection[ExplainedImage] = (),
-    *,
-    is_last: bool = False,
 ) -> None:
-    """One shard and its rows, in that order.
+    """One shard and its rows, in that order; rows alone where there are no activations.
 
     Args:
         activations: rows that do not say yet where their map is.
         maps: (n, h, w) of each activation, finite and not negative.
-        is_last: the run is complete with these.
     Raises:
         ResourceExhausted: the disk is full; nothing names the object then.
         Aborted: another process has committed some of these.
@@ -152,8 +155,6 @@ def add(
             row.map_scale, row.crc32 = packed.scales[index], packed.checksums[index]
     with _alone(run.study_id), session(engine) as opened:
         opened.add_all([*images, *activations])
-        if is_last:
-            opened.get_one(MapRun, run.study_id).is_complete = True
 
 
 def finish(engine: Engine, study_id: str) -> None:

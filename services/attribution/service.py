@@ -15,12 +15,13 @@ from onoma.v1.naming_pb2_grpc import NamingServiceStub
 from services.attribution import live, reading, runs
 from services.attribution.computing import Computing, compute_maps
 from services.attribution.explainers import Explainers
-from services.attribution.plans import Peers, fetch_network, fetch_plan
+from services.attribution.importing import check_object, import_maps
+from services.attribution.plans import Peers, fetch_network, fetch_plan, fetch_study
 from services.attribution.provenance import provenance
 from services.attribution.settings import AttributionSettings
 from services.runtime.channels import open_channel
 from services.runtime.database import open_database
-from services.runtime.errors import Unavailable, Unimplemented
+from services.runtime.errors import Unavailable
 from services.runtime.jobs import Jobs, JobServicer, job_message
 from services.runtime.objects import open_object_store
 from services.runtime.server import Service
@@ -38,13 +39,18 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
 
     def ComputeMaps(self, request: pb.ComputeMapsRequest, context: Context) -> pb.ComputeMapsResponse:
         study = fetch_plan(self._of.peers, request.study_id).study
+        runs.begun(self._of.engine, study, archive_hash="")
         job = self._jobs.start("compute_maps", {"study_id": study.study_id}, request.request_id)
         return pb.ComputeMapsResponse(job=job_message(job))
 
     def ImportMaps(self, request: pb.ImportMapsRequest, context: Context) -> pb.ImportMapsResponse:
-        raise Unimplemented(
-            "maps made elsewhere cannot be imported yet: their form is not agreed; ComputeMaps draws our own"
-        )
+        of = self._of
+        check_object(of.store, request.object_key, of.settings.max_import_bytes)
+        study = fetch_study(of.peers, request.study_id)
+        runs.begun(of.engine, study, request.object_key)
+        params = {"study_id": study.study_id, "object_key": request.object_key}
+        job = self._jobs.start("import_maps", params, request.request_id)
+        return pb.ImportMapsResponse(job=job_message(job))
 
     def ListActivations(
         self, request: pb.ListActivationsRequest, context: Context
@@ -96,7 +102,11 @@ def build(settings: RuntimeSettings) -> Service:
     ]
     peers = Peers(InferenceServiceStub(channels[0]), NamingServiceStub(channels[1]))
     of = Computing(engine, store, Explainers(store), peers, limits)
-    jobs = Jobs(engine, {"compute_maps": lambda context: compute_maps(context, of)})
+    handlers = {
+        "compute_maps": lambda context: compute_maps(context, of),
+        "import_maps": lambda context: import_maps(context, of),
+    }
+    jobs = Jobs(engine, handlers)
     servicer = AttributionServicer(jobs, of)
 
     def add_to(server: grpc.Server) -> None:

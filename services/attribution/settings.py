@@ -3,6 +3,7 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from onoma.science.map_archive import MAX_BYTES
 from onoma.science.pictures import MAX_PIXELS
 
 
@@ -14,3 +15,6 @@ class AttributionSettings(BaseSettings):
     max_image_pixels: int = Field(MAX_PIXELS, gt=0, description="Most pixels that a picture may declare.")
     map_batch_images: int = Field(16, gt=0, description="Images of a forward pass; halved where memory ends.")
     map_shard_maps: int = Field(1000, gt=0, description="Maps of an object, and so of one commit, about.")
+    max_import_bytes: int = Field(
+        MAX_BYTES, gt=0, description="Largest archive of maps to import, and its maps unpacked."
+    )

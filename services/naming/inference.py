@@ -13,7 +13,7 @@ _SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def check_fits(inference: InferenceServiceStub, request: pb.CreateStudyRequest) -> None:
-    """Returns when the study can be made of what inference holds.
+    """Returns when the study can be made of what inference holds; one without xNNs is to have imported maps.
 
     Raises:
         grpc.RpcError: inference knows no such model, data set or set of xNNs.
@@ -27,26 +27,32 @@ def check_fits(inference: InferenceServiceStub, request: pb.CreateStudyRequest) 
         dataset = inference.GetDataset(
             inference_pb2.GetDatasetRequest(name=request.dataset), timeout=_TIMEOUT_S
         ).dataset
-        xnn_set = inference.GetXnnSet(
-            inference_pb2.GetXnnSetRequest(name=request.xnn_set), timeout=_TIMEOUT_S
-        ).xnn_set
+        xnn_set = (
+            inference.GetXnnSet(
+                inference_pb2.GetXnnSetRequest(name=request.xnn_set), timeout=_TIMEOUT_S
+            ).xnn_set
+            if request.xnn_set
+            else None
+        )
     except grpc.RpcError as error:
         if error.code() in _SILENT:
             raise Unavailable(
                 f"the inference service does not answer, so the study cannot be checked; try again: {error.details()}"
             ) from error
         raise
-    if xnn_set.model != model.name:
-        raise InvalidArgument(
-            f"set of xNNs {shown(xnn_set.name)} explains model {shown(xnn_set.model)}, not {shown(model.name)}"
-        )
-    explained = [xnn.class_name for xnn in xnn_set.xnns]
+    holders = [
+        (f"model {shown(model.name)} has no class", list(model.classes)),
+        (f"data set {shown(dataset.name)} has no class", list(dataset.classes)),
+    ]
+    if xnn_set is not None:
+        if xnn_set.model != model.name:
+            raise InvalidArgument(
+                f"set of xNNs {shown(xnn_set.name)} explains model {shown(xnn_set.model)}, not {shown(model.name)}"
+            )
+        explained = [xnn.class_name for xnn in xnn_set.xnns]
+        holders.append((f"set of xNNs {shown(xnn_set.name)} has no xNN of class", explained))
     for category in request.categories:
-        for what, classes in (
-            (f"model {shown(model.name)} has no class", model.classes),
-            (f"data set {shown(dataset.name)} has no class", dataset.classes),
-            (f"set of xNNs {shown(xnn_set.name)} has no xNN of class", explained),
-        ):
+        for what, classes in holders:
             if category not in classes:
-                known = ", ".join(map(shown, list(classes)[:20])) + (", ..." if len(classes) > 20 else "")
+                known = ", ".join(map(shown, classes[:20])) + (", ..." if len(classes) > 20 else "")
                 raise InvalidArgument(f"{what} {shown(category)}; it has {known or 'none'}")

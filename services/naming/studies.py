@@ -126,8 +126,8 @@ def open_study(engine: Engine, study_id: str) -> pb.Study:
             )
         if row.activation_count == 0:
             raise FailedPrecondition(
-                f"study {shown(row.name)} has no activations to name: compute its maps first "
-                "(onoma maps compute STUDY)",
+                f"study {shown(row.name)} has no activations to name: compute or import its maps first "
+                "(onoma maps compute STUDY, or onoma maps import)",
                 "NO_MAPS",
             )
         row.state = OPEN

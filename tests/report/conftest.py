@@ -7,6 +7,7 @@ from onoma.report import (
     CategoryMaps,
     ClassRow,
     CoverageRow,
+    ImportedMaps,
     MapSample,
     NamingSummary,
     Provenance,
@@ -15,6 +16,7 @@ from onoma.report import (
 )
 
 PROVENANCE = Provenance(
+    method="Excitation Backprop",
     model_hash="ab" * 32,
     attachment_layer="relu_8",
     map_layer="conv2d_5",
@@ -27,6 +29,7 @@ PROVENANCE = Provenance(
     dataset_hash="cd" * 32,
     significant_share=0.9,
     min_concept_images=3,
+    onoma_version="0.1.0",
 )
 
 
@@ -81,6 +84,22 @@ def named() -> ReportData:
         provenance=PROVENANCE,
         created="23 November 2026",
     )
+
+
+@pytest.fixture
+def imported(named: ReportData) -> ReportData:
+    """The same over maps that were made elsewhere."""
+    provenance = replace(
+        PROVENANCE,
+        method="Grad-CAM",
+        attachment_layer="",
+        map_layer="features.29",
+        mode="",
+        contrastive=None,
+        imported=ImportedMaps("ef" * 32, "vgg16 of torchvision", "", (("target", "logit"),), False),
+    )
+    maps = tuple(replace(one, scores=np.zeros((0, 2))) for one in named.maps)
+    return replace(named, classes=(), xnn_set="", maps=maps, provenance=provenance)
 
 
 @pytest.fixture

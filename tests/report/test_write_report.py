@@ -133,6 +133,27 @@ def test_a_study_without_maps_and_classes_still_gives_a_page(unnamed: ReportData
     assert "No maps are computed yet" in page.text
 
 
+def test_imported_maps_say_what_made_them_and_there_is_no_table_1(
+    imported: ReportData, tmp_path: Path
+) -> None:
+    written = write_report(imported, tmp_path)
+    text = " ".join(Page(written[0]).text.split())
+    assert "imported: Grad-CAM on vgg16 of torchvision" in text
+    assert "SHA-256 " + "ef" * 32 in text
+    assert "Grad-CAM: targetlogit" in text  # a term and its definition
+    assert "map layerfeatures.29, 14" in text
+    assert "contrastive" not in text
+    assert not any(path.name.startswith("table1") for path in written)
+
+
+def test_computed_maps_say_what_made_them(named: ReportData, tmp_path: Path) -> None:
+    text = " ".join(Page(write_report(named, tmp_path)[0]).text.split())
+    assert (
+        "Excitation Backpropcontrastive, strict mode; strict mode loses" in text
+    )  # a term and its definition
+    assert "Onomaversion 0.1.0 drew the maps" in text
+
+
 def test_progress_reaches_its_total_once(named: ReportData, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     write_report(named, tmp_path, lambda _name, done, total: seen.append((done, total)))

@@ -2,13 +2,14 @@
 
 import itertools
 import math
+import random
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onoma.science.significance import significant
+from onoma.science.significance import significant, significant_in_groups
 
 # whole numbers: their sums are exact, so the property needs no tolerance
 TERMS = st.lists(st.integers(-20, 20), min_size=1, max_size=6)
@@ -82,3 +83,17 @@ def test_a_damaged_term_is_refused(value: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_any_float_type_is_taken(dtype: torch.dtype) -> None:
     assert significant(torch.tensor([9.0, 1.0], dtype=dtype)).tolist() == [True, False]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(TERMS, min_size=1, max_size=6), SHARES, st.randoms())
+def test_groups_of_any_size_in_any_order_are_judged_as_alone(
+    groups: list[list[int]], share: float, random: random.Random
+) -> None:
+    rows = [(group, term) for group, terms in enumerate(groups) for term in terms]
+    random.shuffle(rows)
+    numbers, terms = (torch.tensor(column) for column in zip(*rows, strict=True))
+    found = significant_in_groups(numbers, terms.double(), share)
+    for group in range(len(groups)):
+        alone = significant(terms[numbers == group].double(), share)
+        assert found[numbers == group].equal(alone)

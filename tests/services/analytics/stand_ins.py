@@ -50,6 +50,7 @@ class World:
     live_x_features: list[int] = field(default_factory=lambda: [0, 2])
     live_category: str = "p"
     is_attribution_down: bool = False
+    method: str = "Excitation Backprop"
 
 
 def worked_example() -> World:
@@ -135,6 +136,14 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
     def GetMaps(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         for i, activation_id in enumerate(request.activation_ids):
             yield attribution_pb2.GetMapsResponse(maps=a_map(activation_id, i))
+
+    def GetMapProvenance(
+        self, request: Any, context: grpc.ServicerContext
+    ) -> attribution_pb2.GetMapProvenanceResponse:
+        provenance = attribution_pb2.MapProvenance(
+            method=self._world.method, archive_hash="ab" * 32 if self._world.method == "Grad-CAM" else ""
+        )
+        return attribution_pb2.GetMapProvenanceResponse(provenance=provenance)
 
     def Attribute(self, request: Any, context: grpc.ServicerContext) -> attribution_pb2.AttributeResponse:
         x_features = self._world.live_x_features

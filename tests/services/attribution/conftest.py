@@ -38,6 +38,7 @@ class Attribution:
     calls: AttributionServiceStub
     jobs: JobServiceStub
     engine: Engine
+    store: DirectoryStore
 
     def start_computing(self, request_id=""):
         request = pb.ComputeMapsRequest(study_id=STUDY_ID, request_id=request_id or uuid.uuid4().hex)
@@ -53,6 +54,17 @@ class Attribution:
     def computed(self):
         """The ended job of a computation, whatever came of it."""
         return self.ended(self.start_computing())
+
+    def start_importing(self, archive, request_id=""):
+        """Starts importing bytes as UploadObject would have stored them."""
+        request = pb.ImportMapsRequest(
+            study_id=STUDY_ID, object_key=self.store.put(archive), request_id=request_id or uuid.uuid4().hex
+        )
+        return self.calls.ImportMaps(request, timeout=DEADLINE_S).job
+
+    def imported(self, archive):
+        """The ended job of an import, whatever came of it."""
+        return self.ended(self.start_importing(archive))
 
     def resumed(self, job):
         request = jobs_pb2.ResumeJobRequest(job_id=job.job_id)
@@ -147,7 +159,7 @@ def small_shards(monkeypatch):
 
 
 @pytest.fixture
-def open_server(tmp_path, stand_ins_address):
+def open_server(tmp_path, store, stand_ins_address):
     """Starts servers over one folder, and stops them at the end."""
     address = stand_ins_address
     opened = []
@@ -160,7 +172,7 @@ def open_server(tmp_path, stand_ins_address):
         channel = grpc.insecure_channel(server.address)
         engine = open_database(settings, "attribution")
         opened.append((channel, server, engine))
-        return Attribution(AttributionServiceStub(channel), JobServiceStub(channel), engine)
+        return Attribution(AttributionServiceStub(channel), JobServiceStub(channel), engine, store)
 
     yield opening
     for channel, server, engine in opened:

@@ -62,6 +62,16 @@ def test_a_study_that_cannot_be_is_refused(server, fields, code, words):
     assert not server.calls.ListStudies(pb.ListStudiesRequest()).studies
 
 
+def test_a_study_whose_maps_are_to_be_imported_needs_no_xnns(server):
+    study = server.create_study(xnn_set="", categories=["boat", "hat"])
+    assert (study.xnn_set, list(study.categories)) == ("", ["boat", "hat"])
+    refused = refusal(lambda: server.create_study(xnn_set="", categories=["cap"]))
+    assert refused == (
+        Code.INVALID_ARGUMENT,
+        "data set 'photos' has no class 'cap'; it has 'boat', 'shoe', 'hat'",
+    )
+
+
 def test_a_silent_inference_is_unavailable(open_server, tmp_path):
     server = open_server(tmp_path, inference_address="127.0.0.1:1")
     refused = refusal(server.create_study)
@@ -108,7 +118,7 @@ def test_a_study_opens_once_its_maps_are_there_and_never_after_its_close(server)
     )
     code, message = refusal(lambda: server.calls.OpenStudy(opening))
     assert code == Code.FAILED_PRECONDITION
-    assert "compute its maps first (onoma maps compute STUDY)" in message
+    assert "compute or import its maps first (onoma maps compute STUDY" in message
     assert "not open yet" in refusal(lambda: server.calls.CloseStudy(closing))[1]
     server.publish(study.study_id)
     for _ in range(2):

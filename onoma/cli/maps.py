@@ -1,0 +1,95 @@
+"""`onoma maps`: a study's activation maps, computed here or made elsewhere, and what made them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from onoma.cli.output import Json, connected, console, print_json, print_table, wait
+from onoma.cli.studies import Study
+from onoma.v1 import attribution_pb2, types_pb2
+
+app = typer.Typer(no_args_is_help=True, help="Activation maps.")
+
+_MODES = {types_pb2.EXCITATION_MODE_STRICT: "strict", types_pb2.EXCITATION_MODE_LOCAL: "local"}
+
+
+class Engine(StrEnum):
+    """Where maps are computed."""
+
+    local = "local"
+    ray = "ray"
+
+
+@app.command()
+def compute(
+    study: Study,
+    engine: Annotated[Engine, typer.Option(help="Where; ray comes with a later version.")] = Engine.local,
+) -> None:
+    """Find a study's significant activations and draw their maps."""
+    if engine is Engine.ray:
+        raise ValueError("--engine ray is not there yet in this version; --engine local does the same work")
+    with connected() as client:
+        found = client.get_study(study)
+        result = wait(client.compute_maps(found.study_id), "compute maps")
+    _print_counts(result)
+
+
+@app.command("import")
+def import_maps(
+    study: Study,
+    archive: Annotated[
+        Path,
+        typer.Argument(
+            help="Zip of manifest.json, activations.csv and maps.npy.", exists=True, dir_okay=False
+        ),
+    ],
+) -> None:
+    """Take maps made elsewhere, by any method, into a study (docs/importing-maps.md)."""
+    with connected() as client:
+        found = client.get_study(study)
+        result = wait(client.import_maps(found.study_id, archive), "import maps")
+    _print_counts(result)
+
+
+@app.command()
+def show(study: Study, json: Json = False) -> None:
+    """Show what made a study's maps."""
+    with connected() as client:
+        made_by = client.get_map_provenance(client.get_study(study).study_id)
+    if json:
+        print_json(made_by)
+    else:
+        print_table(("maps", ""), _described(made_by))
+
+
+def _described(made_by: attribution_pb2.MapProvenance) -> list[tuple[str, object]]:
+    """What made the maps, as (what, value); None where it is not known or does not apply."""
+    contrastive = "contrastive" if made_by.contrastive else "plain"
+    rule = f"{contrastive}, {_MODES[made_by.mode]} mode" if made_by.mode in _MODES else ""
+    threshold = "not applied: significant activations alone" if made_by.already_significant else ""
+    rows = [
+        ("method", made_by.method),
+        ("rule", rule),
+        ("parameters", made_by.parameters_json if made_by.archive_hash else ""),
+        ("archive", made_by.archive_hash),
+        ("model", made_by.model),
+        ("model hash", made_by.model_hash),
+        ("attachment layer", made_by.attachment_layer),
+        ("map layer", made_by.map_layer),
+        ("map size", f"{made_by.map_height} x {made_by.map_width}"),
+        ("set of xNNs", made_by.xnn_set),
+        ("xNN hash", made_by.xnn_hash),
+        ("data set", made_by.dataset),
+        ("data set hash", made_by.dataset_hash),
+        ("significant share", threshold or f"{made_by.significant_share:g}"),
+        ("Onoma", made_by.onoma_version),
+    ]
+    return [(what, value or None) for what, value in rows]
+
+
+def _print_counts(result: dict[str, Any]) -> None:
+    console.print(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in result.items()))
