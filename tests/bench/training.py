@@ -1,0 +1,325 @@
+"""Seconds a class to train xNNs, side by side with the plain loop: python -m tests.bench.training.
+
+Synthetic features of the size of VGG16's first fully-connected layer: 12,000 images, D = 4096, 200 classes, with the
+scores of a linear classifier trained on them. Each way trains the same few classes, once each without the restart rule,
+in turns; errors are on 2,000 images that none of them saw. The plain loop is the paper's training as one would write it
+down: one class after another on all cores, batches of 50, every unit reconstructed, torch's own Adam.
+
+--whole trains all the classes by the chosen plan, with the restart rule, and watches the process's memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import psutil
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from onoma.science import xnn_training
+from onoma.science.xnn import Xnn, score
+from onoma.science.xnn_fitting import (
+    LEARNING_RATE,
+    WEIGHT_DECAY,
+    XnnSettings,
+    faithfulness_loss,
+    pull_away_loss,
+    reconstruction_loss,
+    widths,
+)
+from onoma.science.xnn_trunk import codes_of, train_trunk
+from tests.bench.machine import machine_name
+
+PARTS = 96  # that the synthetic features mix
+WARM_STEPS = 150
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Synthetic features (n, D), scores (n, classes) and classes (n,), to train on; others to measure on."""
+
+    features: Tensor
+    scores: Tensor
+    labels: Tensor
+    test_features: Tensor
+    test_scores: Tensor
+
+
+def main() -> None:
+    options = _options()
+    settings = XnnSettings(epochs=options.epochs)
+    device = torch.device(options.device)
+    problem = make_problem(options.images, options.features, options.classes)
+    if options.whole:
+        found = whole(problem, replace(settings, shared_trunk=options.fast), device, options.workers)
+        print(json.dumps(found, indent=2))
+        return
+    chosen = torch.linspace(0, options.classes - 1, options.sample).long().tolist()
+    trunk_seconds: list[float] = []
+    ways: dict[str, Callable[[], list[Xnn]]] = {
+        "plain loop, as the paper": lambda: [plain_loop(problem, c, settings, device) for c in chosen],
+        "chosen plan": lambda: beside(problem, chosen, settings, device, options.workers),
+        "shared trunk (opt-in, not the paper's xNN)": lambda: on_trunk(
+            problem, chosen, settings, device, options.workers, trunk_seconds
+        ),
+    }
+    if device.type == "cuda":
+        reduced = replace(settings, precision="bf16")
+        ways["chosen plan, bf16"] = lambda: beside(problem, chosen, reduced, device, options.workers)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    errors: dict[str, float] = {}
+    with once(), Progress(transient=True) as progress:
+        for _ in progress.track(range(options.rounds)):
+            for name, way in ways.items():
+                started = time.perf_counter()
+                xnns = way()
+                seconds[name].append((time.perf_counter() - started) / len(chosen))
+                errors[name] = mean_error(problem, chosen, xnns)
+    trunk_s = statistics.median(trunk_seconds)
+    plain, plan, fast, *_ = (statistics.median(taken) for taken in seconds.values())
+    fast += trunk_s / options.classes - trunk_s / len(chosen)
+    found = {
+        "machine": machine_name(options.device),
+        "images": options.images,
+        "features": options.features,
+        "classes_timed": len(chosen),
+        "seconds_a_class": {name: statistics.median(taken) for name, taken in seconds.items()},
+        "shared_trunk_seconds": trunk_s,
+        "shared_trunk_seconds_a_class_of_all": fast,
+        "mean_rmse_over_range": errors,
+        "chosen_plan_times_plain": plain / plan,
+        "shared_trunk_times_plain": plain / fast,
+    }
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return
+    print(
+        f"{found['machine']}, torch {torch.__version__}; {options.images} synthetic images, D = {options.features}"
+    )
+    print("| way | seconds a class | times the plain loop | held-out RMSE / range |\n|---|---|---|---|")
+    for (name, taken), rmse in zip(seconds.items(), errors.values(), strict=True):
+        each = fast if name.startswith("shared") else statistics.median(taken)
+        print(f"| {name} | {each:.1f} | {plain / each:.1f} | {rmse:.2%} |")
+    print(f"the trunk itself takes {trunk_s:.0f} s, shared out over {options.classes} classes above")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=12_000)
+    parser.add_argument("--features", type=int, default=4096)
+    parser.add_argument("--classes", type=int, default=200)
+    parser.add_argument("--sample", type=int, default=4, help="classes that are timed")
+    parser.add_argument("--epochs", type=int, default=XnnSettings().epochs)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument(
+        "--workers", type=int, default=0, help="classes at once; 0: as many as cores, 1 on a GPU"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--whole", action="store_true", help="train every class and watch the memory")
+    parser.add_argument("--fast", action="store_true", help="with --whole: on a shared trunk")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def make_problem(images: int, features: int, classes: int) -> Problem:
+    """Synthetic: sparse mixtures of parts that classes have more or less often, and a classifier's scores."""
+    generator = torch.Generator().manual_seed(0)
+    test_images = max(100, images // 6)
+    labels = torch.arange(images + test_images) % classes
+    has = torch.rand(classes, PARTS, generator=generator) < 0.08
+    shown = torch.rand(len(labels), PARTS, generator=generator) < torch.where(has[labels], 0.9, 0.06)
+    strength = shown * (0.6 + 0.8 * torch.rand(len(labels), PARTS, generator=generator))
+    mixture = torch.relu(torch.randn(PARTS, features, generator=generator) - 0.8)
+    noise = torch.randn(len(labels), features, generator=generator)
+    made = torch.relu(0.5 * strength @ mixture - 0.35 + 0.25 * noise)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        classifier = nn.Linear(features, classes)
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=LEARNING_RATE, fused=True)
+    for _ in range(400):
+        chosen = torch.randint(images, (512,), generator=generator)
+        loss = nn.functional.cross_entropy(classifier(made[chosen]), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        scores = classifier(made)
+    return Problem(made[:images], scores[:images], labels[:images], made[images:], scores[images:])
+
+
+def plain_loop(problem: Problem, target: int, settings: XnnSettings, device: torch.device) -> Xnn:
+    """The paper's training without any of ours: greedy autoencoders, least squares, then all losses at batch 50."""
+    torch.manual_seed(target)
+    inputs, wanted = problem.features.to(device), problem.scores[:, target].to(device)
+    scale, mean, spread = inputs.std(), wanted.mean(), wanted.std()
+    inputs, wanted = inputs / scale, (wanted - mean) / spread
+    sizes = (inputs.shape[1], *widths(inputs.shape[1], settings.x_feature_count))
+    encoder = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes)).to(device)
+    decoder = nn.ModuleList(nn.Linear(b, a) for a, b in reversed(list(pairwise(sizes)))).to(device)
+    values = inputs
+    for up, down in zip(encoder, reversed(decoder), strict=True):
+        optimizer = torch.optim.Adam([*up.parameters(), *down.parameters()], lr=LEARNING_RATE)
+        for _ in range(WARM_STEPS):
+            batch = values[torch.randint(len(values), (50,), device=device)]
+            _step(optimizer, faithfulness_loss(torch.relu(down(torch.relu(up(batch)))), batch))
+        with torch.no_grad():
+            values = torch.relu(up(values))
+    design = torch.cat([values, torch.ones_like(values[:, :1])], 1)
+    read_out = nn.Parameter(torch.linalg.lstsq(design, wanted[:, None]).solution[:, 0])
+    parameters = [*encoder.parameters(), *decoder.parameters(), read_out]
+    optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    steps = settings.epochs * (len(inputs) // 50)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, [steps // 2, steps * 3 // 4, steps * 9 // 10], gamma=0.3
+    )
+    for _ in range(settings.epochs):
+        for chosen in torch.randperm(len(inputs), device=device)[: len(inputs) // 50 * 50].reshape(-1, 50):
+            codes = inputs[chosen]
+            for index, layer in enumerate(encoder):
+                codes = torch.relu(layer(codes))
+                codes = nn.functional.dropout(codes, 0.02) if index == 0 else codes
+            decoded = codes
+            for layer in decoder:
+                decoded = torch.relu(layer(decoded))
+            contributions = codes * read_out[:-1]
+            loss = faithfulness_loss(contributions.sum(1) + read_out[-1], wanted[chosen])
+            other = settings.reconstruction_weight * reconstruction_loss(
+                decoded, inputs[chosen], settings.reconstruction_q
+            ) + settings.pull_away_weight * pull_away_loss(contributions)
+            _step(optimizer, loss + other / spread**2)
+            schedule.step()
+    layers = [(layer.weight.detach(), layer.bias.detach()) for layer in encoder]
+    read_out = read_out.detach()
+    return Xnn(
+        ((layers[0][0] / scale, layers[0][1]), *layers[1:]),
+        read_out[:-1] * spread,
+        read_out[-1] * spread + mean,
+    )
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def beside(
+    problem: Problem,
+    chosen: Sequence[int],
+    settings: XnnSettings,
+    device: torch.device,
+    workers: int,
+    features: Tensor | None = None,
+) -> list[Xnn]:
+    """Classes beside each other, a core each, as the inference service trains them."""
+    inputs = problem.features if features is None else features
+
+    def one(target: int) -> Xnn:
+        torch.set_num_threads(1)
+        fit = xnn_training.train(
+            inputs,
+            problem.scores[:, target].contiguous(),
+            problem.labels == target,
+            settings,
+            target,
+            device=device,
+            on_trunk=features is not None,
+        )
+        return fit.xnn
+
+    with (
+        one_thread(),
+        ThreadPoolExecutor(workers or (1 if device.type == "cuda" else os.cpu_count())) as pool,
+    ):
+        return list(pool.map(one, chosen))
+
+
+def on_trunk(
+    problem: Problem,
+    chosen: Sequence[int],
+    settings: XnnSettings,
+    device: torch.device,
+    workers: int,
+    trunk_seconds: list[float],
+) -> list[Xnn]:
+    started = time.perf_counter()
+    trunk = train_trunk(problem.features, problem.scores, settings, 0, device=device)
+    codes = codes_of(trunk, problem.features, device)
+    trunk_seconds.append(time.perf_counter() - started)
+    return [trunk.under(xnn) for xnn in beside(problem, chosen, settings, device, workers, codes)]
+
+
+def mean_error(problem: Problem, chosen: Sequence[int], xnns: Sequence[Xnn]) -> float:
+    """Mean over classes of RMSE / range on the images that nobody saw."""
+    errors = []
+    for target, xnn in zip(chosen, xnns, strict=True):
+        wanted = problem.test_scores[:, target]
+        found = score(xnn, problem.test_features.to(xnn.bias.device)).cpu()
+        errors.append(float(faithfulness_loss(found, wanted).sqrt() / (wanted.max() - wanted.min())))
+    return statistics.fmean(errors)
+
+
+def whole(problem: Problem, settings: XnnSettings, device: torch.device, workers: int) -> dict[str, object]:
+    """Every class with the restart rule; the process's largest resident memory, watched each quarter of a second."""
+    process, largest, ended = psutil.Process(), [0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.25):
+            largest[0] = max(largest[0], process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    targets = list(range(problem.scores.shape[1]))
+    started = time.perf_counter()
+    if settings.shared_trunk:
+        xnns = on_trunk(problem, targets, settings, device, workers, [])
+    else:
+        xnns = beside(problem, targets, settings, device, workers)
+    taken = time.perf_counter() - started
+    ended.set()
+    watcher.join()
+    return {
+        "machine": machine_name(device.type),
+        "classes": len(targets),
+        "shared_trunk": settings.shared_trunk,
+        "seconds": taken,
+        "largest_resident_gb": largest[0] / 1e9,
+        "mean_rmse_over_range": mean_error(problem, targets, xnns),
+    }
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Without the restart rule, so that all ways train each class once."""
+    before, xnn_training.MAX_ROUNDS = xnn_training.MAX_ROUNDS, 0
+    try:
+        yield
+    finally:
+        xnn_training.MAX_ROUNDS = before
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+if __name__ == "__main__":
+    main()
