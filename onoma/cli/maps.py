@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from onoma.cli.output import Json, connected, console, print_json, print_table, wait
+from onoma.cli.output import DASH, Json, connected, console, print_json, wait
 from onoma.cli.studies import Study
 from onoma.v1 import attribution_pb2, types_pb2
 
@@ -63,15 +63,16 @@ def show(study: Study, json: Json = False) -> None:
     if json:
         print_json(made_by)
     else:
-        print_table(("maps", ""), _described(made_by))
+        for what, value in _described(made_by):
+            console.print(f"{what:<18}{value or DASH}", soft_wrap=True, markup=False)
 
 
-def _described(made_by: attribution_pb2.MapProvenance) -> list[tuple[str, object]]:
-    """What made the maps, as (what, value); None where it is not known or does not apply."""
+def _described(made_by: attribution_pb2.MapProvenance) -> list[tuple[str, str]]:
+    """What made the maps, as (what, value); "" where it is not known or does not apply."""
     contrastive = "contrastive" if made_by.contrastive else "plain"
     rule = f"{contrastive}, {_MODES[made_by.mode]} mode" if made_by.mode in _MODES else ""
     threshold = "not applied: significant activations alone" if made_by.already_significant else ""
-    rows = [
+    return [
         ("method", made_by.method),
         ("rule", rule),
         ("parameters", made_by.parameters_json if made_by.archive_hash else ""),
@@ -88,7 +89,6 @@ def _described(made_by: attribution_pb2.MapProvenance) -> list[tuple[str, object
         ("significant share", threshold or f"{made_by.significant_share:g}"),
         ("Onoma", made_by.onoma_version),
     ]
-    return [(what, value or None) for what, value in rows]
 
 
 def _print_counts(result: dict[str, Any]) -> None:
