@@ -140,21 +140,32 @@ def _evidence(xnn: Xnn, features: Tensor, share: float) -> _Evidence:
 
 def _maps(explainer: Explainer, seen: Seen, evidence: Sequence[_Evidence], contrastive: bool) -> list[Tensor]:
     """Maps of each class's targets, (m, h, w)."""
-    kinds = (False, True) if contrastive else (False,)
     images = torch.cat([of.images for of in evidence])
-    mass = torch.cat(
-        [
-            encoder_mass(of.xnn.encoder, seen.features, of.images, of.chosen, explainer.mode, inhibiting=kind)
-            for kind in kinds
-            for of in evidence
-        ]
-    )
-    drawn = draw(explainer, seen, mass, images.repeat(len(kinds)))
+    mass = _encoder_masses(explainer, seen, evidence, inhibiting=False)
+    if (
+        contrastive
+    ):  # as one, since P - Q may be less than the rounding of P and Q (docs/decisions/maps-precision.md)
+        mass = torch.cat([mass, mass - _encoder_masses(explainer, seen, evidence, inhibiting=True)])
+    drawn = draw(explainer, seen, mass, images.repeat(2 if contrastive else 1))
     maps = drawn[: len(images)]
     if contrastive:
-        kept = (maps - drawn[len(images) :]).clamp(min=0)
+        kept = drawn[len(images) :].clamp(min=0)
         arrived, left = maps.sum((1, 2)), kept.sum((1, 2))
         differs = left > LEAST_CONTRAST * arrived
         maps = torch.where(differs[:, None, None], kept * (arrived / left)[:, None, None], maps)
     maps = torch.where(maps.isfinite().all(2).all(1)[:, None, None], maps, 0)
     return list(torch.split(maps, [len(of.images) for of in evidence]))
+
+
+def _encoder_masses(
+    explainer: Explainer, seen: Seen, evidence: Sequence[_Evidence], *, inhibiting: bool
+) -> Tensor:
+    """Mass of each target of each class on the features, (m, D)."""
+    return torch.cat(
+        [
+            encoder_mass(
+                of.xnn.encoder, seen.features, of.images, of.chosen, explainer.mode, inhibiting=inhibiting
+            )
+            for of in evidence
+        ]
+    )

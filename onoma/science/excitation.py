@@ -20,6 +20,7 @@ from onoma.science.program import SHAPE_OPERATORS, Program, between, constants, 
 
 _aten = torch.ops.aten
 _BLANK_IMAGES = (2,)  # that the shapes in the graph were learnt from
+MASS_DTYPES = (torch.float32, torch.bfloat16)
 _BYTES_OF_MASS = 2**28  # on a CPU
 _SHARE_OF_GPU = 16  # of the free memory
 LEAK_LIMIT = 0.05  # strict mode is the default where it loses less
@@ -40,7 +41,8 @@ class Explainer:
         mode: "strict" or "local".
         path: nodes from the map layer to the attachment, both included.
         constants: values of the nodes that do not depend on the image.
-        positive_weights: max(W, 0) of the path's convolutions and fully-connected layers.
+        positive_weights: max(W, 0) of the path's convolutions and fully-connected layers, of dtype `dtype`.
+        dtype: of the mass on its way down; the forward pass is float32.
     """
 
     program: Program
@@ -50,6 +52,7 @@ class Explainer:
     path: tuple[fx.Node, ...]
     constants: dict[fx.Node, Any]
     positive_weights: dict[fx.Node, Tensor]
+    dtype: torch.dtype
 
     @property
     def device(self) -> torch.device:
@@ -73,14 +76,26 @@ class Seen:
 
 
 def prepare(
-    program: Program, attachment: str, map_layer: str, mode: Mode, device: torch.device | str = "cpu"
+    program: Program,
+    attachment: str,
+    map_layer: str,
+    mode: Mode,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> Explainer:
     """Checks that every operator on the way has a rule, and computes once what does not depend on the image.
 
+    Args:
+        dtype: float32, or bfloat16: positive weights, denominators and mass then have 8 significant bits. Scores,
+            X-features and which of them are significant stay as they are, and maps come as float32
+            (docs/decisions/maps-precision.md).
     Raises:
         MissingRule: and names the operators.
-        ValueError: a layer does not exist, has no cells, or mass could go around it; or a weight is not finite.
+        ValueError: a layer does not exist, has no cells, or mass could go around it; a weight is not finite; or mass
+            cannot be of that dtype.
     """
+    if dtype not in MASS_DTYPES:
+        raise ValueError(f"mass of dtype {dtype}; it can be {' or '.join(map(str, MASS_DTYPES))}")
     upper, lower = program.node(attachment), program.node(map_layer)
     path = carriers(program, attachment, map_layer)
     if lower not in cuts(program, attachment):
@@ -102,8 +117,10 @@ def prepare(
             layers = ", ".join(f"'{user.name}'" for user in node.users)
             raise ValueError(f"a weight of layer {layers} is NaN or infinite")
     weights = {node: weight_of(node) for node in path if node is not lower}
-    positive = {node: known[weight].clamp(min=0) for node, weight in weights.items() if weight is not None}
-    return Explainer(program, upper, lower, mode, tuple(path), known, positive)
+    positive = {
+        node: known[weight].clamp(min=0).to(dtype) for node, weight in weights.items() if weight is not None
+    }
+    return Explainer(program, upper, lower, mode, tuple(path), known, positive, dtype)
 
 
 def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]:
@@ -162,20 +179,20 @@ def draw(
 
     Args:
         seen: the images' forward pass.
-        mass: (m, D) probability mass, a row a target.
+        mass: (m, D) probability mass, or the difference of two, a row a target.
         rows: (m,) index of the image that each target belongs to; may be empty.
         most_bytes: of mass on the widest layer; more targets go down in several passes, image by image. By default what
             suits the device.
     Returns:
-        (m, h, w); each sums to its row's mass, less what strict mode loses.
+        (m, h, w) float32; each sums to its row's mass, less what strict mode loses.
     """
     widest = max(math.prod(shape_of(node)[1:]) for node in explainer.path)
     limit = _most_bytes(explainer.device) if most_bytes is None else most_bytes
-    at_once = max(1, limit // (widest * mass.element_size()))
+    at_once = max(1, limit // (widest * explainer.dtype.itemsize))
     with torch.inference_mode():
         if len(rows) <= at_once:
             return _draw_at_once(explainer, seen.values, mass, rows)
-        maps = mass.new_empty(len(rows), *shape_of(explainer.map_layer)[2:])
+        maps = mass.new_empty(len(rows), *shape_of(explainer.map_layer)[2:], dtype=torch.float32)
         for targets in torch.split(rows.argsort(stable=True), at_once):
             theirs = rows[targets]
             first, last = int(theirs[0]), int(theirs[-1]) + 1
@@ -186,10 +203,11 @@ def draw(
 
 def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Tensor, rows: Tensor) -> Tensor:
     """As `draw`, in one pass down."""
-    empty = mass.new_zeros(len(rows), *shape_of(explainer.map_layer)[2:])
+    empty = mass.new_zeros(len(rows), *shape_of(explainer.map_layer)[2:], dtype=torch.float32)
     if not len(rows):
         return empty
-    waiting = {explainer.attachment: mass.reshape(len(rows), *values[explainer.attachment].shape[1:])}
+    shape = values[explainer.attachment].shape[1:]
+    waiting = {explainer.attachment: mass.to(explainer.dtype).reshape(len(rows), *shape)}
     known = {**explainer.constants, **values}
     path = frozenset(explainer.path)
     for node in reversed(explainer.path[1:]):
@@ -200,7 +218,7 @@ def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Ten
         for below, passed in RULES[node.target](step):
             waiting[below] = waiting[below] + passed if below in waiting else passed
     arrived = waiting.get(explainer.map_layer)
-    return empty if arrived is None else arrived.sum(1)
+    return empty if arrived is None else arrived.sum(1, dtype=torch.float32)
 
 
 def _of_images(value: Any, first: int, last: int) -> Any:

@@ -7,6 +7,8 @@ A rule takes the probability mass on an operator's output and says how much of i
     def _negate_nothing(step: Step) -> Masses:
         return [(step.inputs[0], step.mass)]
 
+A rule is linear in the mass, which may have both signs: a contrastive map's is the difference of two.
+
 Mass has a row a target: (m, ...). Values have a row an image: (n, ...); `step.rows` says which image each target
 belongs to, so that denominators are computed once an image.
 """
@@ -72,9 +74,9 @@ class Step:
         return [n for n in self.node.all_input_nodes if n in self.path]
 
     def value(self, node: fx.Node) -> Tensor:
-        """Activations of a node, clamped at 0 [ours], (n, ...)."""
+        """Activations of a node, clamped at 0 [ours], (n, ...), of the mass's dtype."""
         found: Tensor = self.values[node]
-        return found.clamp(min=0)
+        return found.clamp(min=0).to(self.mass.dtype)
 
     def argument(self, index: int, default: Any) -> Any:
         """Argument of the operator, or its default where it is left out."""

@@ -36,12 +36,20 @@ class Explainers:
         turn: held while a picture is explained on request, so that many at once do not share out the memory.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, precision: str = "float32") -> None:
+        """Precision is "float32", "tf32" or "bf16" (docs/decisions/maps-precision.md).
+
+        Raises:
+            ValueError: TF32 without a GPU.
+        """
         self._store = store
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if self._device.type == "cuda":  # TF32 keeps 10 bits: maps would not add up to 1
-            torch.backends.cuda.matmul.allow_tf32 = False
-            torch.backends.cudnn.allow_tf32 = False
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        if self._device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+            torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        elif precision == "tf32":
+            raise ValueError("ONOMA_MAPS_PRECISION=tf32 needs a GPU, and there is none; use float32 or bf16")
         self._loading = threading.Lock()
         self.turn = threading.Lock()
         self._prepared = lru_cache(maxsize=2)(self._prepare)
@@ -78,7 +86,8 @@ class Explainers:
         return explain_pictures
 
     def _prepare(self, model_hash: str, attachment: str, map_layer: str, mode: Mode) -> Explainer:
-        return prepare(load(self._store.get(model_hash)), attachment, map_layer, mode, self._device)
+        program = load(self._store.get(model_hash))
+        return prepare(program, attachment, map_layer, mode, self._device, self._dtype)
 
     def _load_xnn(self, weights_key: str) -> Xnn:
         tensors = load_tensors(self._store.get(weights_key))

@@ -101,7 +101,7 @@ def build(settings: RuntimeSettings) -> Service:
         open_channel(address, settings) for address in (settings.inference_address, settings.naming_address)
     ]
     peers = Peers(InferenceServiceStub(channels[0]), NamingServiceStub(channels[1]))
-    of = Computing(engine, store, Explainers(store), peers, limits)
+    of = Computing(engine, store, Explainers(store, limits.maps_precision), peers, limits)
     handlers = {
         "compute_maps": lambda context: compute_maps(context, of),
         "import_maps": lambda context: import_maps(context, of),

@@ -1,5 +1,7 @@
 """What only the attribution service is told, as ONOMA_* environment variables."""
 
+from typing import Literal
+
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -15,6 +17,10 @@ class AttributionSettings(BaseSettings):
     max_image_pixels: int = Field(MAX_PIXELS, gt=0, description="Most pixels that a picture may declare.")
     map_batch_images: int = Field(16, gt=0, description="Images of a forward pass; halved where memory ends.")
     map_shard_maps: int = Field(1000, gt=0, description="Maps of an object, and so of one commit, about.")
+    maps_precision: Literal["float32", "tf32", "bf16"] = Field(
+        "float32",
+        description="Of the mass on its way down (bf16), or of all matrix products on a GPU (tf32).",
+    )
     max_import_bytes: int = Field(
         MAX_BYTES, gt=0, description="Largest archive of maps to import, and its maps unpacked."
     )
