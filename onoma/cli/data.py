@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from onoma.cli.output import Json, connected, print_json, print_table, wait
-from onoma.v1 import inference_pb2
+from onoma.v1 import inference_pb2, types_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
+
+
+class Part(StrEnum):
+    """Parts of a data set."""
+
+    TRAIN = "train"
+    TEST = "test"
+
+
+PARTS = {Part.TRAIN: types_pb2.DATASET_PART_TRAIN, Part.TEST: types_pb2.DATASET_PART_TEST}
 
 
 @app.command()
@@ -29,7 +40,7 @@ def add(
         job = client.import_dataset(
             name,
             str(path.resolve()),
-            classes=_split(classes),
+            classes=listed(classes),
             max_train_images_per_class=max_train,
             max_test_images_per_class=max_test,
             seed=seed,
@@ -66,7 +77,8 @@ def issues(name: Annotated[str, typer.Argument(help="Data set.")], json: Json = 
     )
 
 
-def _split(names: str) -> list[str]:
+def listed(names: str) -> list[str]:
+    """Names of "a, b,c"."""
     return [name.strip() for name in names.split(",") if name.strip()]
 
 

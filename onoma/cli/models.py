@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from onoma.cli.data import listed
 from onoma.cli.output import Json, connected, console, print_json, print_table, wait
 from onoma.v1 import inference_pb2, types_pb2
 
@@ -77,7 +78,7 @@ def add(
         job = client.register_model(
             name,
             file,
-            classes=[c.strip() for c in classes.split(",") if c.strip()],
+            classes=listed(classes),
             attachment_layer=attachment_layer,
             map_layer=map_layer,
         )

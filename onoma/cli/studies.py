@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from onoma.cli.data import PARTS, Part, listed
 from onoma.cli.output import Json, connected, console, print_json, print_table
 from onoma.client import Client
-from onoma.v1 import naming_pb2, types_pb2
+from onoma.v1 import naming_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Studies.")
 
@@ -21,13 +21,6 @@ _STATES = {
 Study = Annotated[str, typer.Argument(help="Study, by id or by name.")]
 
 
-class Part(StrEnum):
-    """Parts of a data set."""
-
-    train = "train"
-    test = "test"
-
-
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Name for people.")],
@@ -35,7 +28,7 @@ def create(
     dataset: Annotated[str, typer.Option(help="Data set.")],
     xnn: Annotated[str, typer.Option(help="Set of xNNs; the model's name if not given.")] = "",
     categories: Annotated[str, typer.Option(help="Classes, separated by commas; all if not given.")] = "",
-    part: Annotated[Part, typer.Option(help="Part of the data set.")] = Part.test,
+    part: Annotated[Part, typer.Option(help="Part of the data set.")] = Part.TEST,
     max_images: Annotated[int, typer.Option(help="At most this many images a category; 0: all.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of the images taken and the order shown.")] = 0,
     plain: Annotated[bool, typer.Option(help="Plain Excitation Backprop instead of contrastive.")] = False,
@@ -48,16 +41,14 @@ def create(
         raise typer.BadParameter("--imported goes with neither --xnn nor --plain: they are of computed maps")
     xnn = "" if imported else xnn or model
     with connected() as client:
-        chosen = [c.strip() for c in categories.split(",") if c.strip()] or _all_classes(
-            client, model, dataset, xnn
-        )
+        chosen = listed(categories) or _all_classes(client, model, dataset, xnn)
         study = client.create_study(
             name,
             model,
             dataset,
             xnn,
             chosen,
-            part=types_pb2.DATASET_PART_TRAIN if part is Part.train else types_pb2.DATASET_PART_TEST,
+            part=PARTS[part],
             settings=naming_pb2.StudySettings(
                 max_images_per_category=max_images, seed=seed, contrastive=not plain
             ),

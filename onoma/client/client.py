@@ -204,15 +204,21 @@ class Client:
         *,
         classes: Sequence[str] = (),
         settings: inference_pb2.XnnSettings | None = None,
+        keep_cells_of: types_pb2.DatasetPart = types_pb2.DATASET_PART_UNSPECIFIED,
         request_id: str | None = None,
     ) -> RunningJob:
-        """Starts training one xNN a class."""
+        """Starts training one xNN a class.
+
+        Args:
+            keep_cells_of: part whose images' activations at the map layer are kept, so that maps are drawn from them.
+        """
         request = inference_pb2.TrainXnnRequest(
             name=name,
             model=model,
             dataset=dataset,
             classes=classes,
             settings=settings,
+            keep_cells_of=keep_cells_of,
             request_id=request_id or _new_id(),
         )
         return self._job("inference", "TrainXnn", request)

@@ -204,8 +204,11 @@ def between(program: Program, lower: str | None, upper: str) -> list[fx.Node]:
     return [node for node in nodes if node in path]
 
 
-def with_features(program: Program, attachment: str) -> fx.GraphModule:
-    """The network with two outputs: scores (n, classes) and the attachment's activations (n, D)."""
+def with_features(program: Program, attachment: str, map_layer: str = "") -> fx.GraphModule:
+    """The network with more outputs: scores (n, classes), the attachment's activations (n, D), the map layer's.
+
+    The last, (n, C, h, w), only where it is named.
+    """
     copied = fx.GraphModule(program.graph_module, _copied_graph(program.graph_module))
     graph = copied.graph
     node = next(n for n in graph.nodes if n.name == attachment)
@@ -215,7 +218,8 @@ def with_features(program: Program, attachment: str) -> fx.GraphModule:
         features = (
             graph.call_function(_aten.flatten.using_ints, (node, 1)) if len(shape_of(node)) > 2 else node
         )
-    output.args = ((scores, features),)
+    cells = [n for n in graph.nodes if n.name == map_layer]
+    output.args = ((scores, features, *cells),)
     copied.recompile()
     return copied
 

@@ -21,8 +21,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from onoma.science.pictures import BrokenPicture, Preprocessing, decode, model_input, normalise
-from services.inference import tables
-from services.inference.sessions import FEATURES, SCORES, run
+from services.inference import kept_cells, tables
+from services.inference.sessions import FEATURES, SCORES, run, run_to_cells
 from services.runtime.database import session
 from services.runtime.errors import Aborted, DataLoss, FailedPrecondition, NotFound, ResourceExhausted
 from services.runtime.jobs import JobContext
@@ -59,6 +59,8 @@ def part_features(
     dataset: tables.Dataset,
     part: str,
     max_pixels: int,
+    *,
+    keep: bool = False,
 ) -> PartFeatures:
     """Features and scores of a part, out of the cache where they are there whole.
 
@@ -66,6 +68,7 @@ def part_features(
 
     Args:
         max_pixels: most pixels that a picture may declare, as when it was imported.
+        keep: keep the map layer's activations too; a shard without them is computed again.
     Raises:
         DataLoss: a picture is damaged or missing in the object store.
         Aborted: the data set was imported anew in the meantime.
@@ -83,12 +86,16 @@ def part_features(
         context.check()
         chosen = images[start : start + _SHARD_IMAGES]
         shard = _read_shard(store, kept.get(index))
+        if shard and keep and not _has_cells(engine, model, chosen, shard["positions"]):
+            shard = None
         if shard is None:
-            shard = _compute(context, store, onnx, model, chosen, max_pixels)
+            shard, cells = _compute(context, store, onnx, model, chosen, max_pixels, keep)
             object_key = store.put(save_tensors(shard))
             store.flush()
             with session(engine) as opened:
                 opened.merge(tables.FeatureShard(cache_key=key, shard=index, object_key=object_key))
+                for row in cells:
+                    opened.merge(row)
         else:
             _warn_of_left_out(context, chosen, shard["positions"])
             context.advance(len(chosen))
@@ -163,8 +170,9 @@ def _compute(
     model: tables.Model,
     images: Sequence[_Image],
     max_pixels: int,
-) -> dict[str, npt.NDArray[Any]]:
-    """Features and scores of the images that decode, and their positions among the images."""
+    keep: bool,
+) -> tuple[dict[str, npt.NDArray[Any]], list[tables.KeptCells]]:
+    """Features and scores of the images that decode, and their positions among the images; rows of cells to keep."""
     preprocessing = Preprocessing(**model.preprocessing)
 
     def pixels(image: _Image) -> npt.NDArray[np.uint8] | None:
@@ -180,6 +188,7 @@ def _compute(
             ) from error
 
     scores, features, positions = [], [], []
+    kept: dict[str, tables.KeptCells] = {}  # the same picture may be there twice
     with ThreadPoolExecutor(_DECODERS) as pool:
         for start in range(0, len(images), _BATCH_IMAGES):
             context.check()
@@ -187,21 +196,34 @@ def _compute(
             readable = [index for index, found in enumerate(batch) if found is not None]
             if readable:
                 stacked = np.stack([found for found in batch if found is not None])
-                found_scores, found_features = run(onnx, normalise(stacked, preprocessing))
+                inputs = normalise(stacked, preprocessing)
+                found_scores, found_features, *cells = (run_to_cells if keep else run)(onnx, inputs)
                 finite = np.isfinite(found_scores).all(1) & np.isfinite(found_features).all(1)
                 if not finite.all():
                     path = images[start + readable[int(finite.argmin())]][2]
                     raise ValueError(f"the network gives NaN or infinity on {path}: its weights are damaged")
+                for of_batch in cells:
+                    image_ids = [images[start + index][0] for index in readable]
+                    kept |= {row.image_id: row for row in kept_cells.keep(store, model, image_ids, of_batch)}
                 scores.append(found_scores)
                 features.append(found_features)
                 positions += [start + index for index in readable]
             context.advance(len(batch))
     _warn_of_left_out(context, images, positions)
-    return {
+    shard = {
         SCORES: _joined(scores, len(model.classes)),
         FEATURES: _joined(features, model.feature_count),
         "positions": np.array(positions, np.int64),
     }
+    return shard, list(kept.values())
+
+
+def _has_cells(
+    engine: Engine, model: tables.Model, images: Sequence[_Image], positions: npt.NDArray[np.int64]
+) -> bool:
+    """Whether the activations of all images that decode are kept."""
+    wanted = {images[int(position)][0] for position in positions}
+    return wanted == kept_cells.keys(engine, model, sorted(wanted)).keys()
 
 
 def _warn_of_left_out(context: JobContext, images: Sequence[_Image], positions: Sequence[int]) -> None:

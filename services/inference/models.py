@@ -20,7 +20,7 @@ from onoma.science.program import Program, find_attachment, find_map_layer, load
 from onoma.science.registration import check as check_program
 from onoma.v1 import inference_pb2 as pb
 from services.inference import tables
-from services.inference.sessions import FEATURES, SCORES, open_session, run
+from services.inference.sessions import CELLS, FEATURES, SCORES, open_session, run
 from services.runtime.database import session
 from services.runtime.errors import AlreadyExists, InvalidArgument, NotFound
 from services.runtime.job_context import JobContext, one_line
@@ -81,7 +81,7 @@ def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[st
     context.check()
     context.stage("converting to ONNX", 4)
     context.advance()
-    onnx = _to_onnx(program, attachment)
+    onnx = _to_onnx(program, attachment, map_layer)
     context.advance()
     context.check()
     context.stage("comparing", 4)
@@ -188,9 +188,9 @@ def _fields(preprocessing: Preprocessing) -> dict[str, Any]:
     }
 
 
-def _to_onnx(program: Program, attachment: str) -> bytes:
-    """The network with outputs (scores, features), for any number of images."""
-    network: fx.GraphModule = with_features(program, attachment)
+def _to_onnx(program: Program, attachment: str, map_layer: str) -> bytes:
+    """The network with outputs scores, features and cells (the map layer's), for any number of images."""
+    network: fx.GraphModule = with_features(program, attachment, map_layer)
     example = torch.zeros(2, *program.input_shape)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -204,7 +204,7 @@ def _to_onnx(program: Program, attachment: str) -> bytes:
                 (example,),
                 str(path),
                 dynamo=True,
-                output_names=[SCORES, FEATURES],
+                output_names=[SCORES, FEATURES, CELLS],
                 dynamic_shapes=({0: torch.export.Dim("images")},),
                 external_data=False,
                 verbose=False,

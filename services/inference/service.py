@@ -13,6 +13,7 @@ from onoma.v1 import inference_pb2_grpc, jobs_pb2_grpc
 from services.inference import (
     datasets,
     importing,
+    kept_cells,
     messages,
     models,
     prediction,
@@ -99,6 +100,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             request.page_token,
         )
         images = [messages.image(row, dataset.classes) for row in rows]
+        if request.model:
+            model = registry.find(self._engine, tables.Model, request.model)
+            kept = kept_cells.keys(self._engine, model, [image.image_id for image in images])
+            for image in images:
+                image.cells_key = kept.get(image.image_id, "")
         return pb.ListImagesResponse(images=images, next_page_token=token)
 
     def ListImportIssues(
@@ -150,6 +156,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             "dataset": request.dataset,
             "classes": list(request.classes),
             "settings": messages.xnn_settings(request.settings),
+            "keep_cells_of": messages.part(request.keep_cells_of),
         }
         training.plan(self._engine, params)
         job = self._jobs.start("train_xnn", params, request.request_id)

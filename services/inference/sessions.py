@@ -10,10 +10,10 @@ import numpy.typing as npt
 import onnxruntime
 import torch
 
-from services.runtime.errors import DataLoss, NotFound
+from services.runtime.errors import DataLoss, FailedPrecondition, NotFound
 from services.runtime.objects import ObjectStore
 
-SCORES, FEATURES = "scores", "features"
+SCORES, FEATURES, CELLS = "scores", "features", "cells"
 _log = logging.getLogger(__name__)
 
 
@@ -66,3 +66,20 @@ def run(
     """Scores (n, classes) and features (n, D) of images (n, C, H, W)."""
     scores, features = session.run([SCORES, FEATURES], {session.get_inputs()[0].name: images})
     return scores, features
+
+
+def run_to_cells(
+    session: onnxruntime.InferenceSession, images: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Scores, features, and activations (n, C, h, w) of the map layer, of images (n, C, H, W).
+
+    Raises:
+        FailedPrecondition: the model was registered by a version that did not have them in its ONNX form.
+    """
+    if CELLS not in [output.name for output in session.get_outputs()]:
+        raise FailedPrecondition(
+            "the model's ONNX form gives no activations of the map layer: it was registered by an earlier version; "
+            "register the program again under the same name"
+        )
+    scores, features, cells = session.run([SCORES, FEATURES, CELLS], {session.get_inputs()[0].name: images})
+    return scores, features, cells

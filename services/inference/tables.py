@@ -114,3 +114,13 @@ class FeatureShard(SQLModel, table=True):
     cache_key: str = Field(primary_key=True)  # SHA-256 over model, layer, preprocessing, data set and part
     shard: int = Field(primary_key=True)
     object_key: str
+
+
+class KeptCells(SQLModel, table=True):
+    """The map layer's activations of one image, kept from a feature pass for the maps."""
+
+    __tablename__ = "kept_cells"
+
+    seen_by: str = Field(primary_key=True)  # SHA-256 over model, map layer and preprocessing
+    image_id: str = Field(primary_key=True)
+    object_key: str

@@ -104,7 +104,17 @@ def train(
     model, dataset = chosen.model, chosen.dataset
     onnx = open_stored(store, model.name, model.onnx_key)
     training, test = (
-        part_features(context, engine, store, onnx, model, dataset, part, limits.max_image_pixels)
+        part_features(
+            context,
+            engine,
+            store,
+            onnx,
+            model,
+            dataset,
+            part,
+            limits.max_image_pixels,
+            keep=context.params.get("keep_cells_of") == part,
+        )
         for part in (tables.TRAIN, tables.TEST)
     )
     trainable = _trainable(context, chosen, training)

@@ -3,16 +3,19 @@
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from safetensors.numpy import load as load_tensors
 from sqlmodel import Session, select
 
+from onoma.science.excitation import look_from, prepare
 from onoma.science.pictures import MAX_PIXELS, decode
 from onoma.science.program import find_attachment, load, with_features
 from services.inference import features, registry, tables
 from services.inference.sessions import open_session
 from services.runtime.database import open_database, session
-from services.runtime.errors import Aborted, DataLoss, ResourceExhausted
+from services.runtime.errors import Aborted, DataLoss, FailedPrecondition, ResourceExhausted
 from services.runtime.jobs import Cancelled, Job, JobContext
 from services.runtime.objects import DirectoryStore
 from services.runtime.settings import RuntimeSettings
@@ -34,15 +37,17 @@ class Road:
         self.dataset = registry.find(self.engine, tables.Dataset, "shapes")
         self.onnx = open_session(self.store.get(self.model.onnx_key))
         self.images_run = 0
-        run = features.run
+        for name in ("run", "run_to_cells"):
+            monkeypatch.setattr(features, name, self.counting(getattr(features, name)))
 
+    def counting(self, run):
         def counted(onnx, images):
             self.images_run += len(images)
             return run(onnx, images)
 
-        monkeypatch.setattr(features, "run", counted)
+        return counted
 
-    def part(self, part=tables.TRAIN, context=None, max_pixels=MAX_PIXELS):
+    def part(self, part=tables.TRAIN, context=None, max_pixels=MAX_PIXELS, keep=False):
         return features.part_features(
             context or JobContext(job()),
             self.engine,
@@ -52,7 +57,14 @@ class Road:
             self.dataset,
             part,
             max_pixels,
+            keep=keep,
         )
+
+    def cells(self):
+        """Kept activations of the map layer by image."""
+        with Session(self.engine) as opened:
+            rows = opened.exec(select(tables.KeptCells)).all()
+        return {row.image_id: load_tensors(self.store.get(row.object_key))["cells"] for row in rows}
 
     def shards(self):
         with Session(self.engine) as opened:
@@ -254,3 +266,41 @@ def test_a_data_set_imported_anew_in_the_meantime_is_told(road):
         opened.delete(road.images()[0])
     with pytest.raises(Aborted, match="data set 'shapes' was imported anew in the meantime"):
         road.part()
+
+
+# Activations of the map layer, kept on demand
+
+
+def test_kept_activations_are_those_of_the_map_layer(road):
+    assert not road.cells()
+    found = road.part(tables.TEST, keep=True)
+    cells = road.cells()
+    assert len(cells) == len(found.features)
+    assert {array.shape[1:] for array in cells.values()} == {(road.model.map_height, road.model.map_width)}
+    program = load(road.store.get(road.model.model_hash))
+    explainer = prepare(program, road.model.attachment_layer, road.model.map_layer, road.model.mode)
+    ids = list(cells)
+    seen = look_from(explainer, torch.from_numpy(np.stack([cells[image_id] for image_id in ids])))
+    order = np.lexsort(found.features.T)
+    again = seen.features.numpy()
+    np.testing.assert_allclose(again[np.lexsort(again.T)], found.features[order], atol=1e-4)
+
+
+def test_activations_are_kept_once_and_others_not_computed_again(road):
+    road.part(tables.TEST)
+    run = road.images_run
+    road.part(tables.TEST, keep=True)
+    assert road.images_run == 2 * run  # the features were there, without activations
+    road.part(tables.TEST, keep=True)
+    road.part(tables.TEST)
+    assert road.images_run == 2 * run
+
+
+def test_a_model_registered_by_an_earlier_version_says_how_to_keep_activations(road):
+    graph = onnx.load_from_string(road.store.get(road.model.onnx_key))
+    del graph.graph.output[2]
+    road.onnx = open_session(graph.SerializeToString())
+    assert len(road.part(tables.TEST).features)
+    road.dataset.content_hash = "another, so that nothing is cached"
+    with pytest.raises(FailedPrecondition, match="register the program again"):
+        road.part(tables.TEST, keep=True)

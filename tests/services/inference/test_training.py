@@ -193,6 +193,19 @@ def test_xnns_on_a_shared_trunk_have_their_first_layer_in_common_and_go_on_alike
     assert registered.xnn_set("fast") == found
 
 
+def test_activations_of_the_map_layer_are_kept_for_the_part_asked_for(registered):
+    assert not any(image.cells_key for image in registered.images("shapes", model="tiny"))
+    assert registered.trained(keep_cells_of=types_pb2.DATASET_PART_TEST).state == SUCCEEDED
+    images = registered.images("shapes", model="tiny")
+    of_tests = [image.part == types_pb2.DATASET_PART_TEST for image in images]
+    assert [bool(image.cells_key) for image in images] == of_tests
+    assert not any(image.cells_key for image in registered.images("shapes"))
+    store = DirectoryStore(registered.data_dir / "objects")
+    cells = load_tensors(store.get(images[of_tests.index(True)].cells_key))["cells"]
+    model = registered.calls.GetModel(pb.GetModelRequest(name="tiny")).model
+    assert cells.shape[1:] == (model.map_height, model.map_width)
+
+
 def test_settings_are_kept_as_they_were_used(registered):
     settings = pb.XnnSettings(**SETTINGS, reconstructed_units=0, precision=pb.PRECISION_BF16)
     assert registered.trained("paper", settings=settings).state == SUCCEEDED
