@@ -172,6 +172,13 @@ def look_from(explainer: Explainer, cells: Tensor) -> Seen:
     return _run(explainer, sizes | {layer: kept})
 
 
+def can_look_from(explainer: Explainer) -> bool:
+    """Whether the map layer's activations alone give features and scores: no layer above it reads one below."""
+    image = _image_node(explainer.program)
+    sizes = {node for node in image.users if node.target in SHAPE_OPERATORS}
+    return image not in _needed(explainer, {*explainer.constants, *sizes, explainer.map_layer})
+
+
 def draw(
     explainer: Explainer, seen: Seen, mass: Tensor, rows: Tensor, *, most_bytes: int | None = None
 ) -> Tensor:

@@ -5,17 +5,28 @@ A job that was killed goes on after its last shard. An image that cannot be expl
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Engine
 
 from onoma.science.activations import Explained
+from onoma.science.excitation import can_look_from
 from onoma.science.pictures import BrokenPicture
+from onoma.v1 import inference_pb2
 from services.attribution import runs
-from services.attribution.explainers import Explainers, Pixels, picture_seen, preprocessing_of
+from services.attribution.explainers import (
+    Cells,
+    Explainers,
+    Pixels,
+    cells_kept,
+    picture_seen,
+    preprocessing_of,
+)
 from services.attribution.plans import Peers, Plan, chosen_images, fetch_plan
 from services.attribution.publishing import publish
 from services.attribution.runs import Batch
@@ -27,6 +38,7 @@ from services.runtime.jobs import JobContext
 from services.runtime.objects import ObjectStore
 
 _DECODERS = 2
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +82,12 @@ def _draw(context: JobContext, of: Computing, plan: Plan, run: MapRun) -> None:
             gathered.clear()
 
     try:
-        for category, paths in images.items():
-            if not paths:
+        for category, of_category in images.items():
+            if not of_category:
                 context.warn(
                     f"category '{category}' has no image in this part of data set '{plan.study.dataset}'"
                 )
-            for batch in _batches(context, of, plan, category, paths):
+            for batch in _batches(context, of, plan, category, of_category):
                 gathered.append(batch)
                 if sum(len(one.explained.images) for one in gathered) >= of.settings.map_shard_maps:
                     commit()
@@ -86,16 +98,21 @@ def _draw(context: JobContext, of: Computing, plan: Plan, run: MapRun) -> None:
 
 
 def _batches(
-    context: JobContext, of: Computing, plan: Plan, category: str, paths: dict[str, str]
+    context: JobContext, of: Computing, plan: Plan, category: str, images: dict[str, inference_pb2.Image]
 ) -> Iterator[Batch]:
-    """The images of a category that are not done yet, explained."""
-    preprocessing = preprocessing_of(plan.network.model)
+    """The images of a category that are not done yet, explained: from kept activations where there are."""
+    model = plan.network.model
+    preprocessing = preprocessing_of(model)
     explain = of.explainers.of_class(plan.network, category, plan.significant_share, plan.contrastive)
+    takes_cells = can_look_from(of.explainers.model(model))
 
     def leave_out(image_id: str, error: Exception) -> None:
-        context.warn(f"{paths[image_id]}: {error}; left out")
+        context.warn(f"{images[image_id].path}: {error}; left out")
 
-    def seen(image_id: str) -> Pixels | None:
+    def seen(image_id: str) -> Pixels | Cells | None:
+        cells = _kept(of.store, images[image_id]) if takes_cells else None
+        if cells is not None:
+            return cells
         try:
             return picture_seen(of.store.get(image_id), preprocessing, of.settings.max_image_pixels)
         except (BrokenPicture, DataLoss, NotFound) as error:
@@ -103,25 +120,38 @@ def _batches(
             return None
 
     done = runs.explained_ids(of.engine, plan.study.study_id, category)
-    pending = [image_id for image_id in paths if image_id not in done]
-    context.advance(len(paths) - len(pending))
+    pending = [image_id for image_id in images if image_id not in done]
+    context.advance(len(images) - len(pending))
     size = of.settings.map_batch_images
     with ThreadPoolExecutor(_DECODERS) as pool:
         for start in range(0, len(pending), size):
             context.check()
             image_ids = pending[start : start + size]
-            pictures = zip(image_ids, pool.map(seen, image_ids), strict=True)
-            readable = {image_id: pixels for image_id, pixels in pictures if pixels is not None}
-            for explained_ids, explained in _halving(explain, readable, leave_out):
-                for image in explained.images[explained.map_sums == 0]:
-                    context.warn(f"{paths[explained_ids[image]]}: a map is empty; kept with the sum 0")
-                yield Batch(category, explained_ids, explained)
+            pictures = list(zip(image_ids, pool.map(seen, image_ids), strict=True))
+            for kind in (np.uint8, np.float32):
+                alike = {image_id: one for image_id, one in pictures if one is not None and one.dtype == kind}
+                for explained_ids, explained in _halving(explain, alike, leave_out):
+                    for image in explained.images[explained.map_sums == 0]:
+                        path = images[explained_ids[image]].path
+                        context.warn(f"{path}: a map is empty; kept with the sum 0")
+                    yield Batch(category, explained_ids, explained)
             context.advance(len(image_ids))
 
 
+def _kept(store: ObjectStore, image: inference_pb2.Image) -> Cells | None:
+    """The activations kept of an image; None where none are, or they are lost: the picture serves then."""
+    if not image.cells_key:
+        return None
+    try:
+        return cells_kept(store.get(image.cells_key))
+    except (DataLoss, NotFound) as error:
+        _log.warning("the picture is looked at anew: %s", error)
+        return None
+
+
 def _halving(
-    explain: Callable[[list[Pixels]], Explained],
-    pictures: dict[str, Pixels],
+    explain: Callable[[list[Pixels | Cells]], Explained],
+    pictures: dict[str, Pixels | Cells],
     leave_out: Callable[[str, Exception], None],
 ) -> Iterator[tuple[list[str], Explained]]:
     """Explains pictures together; where that fails, or memory ends, in halves, down to the one that fails."""

@@ -9,10 +9,11 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.numpy import load as load_arrays
 from safetensors.torch import load as load_tensors
 
 from onoma.science.activations import Explained, explain
-from onoma.science.excitation import Explainer, Mode, Seen, look, prepare
+from onoma.science.excitation import Explainer, Mode, Seen, look, look_from, prepare
 from onoma.science.pictures import MAX_PIXELS, Preprocessing, decode, model_input, normalise
 from onoma.science.program import load
 from onoma.science.xnn import Xnn, from_tensors
@@ -27,6 +28,9 @@ MODES: dict[int, Mode] = {
 _INTERPOLATIONS = {types_pb2.INTERPOLATION_BICUBIC: "bicubic"}
 
 Pixels = npt.NDArray[np.uint8]
+"""A picture as the network sees it, (height, width, channels)."""
+Cells = npt.NDArray[np.float32]
+"""The map layer's activations of a picture, (C, h, w), kept from a feature pass."""
 
 
 class Explainers:
@@ -73,13 +77,13 @@ class Explainers:
 
     def of_class(
         self, network: Network, category: str, share: float, contrastive: bool
-    ) -> Callable[[list[Pixels]], Explained]:
-        """What explains pictures, as `picture_seen` gives them, for one class."""
+    ) -> Callable[[list[Pixels] | list[Cells]], Explained]:
+        """What explains pictures, as `picture_seen` gives them, or from kept activations, for one class."""
         explainer, xnn = self.model(network.model), self.xnn(network, category)
         preprocessing = preprocessing_of(network.model)
         class_index = list(network.model.classes).index(category)
 
-        def explain_pictures(pictures: list[Pixels]) -> Explained:
+        def explain_pictures(pictures: list[Pixels] | list[Cells]) -> Explained:
             seen = look_at(explainer, pictures, preprocessing)
             return explain(explainer, xnn, class_index, seen, share, contrastive=contrastive)
 
@@ -103,9 +107,18 @@ def picture_seen(content: bytes, preprocessing: Preprocessing, max_pixels: int =
     return model_input(decode(content, max_pixels=max_pixels), preprocessing)
 
 
-def look_at(explainer: Explainer, pictures: list[Pixels], preprocessing: Preprocessing) -> Seen:
-    """One forward pass over pictures as `picture_seen` gives them."""
-    return look(explainer, torch.from_numpy(normalise(np.stack(pictures), preprocessing)))
+def cells_kept(content: bytes) -> Cells:
+    """Activations out of the object that a feature pass kept."""
+    cells: Cells = load_arrays(content)["cells"]
+    return cells
+
+
+def look_at(explainer: Explainer, pictures: list[Pixels] | list[Cells], preprocessing: Preprocessing) -> Seen:
+    """One forward pass over pictures as `picture_seen` gives them, or from their kept activations on."""
+    stacked = np.stack(pictures)
+    if stacked.dtype == np.float32:
+        return look_from(explainer, torch.from_numpy(stacked))
+    return look(explainer, torch.from_numpy(normalise(stacked, preprocessing)))
 
 
 def preprocessing_of(model: inference_pb2.Model) -> Preprocessing:

@@ -130,15 +130,15 @@ def fetch_plan(peers: Peers, study_id: str) -> Plan:
     return Plan(study, network, fetch_dataset(peers, study.dataset))
 
 
-def chosen_images(peers: Peers, study: naming_pb2.Study, category: str) -> dict[str, str]:
-    """Path of each image of a category by its id, in id order: all, or the first so many in a seeded order.
+def chosen_images(peers: Peers, study: naming_pb2.Study, category: str) -> dict[str, inference_pb2.Image]:
+    """The images of a category by id, in id order: all, or the first so many in a seeded order.
 
     The same bytes under two paths are one image.
     """
-    paths: dict[str, str] = {}
+    images: dict[str, inference_pb2.Image] = {}
     for image in listed_images(peers, study, category):
-        paths.setdefault(image.image_id, image.path)
-    return {image_id: paths[image_id] for image_id in sorted(within_limit(study, paths))}
+        images.setdefault(image.image_id, image)
+    return {image_id: images[image_id] for image_id in sorted(within_limit(study, images))}
 
 
 def listed_images(peers: Peers, study: naming_pb2.Study, category: str) -> Iterator[inference_pb2.Image]:
@@ -151,6 +151,7 @@ def listed_images(peers: Peers, study: naming_pb2.Study, category: str) -> Itera
             class_name=category,
             page_size=_PAGE,
             page_token=token,
+            model=study.model,
         )
         with asking("inference"):
             response = peers.inference.ListImages(request, timeout=TIMEOUT_S)

@@ -32,6 +32,7 @@ class World:
     Attributes:
         images: path and id of each class's test images.
         published: activation id to (image id, category), as naming was told.
+        cells_keys: of images whose activations at the map layer are kept.
     """
 
     program: bytes
@@ -43,6 +44,7 @@ class World:
     study: naming_pb2.Study
     published: dict[str, tuple[str, str]] = field(default_factory=dict)
     publish_count: int = 0
+    cells_keys: dict[str, str] = field(default_factory=dict)
 
 
 def make_world(store: DirectoryStore, *, pictures_a_class: int = 6, seed: int = 0) -> World:
@@ -150,8 +152,12 @@ class StandInInference(inference_pb2_grpc.InferenceServiceServicer):
         assert request.part == types_pb2.DATASET_PART_TEST
         start = int(request.page_token or "0")
         found = self._world.images[request.class_name]
+        cells_keys = self._world.cells_keys if request.model == self._world.model.name else {}
         return inference_pb2.ListImagesResponse(
-            images=[inference_pb2.Image(path=path, image_id=id_) for path, id_ in found[start : start + 2]],
+            images=[
+                inference_pb2.Image(path=path, image_id=id_, cells_key=cells_keys.get(id_, ""))
+                for path, id_ in found[start : start + 2]
+            ],
             next_page_token=str(start + 2) if start + 2 < len(found) else "",
         )
 

@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as save_tensors
 from sqlmodel import Session, select
 
 from onoma.client.columns import map_arrays
@@ -89,6 +90,47 @@ def test_a_study_made_for_plain_maps_gets_them(attribution, world, explained_alo
     np.testing.assert_allclose(maps[columns.activation_id[0]], plain.maps[0], atol=1e-4)
 
 
+@pytest.fixture
+def keep_cells(world, store):
+    """Keeps the map layer's activations of some images of a category; the pictures are then not needed."""
+    model = world.model
+    explainer = prepare(load(world.program), model.attachment_layer, model.map_layer, "local")
+
+    def keeping(category, count):
+        for _, image_id in world.images[category][:count]:
+            pixels = model_input(decode(store.get(image_id)), PREPROCESSING)
+            seen = look(explainer, torch.from_numpy(normalise(pixels[None], PREPROCESSING)))
+            cells = seen.values[explainer.map_layer][0].contiguous()
+            world.cells_keys[image_id] = store.put(save_tensors({"cells": cells}))
+
+    return keeping
+
+
+def test_maps_are_drawn_from_kept_activations_without_the_pictures(
+    attribution, world, store, explained_alone, keep_cells
+):
+    keep_cells("cross", 3)
+    alone = {image_id: explained_alone("cross", image_id) for _, image_id in world.images["cross"]}
+    for image_id in world.cells_keys:
+        store._file(image_id).unlink()
+    attribution.result()
+    columns = attribution.activations("cross")
+    maps = attribution.maps(columns.activation_id)
+    assert set(columns.image_id) == set(alone)
+    for place, (image_id, x_feature) in enumerate(zip(columns.image_id, columns.x_feature, strict=True)):
+        expected = alone[image_id].maps[list(alone[image_id].x_features).index(x_feature)]
+        assert np.abs(maps[columns.activation_id[place]] - expected).max() <= expected.max() * 2**-12 + 1e-5
+
+
+def test_kept_activations_that_are_lost_are_made_good_by_the_picture(attribution, world, store, keep_cells):
+    keep_cells("cross", 3)
+    for key in world.cells_keys.values():
+        store._file(key).unlink()
+    job = attribution.computed()
+    assert json.loads(job.result_json)["images"] == 18
+    assert not job.warnings
+
+
 def test_the_study_is_told_its_activations_without_their_x_features(attribution, world):
     attribution.result()
     columns = attribution.activations()
@@ -120,7 +162,7 @@ def test_a_limit_takes_the_same_images_whatever_the_order_of_the_list(peers, wor
     assert len(chosen) == 2
     world.images["circle"].reverse()
     assert chosen_images(peers, world.study, "circle") == chosen
-    assert set(chosen.items()) <= {(image_id, path) for path, image_id in world.images["circle"]}
+    assert {(image.path, image_id) for image_id, image in chosen.items()} <= set(world.images["circle"])
 
 
 def test_another_seed_takes_other_images(peers, world):

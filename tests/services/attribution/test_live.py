@@ -85,9 +85,3 @@ def test_an_unknown_model_is_refused(attribute):
         Code.NOT_FOUND,
         "there is no model 'other'",
     )
-
-
-def test_importing_maps_says_why_it_is_not_served(attribution):
-    code, message = refusal(lambda: attribution.calls.ImportMaps(pb.ImportMapsRequest(study_id="study1")))
-    assert code == Code.UNIMPLEMENTED
-    assert "cannot be imported yet" in message
