@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +79,7 @@ def explain_classes(
 
     Args:
         classes: index among the network's scores, and xNN on the explainer's device, of each; one or more.
-        seen: the images' forward pass.
+        seen: the images' forward pass; features of another float dtype are computed in float32.
         share: of the positive evidence that significant X-features hold.
         contrastive: what kind of map.
     Returns:
@@ -95,6 +95,7 @@ def explain_classes(
             )
     if not seen.scores.isfinite().all():
         raise ValueError("a score of the network is NaN or infinite")
+    seen = replace(seen, features=seen.features.float())
     with torch.inference_mode():
         evidence = [_evidence(xnn, seen.features, share) for _, xnn in classes]
         maps = _maps(explainer, seen, evidence, contrastive)

@@ -257,7 +257,7 @@ def encoder_mass(
 
     Args:
         weights: (W (out, in), b (out,)) of each layer; ReLU after every one.
-        features: (n, D) activations of the attachment.
+        features: (n, D) activations of the attachment; computed in the weights' dtype.
         rows: (m,) image of each target.
         x_features: (m,) X-feature of each target.
         inhibiting: negate the top layer's weights: the mass then goes down from what speaks against the X-feature
@@ -266,12 +266,12 @@ def encoder_mass(
         (m, D); all 0 for a target whose X-feature is 0 on its image, or which nothing inhibits.
     """
     with torch.inference_mode():
-        below = [features]
+        below = [features.to(weights[0][0].dtype)]
         for weight, bias in weights:
             below.append(torch.relu(below[-1] @ weight.T + bias))
-        mass = torch.zeros(len(rows), below[-1].shape[1], dtype=features.dtype, device=features.device)
+        mass = below[-1].new_zeros(len(rows), below[-1].shape[1])
         active = below[-1][rows, x_features] > 0
-        mass[torch.arange(len(rows), device=features.device), x_features] = active.to(features.dtype)
+        mass[torch.arange(len(rows), device=features.device), x_features] = active.to(mass.dtype)
         for depth, ((weight, _), values) in enumerate(
             zip(reversed(weights), reversed(below[:-1]), strict=True)
         ):

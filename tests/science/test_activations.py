@@ -11,7 +11,7 @@ from onoma.science.activations import Explained, explain, explain_classes
 from onoma.science.excitation import Explainer, Mode, draw, encoder_mass, look, prepare
 from onoma.science.program import find_attachment, find_map_layer
 from onoma.science.significance import significant
-from onoma.science.xnn import Xnn, score, terms
+from onoma.science.xnn import Xnn, score, terms, x_features
 from tests.networks import SHAPE, MobileLike, images, program_of, vgg_like
 
 
@@ -177,3 +177,85 @@ def test_a_score_that_is_not_finite_is_refused(explainer: Explainer, xnn: Xnn, p
     damaged = replace(seen, scores=torch.full_like(seen.scores, torch.nan))
     with pytest.raises(ValueError, match="a score of the network is NaN or infinite"):
         explain(explainer, xnn, 0, damaged)
+
+
+# the edges of what can be explained
+
+
+def test_an_xnn_of_one_x_feature_explains_each_image_where_it_is_active(
+    explainer: Explainer, pixels: Tensor
+) -> None:
+    seen = look(explainer, pixels)
+    half = -seen.features.sum(1).median()
+    single = Xnn(((torch.ones(1, 24), half[None]),), torch.ones(1), torch.tensor(0.0))
+    active = x_features(single, seen.features)[:, 0] > 0
+    assert 0 < active.sum() < len(pixels)
+    found = explain(explainer, single, 0, seen)
+    np.testing.assert_array_equal(found.images, active.nonzero()[:, 0])
+    np.testing.assert_allclose(found.shares, 1)
+    np.testing.assert_allclose(found.map_sums, 1, atol=1e-3)
+
+
+def test_where_no_x_feature_is_active_there_is_no_activation(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor
+) -> None:
+    *below, (weight, _) = xnn.encoder
+    inactive = replace(xnn, encoder=(*below, (weight, torch.full((5,), -1e6))))
+    found = explain(explainer, inactive, 0, look(explainer, pixels))
+    assert len(found.maps) == 0
+    np.testing.assert_array_equal(found.xnn_scores, [0.5] * len(pixels))
+
+
+def test_an_image_of_zeros_is_explained_by_finite_maps(explainer: Explainer, xnn: Xnn) -> None:
+    found = explain(explainer, xnn, 0, look(explainer, torch.zeros(1, *SHAPE)))
+    assert np.isfinite(found.maps).all()
+    assert found.maps.min() >= 0
+    assert found.map_sums.max() <= 1.001
+
+
+def test_images_and_features_of_double_precision_give_the_same_explanation(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor
+) -> None:
+    single = explain(explainer, xnn, 0, look(explainer, pixels))
+    seen = look(explainer, pixels.double())
+    double = explain(explainer, xnn, 0, replace(seen, features=seen.features.double()))
+    for name, expected in vars(single).items():
+        found = getattr(double, name)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_feature_that_is_not_finite_is_refused(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor, value: float
+) -> None:
+    seen = look(explainer, pixels)
+    features = seen.features.clone()
+    features[2, 3] = value
+    with pytest.raises(ValueError, match="a term is NaN or infinite"):
+        explain(explainer, xnn, 0, replace(seen, features=features))
+
+
+def test_a_weight_of_the_xnn_that_is_not_finite_is_refused(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor
+) -> None:
+    with pytest.raises(ValueError, match="a term is NaN or infinite"):
+        explain(explainer, replace(xnn, read_out=torch.full((5,), torch.nan)), 0, look(explainer, pixels))
+
+
+def test_an_activation_that_is_not_finite_empties_the_maps_of_its_image_alone(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor
+) -> None:
+    seen = look(explainer, pixels)
+    intact = explain(explainer, xnn, 0, seen)
+    row = torch.tensor([2])
+    values = {
+        node: value.index_fill(0, row, torch.inf) if isinstance(value, Tensor) else value
+        for node, value in seen.values.items()
+    }
+    damaged = explain(explainer, xnn, 0, replace(seen, values=values))
+    hit = intact.images == 2
+    assert hit.any()
+    assert (damaged.maps[hit] == 0).all()
+    assert (damaged.map_sums[hit] == 0).all()
+    np.testing.assert_allclose(damaged.maps[~hit], intact.maps[~hit], atol=1e-6)

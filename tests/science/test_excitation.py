@@ -289,6 +289,18 @@ def test_images_of_another_shape_are_refused(vgg: Program) -> None:
         look(explainer_of(vgg, "strict"), torch.zeros(1, 3, 16, 16))
 
 
+def test_images_that_are_no_floats_are_refused(vgg: Program) -> None:
+    with pytest.raises(ValueError, match=r"torch\.uint8; the network wants floating-point numbers"):
+        look(explainer_of(vgg, "strict"), torch.zeros(1, *SHAPE, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("value", [1e39, -1e39])
+def test_a_pixel_that_single_precision_cannot_hold_is_refused(vgg: Program, value: float) -> None:
+    pixels = torch.full((1, *SHAPE), value, dtype=torch.float64)
+    with pytest.raises(ValueError, match="pixel that is NaN or infinite"):
+        look(explainer_of(vgg, "strict"), pixels)
+
+
 @pytest.mark.parametrize("layer", [0, 5, 13])
 @pytest.mark.parametrize("what", ["weight", "bias"])
 def test_damaged_weights_are_refused_wherever_they_are(layer: int, what: str) -> None:
