@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
 
-from onoma.science.excitation_rules import RULES, Mode, Step, gated_input, matrix_down
+from onoma.science.excitation_rules import RULES, Masses, Mode, Step, gated_input, matrix_down
+from onoma.science.excitation_sums import SUMMED_RULES
 from onoma.science.program import SHAPE_OPERATORS, Program, between, constants, cuts, shape_of
 
 _aten = torch.ops.aten
 _BLANK_IMAGES = (2,)  # that the shapes in the graph were learnt from
 MASS_DTYPES = (torch.float32, torch.bfloat16)
-_BYTES_OF_MASS = 2**28  # on a CPU
-_SHARE_OF_GPU = 16  # of the free memory
+_BYTES_OF_MASS = 2**27  # on a CPU
+_SHARE_OF_GPU = 24  # of the free memory
 LEAK_LIMIT = 0.05  # strict mode is the default where it loses less
 
 
@@ -213,19 +214,30 @@ def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Ten
     empty = mass.new_zeros(len(rows), *shape_of(explainer.map_layer)[2:], dtype=torch.float32)
     if not len(rows):
         return empty
-    shape = values[explainer.attachment].shape[1:]
+    shape = shape_of(explainer.attachment)[1:]
     waiting = {explainer.attachment: mass.to(explainer.dtype).reshape(len(rows), *shape)}
     known = {**explainer.constants, **values}
     path = frozenset(explainer.path)
-    for node in reversed(explainer.path[1:]):
+    for node in reversed(explainer.path):
         arrived = waiting.pop(node, None)
         if arrived is None:
             continue
+        if node is explainer.map_layer:
+            return arrived.sum(1, dtype=torch.float32)
         step = Step(node, arrived, rows, known, path, explainer.positive_weights, explainer.mode)
-        for below, passed in RULES[node.target](step):
+        for below, passed in _handed_down(step, explainer.map_layer):
             waiting[below] = waiting[below] + passed if below in waiting else passed
-    arrived = waiting.get(explainer.map_layer)
-    return empty if arrived is None else arrived.sum(1, dtype=torch.float32)
+    return empty
+
+
+def _handed_down(step: Step, map_layer: fx.Node) -> Masses:
+    """What a step gives each of its inputs, and to the map layer the sum over channels alone, (m, 1, h, w) float32."""
+    table = SUMMED_RULES if step.inputs == [map_layer] else RULES
+    given = table.get(step.node.target, RULES[step.node.target])(step)
+    return [
+        (below, passed.sum(1, keepdim=True, dtype=torch.float32) if below is map_layer else passed)
+        for below, passed in given
+    ]
 
 
 def _of_images(value: Any, first: int, last: int) -> Any:
@@ -236,7 +248,7 @@ def _of_images(value: Any, first: int, last: int) -> Any:
 
 
 def _most_bytes(device: torch.device) -> int:
-    """Mass on one layer that a pass down may take: beside it lie a few tensors of the same size."""
+    """Mass on one layer that a pass down may take; beside it lie a dozen tensors of that size at worst."""
     if device.type != "cuda":
         return _BYTES_OF_MASS
     free, _ = torch.cuda.mem_get_info(device)

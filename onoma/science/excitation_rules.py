@@ -149,31 +149,47 @@ def _convolution(step: Step) -> Masses:
     stride, padding, dilation, groups = (arguments[i] for i in (3, 4, 5, 8))
     values, weight = step.value(below), step.positive_weights[step.node]
     shape = (len(step.rows), *values.shape[1:])
-
-    def up(activations: Tensor, kernel: Tensor) -> Tensor:
-        return functional.conv2d(activations, kernel, None, stride, padding, dilation, groups)
-
-    def down(ratio: Tensor, kernel: Tensor) -> Tensor:
-        return conv2d_input(shape, kernel, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
-
-    excitation = up(values, weight)
-    here = values[step.rows]
-    passed = here * down(quotient(step.mass, excitation, step.rows), weight)
+    excitation = functional.conv2d(values, weight, None, stride, padding, dilation, groups)
+    ratio = quotient(step.mass, excitation, step.rows)
+    passed = values[step.rows] * conv2d_input(shape, weight, ratio, stride, padding, dilation, groups)  # type: ignore[no-untyped-call]
     if step.mode == "local":
         stray = lost(step.mass, excitation, step.rows)
-        if (
-            groups != values.shape[1]
-        ):  # channels of one group share their fields, so their stray mass goes as one
-            stray = stray.reshape(len(stray), groups, -1, *stray.shape[2:]).sum(2)
-        if stray.any():
-            field = torch.ones_like(weight[: stray.shape[1]])
-            activity = up(values, field)
-            size = up(torch.ones_like(values[:1]), field).clamp(min=1)  # 0 where a field is padding alone
-            passed += here * down(quotient(stray, activity, step.rows), field)
-            dark = lost(stray, activity, step.rows)
-            if dark.any():
-                passed += down(dark / size, field)
+        passed += spread(step, stray, values, groups)
     return [(below, passed)]
+
+
+def spread(step: Step, stray: Tensor, values: Tensor, groups: int) -> Tensor | float:
+    """What a convolution's units without excitation give their fields in local mode.
+
+    Args:
+        stray: (m, units, ...) the mass on them.
+        values: (n, c, ...) below, not negative.
+    Returns:
+        (m, c, ...), or 0 where no mass is stray.
+    """
+    arguments: Any = step.node.args
+    stride, padding, dilation = (arguments[i] for i in (3, 4, 5))
+    if groups != values.shape[1]:  # channels of one group share their fields, so their stray mass goes as one
+        stray = stray.reshape(len(stray), groups, -1, *stray.shape[2:]).sum(2)
+    if not stray.any():
+        return 0.0
+    kernel = step.positive_weights[step.node].shape[2:]
+    field = values.new_ones(stray.shape[1], values.shape[1] // groups, *kernel)
+    shape = (len(step.rows), *values.shape[1:])
+
+    def up(activations: Tensor) -> Tensor:
+        return functional.conv2d(activations, field, None, stride, padding, dilation, groups)
+
+    def down(ratio: Tensor) -> Tensor:
+        return conv2d_input(shape, field, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
+
+    activity = up(values)
+    passed = values[step.rows] * down(quotient(stray, activity, step.rows))
+    dark = lost(stray, activity, step.rows)
+    if dark.any():
+        size = up(torch.ones_like(values[:1])).clamp(min=1)  # 0 where a field is padding alone
+        passed += down(dark / size)
+    return passed
 
 
 @rule(_aten.addmm.default, _aten.mm.default)

@@ -1,0 +1,78 @@
+"""Rules for the last step down, on to the map layer, where only the sum over channels is wanted.
+
+A map has no channels. So the last convolution need not bring mass to each of them: which share of a unit's mass goes
+to each place of its window does not depend on the target, and is computed once an image
+(docs/decisions/last-step-in-sum.md).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from onoma.science.excitation_rules import RULES, Masses, Rule, Step, lost, quotient, spread
+
+LEAST_CHANNELS = 64  # of fewer, the way through each channel is as fast
+_aten = torch.ops.aten
+
+
+def _convolution(step: Step) -> Masses:
+    """Of a unit's mass, place d of its window gets a share by T_d = W+_d z_d, a sum over input channels. The sum of T
+    over the window is the unit's excitation W+ z.
+
+    Two channels, z = (2, 1) at one place and (1, 0) at the next; a unit with weights (1, 1) and (3, 5) there:
+    T = (3, 3), so mass 1 goes as (1/2, 1/2).
+    """
+    below = step.inputs[0]
+    arguments: Any = step.node.args
+    stride, padding, dilation, groups = (arguments[i] for i in (3, 4, 5, 8))
+    values, weight = step.value(below), step.positive_weights[step.node]
+    if groups != 1 or values.shape[1] < LEAST_CHANNELS:
+        return RULES[step.node.target](step)
+    terms = _terms(values, weight, step.mass.shape[2:], stride, padding, dilation)
+    excitation = terms.sum(0)
+    mass = step.mass.flatten(2).transpose(1, 2)
+    given = mass.new_empty(len(mass), len(terms), mass.shape[1], dtype=torch.float32)
+    counts = step.rows.bincount(minlength=len(values)).tolist()
+    for image, targets in enumerate(torch.split(step.rows.argsort(stable=True), counts)):
+        if len(targets):
+            ratio = quotient(mass[targets], excitation[image : image + 1], torch.zeros_like(targets))
+            shares = torch.bmm(terms[:, image].transpose(0, 1), ratio.permute(1, 2, 0))
+            given[targets] = shares.permute(2, 1, 0).float()
+    passed = functional.fold(given, values.shape[2:], weight.shape[2:], dilation, padding, stride)
+    if step.mode == "local":
+        stray = lost(mass, excitation, step.rows).sum(2).reshape(len(mass), 1, *step.mass.shape[2:])
+        passed += spread(step, stray, values.sum(1, keepdim=True), groups=1)
+    return [(below, passed)]
+
+
+def _terms(
+    values: Tensor, weight: Tensor, size: tuple[int, ...], stride: Any, padding: Any, dilation: Any
+) -> Tensor:
+    """W+ z by place of the window: (places, n, outputs h * w, units).
+
+    Args:
+        values: (n, c, ...), not negative.
+        weight: (units, c, kernel h, kernel w), not negative.
+        size: rows and columns of the output.
+    """
+    cells = functional.pad(values.permute(0, 2, 3, 1), (0, 0, padding[1], padding[1], padding[0], padding[0]))
+    places = list(itertools.product(range(weight.shape[2]), range(weight.shape[3])))
+    terms = values.new_empty(len(places), len(values) * math.prod(size), weight.shape[0])
+    for term, place in zip(terms, places, strict=True):
+        rows, columns = (
+            slice(index * apart, index * apart + (count - 1) * step + 1, step)
+            for index, count, step, apart in zip(place, size, stride, dilation, strict=True)
+        )
+        torch.mm(cells[:, rows, columns].reshape(-1, cells.shape[3]), weight[:, :, *place].T, out=term)
+    return terms.view(len(places), len(values), -1, weight.shape[0])
+
+
+SUMMED_RULES: dict[Any, Rule] = {
+    _aten.convolution.default: _convolution
+}  # mass (m, 1, ...), or as RULES gives it
