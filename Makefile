@@ -15,7 +15,7 @@ help: ## print this
 
 env: $(STUBS) ## build the environment in .venv
 
-protos: ## generate the gRPC stubs in onoma/v1 from protos/
+protos: ## generate the gRPC stubs from protos/
 	@rm -f $(STUBS)
 	@$(MAKE) --no-print-directory $(STUBS)
 
@@ -61,7 +61,7 @@ requirements: env ## compile the pinned requirements anew
 
 clean: ## remove everything that was built (not onoma-data, not onoma-demo)
 	rm -rf .venv .cache onoma/web web/node_modules build dist *.egg-info
-	find onoma/v1 -type f ! -name __init__.py -delete
+	find onoma/v1 onoma/open_inference -type f ! -name __init__.py -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 data:
@@ -73,8 +73,8 @@ data:
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(STUBS): .venv/.installed $(wildcard protos/onoma/v1/*.proto)
-	$(PY) -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. protos/onoma/v1/*.proto
+$(STUBS): .venv/.installed $(wildcard protos/onoma/*/*.proto)
+	$(PY) -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. protos/onoma/*/*.proto
 	@touch $@
 
 web/node_modules/.installed: web/package-lock.json

@@ -22,7 +22,15 @@ app.add_typer(xnns.app, name="xnn")
 app.add_typer(studies.app, name="study")
 app.add_typer(maps.app, name="maps")
 app.add_typer(annotate.app, name="naming")
-for command in (serve.up, serve.demo, explain.explain, explain.summary, explain.coverage, explain.report):
+for command in (
+    serve.up,
+    serve.demo,
+    models.predict,
+    explain.explain,
+    explain.summary,
+    explain.coverage,
+    explain.report,
+):
     app.command()(command)
 
 

@@ -97,6 +97,33 @@ def list_models(json: Json = False) -> None:
         _print_models(models)
 
 
+def predict(
+    model: Annotated[str, typer.Argument(help="Model.")],
+    pictures: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Picture files.")],
+    xnn: Annotated[str, typer.Option(help="Set of xNNs to score with as well.")] = "",
+    json: Json = False,
+) -> None:
+    """Score pictures with a model: its class, and the scores of the network and of the xNNs."""
+    with connected() as client:
+        classes = list(client.get_model(model).classes)
+        found = list(client.predict_stream(model, (path.read_bytes() for path in pictures), xnn_set=xnn))
+    if json:
+        print_json(found)
+        return
+    rows = []
+    for path, prediction in zip(pictures, found, strict=True):
+        index = classes.index(prediction.predicted_class)
+        rows.append(
+            (
+                str(path),
+                prediction.predicted_class,
+                prediction.dnn_scores[index],
+                prediction.xnn_scores[index] if xnn else None,
+            )
+        )
+    print_table(("picture", "class", "network's score", "xNN's score"), rows)
+
+
 def _print_models(models: list[inference_pb2.Model]) -> None:
     print_table(
         (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -193,6 +193,19 @@ class Client:
         )
         response: inference_pb2.PredictResponse = self._transport.call("inference", "Predict", request)
         return response.predictions
+
+    def predict_stream(
+        self, model: str, contents: Iterable[bytes], *, xnn_set: str = ""
+    ) -> Iterator[inference_pb2.Prediction]:
+        """Scores of any number of pictures, in order, each as soon as it is there."""
+
+        def messages() -> Iterator[inference_pb2.PredictStreamRequest]:
+            for index, content in enumerate(contents):
+                first = {"model": model, "xnn_set": xnn_set} if not index else {}
+                yield inference_pb2.PredictStreamRequest(content=content, **first)
+
+        for response in self._transport.stream("inference", "PredictStream", messages(), timeout_s=3600):
+            yield response.prediction
 
     # Explanation networks
 

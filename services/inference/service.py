@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 from sqlalchemy import Engine, text
 
+from onoma.open_inference import v2_pb2_grpc
 from onoma.science.pictures import media_type
 from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import inference_pb2_grpc, jobs_pb2_grpc
@@ -22,6 +23,7 @@ from services.inference import (
     training,
     uploads,
 )
+from services.inference.open_inference import OpenInferenceServicer
 from services.inference.sessions import Sessions
 from services.inference.settings import InferenceSettings
 from services.runtime.database import open_database
@@ -43,6 +45,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         store: ObjectStore,
         jobs: Jobs,
         import_roots: list[Path],
+        sessions: Sessions,
         limits: InferenceSettings,
     ) -> None:
         self._engine = engine
@@ -50,7 +53,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._jobs = jobs
         self._import_roots = import_roots
         self._limits = limits
-        self._sessions = Sessions(store)
+        self._sessions = sessions
 
     def UploadObject(
         self, request_iterator: Iterator[pb.UploadObjectRequest], context: Context
@@ -186,8 +189,8 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     def PredictStream(
         self, request_iterator: Iterator[pb.PredictStreamRequest], context: Context
     ) -> Iterator[pb.PredictStreamResponse]:
-        raise Unimplemented(
-            "streams of images come with batching in a later version; send up to 256 at a time by Predict"
+        return prediction.predict_stream(
+            self._engine, self._store, self._sessions, request_iterator, self._limits.max_image_pixels
         )
 
 
@@ -204,24 +207,29 @@ def build(settings: RuntimeSettings) -> Service:
         "train_xnn": lambda context: training.train(context, engine, store, limits),
     }
     jobs = Jobs(engine, handlers)
-    servicer = InferenceServicer(engine, store, jobs, settings.import_roots, limits)
-
-    def add_to(server: grpc.Server) -> None:
-        inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
-        jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(jobs), server)
+    sessions = Sessions(store, limits.batches)
+    servicer = InferenceServicer(engine, store, jobs, settings.import_roots, sessions, limits)
 
     def ready() -> None:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
+    def add_to(server: grpc.Server) -> None:
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
+        jobs_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(jobs), server)
+        v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+            OpenInferenceServicer(engine, sessions, ready), server
+        )
+
     def close() -> None:
         jobs.close()
+        sessions.close()
         engine.dispose()
 
     return Service(
         name="inference",
         add_to=add_to,
-        service_names=("onoma.v1.InferenceService", "onoma.v1.JobService"),
+        service_names=("onoma.v1.InferenceService", "onoma.v1.JobService", "inference.GRPCInferenceService"),
         close=close,
         drain=jobs.drain,
         ready=ready,

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
-from functools import lru_cache, partial
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 import torch
 
+from services.inference.batching import Batcher, BatchLimits, Images, Outputs
 from services.runtime.errors import DataLoss, FailedPrecondition, NotFound
 from services.runtime.objects import ObjectStore
 
 SCORES, FEATURES, CELLS = "scores", "features", "cells"
+_MOST_OPEN = 4
 _log = logging.getLogger(__name__)
 
 
@@ -54,10 +59,42 @@ def open_stored(store: ObjectStore, model_name: str, onnx_key: str) -> onnxrunti
 
 
 class Sessions:
-    """Open sessions of the models used last, by name and object key."""
+    """Networks of the models used last, each with its queue, by name and object key."""
 
-    def __init__(self, store: ObjectStore) -> None:
-        self.get = lru_cache(maxsize=4)(partial(open_stored, store))
+    def __init__(self, store: ObjectStore, limits: BatchLimits) -> None:
+        self._store = store
+        self._limits = limits
+        self._open: OrderedDict[tuple[str, str], Batcher] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def submit(self, model_name: str, onnx_key: str, images: Images) -> Future[Outputs]:
+        """Scores (k, classes) and features (k, D) of images (k, C, H, W), together with those of other callers.
+
+        Raises:
+            DataLoss: the model's ONNX form is missing or damaged.
+            ResourceExhausted: too many images are waiting.
+        """
+        key = (model_name, onnx_key)
+        with self._lock:
+            is_open = key in self._open
+        opened = None if is_open else open_stored(self._store, *key)
+        with self._lock:
+            if key not in self._open:
+                session = opened or open_stored(self._store, *key)
+                self._open[key] = Batcher(partial(run, session), self._limits)
+            self._open.move_to_end(key)
+            unused = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - _MOST_OPEN)]
+            answer = self._open[key].submit(images)
+        for batcher in unused:
+            batcher.close()
+        return answer
+
+    def close(self) -> None:
+        """Answers what waits, and ends."""
+        with self._lock:
+            batchers = list(self._open.values())
+        for batcher in batchers:
+            batcher.close()
 
 
 def run(

@@ -4,10 +4,11 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from onoma.science.pictures import MAX_PIXELS
+from services.inference.batching import BatchLimits
 
 
 class InferenceSettings(BaseSettings):
-    """Limits on what comes in."""
+    """Limits on what comes in, and how work is shared out."""
 
     model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore")
 
@@ -18,6 +19,18 @@ class InferenceSettings(BaseSettings):
         gt=0,
         description="Threads that read and check pictures; a picture of 64 MP takes one of them 1.2 GB.",
     )
+    batch_images: int = Field(32, gt=0, description="Images of callers that the network takes at once.")
+    batch_wait_ms: float = Field(
+        2.0, ge=0, description="Milliseconds that an image waits for others while the network is idle."
+    )
+    queue_images: int = Field(
+        1024, gt=0, description="Images that may wait for one network; calls beyond are RESOURCE_EXHAUSTED."
+    )
     training_workers: int = Field(
         0, ge=0, description="Classes whose xNNs are trained at once; 0: as many as cores, or 1 on a GPU."
     )
+
+    @property
+    def batches(self) -> BatchLimits:
+        """How callers' images are gathered."""
+        return BatchLimits(self.batch_images, self.batch_wait_ms / 1000, self.queue_images)

@@ -85,6 +85,24 @@ def test_table_1_is_written_as_csv_and_latex(onoma, open_study: OpenStudy, tmp_p
     assert (tmp_path / "1.tex").read_text().count(r" \\") >= 3
 
 
+def test_pictures_are_scored_by_network_and_xnns(onoma, open_study: OpenStudy, tmp_path: Path) -> None:
+    client, study = open_study.client, open_study.study
+    image_ids = list(client.list_explained_images(study.study_id, "cross").image_id)[:3]
+    pictures = [tmp_path / f"{image_id[:8]}.png" for image_id in image_ids]
+    for picture, image_id in zip(pictures, image_ids, strict=True):
+        picture.write_bytes(client.get_image(image_id).content)
+    files = [str(picture) for picture in pictures]
+    code, text = onoma("predict", "tiny", *files, "--xnn", "tiny", "--json")
+    assert code == 0, text
+    wanted = client.predict("tiny", image_ids=image_ids, xnn_set="tiny")
+    for row, prediction in zip(json.loads(text), wanted, strict=True):
+        assert row["predicted_class"] == prediction.predicted_class
+        assert row["xnn_scores"] == pytest.approx(list(prediction.xnn_scores), abs=1e-3)
+    code, text = onoma("predict", "tiny", *files)
+    assert code == 0, text
+    assert all(prediction.predicted_class in text for prediction in wanted)
+
+
 def test_scores_of_network_and_xnns_are_drawn(onoma, tmp_path: Path) -> None:
     code, text = onoma("xnn", "show", "tiny", "--plot", str(tmp_path / "scores.svg"))
     assert code == 0, text

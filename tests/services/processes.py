@@ -18,6 +18,13 @@ DEADLINE_S = 60
 @contextmanager
 def server_process(service, stub, **settings):
     """`python -m services.SERVICE` with settings ONOMA_*: its process, and stubs for it and its jobs."""
+    with running(service, **settings) as (process, address), grpc.insecure_channel(address) as channel:
+        yield process, stub(channel), JobServiceStub(channel)
+
+
+@contextmanager
+def running(service, **settings):
+    """`python -m services.SERVICE` with settings ONOMA_*: its process and its address."""
     environment = os.environ | {f"ONOMA_{name.upper()}": value for name, value in settings.items()}
     with subprocess.Popen(
         [sys.executable, "-m", f"services.{service}"],
@@ -27,9 +34,7 @@ def server_process(service, stub, **settings):
         text=True,
     ) as process:
         try:
-            address = next(json.loads(line)["address"] for line in process.stderr if "is ready" in line)
-            with grpc.insecure_channel(address) as channel:
-                yield process, stub(channel), JobServiceStub(channel)
+            yield process, next(json.loads(line)["address"] for line in process.stderr if "is ready" in line)
         finally:
             process.kill()
 

@@ -1,5 +1,7 @@
 """Scores over a real server; pictures are synthetic."""
 
+import threading
+
 import grpc
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from onoma.v1 import types_pb2
 from services.inference import prediction
 from services.runtime.objects import DirectoryStore
 from tests.synthetic import CLASSES
+
+DEADLINE_S = 60
 
 
 def predict(inference, **fields):
@@ -130,3 +134,82 @@ def test_what_is_not_there_is_named(registered, fields, line):
     code, details = refusal(lambda: predict(registered, image_ids=["0" * 64], **fields))
     assert code == grpc.StatusCode.NOT_FOUND
     assert line in details
+
+
+# Streams
+
+
+def stream(inference, *messages, **first):
+    """Predictions of a stream; `first` goes into its first message."""
+    answers = inference.calls.PredictStream(
+        iter([pb.PredictStreamRequest(**(first if not i else {}), **m) for i, m in enumerate(messages)]),
+        timeout=DEADLINE_S,
+    )
+    return [answer.prediction for answer in answers]
+
+
+def test_a_stream_is_answered_in_order_as_one_call_is(trained):
+    image_ids = stored(trained, 8) * 20
+    content = trained.calls.GetImage(pb.GetImageRequest(image_id=image_ids[0])).content
+    messages = [{"content": content}, *({"image_id": image_id} for image_id in image_ids[1:])]
+    found = stream(trained, *messages, model="tiny", xnn_set="tiny")
+    wanted = predict(trained, image_ids=image_ids, xnn_set="tiny")
+    np.testing.assert_allclose(
+        [[*row.dnn_scores, *row.xnn_scores] for row in found],
+        [[*row.dnn_scores, *row.xnn_scores] for row in wanted],
+        atol=1e-4,
+    )
+
+
+def test_a_caller_may_wait_for_each_answer_before_the_next_image(registered):
+    image_ids, answered = iter(stored(registered, 3)), threading.Semaphore(1)
+
+    def messages():
+        for image_id in image_ids:
+            assert answered.acquire(timeout=DEADLINE_S)
+            yield pb.PredictStreamRequest(model="tiny", image_id=image_id)
+
+    count = 0
+    for _ in registered.calls.PredictStream(messages(), timeout=DEADLINE_S):
+        count += 1
+        answered.release()
+    assert count == 3
+
+
+def test_an_empty_stream_has_no_answers(registered):
+    assert list(registered.calls.PredictStream(iter(()), timeout=DEADLINE_S)) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "line"),
+    [
+        ({"content": b"no picture"}, grpc.StatusCode.INVALID_ARGUMENT, "image 1 of the stream: "),
+        ({}, grpc.StatusCode.INVALID_ARGUMENT, "image 1 of the stream: a message has either"),
+        ({"image_id": "0" * 64}, grpc.StatusCode.NOT_FOUND, "0" * 64),
+    ],
+)
+def test_a_wrong_image_ends_a_stream_after_the_answers_before_it(registered, message, code, line):
+    (image_id,) = stored(registered, 1)
+    requests = [pb.PredictStreamRequest(model="tiny", image_id=image_id), pb.PredictStreamRequest(**message)]
+    answers = registered.calls.PredictStream(iter(requests), timeout=DEADLINE_S)
+    assert next(answers).prediction.dnn_scores
+    with pytest.raises(grpc.RpcError) as error:
+        next(answers)
+    assert error.value.code() == code
+    assert line in error.value.details()
+
+
+def test_a_caller_that_leaves_ends_the_work_on_its_stream(registered):
+    (image_id,) = stored(registered, 1)
+
+    def endless():
+        while True:
+            yield pb.PredictStreamRequest(model="tiny", image_id=image_id)
+
+    answers = registered.calls.PredictStream(endless(), timeout=DEADLINE_S)
+    next(answers)
+    answers.cancel()
+    for thread in threading.enumerate():
+        if thread.name == "predict-stream":
+            thread.join(DEADLINE_S)
+            assert not thread.is_alive()
