@@ -75,7 +75,7 @@ def _described(made_by: attribution_pb2.MapProvenance) -> list[tuple[str, str]]:
     return [
         ("method", made_by.method),
         ("rule", rule),
-        ("parameters", made_by.parameters_json if made_by.archive_hash else ""),
+        ("parameters", made_by.parameters_json),
         ("archive", made_by.archive_hash),
         ("model", made_by.model),
         ("model hash", made_by.model_hash),

@@ -62,7 +62,7 @@ def compute_maps(context: JobContext, of: Computing) -> dict[str, Any]:
     """
     context.stage("reading the study")
     plan = fetch_plan(of.peers, context.params["study_id"])
-    run = runs.begin(of.engine, plan.study, runs.computed(plan))
+    run = runs.begin(of.engine, plan.study, runs.computed(plan, of.settings.maps_precision))
     if not run.is_complete:
         _draw(context, of, plan, run)
         runs.finish(of.engine, run.study_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ _FIXED = {
     "mode": "model",
     "xnn_hash": "set of xNNs",
     "dataset_hash": "data set",
+    "parameters": "precision",  # two archives differ in their hash before it comes to parameters
 }
 
 
@@ -206,7 +208,7 @@ def counts(engine: Engine, study_id: str) -> dict[str, Any]:
         }
 
 
-def computed(plan: Plan) -> MapRun:
+def computed(plan: Plan, precision: str) -> MapRun:
     """The run of maps that are computed here."""
     model, xnn_set = plan.network.model, plan.network.xnn_set
     keys = [f"{category}\0{plan.network.weights_key(category)}" for category in plan.study.categories]
@@ -228,6 +230,7 @@ def computed(plan: Plan) -> MapRun:
         significant_share=plan.significant_share,
         version=version("onoma"),
         method=EXCITATION_BACKPROP,
+        parameters=json.dumps({"precision": precision}),
     )
 
 

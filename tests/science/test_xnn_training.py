@@ -191,7 +191,7 @@ def test_where_no_fit_is_faithful_a_quarter_above_the_best_round_is(
 
 @pytest.mark.parametrize(
     ("given", "count", "expected"),
-    [(0, 40, 40), (0, 1000, 50), (0, 5000, 100), (0, 10**6, 256), (20, 10**6, 20)],
+    [(0, 40, 40), (0, 1000, 50), (0, 15000, 100), (0, 10**6, 256), (20, 10**6, 20)],
 )
 def test_a_batch_has_50_to_256_images_unless_its_size_is_given(given, count, expected) -> None:
     assert xnn_fitting._batch_size(XnnSettings(batch_size=given), count) == expected

@@ -10,7 +10,7 @@ _OPTIONAL = {"explained_image": ("dnn_score", "xnn_score"), "activation": ("x",)
 _ADDED = {
     "method": (sa.String, "Excitation Backprop"),
     "archive_hash": (sa.String, ""),
-    "parameters": (sa.String, "{}"),
+    "parameters": (sa.String, '{"precision": "float32"}'),
     "already_significant": (sa.Boolean, sa.false()),
 }
 

@@ -5,6 +5,7 @@ import pytest
 
 from onoma.client.columns import map_arrays
 from onoma.v1 import attribution_pb2 as pb
+from onoma.v1 import jobs_pb2
 from services.attribution.explainers import Explainers
 from services.attribution.settings import AttributionSettings
 from services.runtime.settings import read_settings
@@ -47,3 +48,14 @@ def test_an_unknown_precision_is_refused_by_name(monkeypatch):
         ValueError, match=r"ONOMA_MAPS_PRECISION=fp8: input should be 'float32', 'tf32' or 'bf16'"
     ):
         read_settings(AttributionSettings)
+
+
+def test_a_study_keeps_the_precision_of_its_first_maps(open_server, monkeypatch):
+    monkeypatch.setenv("ONOMA_MAPS_PRECISION", "bf16")
+    first = open_server()
+    first.result()
+    assert first.provenance().parameters_json == '{"precision": "bf16"}'
+    monkeypatch.setenv("ONOMA_MAPS_PRECISION", "float32")
+    again = open_server().computed()
+    assert again.state == jobs_pb2.JOB_STATE_FAILED
+    assert "has maps of another precision than there is now" in again.error

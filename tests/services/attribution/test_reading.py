@@ -141,7 +141,7 @@ def test_what_made_the_maps_is_given_out(attribution, world):
     assert (found.mode, found.contrastive) == (types_pb2.EXCITATION_MODE_LOCAL, True)
     assert (found.xnn_set, found.dataset, found.dataset_hash) == ("xnns", "shapes", "first")
     assert (found.significant_share, found.onoma_version) == (0.9, version("onoma"))
-    assert (found.archive_hash, found.parameters_json) == ("", "{}")
+    assert (found.archive_hash, found.parameters_json) == ("", '{"precision": "float32"}')
 
 
 def test_a_shard_says_what_made_its_maps_and_what_they_are_of(attribution, store):
