@@ -1,196 +1,216 @@
-"""Maps a second on VGG16, side by side with zennit: python -m tests.bench.excitation (or `make bench`).
+"""Maps a second, side by side with other libraries: python -m tests.bench.excitation (or `make bench`).
 
-224 px, 5 X-features (4096-800-100-5 on the first fully-connected layer), map layer pool4 (14 x 14), float32, random
-weights. Every way does the same work from pixels: all five plain maps of each image. The floor is the floating-point
-operations of the cheapest way over the rate of a large matrix product, measured in the same run. Numbers are medians of
-rounds in which the ways take turns.
+Pictures of noise, 224 px, random weights; an xNN of five X-features (800-100-5 over the attachment's features). VGG16's
+maps are drawn on pool4 (14 x 14). The floor is the multiply-adds of Onoma's way, two operations each, over the rate of
+a large float32 matrix product, measured in the same run. Numbers are medians of rounds in which the ways take turns.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-import torchvision
-from torch import Tensor, nn
-from zennit.composites import ExcitationBackprop
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from onoma.science.excitation import Explainer, draw, encoder_mass, look, prepare
-from onoma.science.program import find_attachment, load, save, shape_of
+from onoma.science.activations import explain
+from onoma.science.excitation import Seen, draw, encoder_mass, look, look_from
+from tests.bench import excitation_peers, subjects
+from tests.bench.machine import machine_name
+from tests.bench.subjects import Subject, all_targets
 
-X_FEATURES = 5
-WIDTHS = (4096, 800, 100, X_FEATURES)
-POOL4 = 24  # of VGG16's feature modules, counting it
-CONVOLUTIONS_FLOPS = 2 * 15.35e9  # an image, up to pool5: VGG16's multiply-adds, two operations each
+PIXELS = "Onoma, all targets in one pass"
+KEPT = "Onoma, from kept activations"
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+CPU_BATCH, MOST_BATCH = 8, 512
+GAIN = 1.05  # a larger batch has to bring, to be tried
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to explain a batch: the work, and the maps it draws."""
+
+    work: Callable[[], object]
+    maps: int
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--network", choices=subjects.NETWORKS, default="vgg16")
+    parser.add_argument("--batch", type=int, help=f"default: {CPU_BATCH} on a CPU, the fastest on a GPU")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=DTYPES, default="float32")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    torch.manual_seed(0)
-    network = torchvision.models.vgg16(weights=None).eval()
-    encoder = _encoder()
-    explainer = _explainer(network, options.device)
-    pixels = torch.randn(options.batch, 3, 224, 224)
-    network, encoder = network.to(options.device), encoder.to(options.device)
-    weights = [(m.weight.detach(), m.bias.detach()) for m in encoder if isinstance(m, nn.Linear)]
-    ways: dict[str, Callable[[], Tensor]] = {
-        "onoma, all targets in one pass": lambda: _together(explainer, weights, pixels),
-        "onoma, contrastive": lambda: _together(explainer, weights, pixels, contrastive=True),
-        "onoma, one target a pass": lambda: _one_at_a_time(explainer, weights, pixels),
-        "zennit, stopped at the layer, a pass up and down a target": lambda: _zennit_target_by_target(
-            network, encoder, pixels.to(options.device)
-        ),
-        "zennit, stopped at the layer, one pass up for all": lambda: _zennit(
-            network, encoder, pixels.to(options.device)
-        ),
+    if options.precision == "tf32" and options.device != "cuda":
+        parser.error("tf32 needs --device cuda")
+    _use_tf32(options.precision == "tf32")
+    subject = subjects.make(options.network, options.device, DTYPES[options.precision])
+    batch = options.batch or _fastest_batch(subject)
+    pixels = torch.randn(batch, 3, subjects.SIDE, subjects.SIDE)
+    peers = excitation_peers.ways(subject) if options.network == "vgg16" else {}
+    ways = _ways(subject, pixels) | {
+        name: Way(lambda way=way: way(pixels), batch * subject.x_feature_count) for name, way in peers.items()
     }
-    reference = _together(explainer, weights, pixels).cpu()
-    error = float((_zennit(network, encoder, pixels.to(options.device)).cpu() - reference).abs().max())
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(options.rounds):
+    for _ in range(options.rounds + 1):  # the first warms up
         for name, way in ways.items():
-            seconds[name].append(_timed(way, options.device))
-    maps = options.batch * X_FEATURES
-    rates = {name: maps / statistics.median(times) for name, times in seconds.items()}
-    floor = X_FEATURES * _flops_a_second(options.device) / _flops(network, encoder)
-    first, _, _, peer, shared = rates
+            seconds[name].append(_timed(way.work))
+    floors = {name: batch / (_operations(ways[name].work) / _rate(subject)) for name in (PIXELS, KEPT)}
+    taken = {name: statistics.median(times[1:]) for name, times in seconds.items()}
     found = {
-        "machine": _machine(options.device),
-        "batch": options.batch,
-        "maps_a_second": rates,
-        "floor_maps_a_second": floor,
-        "times_zennit": rates[first] / rates[peer],
-        "times_zennit_with_one_pass_up": rates[first] / rates[shared],
-        "share_of_floor": rates[first] / floor,
-        "largest_difference_from_zennit": error,
+        "machine": machine_name(options.device),
+        "torch": torch.__version__,
+        "network": options.network,
+        "map_layer": subject.explainer.map_layer.name,
+        "precision": options.precision,
+        "batch": batch,
+        "rounds": options.rounds,
+        "maps_a_second": {name: ways[name].maps / taken[name] for name in ways},
+        "images_a_second": {name: batch / taken[name] for name in ways},
+        "floor_maps_a_second": {name: rate * subject.x_feature_count for name, rate in floors.items()},
+        "share_of_floor": {name: batch / taken[name] / rate for name, rate in floors.items()},
+        "times_zennit": _times(excitation_peers.ZENNIT, taken, ways),
+        "largest_difference": _differences(subject, pixels, peers, options.precision),
     }
-    if options.json:
-        print(json.dumps(found, indent=2))
-        return
-    print(f"{found['machine']}, torch {torch.__version__}, batch {options.batch}, median of {options.rounds}")
-    print("| way | maps a second | times zennit |\n|---|---|---|")
-    for name, rate in rates.items():
-        print(f"| {name} | {rate:.1f} | {rate / rates[peer]:.2f} |")
-    print(f"| floor | {floor:.1f} | {floor / rates[peer]:.2f} |")
-    print(f"share of the floor: {found['share_of_floor']:.0%}; largest difference from zennit: {error:.1e}")
+    print(json.dumps(found, indent=2) if options.json else _table(found))
 
 
-def _encoder() -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for a, b in pairwise(WIDTHS):
-        layers += [nn.Linear(a, b), nn.ReLU()]
-    with torch.no_grad():  # every X-feature active, so that each way draws all five
-        layers[-2].bias.fill_(10.0)
-    return nn.Sequential(*layers)
+def _ways(subject: Subject, pixels: Tensor) -> dict[str, Way]:
+    """Onoma's ways, from pixels and from activations kept of an earlier pass."""
+    explainer = subject.explainer
+    cells = look(explainer, pixels).values[explainer.map_layer].cpu()
+    all_maps = len(pixels) * subject.x_feature_count
+    significant = len(explain(explainer, subject.xnn, 0, look(explainer, pixels[:1])).maps) * len(pixels)
+
+    def explained(seen: Seen) -> object:
+        return explain(explainer, subject.xnn, 0, seen)
+
+    return {
+        PIXELS: Way(lambda: _all(subject, look(explainer, pixels)), all_maps),
+        "Onoma, contrastive": Way(lambda: _all(subject, look(explainer, pixels), contrastive=True), all_maps),
+        "Onoma, one target a pass": Way(lambda: _one_at_a_time(subject, pixels), all_maps),
+        KEPT: Way(lambda: _all(subject, look_from(explainer, cells)), all_maps),
+        "Onoma, significant only, contrastive": Way(lambda: explained(look(explainer, pixels)), significant),
+        "Onoma, significant only, contrastive, from kept activations": Way(
+            lambda: explained(look_from(explainer, cells)), significant
+        ),
+    }
 
 
-def _explainer(network: nn.Module, device: str) -> Explainer:
-    program = load(save(network, torch.zeros(2, 3, 224, 224), {}))
-    pools = [
-        n.name
-        for n in program.graph_module.graph.nodes
-        if n.name.startswith("getitem") and shape_of(n)[2:] == (14, 14)
+def _all(subject: Subject, seen: Seen, *, contrastive: bool = False) -> Tensor:
+    """All maps in one pass down; contrastive ones take a second mass a target."""
+    rows, chosen = all_targets(subject, len(seen.features))
+    masses = [
+        encoder_mass(subject.xnn.encoder, seen.features, rows, chosen, "strict", inhibiting=kind)
+        for kind in ((False, True) if contrastive else (False,))
     ]
-    return prepare(program, find_attachment(program), pools[0], "strict", device)
+    return draw(subject.explainer, seen, torch.cat(masses), rows.repeat(len(masses)))
 
 
-def _targets(count: int) -> tuple[Tensor, Tensor]:
-    return torch.arange(count).repeat_interleave(X_FEATURES), torch.arange(X_FEATURES).repeat(count)
-
-
-def _together(
-    explainer: Explainer, weights: list[tuple[Tensor, Tensor]], pixels: Tensor, *, contrastive: bool = False
-) -> Tensor:
-    """All targets in one pass down; contrastive maps take a second mass a target."""
-    rows, chosen = _targets(len(pixels))
-    rows, chosen = rows.to(explainer.device), chosen.to(explainer.device)
-    seen = look(explainer, pixels)
-    kinds = (False, True) if contrastive else (False,)
-    masses = [encoder_mass(weights, seen.features, rows, chosen, "strict", inhibiting=kind) for kind in kinds]
-    return draw(explainer, seen, torch.cat(masses), rows.repeat(len(kinds)))
-
-
-def _one_at_a_time(explainer: Explainer, weights: list[tuple[Tensor, Tensor]], pixels: Tensor) -> Tensor:
-    rows = torch.arange(len(pixels), device=explainer.device)
-    seen = look(explainer, pixels)
-    maps = [
-        draw(
-            explainer,
-            seen,
-            encoder_mass(weights, seen.features, rows, torch.full_like(rows, k), "strict"),
-            rows,
-        )
-        for k in range(X_FEATURES)
-    ]
+def _one_at_a_time(subject: Subject, pixels: Tensor) -> Tensor:
+    rows = torch.arange(len(pixels), device=subject.explainer.device)
+    seen = look(subject.explainer, pixels)
+    maps = []
+    for k in range(subject.x_feature_count):
+        mass = encoder_mass(subject.xnn.encoder, seen.features, rows, torch.full_like(rows, k), "strict")
+        maps.append(draw(subject.explainer, seen, mass, rows))
     return torch.stack(maps, 1).flatten(0, 1)
 
 
-def _zennit_target_by_target(network: nn.Module, encoder: nn.Module, pixels: Tensor) -> Tensor:
-    """As its attributors are called: forward and backward for each target."""
-    maps = [_zennit(network, encoder, pixels, [k]) for k in range(X_FEATURES)]
-    return torch.stack(maps, 1).flatten(0, 1)
+def _differences(
+    subject: Subject, pixels: Tensor, peers: dict[str, excitation_peers.Way], precision: str
+) -> dict[str, float]:
+    """Of the maps from the other libraries', and from float32's, as a share of the largest value of the latter."""
+    maps = _all(subject, look(subject.explainer, pixels)).cpu()
+    others = {name: way(pixels).detach().cpu() for name, way in peers.items()}
+    if precision != "float32":
+        _use_tf32(False)
+        exact = subjects.make(subject.name, str(subject.explainer.device), torch.float32)
+        others["Onoma, float32"] = _all(exact, look(exact.explainer, pixels)).cpu()
+        _use_tf32(precision == "tf32")
+    return {name: float((maps - other).abs().max() / other.max()) for name, other in others.items()}
 
 
-def _zennit(
-    network: nn.Module, encoder: nn.Module, pixels: Tensor, targets: Sequence[int] = range(X_FEATURES)
-) -> Tensor:
-    """One forward pass, then one backward pass a target: more than zennit's attributors share."""
-    lower = network.features[:POOL4]
-    upper = nn.Sequential(
-        network.features[POOL4:], network.avgpool, nn.Flatten(), network.classifier[:2], encoder
-    )
-    with torch.no_grad():
-        cells = lower(pixels)
-    cells.requires_grad_()
-    with ExcitationBackprop(zero_params=["bias"]).context(upper) as hooked:
-        x = hooked(cells)
-        maps = []
-        for k in targets:
-            wanted = torch.zeros_like(x)
-            wanted[:, k] = 1
-            (relevance,) = torch.autograd.grad(x, cells, wanted, retain_graph=True)
-            maps.append(relevance.sum(1))
-    return torch.stack(maps, 1).flatten(0, 1)
+def _fastest_batch(subject: Subject) -> int:
+    """On a GPU twice the batch as long as it brings something and memory lasts."""
+    if subject.explainer.device.type != "cuda":
+        return CPU_BATCH
+    best, batch, rate = CPU_BATCH, CPU_BATCH, 0.0
+    while batch <= MOST_BATCH:
+        pixels = torch.randn(batch, 3, subjects.SIDE, subjects.SIDE)
+        try:
+            found = batch / min(
+                _timed(lambda p=pixels: _all(subject, look(subject.explainer, p))) for _ in range(3)
+            )
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            break
+        if found < rate * GAIN:
+            break
+        best, batch, rate = batch, 2 * batch, found
+    return best
 
 
-def _flops(network: nn.Module, encoder: nn.Module) -> float:
-    """Operations an image: the forward pass, the denominators above pool4 once, the way down five times."""
-    above = 2 * 3 * 9 * 512 * 512 * 14 * 14 + 2 * sum(
-        m.weight.numel() for m in (network.classifier[0], *encoder) if isinstance(m, nn.Linear)
-    )
-    return CONVOLUTIONS_FLOPS + 2 * network.classifier[0].weight.numel() + above * (1 + X_FEATURES)
+def _use_tf32(allowed: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
-def _flops_a_second(device: str) -> float:
-    a = torch.randn(4096, 4096, device=device)
-    return max(2 * 4096**3 / _timed(lambda: a @ a, device) for _ in range(5))
+def _operations(work: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counted:
+        work()
+    return counted.get_total_flops()
 
 
-def _timed(work: Callable[[], Tensor], device: str) -> float:
+def _rate(subject: Subject) -> float:
+    """Operations a second of a 4096 x 4096 matrix product in float32, the best of five."""
+    a = torch.randn(4096, 4096, device=subject.explainer.device)
+    return 2 * 4096**3 / min(_timed(lambda: a @ a) for _ in range(5))
+
+
+def _timed(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
-    if device == "cuda":
+    if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - started
 
 
-def _machine(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()}, {torch.get_num_threads()} threads"
+def _times(peer: str, taken: dict[str, float], ways: dict[str, Way]) -> dict[str, float]:
+    """Maps a second by those of the peer; {} where it did not run."""
+    if peer not in taken:
+        return {}
+    return {name: ways[name].maps / taken[name] / (ways[peer].maps / taken[peer]) for name in ways}
+
+
+def _table(found: dict) -> str:
+    times = found["times_zennit"]
+    lines = [
+        "{machine}, torch {torch}, {network}, map layer {map_layer}, {precision}, batch {batch}, "
+        "median of {rounds}".format(**found),
+        "| way | images a second | maps a second | times zennit |\n|---|---|---|---|",
+    ]
+    for name, rate in found["maps_a_second"].items():
+        ratio = f"{times[name]:.2f}" if times else ""
+        lines.append(f"| {name} | {found['images_a_second'][name]:.2f} | {rate:.1f} | {ratio} |")
+    for name, rate in found["floor_maps_a_second"].items():
+        lines.append(
+            f"floor of '{name}': {rate:.1f} maps a second; reached: {found['share_of_floor'][name]:.0%}"
+        )
+    for name, error in found["largest_difference"].items():
+        lines.append(f"largest difference from '{name}': {error:.1e} of the largest value")
+    if not times:
+        lines.append("zennit and captum left out: not installed, or they need the network cut in two by hand")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
