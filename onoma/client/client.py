@@ -195,17 +195,35 @@ class Client:
         return response.predictions
 
     def predict_stream(
-        self, model: str, contents: Iterable[bytes], *, xnn_set: str = ""
+        self, model: str, images: Iterable[bytes | str], *, xnn_set: str = "", timeout_s: float = 3600
     ) -> Iterator[inference_pb2.Prediction]:
-        """Scores of any number of pictures, in order, each as soon as it is there."""
+        """Scores of any number of images, in order, each as soon as it is there.
+
+        Args:
+            images: files' contents as bytes, ids of stored images as str; read as answers are taken, some ahead.
+            timeout_s: for the whole stream.
+        Raises:
+            Exception: what `images` raised, after the scores of those before.
+        """
+        failures: list[Exception] = []
 
         def messages() -> Iterator[inference_pb2.PredictStreamRequest]:
-            for index, content in enumerate(contents):
-                first = {"model": model, "xnn_set": xnn_set} if not index else {}
-                yield inference_pb2.PredictStreamRequest(content=content, **first)
+            message = inference_pb2.PredictStreamRequest(model=model, xnn_set=xnn_set)
+            try:
+                for image in images:
+                    if isinstance(image, bytes):
+                        message.content = image
+                    else:
+                        message.image_id = image
+                    yield message
+                    message = inference_pb2.PredictStreamRequest()
+            except Exception as error:  # noqa: BLE001  gRPC would swallow it: raised below
+                failures.append(error)
 
-        for response in self._transport.stream("inference", "PredictStream", messages(), timeout_s=3600):
+        for response in self._transport.stream("inference", "PredictStream", messages(), timeout_s):
             yield response.prediction
+        if failures:
+            raise failures[0]
 
     # Explanation networks
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,7 +22,7 @@ class BatchLimits:
     """How requests are gathered.
 
     Attributes:
-        images: of the largest batch; a request with more goes alone.
+        images: that the network takes at once at most; a request with more goes in so many pieces.
         wait_s: that a request waits at most for others to join it while the network is idle.
         queue_images: that wait at most; more are refused.
     """
@@ -50,6 +49,7 @@ class Batcher:
         self._run = run
         self._limits = limits
         self._waiting: deque[_Request] = deque()
+        self._waiting_images = 0
         self._is_closed = False
         self._changed = threading.Condition()
         self._worker = threading.Thread(target=self._work, name="batches", daemon=True)
@@ -59,14 +59,14 @@ class Batcher:
         """Outputs for images (n, C, H, W), n >= 1; a future that is cancelled in time is not computed.
 
         Raises:
-            ResourceExhausted: too many images are waiting.
+            ResourceExhausted: too many images are waiting; a request that finds none waiting is always taken.
             Unavailable: the queue is closed.
         """
         request = _Request(images)
         with self._changed:
             if self._is_closed:
                 raise Unavailable("the server is stopping; call another one, or this one again later")
-            ahead = sum(len(other.images) for other in self._waiting)
+            ahead = self._waiting_images
             if ahead and ahead + len(images) > self._limits.queue_images:
                 raise ResourceExhausted(
                     f"{ahead} images are waiting for this network, and {len(images)} more would be over the "
@@ -74,6 +74,7 @@ class Batcher:
                     "QUEUE_FULL",
                 )
             self._waiting.append(request)
+            self._waiting_images += len(images)
             self._changed.notify()
         return request.answer
 
@@ -85,56 +86,57 @@ class Batcher:
         self._worker.join()
 
     def _work(self) -> None:
-        while batch := self._next_batch():
-            self._answer(batch)
+        while self._gathered():
+            if batch := self._next_batch():
+                self._answer(batch)
+
+    def _gathered(self) -> bool:
+        """True once requests wait that are to go now; False once the queue is closed and empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_closed)
+            self._changed.wait_for(
+                lambda: self._waiting_images >= self._limits.images or self._is_closed, self._limits.wait_s
+            )
+            return bool(self._waiting)
 
     def _next_batch(self) -> list[_Request]:
-        """The requests that go together; none once the queue is closed and empty."""
+        """The requests that go together, without those whose callers have gone."""
+        batch: list[_Request] = []
+        count = 0
         with self._changed:
-            while not self._waiting and not self._is_closed:
-                self._changed.wait()
-            until = time.monotonic() + self._limits.wait_s
-            while (
-                self._waiting
-                and not self._is_closed
-                and sum(len(request.images) for request in self._waiting) < self._limits.images
-                and (left := until - time.monotonic()) > 0
-            ):
-                self._changed.wait(left)
-            batch: list[_Request] = []
-            count = 0
             while self._waiting and (
                 not batch or count + len(self._waiting[0].images) <= self._limits.images
             ):
-                batch.append(self._waiting.popleft())
-                count += len(batch[-1].images)
-            return batch
+                request = self._waiting.popleft()
+                self._waiting_images -= len(request.images)
+                if request.answer.set_running_or_notify_cancel():
+                    batch.append(request)
+                    count += len(request.images)
+        return batch
 
     def _answer(self, batch: list[_Request]) -> None:
-        wanted = [request for request in batch if request.answer.set_running_or_notify_cancel()]
-        if not wanted:
-            return
+        """To each its own outputs; where the network fails, one by one, so that an error reaches its own caller."""
         try:
-            outputs = self._run(_joined([request.images for request in wanted]))
+            outputs = self._outputs(_joined([request.images for request in batch]))
         except Exception as error:  # noqa: BLE001  whatever it is, it is the callers' to hear
-            if len(wanted) == 1:
-                wanted[0].answer.set_exception(error)
+            if len(batch) == 1:
+                batch[0].answer.set_exception(error)
             else:
-                self._answer_each(wanted)
+                for request in batch:
+                    self._answer([request])
             return
         start = 0
-        for request in wanted:
+        for request in batch:
             until = start + len(request.images)
             request.answer.set_result(tuple(output[start:until] for output in outputs))
             start = until
 
-    def _answer_each(self, wanted: list[_Request]) -> None:
-        """One by one, so that a request on which the network fails spoils no other."""
-        for request in wanted:
-            try:
-                request.answer.set_result(self._run(request.images))
-            except Exception as error:  # noqa: BLE001  as above
-                request.answer.set_exception(error)
+    def _outputs(self, images: Images) -> Outputs:
+        most = self._limits.images
+        if len(images) <= most:
+            return self._run(images)
+        pieces = [self._run(images[start : start + most]) for start in range(0, len(images), most)]
+        return tuple(np.concatenate(outputs) for outputs in zip(*pieces, strict=True))
 
 
 def _joined(images: list[Images]) -> Images:

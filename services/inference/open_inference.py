@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from importlib.metadata import version
 
@@ -73,7 +73,8 @@ class OpenInferenceServicer(v2_pb2_grpc.GRPCInferenceServiceServicer):
         wanted = _wanted(model, request)
         images = _images(model, request)
         answer = self._sessions.submit(model.name, model.onnx_key, images)
-        context.add_callback(answer.cancel)
+        if not context.add_callback(answer.cancel):
+            answer.cancel()
         try:
             arrays = dict(zip((SCORES, FEATURES), answer.result(), strict=True))
         except CancelledError:
@@ -113,6 +114,8 @@ def _wanted(model: tables.Model, request: pb.ModelInferRequest) -> list[str]:
     """Outputs asked for, in their order; all where none is."""
     known = _outputs(model)
     wanted = [output.name for output in request.outputs] or list(known)
+    for output in request.outputs:
+        _refuse_parameters(f"output '{output.name[:80]}'", output.parameters)
     for name in wanted:
         if name not in known:
             raise InvalidArgument(
@@ -141,14 +144,18 @@ def _images(model: tables.Model, request: pb.ModelInferRequest) -> npt.NDArray[n
             f"input '{IMAGES}' has shape {list(shape)}; model '{model.name}' takes {[-1, *_shape(model)]}, "
             "one image or more"
         )
+    _refuse_parameters(f"input '{IMAGES}'", tensor.parameters)
     count = math.prod(shape)
-    if request.raw_input_contents:
-        if [len(raw) for raw in request.raw_input_contents] != [4 * count]:
-            sizes = ", ".join(str(len(raw)) for raw in request.raw_input_contents)
+    raws = list(request.raw_input_contents)  # each look at the message would copy the bytes
+    if raws:
+        if tensor.HasField("contents"):
+            raise InvalidArgument(f"input '{IMAGES}' has typed and raw contents; send it once")
+        if [len(raw) for raw in raws] != [4 * count]:
+            sizes = ", ".join(str(len(raw)) for raw in raws)
             raise InvalidArgument(
                 f"input '{IMAGES}' of shape {list(shape)} takes {4 * count} raw bytes, not {sizes}"
             )
-        flat = np.frombuffer(request.raw_input_contents[0], _LITTLE_ENDIAN)
+        flat = np.frombuffer(raws[0], _LITTLE_ENDIAN)
     else:
         flat = np.array(tensor.contents.fp32_contents, np.float32)
         if len(flat) != count:
@@ -159,3 +166,11 @@ def _images(model: tables.Model, request: pb.ModelInferRequest) -> npt.NDArray[n
     if not np.isfinite(images).all():
         raise InvalidArgument(f"input '{IMAGES}' has a number that is NaN or infinite")
     return images
+
+
+def _refuse_parameters(of: str, parameters: Mapping[str, pb.InferParameter]) -> None:
+    """Refuses what would change the tensor itself, as Triton's shared memory and classification do."""
+    if parameters:
+        raise InvalidArgument(
+            f"{of} has the parameter '{min(parameters)[:80]}', which is not served; send and take whole tensors"
+        )

@@ -5,12 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from queue import Full, Queue
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,83 +20,126 @@ from onoma.science.xnn import Xnn, score
 from onoma.v1 import inference_pb2 as pb
 from services.inference import datasets, registry, tables, training
 from services.inference.batching import Outputs
+from services.inference.reading_ahead import in_order
 from services.inference.sessions import Sessions
-from services.runtime.errors import InvalidArgument
+from services.inference.settings import InferenceSettings
+from services.runtime.errors import InvalidArgument, ResourceExhausted
 from services.runtime.objects import ObjectStore
 
 MAX_IMAGES = 256
-_BATCH_IMAGES = 32
-_STREAM_AHEAD = 64  # images of a stream that are worked on before the first of them is answered
-_LOOK_S = 0.25  # how often a stream that is ahead looks whether its caller is still there
 
 
-def predict(
-    engine: Engine, store: ObjectStore, sessions: Sessions, request: pb.PredictRequest, max_pixels: int
-) -> pb.PredictResponse:
-    """Scores of the network, and of the xNNs where a set is named, in the order of the model's classes.
+class Predictor:
+    """Decodes pictures on a few threads for all calls, and scores them together with those of other callers."""
 
-    Raises:
-        InvalidArgument: no image or too many, one that is broken, or a set of xNNs of another model.
-        NotFound: no picture has an id.
-        ResourceExhausted: too many images are waiting for the network.
-    """
-    count = len(request.image_ids) + len(request.contents)
-    if not 1 <= count <= MAX_IMAGES:
-        raise InvalidArgument(f"{count} images in one call; 1 to {MAX_IMAGES} are taken")
-    network = _network(engine, store, request.model, request.xnn_set)
-    inputs = _inputs(engine, store, request, network.preprocessing, max_pixels)
-    waiting: deque[Future[Outputs]] = deque()
-    predictions: list[pb.Prediction] = []
-    while batch := list(islice(inputs, _BATCH_IMAGES)):
-        waiting.append(network.submit(sessions, batch))
-        if len(waiting) > 1:  # the network works on one batch while the next is decoded
-            predictions += network.predictions(waiting.popleft().result())
-    for last in waiting:
-        predictions += network.predictions(last.result())
-    return pb.PredictResponse(predictions=predictions)
+    def __init__(
+        self, engine: Engine, store: ObjectStore, sessions: Sessions, limits: InferenceSettings
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._sessions = sessions
+        self._limits = limits
+        self._ahead = 2 * limits.batch_images  # images of one call: a batch in the network, and the next one
+        self._decoders = ThreadPoolExecutor(limits.decode_workers, thread_name_prefix="decode")
+        self._streams = threading.Semaphore(limits.streams)
 
+    def predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
+        """Scores of the network, and of the xNNs where a set is named, in the order of the model's classes.
 
-def predict_stream(
-    engine: Engine,
-    store: ObjectStore,
-    sessions: Sessions,
-    requests: Iterator[pb.PredictStreamRequest],
-    max_pixels: int,
-) -> Iterator[pb.PredictStreamResponse]:
-    """A prediction an image, in order, each as soon as it is there; a few images are worked on at once.
+        Raises:
+            InvalidArgument: no image or too many, one that is broken, or a set of xNNs of another model.
+            NotFound: no picture has an id.
+            ResourceExhausted: too many images are waiting for the network.
+        """
+        count = len(request.image_ids) + len(request.contents)
+        if not 1 <= count <= MAX_IMAGES:
+            raise InvalidArgument(f"{count} images in one call; 1 to {MAX_IMAGES} are taken")
+        network = self._network(request.model, request.xnn_set)
+        sources = chain(map(self._stored, request.image_ids), _sent(request.contents))
+        pictures = in_order(self._decoders, partial(self._picture, network), sources, self._ahead)
+        waiting: deque[Future[Outputs]] = deque()
+        predictions: list[pb.Prediction] = []
+        while batch := list(islice(pictures, self._limits.batch_images)):
+            waiting.append(self._submit(network, batch))
+            if len(waiting) > 1:  # the network works on one batch while the next is decoded
+                predictions += network.predictions(waiting.popleft().result())
+        for last in waiting:
+            predictions += network.predictions(last.result())
+        return pb.PredictResponse(predictions=predictions)
 
-    Raises:
-        InvalidArgument: the first message names no model, a message has no image, or a picture is broken.
-        NotFound: no such model or picture.
-        ResourceExhausted: too many images are waiting for the network.
-    """
-    first = next(requests, None)
-    if first is None:
-        return
-    network = _network(engine, store, first.model, first.xnn_set)
-    ahead: Queue[Callable[[], Outputs] | None] = Queue(_STREAM_AHEAD)
-    is_over = threading.Event()
+    def predict_stream(
+        self, requests: Iterator[pb.PredictStreamRequest]
+    ) -> Iterator[pb.PredictStreamResponse]:
+        """A prediction an image, in order, each as soon as it is there; a few images are worked on at once.
 
-    def fill() -> None:
-        """Reads, decodes and submits, until the stream ends or the first error, which is its last answer."""
+        Raises:
+            InvalidArgument: the first message names no model, a message has no image, or a picture is broken.
+            NotFound: no such model or picture.
+            ResourceExhausted: too many streams, or too many images are waiting for the network.
+        """
+        if not self._streams.acquire(blocking=False):
+            raise ResourceExhausted(
+                f"{self._limits.streams} streams are being answered, as many as ONOMA_STREAMS allows; "
+                "send again later, or call Predict",
+                "TOO_MANY_STREAMS",
+            )
         try:
-            for index, message in enumerate(chain([first], requests)):
-                content = _streamed(engine, store, message, index)
-                picture = _pixels(f"image {index} of the stream", content, network.preprocessing, max_pixels)
-                if not _put(ahead, network.submit(sessions, [picture]).result, is_over):
-                    return
-        except Exception as error:  # noqa: BLE001  raised where the answer is taken
-            _put(ahead, partial(_raise, error), is_over)
-        _put(ahead, None, is_over)
+            first = next(requests, None)
+            if first is None:
+                return
+            network = self._network(first.model, first.xnn_set)
+            sources = map(self._streamed, enumerate(chain([first], requests)))
+            scored = in_order(self._decoders, partial(self._scored, network), sources, self._ahead)
+            for outputs in scored:
+                (prediction,) = network.predictions(outputs.result())
+                yield pb.PredictStreamResponse(prediction=prediction)
+        finally:
+            self._streams.release()
 
-    reader = threading.Thread(target=fill, name="predict-stream", daemon=True)
-    reader.start()
-    try:
-        while answer := ahead.get():
-            (prediction,) = network.predictions(answer())
-            yield pb.PredictStreamResponse(prediction=prediction)
-    finally:
-        is_over.set()
+    def close(self) -> None:
+        """Ends the threads."""
+        self._decoders.shutdown()
+
+    def _network(self, model_name: str, set_name: str) -> _Network:
+        model = registry.find(self._engine, tables.Model, model_name)
+        xnns = _xnns(self._engine, self._store, model, set_name) if set_name else {}
+        return _Network(model, Preprocessing(**model.preprocessing), xnns)
+
+    def _stored(self, image_id: str) -> _Source:
+        return _Source(
+            f"picture {image_id}", partial(datasets.picture_bytes, self._engine, self._store, image_id)
+        )
+
+    def _streamed(self, numbered: tuple[int, pb.PredictStreamRequest]) -> _Source:
+        index, message = numbered
+        name = f"image {index} of the stream"
+        if bool(message.image_id) == bool(message.content):
+            raise InvalidArgument(f"{name}: a message has either an image id or a file's content")
+        if message.image_id:
+            return _Source(name, self._stored(message.image_id).read)
+        return _Source(name, lambda: message.content)
+
+    def _picture(self, network: _Network, source: _Source) -> npt.NDArray[np.uint8]:
+        try:
+            picture = decode(source.read(), max_pixels=self._limits.max_image_pixels)
+            return model_input(picture, network.preprocessing)
+        except BrokenPicture as error:
+            raise InvalidArgument(f"{source.name}: {error}") from error
+
+    def _scored(self, network: _Network, source: _Source) -> Future[Outputs]:
+        return self._submit(network, [self._picture(network, source)])
+
+    def _submit(self, network: _Network, pictures: Sequence[npt.NDArray[np.uint8]]) -> Future[Outputs]:
+        images = normalise(np.stack(pictures), network.preprocessing)
+        return self._sessions.submit(network.model.name, network.model.onnx_key, images)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A picture's name in errors, and how its bytes are had."""
+
+    name: str
+    read: Callable[[], bytes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +149,6 @@ class _Network:
     model: tables.Model
     preprocessing: Preprocessing
     xnns: dict[str, Xnn]
-
-    def submit(self, sessions: Sessions, pixels: Sequence[npt.NDArray[np.uint8]]) -> Future[Outputs]:
-        images = normalise(np.stack(pixels), self.preprocessing)
-        return sessions.submit(self.model.name, self.model.onnx_key, images)
 
     def predictions(self, outputs: Outputs) -> list[pb.Prediction]:
         scores, features = outputs
@@ -130,59 +167,9 @@ class _Network:
         ]
 
 
-def _network(engine: Engine, store: ObjectStore, model_name: str, set_name: str) -> _Network:
-    model = registry.find(engine, tables.Model, model_name)
-    xnns = _xnns(engine, store, model, set_name) if set_name else {}
-    return _Network(model, Preprocessing(**model.preprocessing), xnns)
-
-
-def _streamed(engine: Engine, store: ObjectStore, message: pb.PredictStreamRequest, index: int) -> bytes:
-    if bool(message.image_id) == bool(message.content):
-        raise InvalidArgument(
-            f"image {index} of the stream: a message has either an image id or a file's content"
-        )
-    return message.content or datasets.picture_bytes(engine, store, message.image_id)
-
-
-def _put(ahead: Queue[Any], item: Any, is_over: threading.Event) -> bool:  # Any: an answer or the end
-    """Whether there was room before nobody took answers any more."""
-    while not is_over.is_set():
-        try:
-            ahead.put(item, timeout=_LOOK_S)
-        except Full:
-            continue
-        return True
-    return False
-
-
-def _raise(error: Exception) -> Outputs:
-    raise error
-
-
-def _inputs(
-    engine: Engine,
-    store: ObjectStore,
-    request: pb.PredictRequest,
-    preprocessing: Preprocessing,
-    max_pixels: int,
-) -> Iterator[npt.NDArray[np.uint8]]:
-    """Pixels as the network sees them: of the stored images, then of the contents."""
-    stored = (
-        (f"picture {image_id}", datasets.picture_bytes(engine, store, image_id))
-        for image_id in request.image_ids
-    )
-    sent = ((f"content {index} of the call", content) for index, content in enumerate(request.contents))
-    for what, content in chain(stored, sent):
-        yield _pixels(what, content, preprocessing, max_pixels)
-
-
-def _pixels(
-    what: str, content: bytes, preprocessing: Preprocessing, max_pixels: int
-) -> npt.NDArray[np.uint8]:
-    try:
-        return model_input(decode(content, max_pixels=max_pixels), preprocessing)
-    except BrokenPicture as error:
-        raise InvalidArgument(f"{what}: {error}") from error
+def _sent(contents: Sequence[bytes]) -> Iterator[_Source]:
+    for index, content in enumerate(contents):
+        yield _Source(f"content {index} of the call", partial(bytes, content))
 
 
 def _xnns(engine: Engine, store: ObjectStore, model: tables.Model, set_name: str) -> dict[str, Xnn]:

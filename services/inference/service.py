@@ -17,13 +17,13 @@ from services.inference import (
     kept_cells,
     messages,
     models,
-    prediction,
     registry,
     tables,
     training,
     uploads,
 )
 from services.inference.open_inference import OpenInferenceServicer
+from services.inference.prediction import Predictor
 from services.inference.sessions import Sessions
 from services.inference.settings import InferenceSettings
 from services.runtime.database import open_database
@@ -31,7 +31,7 @@ from services.runtime.errors import Unimplemented
 from services.runtime.jobs import Jobs, JobServicer, job_message
 from services.runtime.objects import ObjectStore, open_object_store
 from services.runtime.server import Service
-from services.runtime.settings import RuntimeSettings
+from services.runtime.settings import RuntimeSettings, read_settings
 
 Context = grpc.ServicerContext
 
@@ -45,7 +45,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         store: ObjectStore,
         jobs: Jobs,
         import_roots: list[Path],
-        sessions: Sessions,
+        predictor: Predictor,
         limits: InferenceSettings,
     ) -> None:
         self._engine = engine
@@ -53,7 +53,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._jobs = jobs
         self._import_roots = import_roots
         self._limits = limits
-        self._sessions = sessions
+        self._predictor = predictor
 
     def UploadObject(
         self, request_iterator: Iterator[pb.UploadObjectRequest], context: Context
@@ -182,23 +182,19 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             yield pb.ListXnnScoresResponse(dnn_scores=dnn_scores, xnn_scores=xnn_scores, of_class=of_class)
 
     def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
-        return prediction.predict(
-            self._engine, self._store, self._sessions, request, self._limits.max_image_pixels
-        )
+        return self._predictor.predict(request)
 
     def PredictStream(
         self, request_iterator: Iterator[pb.PredictStreamRequest], context: Context
     ) -> Iterator[pb.PredictStreamResponse]:
-        return prediction.predict_stream(
-            self._engine, self._store, self._sessions, request_iterator, self._limits.max_image_pixels
-        )
+        return self._predictor.predict_stream(request_iterator)
 
 
 def build(settings: RuntimeSettings) -> Service:
     """The inference service over the database and the object store that `settings` name."""
     engine = open_database(settings, "inference")
     store = open_object_store(settings)
-    limits = InferenceSettings()
+    limits = read_settings(InferenceSettings)
     handlers = {
         "import_dataset": lambda context: importing.import_dataset(
             context, engine, store, settings.import_roots, limits
@@ -208,7 +204,8 @@ def build(settings: RuntimeSettings) -> Service:
     }
     jobs = Jobs(engine, handlers)
     sessions = Sessions(store, limits.batches)
-    servicer = InferenceServicer(engine, store, jobs, settings.import_roots, sessions, limits)
+    predictor = Predictor(engine, store, sessions, limits)
+    servicer = InferenceServicer(engine, store, jobs, settings.import_roots, predictor, limits)
 
     def ready() -> None:
         with engine.connect() as connection:
@@ -223,6 +220,7 @@ def build(settings: RuntimeSettings) -> Service:
 
     def close() -> None:
         jobs.close()
+        predictor.close()
         sessions.close()
         engine.dispose()
 
@@ -233,4 +231,5 @@ def build(settings: RuntimeSettings) -> Service:
         close=close,
         drain=jobs.drain,
         ready=ready,
+        waiting_calls=limits.streams + limits.batch_images,
     )

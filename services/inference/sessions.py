@@ -66,6 +66,7 @@ class Sessions:
         self._limits = limits
         self._open: OrderedDict[tuple[str, str], Batcher] = OrderedDict()
         self._lock = threading.Lock()
+        self._opening = threading.Lock()
 
     def submit(self, model_name: str, onnx_key: str, images: Images) -> Future[Outputs]:
         """Scores (k, classes) and features (k, D) of images (k, C, H, W), together with those of other callers.
@@ -75,25 +76,31 @@ class Sessions:
             ResourceExhausted: too many images are waiting.
         """
         key = (model_name, onnx_key)
-        with self._lock:
-            is_open = key in self._open
-        opened = None if is_open else open_stored(self._store, *key)
-        with self._lock:
-            if key not in self._open:
-                session = opened or open_stored(self._store, *key)
-                self._open[key] = Batcher(partial(run, session), self._limits)
-            self._open.move_to_end(key)
-            unused = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - _MOST_OPEN)]
-            answer = self._open[key].submit(images)
-        for batcher in unused:
-            batcher.close()
-        return answer
+        while True:
+            with self._lock:
+                if key in self._open:
+                    self._open.move_to_end(key)
+                    return self._open[key].submit(images)
+            self._make_open(key)
 
     def close(self) -> None:
         """Answers what waits, and ends."""
         with self._lock:
             batchers = list(self._open.values())
         for batcher in batchers:
+            batcher.close()
+
+    def _make_open(self, key: tuple[str, str]) -> None:
+        """Opens a network, once for all callers that want it, and closes those not used for longest."""
+        with self._opening:
+            with self._lock:
+                if key in self._open:
+                    return
+            batcher = Batcher(partial(run, open_stored(self._store, *key)), self._limits)
+            with self._lock:
+                self._open[key] = batcher
+                unused = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - _MOST_OPEN)]
+        for batcher in unused:
             batcher.close()
 
 

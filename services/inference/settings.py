@@ -1,6 +1,8 @@
 """What only the inference service is told, as ONOMA_* environment variables."""
 
-from pydantic import Field
+from __future__ import annotations
+
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from onoma.science.pictures import MAX_PIXELS
@@ -26,9 +28,26 @@ class InferenceSettings(BaseSettings):
     queue_images: int = Field(
         1024, gt=0, description="Images that may wait for one network; calls beyond are RESOURCE_EXHAUSTED."
     )
+    streams: int = Field(
+        16, gt=0, description="PredictStream calls answered at once; calls beyond are RESOURCE_EXHAUSTED."
+    )
+    decode_workers: int = Field(
+        4,
+        gt=0,
+        description="Threads that decode callers' pictures; a picture of 64 MP takes one of them 1.2 GB.",
+    )
     training_workers: int = Field(
         0, ge=0, description="Classes whose xNNs are trained at once; 0: as many as cores, or 1 on a GPU."
     )
+
+    @model_validator(mode="after")
+    def _fit_one_caller_into_the_queue(self) -> InferenceSettings:
+        if self.queue_images < 2 * self.batch_images:
+            raise ValueError(
+                f"ONOMA_QUEUE_IMAGES={self.queue_images}: at least twice ONOMA_BATCH_IMAGES ({self.batch_images}) is "
+                "needed, which is what one call keeps in the queue"
+            )
+        return self
 
     @property
     def batches(self) -> BatchLimits:

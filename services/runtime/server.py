@@ -36,6 +36,7 @@ class Service:
         close: releases what it holds; called when no call is left.
         ready: raises when something that it needs is gone.
         drain: called when a stop begins: long streams end, and jobs in hand go back into the queue.
+        waiting_calls: calls that wait more than they work; they get threads beside those of the settings.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Service:
     close: Callable[[], None]
     ready: Callable[[], None] = field(default=lambda: None)
     drain: Callable[[], None] = field(default=lambda: None)
+    waiting_calls: int = 0
 
 
 class RunningServer:
@@ -127,10 +129,11 @@ def start(service: Service, address: str, settings: RuntimeSettings) -> RunningS
     Raises:
         OSError: the port is taken.
     """
+    workers = settings.grpc_workers + service.waiting_calls
     server = grpc.server(
-        ThreadPoolExecutor(settings.grpc_workers, thread_name_prefix=service.name),
+        ThreadPoolExecutor(workers, thread_name_prefix=service.name),
         interceptors=[CallInterceptor()],
-        maximum_concurrent_rpcs=settings.grpc_workers * 4,
+        maximum_concurrent_rpcs=workers * 4,
         options=[
             ("grpc.max_send_message_length", settings.max_message_bytes),
             ("grpc.max_receive_message_length", settings.max_message_bytes),

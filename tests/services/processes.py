@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,7 +36,11 @@ def running(service, **settings):
         text=True,
     ) as process:
         try:
-            yield process, next(json.loads(line)["address"] for line in process.stderr if "is ready" in line)
+            address = next(json.loads(line)["address"] for line in process.stderr if "is ready" in line)
+            threading.Thread(
+                target=deque, args=(process.stderr, 0), daemon=True
+            ).start()  # a full pipe would stop it
+            yield process, address
         finally:
             process.kill()
 

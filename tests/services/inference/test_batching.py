@@ -30,6 +30,7 @@ class Network:
 
     def __call__(self, batch):
         self.is_running.set()
+        self.last = batch
         assert self.may_run.wait(DEADLINE_S)
         if (batch < 0).any():
             raise ValueError("a negative pixel")
@@ -85,12 +86,26 @@ def test_what_waits_goes_together_up_to_the_largest_batch(busy):
     assert network.sizes == [1, 8, 4]
 
 
-def test_a_request_over_the_largest_batch_goes_alone(busy):
+def test_a_request_over_the_largest_batch_goes_in_pieces(busy):
     network, queue = busy()
     answers = [queue.submit(images(*range(count))) for count in (3, 20, 2)]
     network.may_run.set()
+    assert answers[1].result(DEADLINE_S)[0].ravel().tolist() == [2 * value for value in range(20)]
     wait(answers, DEADLINE_S)
-    assert network.sizes == [1, 3, 20, 2]
+    assert network.sizes == [1, 3, 8, 8, 4, 2]
+
+
+def test_a_whole_batch_goes_uncopied_and_waits_for_no_others(batcher):
+    network = Network()
+    queue = batcher(network, BatchLimits(images=3, wait_s=1000, queue_images=64))
+    sent = images(1, 2, 3)
+    queue.submit(sent).result(DEADLINE_S)
+    assert network.last is sent
+
+
+def test_a_lone_request_waits_no_longer_than_the_longest_wait(batcher):
+    queue = batcher(Network(), BatchLimits(images=1000, wait_s=0.01, queue_images=2000))
+    assert queue.submit(images(1)).result(DEADLINE_S)[0].item() == 2
 
 
 def test_images_over_the_queue_are_refused_and_those_that_wait_are_answered(busy):
@@ -121,6 +136,16 @@ def test_a_caller_that_has_gone_is_not_computed(busy):
     network.may_run.set()
     assert stays.result(DEADLINE_S)[0].item() == 4
     assert network.sizes == [1, 1]
+
+
+def test_those_who_have_gone_take_no_place_in_a_batch(busy):
+    network, queue = busy()
+    answers = [queue.submit(images(value)) for value in range(16)]
+    for answer in answers[:8]:
+        assert answer.cancel()
+    network.may_run.set()
+    wait(answers, DEADLINE_S)
+    assert network.sizes == [1, 8]
 
 
 def test_closing_answers_what_waits_and_takes_no_more(busy):

@@ -13,7 +13,6 @@ from onoma.science.pictures import decode
 from onoma.science.program import find_attachment, load, with_features
 from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import types_pb2
-from services.inference import prediction
 from services.runtime.objects import DirectoryStore
 from tests.synthetic import CLASSES
 
@@ -88,8 +87,20 @@ def test_a_class_without_an_xnn_scores_nan_in_its_place(registered):
     assert [bool(np.isfinite(score)) for score in row.xnn_scores] == [name == "cross" for name in CLASSES]
 
 
-def test_more_pictures_than_a_batch_are_all_scored(registered, monkeypatch):
-    monkeypatch.setattr(prediction, "_BATCH_IMAGES", 2)
+@pytest.fixture
+def setting(monkeypatch):
+    """Sets ONOMA_* for the servers that start after it."""
+    return lambda **values: [
+        monkeypatch.setenv(f"ONOMA_{name.upper()}", str(values[name])) for name in values
+    ]
+
+
+@pytest.fixture
+def pairs_in_a_short_queue(setting):
+    setting(batch_images=2, queue_images=4)
+
+
+def test_more_pictures_than_a_batch_are_all_scored(pairs_in_a_short_queue, registered):
     image_ids = stored(registered, 5)
     found = predict(registered, image_ids=image_ids)
     alone = [predict(registered, image_ids=[image_id])[0].dnn_scores for image_id in image_ids]
@@ -176,6 +187,34 @@ def test_a_caller_may_wait_for_each_answer_before_the_next_image(registered):
     assert count == 3
 
 
+def test_a_stream_alone_never_fills_the_queue(pairs_in_a_short_queue, registered):
+    (image_id,) = stored(registered, 1)
+    assert len(stream(registered, *[{"image_id": image_id}] * 50, model="tiny")) == 50
+
+
+@pytest.fixture
+def one_stream(setting):
+    setting(streams=1)
+
+
+def test_streams_over_their_number_are_refused_and_one_that_ends_makes_room(one_stream, registered):
+    (image_id,) = stored(registered, 1)
+    go_on = threading.Event()
+
+    def waiting():
+        yield pb.PredictStreamRequest(model="tiny", image_id=image_id)
+        go_on.wait(DEADLINE_S)
+
+    answers = registered.calls.PredictStream(waiting(), timeout=DEADLINE_S)
+    next(answers)
+    code, details = refusal(lambda: stream(registered, {"image_id": image_id}, model="tiny"))
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "1 streams are being answered, as many as ONOMA_STREAMS allows" in details
+    go_on.set()
+    assert list(answers) == []
+    assert len(stream(registered, {"image_id": image_id}, model="tiny")) == 1
+
+
 def test_an_empty_stream_has_no_answers(registered):
     assert list(registered.calls.PredictStream(iter(()), timeout=DEADLINE_S)) == []
 
@@ -210,6 +249,6 @@ def test_a_caller_that_leaves_ends_the_work_on_its_stream(registered):
     next(answers)
     answers.cancel()
     for thread in threading.enumerate():
-        if thread.name == "predict-stream":
+        if thread.name == "reading-ahead":
             thread.join(DEADLINE_S)
             assert not thread.is_alive()

@@ -49,10 +49,10 @@ def pictures():
     return np.random.default_rng(0).random((3, *SHAPE), np.float32)
 
 
-def infer(client, pictures, *, name="images", model="tiny", outputs=None, version=""):
+def infer(client, pictures, *, name="images", model="tiny", outputs=None, version="", class_count=0):
     tensor = InferInput(name, pictures.shape, "FP32")
     tensor.set_data_from_numpy(pictures)
-    wanted = outputs and [InferRequestedOutput(output) for output in outputs]
+    wanted = outputs and [InferRequestedOutput(output, class_count) for output in outputs]
     return client.infer(model, [tensor], model_version=version, outputs=wanted, client_timeout=DEADLINE_S)
 
 
@@ -89,6 +89,12 @@ def with_features_of(program, pictures):
         return [a.numpy() for a in with_features(loaded, find_attachment(loaded))(torch.from_numpy(pictures))]
 
 
+def test_a_batch_of_32_photographs_of_224_pixels_gets_through(client):
+    """19 MB: refused for their shape, which the server has read, and not for the message's size."""
+    with refused("INVALID_ARGUMENT", "has shape [32, 3, 224, 224]"):
+        infer(client, np.zeros((32, 3, 224, 224), np.float32))
+
+
 def test_scores_and_features_are_torchs_own(client, program, pictures):
     scores, features = with_features_of(program, np.concatenate([pictures, pictures]))
     found = infer(client, pictures)
@@ -116,6 +122,23 @@ def test_numbers_may_come_as_typed_contents(client, address, pictures):
     np.testing.assert_array_equal(scores, infer(client, pictures).as_numpy("scores"))
 
 
+def test_an_input_in_shared_memory_is_refused_by_name(client):
+    tensor = InferInput("images", (1, *SHAPE), "FP32")
+    tensor.set_shared_memory("region", 4 * int(np.prod(SHAPE)))
+    with refused("INVALID_ARGUMENT", "input 'images' has the parameter 'shared_memory_byte_size'"):
+        client.infer("tiny", [tensor], client_timeout=DEADLINE_S)
+
+
+def test_typed_and_raw_contents_at_once_are_refused(address, pictures):
+    request = ModelInferRequest(model_name="tiny", raw_input_contents=[pictures.tobytes()])
+    tensor = request.inputs.add(name="images", datatype="FP32", shape=pictures.shape)
+    tensor.contents.fp32_contents.extend(pictures.ravel().tolist())
+    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as error:
+        GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=DEADLINE_S)
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "typed and raw contents" in error.value.details()
+
+
 def test_what_does_not_fit_is_refused_with_what_would(client, pictures):
     with refused("NOT_FOUND", "no model is named 'nobody'"):
         infer(client, pictures, model="nobody")
@@ -131,6 +154,8 @@ def test_what_does_not_fit_is_refused_with_what_would(client, pictures):
         infer(client, pictures, outputs=["heat"])
     with refused("INVALID_ARGUMENT", "an output is asked for twice"):
         infer(client, pictures, outputs=["scores", "scores"])
+    with refused("INVALID_ARGUMENT", "output 'scores' has the parameter 'classification'"):
+        infer(client, pictures, outputs=["scores"], class_count=3)
     with refused("INVALID_ARGUMENT", "NaN or infinite"):
         infer(client, np.where(pictures > 0.5, np.float32("nan"), pictures))
 
