@@ -8,7 +8,7 @@ DEMO_FOLDER ?= onoma-demo
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help env protos web data demo up test test-slow bench soak lint format requirements clean
+.PHONY: help env protos web data demo up test test-slow bench bench-parts soak lint format requirements clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -37,6 +37,9 @@ test-slow: env web data ## run the tests that take minutes (the demo's bars amon
 
 bench: env ## maps a second, side by side with zennit (minutes)
 	$(PY) -m tests.bench.excitation
+
+bench-parts: env ## how well maps point, on synthetic pictures with known parts (minutes)
+	$(PY) -m tests.bench.known_parts
 
 soak: env ## explain 10,000 pictures and watch the memory (minutes)
 	$(PY) -m tests.bench.soak

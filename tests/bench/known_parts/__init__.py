@@ -1,0 +1,1 @@
+"""How well maps point, on synthetic pictures with known parts: docs/known-parts.md."""

@@ -1,0 +1,109 @@
+"""A network with all that explains it: trained on synthetic pictures, exported, read back, an xNN a class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from onoma.science.excitation import Explainer, look, prepare, strict_leak
+from onoma.science.excitation_rules import Mode
+from onoma.science.program import find_attachment, find_map_layer, load, save
+from onoma.science.xnn import Xnn, score
+from onoma.science.xnn_fitting import XnnSettings
+from onoma.science.xnn_training import train
+
+MODES: tuple[Mode, ...] = ("strict", "local")
+_BLOCK = 256  # images of one forward pass
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One network of the benchmark.
+
+    Attributes:
+        network: in evaluation mode.
+        explainers: of its exported program, by mode, on the attachment and map layer that are taken by default.
+        classifier: W and b of the layer above the attachment.
+        xnns: a class each.
+    """
+
+    network: nn.Module
+    explainers: dict[Mode, Explainer]
+    classifier: tuple[tuple[Tensor, Tensor], ...]
+    xnns: tuple[Xnn, ...]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good network and xNNs are on test images.
+
+    Attributes:
+        accuracy: of the network.
+        xnn_accuracy: of the xNNs, the highest score being the class.
+        rmse_over_range: the xNNs' error over the range of the score, mean over classes.
+        strict_leak: mean share of mass that strict mode loses between attachment and map layer.
+    """
+
+    accuracy: float
+    xnn_accuracy: float
+    rmse_over_range: float
+    strict_leak: float
+
+
+def explained_by_xnns(
+    network: nn.Module,
+    images: Tensor,
+    classes: Tensor,
+    class_count: int,
+    seed: int,
+    progress: Callable[[], None],
+) -> Subject:
+    """Exports a trained network, and trains its xNNs on the attachment's features.
+
+    Args:
+        images: (n, 3, H, W) to train on.
+        classes: (n,) int64.
+        progress: called after each xNN.
+    """
+    program = load(save(network, images[:2], {}))
+    attachment = find_attachment(program)
+    map_layer = find_map_layer(program, attachment)
+    explainers = {mode: prepare(program, attachment, map_layer, mode) for mode in MODES}
+    features, scores = features_and_scores(explainers["strict"], images)
+    xnns = []
+    for index in range(class_count):
+        fit = train(features, scores[:, index], classes == index, XnnSettings(), seed + index)
+        xnns.append(fit.xnn)
+        progress()
+    top = last_layer(network)
+    return Subject(network, explainers, ((top.weight.detach(), top.bias.detach()),), tuple(xnns))
+
+
+def last_layer(network: nn.Module) -> nn.Linear:
+    """The fully-connected layer that gives the scores."""
+    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def features_and_scores(explainer: Explainer, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Attachment's activations (n, D) and scores (n, classes), block by block."""
+    seen = [look(explainer, block) for block in images.split(_BLOCK)]
+    return torch.cat([one.features for one in seen]), torch.cat([one.scores for one in seen])
+
+
+def quality(subject: Subject, images: Tensor, classes: Tensor) -> Quality:
+    """Measured on test images (n, 3, H, W) of classes (n,)."""
+    explainer = subject.explainers["strict"]
+    features, scores = features_and_scores(explainer, images)
+    of_xnns = torch.stack([score(xnn, features) for xnn in subject.xnns], 1)
+    rmse = (of_xnns - scores).square().mean(0).sqrt() / (scores.amax(0) - scores.amin(0))
+    leak = strict_leak(
+        explainer.program, explainer.attachment.name, explainer.map_layer.name, images[:_BLOCK]
+    )
+    return Quality(_accuracy(scores, classes), _accuracy(of_xnns, classes), float(rmse.mean()), leak)
+
+
+def _accuracy(scores: Tensor, classes: Tensor) -> float:
+    return float((scores.argmax(1) == classes).float().mean())

@@ -1,0 +1,118 @@
+"""The benchmark's figures as tables of fixed rows, columns and decimals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from torch import Tensor
+
+from tests.bench.known_parts.subjects import Quality
+
+Measured = Mapping[str, Mapping[str, Tensor]]  # by row and measure, a value an image
+DIFFERENCES = (
+    ("Onoma: local, plain", "Onoma: strict, plain"),
+    ("Onoma: local, contrastive", "Onoma: strict, contrastive"),
+    ("Onoma: strict, contrastive", "Onoma: strict, plain"),
+    ("Onoma: local, contrastive", "Onoma: local, plain"),
+    ("Onoma: strict, contrastive", "Grad-CAM"),
+    ("Onoma: local, contrastive", "Grad-CAM"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What was measured on one network.
+
+    Attributes:
+        network: its name.
+        quality: of the network and its xNNs.
+        images: explained, all classified right.
+        unexplained: of them, those without a significant activation.
+        activations_an_image: significant ones, mean over the images.
+        certainty: mean softmax of the class on the pictures, and on their blur.
+        chance: by measure.
+        maps: an image's explanation, by method.
+        activations: single activations' maps, by mode and kind.
+    """
+
+    network: str
+    quality: Quality
+    images: int
+    unexplained: int
+    activations_an_image: float
+    certainty: tuple[float, float]
+    chance: dict[str, float]
+    maps: Measured
+    activations: Measured
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float]:
+    """Mean over images and its standard error, 0 for a single image."""
+    error = float(values.std()) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return float(values.mean()), error
+
+
+def as_json(result: Result) -> dict[str, object]:
+    """Means and standard errors."""
+    return {
+        "network": result.network,
+        "quality": asdict(result.quality),
+        "images": result.images,
+        "images_without_significant_activation": result.unexplained,
+        "activations_an_image": result.activations_an_image,
+        "certainty_on_picture_and_blur": result.certainty,
+        "chance": result.chance,
+        "maps": _means(result.maps),
+        "differences": _means(_differences(result.maps)),
+        "activations": _means(result.activations),
+    }
+
+
+def as_text(result: Result) -> str:
+    """Markdown."""
+    quality = result.quality
+    return "\n".join(
+        [
+            f"### {result.network}",
+            f"accuracy {quality.accuracy:.1%}, of its xNNs {quality.xnn_accuracy:.1%}; RMSE / range "
+            f"{quality.rmse_over_range:.2%}; mass lost in strict mode {quality.strict_leak:.1%}; "
+            f"{result.images} images, {result.activations_an_image:.2f} significant activations an image, "
+            f"{result.unexplained} images without; softmax of the class {result.certainty[0]:.3f}, on the blur "
+            f"{result.certainty[1]:.3f}",
+            "",
+            "Explanations of images",
+            *_table("map", result.maps),
+            f"| chance | {result.chance['pointing']:.3f} | {result.chance['mass']:.3f} | | |",
+            "",
+            "Differences, image by image",
+            *_table("maps", _differences(result.maps), signed=True),
+            "",
+            "Single activations",
+            *_table("map", result.activations),
+        ]
+    )
+
+
+def _differences(maps: Measured) -> Measured:
+    return {
+        f"{one} - {other}": {measure: maps[one][measure] - maps[other][measure] for measure in maps[one]}
+        for one, other in DIFFERENCES
+    }
+
+
+def _means(measured: Measured) -> dict[str, dict[str, tuple[float, float]]]:
+    return {
+        row: {measure: mean_and_error(values) for measure, values in values_of.items()}
+        for row, values_of in measured.items()
+    }
+
+
+def _table(title: str, measured: Measured, *, signed: bool = False) -> list[str]:
+    measures = list(next(iter(measured.values())))
+    form = "+.3f" if signed else ".3f"
+    rows = [
+        f"| {row} | " + " | ".join(f"{mean:{form}} ± {error:.3f}" for mean, error in means.values()) + " |"
+        for row, means in _means(measured).items()
+    ]
+    return [f"| {title} | " + " | ".join(measures) + " |", "|---" * (len(measures) + 1) + "|", *rows]
