@@ -207,9 +207,10 @@ def test_a_bad_archive_changes_nothing(attribution, make_archive, world):
 
 
 def test_the_same_archive_again_changes_nothing(attribution, make_archive, world):
-    attribution.imported(make_archive())
+    archive = make_archive()
+    attribution.imported(archive)
     before, told = attribution.rows(), dict(world.published)
-    result_of(attribution.imported(make_archive()))
+    result_of(attribution.imported(archive))
     assert attribution.rows() == before
     assert world.published == told
 

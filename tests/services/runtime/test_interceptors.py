@@ -243,7 +243,8 @@ def test_an_upload_whose_client_goes_away_is_no_internal_error(stub):
         answers = stub.both(requests(), timeout=DEADLINE_S)
         next(answers)
         answers.cancel()
-        assert lines.get(timeout=DEADLINE_S).code == "CANCELLED"
+        # The end of a cancelled upload may reach the handler before the cancelling does: then it looks complete.
+        assert lines.get(timeout=DEADLINE_S).code in ("CANCELLED", "OK")
     finally:
         logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)
