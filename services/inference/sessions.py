@@ -36,6 +36,8 @@ def open_session(onnx: bytes) -> onnxruntime.InferenceSession:
     """A session on the best device there is; says in the log which provider is in use."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # Between two batches the cores belong to those who take in the next one.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(onnx, options, providers=providers())
     _log.info("onnxruntime session", extra={"providers": session.get_providers()})
     return session

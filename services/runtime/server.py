@@ -19,6 +19,7 @@ from prometheus_client import start_http_server
 from services.runtime.errors import ServiceError
 from services.runtime.interceptors import CallInterceptor
 from services.runtime.logs import log_json
+from services.runtime.memory import keep_freed_memory
 from services.runtime.settings import RuntimeSettings, read_settings
 
 _log = logging.getLogger(__name__)
@@ -168,6 +169,7 @@ def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    keep_freed_memory()
     try:
         settings = read_settings(RuntimeSettings)
         log_json(settings.log_level)

@@ -8,6 +8,7 @@ import numpy as np
 from onoma.client.transport import MAX_MESSAGE_BYTES
 from onoma.open_inference import v2_pb2 as pb
 from onoma.open_inference.v2_pb2_grpc import GRPCInferenceServiceStub
+from services.runtime.memory import keep_freed_memory
 
 DEADLINE_S = 300
 
@@ -16,6 +17,7 @@ _connected: dict[str, object] = {}
 
 def connect(address: str, model: str, shape: tuple[int, ...]) -> None:
     """Opens this process's channel and makes its images."""
+    keep_freed_memory()
     limits = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES) for way in ("send", "receive")]
     channel = grpc.insecure_channel(address, options=limits)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)

@@ -1,9 +1,9 @@
 """Predictions a second through gRPC beside the bare onnxruntime session: python -m tests.bench.serving.
 
 EfficientNet-Lite0 with ImageNet weights (--network: any of torchvision's, with random weights), 224 px, float32,
-batches of 32 random pictures by ModelInfer with raw contents. The server and every caller run in processes of their own;
-session and server take turns on the same machine, the one idle while the other works, and the numbers are medians
-over rounds. With more than one caller the next batch arrives while the network works.
+batches of 32 random pictures by ModelInfer with raw contents. The server and every caller run in processes of their
+own; session and server take turns on the same machine, the one idle while the other works, and the numbers are
+medians over rounds. With more than one caller the next batch arrives while the network works.
 """
 
 from __future__ import annotations
