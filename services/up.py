@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from services.runtime.errors import ServiceError
+from services.runtime.memory import keep_freed_memory
 from services.runtime.server import RunningServer, bracketed, start, stop_all
 from services.runtime.settings import RuntimeSettings, read_settings
 
@@ -93,7 +94,7 @@ def local_settings(data_dir: Path, *, free_ports: bool = False) -> RuntimeSettin
 
 
 def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
-    """Starts the four services, and the page where a port is given.
+    """Starts the four services, and the page where a port is given; this process keeps freed memory from now on.
 
     Args:
         settings: each service listens on its `*_address`; port 0 takes any free one.
@@ -101,6 +102,7 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
     Raises:
         OSError: a port is taken, or the database or the object store is not to be had.
     """
+    keep_freed_memory()
     servers: list[RunningServer] = []
     try:
         for name in SERVICES:

@@ -17,10 +17,8 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the page.")] = 8080,
 ) -> None:
     """Run all services and the page in one process until Ctrl-C or SIGTERM."""
-    from services.runtime.memory import keep_freed_memory  # needs the extra 'serve'
-    from services.up import local_settings, start_all
+    from services.up import local_settings, start_all  # needs the extra 'serve'
 
-    keep_freed_memory()
     running = start_all(local_settings(data), http_port=port)
     try:
         console.print(f"Onoma is up: {running.page_url}", markup=False)

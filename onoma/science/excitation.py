@@ -20,9 +20,13 @@ from onoma.science.excitation_sums import SUMMED_RULES
 from onoma.science.program import SHAPE_OPERATORS, Program, between, constants, cuts, shape_of
 
 _aten = torch.ops.aten
+_MAKES_ANEW = frozenset(
+    {_aten.convolution.default, _aten.addmm.default, _aten.add.Tensor}
+)  # what they give is no view
 _BLANK_IMAGES = (2,)  # that the shapes in the graph were learnt from
 MASS_DTYPES = (torch.float32, torch.bfloat16)
 _BYTES_OF_MASS = 2**27  # on a CPU
+_BYTES_OF_LAYER = 2**25  # of the widest layer below the map layer, on a CPU
 _SHARE_OF_GPU = 24  # of the free memory
 LEAK_LIMIT = 0.05  # strict mode is the default where it loses less
 
@@ -152,7 +156,13 @@ def look(explainer: Explainer, images: Tensor) -> Seen:
     pixels = _checked(images, explainer.program.input_shape, "images", "the network", explainer.device)
     if not pixels.isfinite().all():
         raise ValueError("an image has a pixel that is NaN or infinite")
-    return _run(explainer, {_image_node(explainer.program): pixels})
+    image = _image_node(explainer.program)
+    if explainer.device.type == "cpu" and can_look_from(
+        explainer
+    ):  # few at once: smaller activations, nearer caches
+        parts = [_cells(explainer, {image: few}) for few in torch.split(pixels, _at_once(explainer))]
+        return _run(explainer, _from_cells(explainer, torch.cat(parts)))
+    return _run(explainer, {image: pixels})
 
 
 def look_from(explainer: Explainer, cells: Tensor) -> Seen:
@@ -168,16 +178,13 @@ def look_from(explainer: Explainer, cells: Tensor) -> Seen:
     kept = _checked(cells, shape_of(layer)[1:], "activations", f"layer '{layer.name}'", explainer.device)
     if not kept.isfinite().all():
         raise ValueError(f"a kept activation of layer '{layer.name}' is NaN or infinite")
-    image = _image_node(explainer.program)
-    sizes = {node: len(kept) for node in image.users if node.target in SHAPE_OPERATORS}
-    return _run(explainer, sizes | {layer: kept})
+    return _run(explainer, _from_cells(explainer, kept))
 
 
 def can_look_from(explainer: Explainer) -> bool:
     """Whether the map layer's activations alone give features and scores: no layer above it reads one below."""
-    image = _image_node(explainer.program)
-    sizes = {node for node in image.users if node.target in SHAPE_OPERATORS}
-    return image not in _needed(explainer, {*explainer.constants, *sizes, explainer.map_layer})
+    known = {*explainer.constants, *_batch_sizes(explainer), explainer.map_layer}
+    return _image_node(explainer.program) not in _needed(explainer, known, _ends(explainer))
 
 
 def draw(
@@ -372,7 +379,7 @@ def _run(explainer: Explainer, given: dict[fx.Node, Any]) -> Seen:
         ValueError: the image is needed, and not given.
     """
     known = explainer.constants | given
-    needed = _needed(explainer, known)
+    needed = _needed(explainer, known, _ends(explainer))
     if _image_node(explainer.program) in needed:
         raise ValueError(
             f"map layer '{explainer.map_layer.name}' does not lie on every path from image to scores: "
@@ -386,12 +393,46 @@ def _run(explainer: Explainer, given: dict[fx.Node, Any]) -> Seen:
         return Seen(scores, runner.recorded[explainer.attachment].flatten(1), runner.recorded)
 
 
-def _needed(explainer: Explainer, known: Container[fx.Node]) -> set[fx.Node]:
-    """Nodes to be run for scores and features where the values of some are known."""
+def _cells(explainer: Explainer, given: dict[fx.Node, Any]) -> Tensor:
+    """Activations of the map layer (n, C, h, w), from images; nothing beside them or above is run."""
+    known = explainer.constants | given
+    layer = explainer.map_layer
+    with torch.inference_mode():
+        runner = _Recorder(explainer, _needed(explainer, known, {layer}))
+        runner.run(initial_env=known)
+        cells: Tensor = runner.recorded[layer]
+        return cells
+
+
+def _at_once(explainer: Explainer) -> int:
+    """Images that go through the layers below the map layer at once, on a CPU."""
+    known = {*explainer.constants, *_batch_sizes(explainer)}
+    run = _needed(explainer, known, {explainer.map_layer})
+    widest = max(math.prod(shape_of(node)[1:]) for node in run)
+    return max(1, _BYTES_OF_LAYER // (widest * torch.float32.itemsize))
+
+
+def _from_cells(explainer: Explainer, cells: Tensor) -> dict[fx.Node, Any]:
+    """What is known to a forward pass that starts at the map layer."""
+    return dict.fromkeys(_batch_sizes(explainer), len(cells)) | {explainer.map_layer: cells}
+
+
+def _batch_sizes(explainer: Explainer) -> list[fx.Node]:
+    """Nodes that ask the images' tensor how many there are."""
+    return [node for node in _image_node(explainer.program).users if node.target in SHAPE_OPERATORS]
+
+
+def _ends(explainer: Explainer) -> set[fx.Node]:
+    """What every forward pass is for: scores and features."""
+    nodes: Iterable[fx.Node] = explainer.program.graph_module.graph.nodes
+    return {explainer.attachment, *(node for node in nodes if node.op == "output")}
+
+
+def _needed(explainer: Explainer, known: Container[fx.Node], ends: set[fx.Node]) -> set[fx.Node]:
+    """Nodes to be run for these ends where the values of some are known."""
     needed: set[fx.Node] = set()
     for node in reversed(explainer.program.graph_module.graph.nodes):
-        wanted = node.op == "output" or node is explainer.attachment or needed.intersection(node.users)
-        if wanted and node not in known:
+        if (node in ends or needed.intersection(node.users)) and node not in known:
             needed.add(node)
     return needed
 
@@ -413,10 +454,17 @@ class _Recorder(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if n not in self._needed:
             return None
-        value = super().run_node(n)
+        value = torch.relu_(self.env[n.all_input_nodes[0]]) if self._in_place(n) else super().run_node(n)
         if n in self._path:
             self.recorded[n] = value
         return value
+
+    def _in_place(self, node: fx.Node) -> bool:
+        """Whether a ReLU may take the place of its input, of which nobody else knows: less memory to write."""
+        if node.target is not _aten.relu.default:
+            return False
+        (below,) = node.all_input_nodes
+        return below.target in _MAKES_ANEW and list(below.users) == [node] and below not in self._path
 
 
 def _moved(value: Any, device: torch.device | str) -> Any:

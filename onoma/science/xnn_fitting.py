@@ -44,8 +44,8 @@ class XnnSettings:
         x_feature_count: K.
         epochs: of joint training, of 50 steps or more; in the last third it ends early once the held-out error has not
             become smaller for 3 epochs.
-        batch_size: images a step; 0 takes a 150th of the images, but 50 (the paper's) to 256: larger ones are faster and
-            change the objective slightly.
+        batch_size: images a step; 0 takes a 150th of the images, but 50 (the paper's) to 256: larger ones are faster
+            and change the objective slightly.
         reconstruction_weight: a_rec, where Lp is in squared score units; 1 where the paper has 15, which costs
             faithfulness (science.md, section 1).
         pull_away_weight: a_pt, likewise; 0.5 where the paper has 5, since it pays for X-features that die.

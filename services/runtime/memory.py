@@ -6,24 +6,22 @@ import ctypes
 import sys
 
 # Names and numbers of glibc's malloc.h.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_LARGEST_ON_HEAP = 32 * 2**20  # as far as glibc itself would raise it on 64 bits
-_LARGEST_KEPT = 256 * 2**20
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_KEPT = 2**30
 
 
 def keep_freed_memory() -> bool:
-    """Lets malloc keep up to 256 MiB of freed memory, blocks up to 32 MiB among it, for what comes next.
+    """Lets malloc keep up to 1 GiB of freed memory for what comes next, whichever thread asks.
 
-    By default glibc gives each large block back to the system, and takes its pages anew, one fault a page, for the
-    next request: of a batch of 19 MB sent by ModelInfer that was four fifths of the time (docs/benchmarks.md).
+    By default glibc gives each large block back to the system and takes its pages anew, one fault a page: of a batch
+    of 19 MB sent by ModelInfer that was four fifths of the time, of VGG16's forward pass a sixth. Arenas of single
+    threads could not hold such blocks, so there is one for all; numpy, torch and Python's own objects ask it rarely.
 
     Returns:
-        Whether the C library is glibc and took both.
+        Whether the C library is glibc and took all of it.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
         return False
-    return all(
-        mallopt(*option) == 1
-        for option in ((_MMAP_THRESHOLD, _LARGEST_ON_HEAP), (_TRIM_THRESHOLD, _LARGEST_KEPT))
-    )
+    options = ((_MMAP_THRESHOLD, _KEPT), (_TRIM_THRESHOLD, _KEPT), (_ARENA_MAX, 1))
+    return all(mallopt(*option) == 1 for option in options)

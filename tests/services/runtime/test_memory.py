@@ -8,16 +8,20 @@ import pytest
 FAULTS = """
 import resource
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from services.runtime.memory import keep_freed_memory
 if "keep" in sys.argv and not keep_freed_memory():
     sys.exit("the C library is not glibc")
-blocks = [bytearray(30_000_000) for _ in range(2)]
-del blocks
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(20):
-    blocks = [bytearray(30_000_000) for _ in range(2)]
-    del blocks
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+def work(times):
+    for _ in range(times):
+        blocks = [bytearray(100_000_000) for _ in range(2)]
+        del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+with ThreadPoolExecutor(1) as thread:
+    before = thread.submit(work, 1).result()
+    print(thread.submit(work, 10).result() - before)
 """
 
 
