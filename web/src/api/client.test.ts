@@ -63,6 +63,6 @@ test("without a network the act waits", async () => {
   vi.stubGlobal("fetch", () => Promise.reject(new TypeError("Failed to fetch")));
   expect(await sendAct(ADDRESS, ACT, "3")).toEqual({
     kind: "unreachable",
-    message: "no connection",
+    message: "",
   });
 });

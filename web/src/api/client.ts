@@ -77,7 +77,7 @@ export async function sendAct(
     return { kind: "done", naming };
   } catch (error) {
     if (error instanceof ApiError) return answerOf(error);
-    if (error instanceof NoAnswerError) return { kind: "unreachable", message: "no connection" };
+    if (error instanceof NoAnswerError) return { kind: "unreachable", message: "" };
     throw error;
   }
 }
@@ -90,10 +90,32 @@ function answerOf({ status, problem }: ApiError): Answer {
   return { kind: "refused", message: problem.message };
 }
 
+/** Calls a route by its path; the same errors as `answered`. */
+export async function send<T>(method: "GET" | "POST", path: string, body?: unknown): Promise<T> {
+  const response = await fetch(path, {
+    method,
+    ...(body === undefined
+      ? {}
+      : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } }),
+  }).catch((cause: unknown) => {
+    throw new NoAnswerError("The server does not answer.", { cause });
+  });
+  const content: unknown = await response.json().catch(() => undefined);
+  if (!response.ok || content === undefined) {
+    throw new ApiError(response.status, problemOf(content as Problem | undefined, response));
+  }
+  return content as T;
+}
+
+/** Path of an annotator's routes. */
+export function annotatorPath(address: Omit<NamingAddress, "category">): string {
+  const [study, annotator] = [address.study_id, address.annotator_id].map(encodeURIComponent);
+  return `/api/studies/${study}/annotators/${annotator}`;
+}
+
 /** Where the picture that the network saw lies. */
 export function studyImageUrl(address: Omit<NamingAddress, "category">, imageId: string): string {
-  const { study_id, annotator_id } = address;
-  return `/api/studies/${encodeURIComponent(study_id)}/annotators/${encodeURIComponent(annotator_id)}/images/${imageId}`;
+  return `${annotatorPath(address)}/images/${imageId}`;
 }
 
 export function modelImageUrl(model: string, imageId: string): string {

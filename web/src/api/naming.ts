@@ -1,6 +1,6 @@
 /** What the naming page reads from the gateway. */
 import { type Maps, readMaps } from "../maps/npy";
-import { answered, api, type NamingAddress } from "./client";
+import { annotatorPath, answered, api, type NamingAddress, send } from "./client";
 import type { Annotator, Naming, Study } from "./openapi";
 
 export interface Activation {
@@ -72,6 +72,24 @@ export async function loadNaming({ category, ...path }: NamingAddress): Promise<
   );
   if (!naming) throw new Error("the server answered without a naming");
   return naming;
+}
+
+/** All activations of the category, those most like the given ones first. */
+export async function loadSimilar(
+  { study_id, annotator_id, category }: NamingAddress,
+  activation_ids: readonly string[],
+): Promise<string[]> {
+  const path = `${annotatorPath({ study_id, annotator_id })}/similarity`;
+  const answer = await send<{ activation_ids: string[] }>("POST", path, {
+    category,
+    activation_ids,
+  });
+  return answer.activation_ids;
+}
+
+/** Where the namings of a category are streamed. */
+export function namingEventsUrl({ category, ...path }: NamingAddress): string {
+  return `${annotatorPath(path)}/naming/events?${new URLSearchParams({ category })}`;
 }
 
 function whole({ study, annotator }: { study?: Study; annotator?: Annotator }): Invitation {

@@ -1,28 +1,36 @@
+import { memo, type RefObject, useEffect, useRef, useState } from "react";
 import type { Concept } from "../api/openapi";
-import { deleteConcept, renameConcept } from "./commands";
 import { DropTarget } from "./DropTarget";
-import { dropOn } from "./hands";
+import { dropOn, takeName } from "./hands";
 import { NameField } from "./NameField";
 import { Picture } from "./Picture";
-import { act, type Dragged, show, useNaming } from "./store";
+import { type Dragged, show, useNaming } from "./store";
+import { counted, nameOf } from "./words";
 
 const COVERS = 5;
 const DEFAULT_MIN_IMAGES = 3;
 
+interface ConceptRowProps {
+  concept: Concept;
+  number: number;
+}
+
 /** One concept on the shelf: number, name, count, its first examples. */
-export function ConceptRow({ concept, number }: { concept: Concept; number: number }) {
+export const ConceptRow = memo(function ConceptRow({ concept, number }: ConceptRowProps) {
   const { concept_id, name, activation_ids } = concept;
+  const row = useRef<HTMLDivElement>(null);
+  const inSight = useInSight(row);
   const shown = useNaming(({ place }) => typeof place === "object" && place.concept === concept_id);
   const renaming = useNaming((state) => state.renaming === concept_id);
-  const activations = useNaming((state) => state.activations);
-  const least =
-    useNaming((state) => state.study?.settings?.min_concept_images) ?? DEFAULT_MIN_IMAGES;
-  const images = new Set(activation_ids.map((id) => activations.get(id)?.imageId)).size;
   const accepts = (dragged: Dragged) => !("concept" in dragged && dragged.concept === concept_id);
+  const openMenu = (x: number, y: number) =>
+    useNaming.setState({ menu: { concept: concept_id, x, y } });
 
   return (
     <DropTarget
+      ref={row}
       className={shown ? "shelf-row concept shown" : "shelf-row concept"}
+      data-concept={concept_id}
       accepts={accepts}
       onTake={(dragged) => dropOn.concept(concept_id, dragged)}
       draggable={!renaming}
@@ -32,18 +40,20 @@ export function ConceptRow({ concept, number }: { concept: Concept; number: numb
         useNaming.setState({ dragged: { concept: concept_id } });
       }}
       onDragEnd={() => useNaming.setState({ dragged: null })}
+      onContextMenu={(event) => {
+        event.preventDefault();
+        const { left, bottom } = event.currentTarget.getBoundingClientRect();
+        // The menu key has no place of its own.
+        const byKey = event.clientX === 0 && event.clientY === 0;
+        openMenu(byKey ? left : event.clientX, byKey ? bottom : event.clientY);
+      }}
     >
       {renaming ? (
         <div className="shelf-face">
-          <span className="shelf-number">{number}</span>
-          <NameField
-            name={name}
-            onDone={(chosen) => {
-              useNaming.setState({ renaming: null });
-              if (chosen !== null && chosen !== name) act(renameConcept(concept_id, chosen));
-            }}
-          />
+          <span className="shelf-number">{number <= 9 ? number : ""}</span>
+          <NameField name={name} onDone={(chosen) => takeName(concept_id, chosen)} />
           <span className="shelf-count">{activation_ids.length}</span>
+          <Covers ids={activation_ids} />
         </div>
       ) : (
         <button
@@ -54,29 +64,64 @@ export function ConceptRow({ concept, number }: { concept: Concept; number: numb
           onDoubleClick={() => useNaming.setState({ renaming: concept_id })}
         >
           <span className="shelf-number">{number <= 9 ? number : ""}</span>
-          <span className={name ? "shelf-name" : "shelf-name unnamed"}>{name || "unnamed"}</span>
+          <bdi className={name ? "shelf-name" : "shelf-name unnamed"}>{nameOf(concept)}</bdi>
           <span className="shelf-count">{activation_ids.length}</span>
-          <span className="covers">
-            {activation_ids.slice(0, COVERS).map((id) => (
-              <Picture key={id} id={id} />
-            ))}
-          </span>
-          {images < least && (
-            <span className="hint">
-              {images === 1 ? "1 image" : `${images} images`}; the statistics leave out concepts
-              with fewer than {least}
-            </span>
-          )}
+          {inSight && <Covers ids={activation_ids} />}
+          <TooFew ids={activation_ids} />
         </button>
       )}
-      <span className="shelf-acts">
-        <button type="button" onClick={() => useNaming.setState({ renaming: concept_id })}>
-          Rename
-        </button>
-        <button type="button" onClick={() => act(deleteConcept(concept_id))}>
-          Delete
-        </button>
-      </span>
+      <button
+        type="button"
+        className="more"
+        aria-label={`More about ${nameOf(concept)}`}
+        aria-haspopup="menu"
+        onClick={(event) => {
+          const { right, bottom } = event.currentTarget.getBoundingClientRect();
+          openMenu(right, bottom);
+        }}
+      >
+        ⋯
+      </button>
     </DropTarget>
   );
+});
+
+export function Covers({ ids }: { ids: readonly string[] }) {
+  return (
+    <span className="covers">
+      {ids.slice(0, COVERS).map((id) => (
+        <Picture key={id} id={id} />
+      ))}
+    </span>
+  );
+}
+
+/** Says where the statistics would leave a concept out. */
+function TooFew({ ids }: { ids: readonly string[] }) {
+  const activations = useNaming((state) => state.activations);
+  const least =
+    useNaming((state) => state.study?.settings?.min_concept_images) ?? DEFAULT_MIN_IMAGES;
+  if (ids.length >= 10 * least) return null;
+  const images = new Set(ids.map((id) => activations.get(id)?.imageId)).size;
+  if (images >= least) return null;
+  return (
+    <span className="hint">
+      {counted(images, "image")}; the statistics leave out concepts with fewer than {least}
+    </span>
+  );
+}
+
+/** Whether an element is near the screen: a thousand concepts would have five thousand covers. */
+function useInSight(element: RefObject<HTMLElement | null>): boolean {
+  const [inSight, setInSight] = useState(false);
+  useEffect(() => {
+    if (!element.current) return;
+    const observer = new IntersectionObserver(
+      ([entry]) => setInSight(entry?.isIntersecting ?? false),
+      { rootMargin: "200px" },
+    );
+    observer.observe(element.current);
+    return () => observer.disconnect();
+  }, [element]);
+  return inSight;
 }

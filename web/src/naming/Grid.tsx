@@ -4,13 +4,13 @@ import {
   type MouseEvent,
   useEffect,
   useLayoutEffect,
-  useMemo,
   useRef,
   useState,
 } from "react";
 import { dragCount } from "./dragCount";
+import { EmptyPlace } from "./EmptyPlace";
 import { choose } from "./selection";
-import { idsAt, type Place, select, useNaming } from "./store";
+import { idsShown, select, useNaming } from "./store";
 import { Tile } from "./Tile";
 import { useLasso } from "./useLasso";
 
@@ -20,12 +20,10 @@ const GAP = 8;
 export function Grid() {
   const scroller = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
-  const view = useNaming((state) => state.view);
-  const place = useNaming((state) => state.place);
-  const ids = useMemo(() => (view ? idsAt(view, place) : []), [view, place]);
+  const ids = useNaming(idsShown);
   const selection = useNaming((state) => state.selection);
   const tileSize = useNaming((state) => state.tileSize);
-  const width = useWidth(content);
+  const { width, height } = useSize(content, scroller);
 
   // As many columns as fit at the size asked for, then as wide as they come.
   const columns = Math.max(1, Math.floor((width + GAP) / (tileSize + GAP)));
@@ -41,7 +39,10 @@ export function Grid() {
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: rows have another height when the pitch changes
   useLayoutEffect(() => rows.measure(), [pitch]);
-  useEffect(() => useNaming.setState({ columns }), [columns]);
+  useEffect(
+    () => useNaming.setState({ columns, rows: Math.floor(height / pitch) }),
+    [columns, height, pitch],
+  );
   useEffect(() => {
     const at = selection.cursor === null ? -1 : ids.indexOf(selection.cursor);
     if (at >= 0) rows.scrollToIndex(Math.floor(at / columns));
@@ -108,28 +109,10 @@ export function Grid() {
           ))}
           {rectangle && <div className="lasso" style={rectangle} />}
         </div>
-        {view && ids.length === 0 && <EmptyPlace place={place} />}
+        {ids.length === 0 && <EmptyPlace />}
       </div>
     </div>
   );
-}
-
-function EmptyPlace({ place }: { place: Place }) {
-  if (place === "discarded") {
-    return (
-      <p className="empty">
-        Nothing is discarded. Drag examples that make no sense here, or press <kbd>X</kbd>.
-      </p>
-    );
-  }
-  if (place !== "pool") {
-    return (
-      <p className="empty">
-        This concept is empty. Drag examples from the pool onto it, or press its number.
-      </p>
-    );
-  }
-  return <p className="empty">The pool is empty: every example is named or discarded.</p>;
 }
 
 function idAt(event: MouseEvent | DragEvent): string | null {
@@ -137,13 +120,21 @@ function idAt(event: MouseEvent | DragEvent): string | null {
   return tile?.dataset.id ?? null;
 }
 
-function useWidth(element: React.RefObject<HTMLElement | null>): number {
-  const [width, setWidth] = useState(0);
+/** Width of one element and height of the other, as they are now. */
+function useSize(
+  wide: React.RefObject<HTMLElement | null>,
+  high: React.RefObject<HTMLElement | null>,
+): { width: number; height: number } {
+  const [size, setSize] = useState({ width: 0, height: 0 });
   useLayoutEffect(() => {
-    if (!element.current) return;
-    const observer = new ResizeObserver(([entry]) => setWidth(entry?.contentRect.width ?? 0));
-    observer.observe(element.current);
+    const observer = new ResizeObserver(() =>
+      setSize({
+        width: wide.current?.clientWidth ?? 0,
+        height: high.current?.clientHeight ?? 0,
+      }),
+    );
+    for (const { current } of [wide, high]) if (current) observer.observe(current);
     return () => observer.disconnect();
-  }, [element]);
-  return width;
+  }, [wide, high]);
+  return size;
 }

@@ -5,6 +5,7 @@ import { useNaming } from "./store";
 /** How naming works, and every key. */
 export function Help() {
   const open = useNaming((state) => state.helpOpen);
+  const singleKeys = useNaming((state) => state.singleKeys);
   if (!open) return null;
   return (
     <Dialog title="Help" onClose={() => useNaming.setState({ helpOpen: false })}>
@@ -17,8 +18,9 @@ export function Help() {
       <p>
         Click to select, with Shift up to here, with Ctrl one more; draw a rectangle from between
         the tiles to select by lasso. Drag the selection onto a concept, “New concept”, the pool or
-        “Discarded”; drag one concept onto another to merge them. A double click opens the large
-        view.
+        “Discarded”; drag one concept onto another to merge them; a right click on a concept shows
+        what else can be done with it. Rest the mouse on an example to see it without its map; a
+        double click opens the large view.
       </p>
       <dl className="keys">
         {SHORTCUTS.filter(({ words }) => words).map(({ shown, words }) => (
@@ -30,6 +32,15 @@ export function Help() {
           </div>
         ))}
       </dl>
+      <label>
+        <input
+          type="checkbox"
+          checked={singleKeys}
+          onChange={(event) => useNaming.setState({ singleKeys: event.target.checked })}
+        />
+        Letters, numbers and signs are keys of this page (turn them off if you speak to your
+        computer)
+      </label>
     </Dialog>
   );
 }

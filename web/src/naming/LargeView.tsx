@@ -1,15 +1,18 @@
-import { useMemo } from "react";
+import { useEffect, useMemo } from "react";
 import type { Naming } from "../api/openapi";
 import { Dialog } from "../Dialog";
+import { Slider } from "./GridBar";
+import { focusGrid, stepEnlarged } from "./hands";
 import { Picture } from "./Picture";
-import { useNaming } from "./store";
+import { idsShown, useNaming } from "./store";
+import { nameOf } from "./words";
 
 /** One activation large, the photograph beside it, and the other maps of the same image. */
 export function LargeView() {
   const id = useNaming((state) => state.enlarged);
   const activations = useNaming((state) => state.activations);
   const naming = useNaming((state) => state.view?.naming);
-  const opacity = useNaming((state) => state.opacity);
+  const ids = useNaming(idsShown);
   const activation = id === null ? undefined : activations.get(id);
   const siblings = useMemo(
     () =>
@@ -18,27 +21,40 @@ export function LargeView() {
         .sort((one, other) => other.share - one.share),
     [activations, activation],
   );
+  const isOpen = activation !== undefined;
+  useEffect(() => {
+    if (!isOpen) return;
+    window.addEventListener("keydown", onKeyDown);
+    return () => window.removeEventListener("keydown", onKeyDown);
+  }, [isOpen]);
   if (!activation || !naming) return null;
+  const at = ids.indexOf(activation.id);
 
   return (
-    <Dialog
-      title={whereabouts(naming, activation.id)}
-      onClose={() => useNaming.setState({ enlarged: null })}
-    >
+    <Dialog title={whereabouts(naming, activation.id)} onClose={close}>
       <div className="large-view">
         <Picture id={activation.id} />
         <Picture id={activation.id} plain />
       </div>
-      <label>
-        map
-        <input
-          type="range"
-          min={0}
-          max={100}
-          value={opacity}
-          onChange={(event) => useNaming.setState({ opacity: event.target.valueAsNumber })}
-        />
-      </label>
+      <div className="large-view-bar">
+        <button type="button" disabled={at <= 0} onClick={() => stepEnlarged(-1)}>
+          ‹ Before
+        </button>
+        <button
+          type="button"
+          disabled={at < 0 || at >= ids.length - 1}
+          onClick={() => stepEnlarged(1)}
+        >
+          After ›
+        </button>
+        {at >= 0 && (
+          <span className="quiet">
+            {at + 1} of {ids.length}, {Math.round(100 * activation.share)} % of the evidence
+          </span>
+        )}
+        <span className="gap" />
+        <Slider name="map" field="opacity" min={0} max={100} step={1} />
+      </div>
       {siblings.length > 1 && (
         <>
           <h2>All maps of this image</h2>
@@ -47,11 +63,12 @@ export function LargeView() {
               <li key={one.id}>
                 <button
                   type="button"
+                  className="sibling"
                   aria-pressed={one.id === activation.id}
                   onClick={() => useNaming.setState({ enlarged: one.id })}
                 >
                   <Picture id={one.id} />
-                  <span>{whereabouts(naming, one.id)}</span>
+                  <bdi>{whereabouts(naming, one.id)}</bdi>
                   <span className="quiet">{Math.round(100 * one.share)} %</span>
                 </button>
               </li>
@@ -63,9 +80,21 @@ export function LargeView() {
   );
 }
 
+function close(): void {
+  useNaming.setState({ enlarged: null });
+  focusGrid();
+}
+
+function onKeyDown(event: KeyboardEvent): void {
+  const inField = event.target instanceof Element && event.target.closest("input");
+  if (inField || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.key === "ArrowLeft") stepEnlarged(-1);
+  else if (event.key === "ArrowRight") stepEnlarged(1);
+}
+
 function whereabouts(naming: Naming, id: string): string {
   const concept = naming.concepts.find(({ activation_ids }) => activation_ids.includes(id));
-  if (concept) return concept.name || "unnamed concept";
+  if (concept) return nameOf(concept);
   const discarded = naming.discards.some(({ activation_ids }) => activation_ids.includes(id));
-  return discarded ? "discarded" : "in the pool";
+  return discarded ? "Discarded" : "In the pool";
 }

@@ -16,6 +16,7 @@ export function NameField({
       className="name-field"
       aria-label="Name of the concept"
       placeholder="name, or leave it for later"
+      dir="auto"
       defaultValue={name}
       maxLength={LONGEST_NAME}
       // The field appears because the hand asked for it.

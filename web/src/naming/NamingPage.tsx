@@ -1,12 +1,21 @@
 import { type CSSProperties, useEffect } from "react";
+import { listen } from "../api/events";
+import { namingEventsUrl } from "../api/naming";
+import type { Naming } from "../api/openapi";
+import { Bands, NoticeBand } from "./Bands";
+import { ConceptMenu } from "./ConceptMenu";
 import { Grid } from "./Grid";
 import { GridBar } from "./GridBar";
 import { Help } from "./Help";
 import { LargeView } from "./LargeView";
+import { LinkAgain } from "./LinkAgain";
+import { MergeDialog } from "./MergeDialog";
+import { openNaming, refresh, rememberStands, retryNow } from "./opening";
 import { Shelf } from "./Shelf";
 import { onKeyDown, onKeyUp } from "./shortcuts";
-import { openNaming, refresh, retryNow, useNaming } from "./store";
+import { addressNow, useNaming } from "./store";
 import { TopBar } from "./TopBar";
+import { hearOtherTabs } from "./tabs";
 
 interface NamingPageProps {
   studyId: string;
@@ -17,58 +26,91 @@ interface NamingPageProps {
 /** One annotator's naming of one category at a time. */
 export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) {
   const failure = useNaming((state) => state.failure);
-  const notice = useNaming((state) => state.notice);
   const opacity = useNaming((state) => (state.plain ? 0 : state.opacity));
-  const closed = useNaming((state) => state.study?.state === "STUDY_STATE_CLOSED");
-
-  useEffect(() => {
-    void openNaming(studyId, annotatorId, category);
-  }, [studyId, annotatorId, category]);
-
-  useEffect(() => {
-    const onReturn = () => document.visibilityState === "visible" && void refresh();
-    window.addEventListener("keydown", onKeyDown);
-    window.addEventListener("keyup", onKeyUp);
-    window.addEventListener("online", retryNow);
-    document.addEventListener("visibilitychange", onReturn);
-    return () => {
-      window.removeEventListener("keydown", onKeyDown);
-      window.removeEventListener("keyup", onKeyUp);
-      window.removeEventListener("online", retryNow);
-      document.removeEventListener("visibilitychange", onReturn);
-    };
-  }, []);
+  const said = useNaming((state) => state.said);
+  useOpened(studyId, annotatorId, category);
+  useKeys();
+  useElsewhere(studyId, annotatorId);
 
   return (
     <div className="naming" style={{ "--map-opacity": opacity / 100 } as CSSProperties}>
       <TopBar />
-      {closed && (
-        <p className="band">This study is closed. What you named is kept; nothing more is taken.</p>
-      )}
-      {notice && (
-        <p className="band" role="alert">
-          {notice}
-          <button type="button" onClick={() => useNaming.setState({ notice: null })}>
-            Close
-          </button>
-        </p>
-      )}
+      <Bands />
       {failure ? (
         <main className="empty-page">
           <h1>This naming cannot be shown</h1>
-          <p>{failure}</p>
+          <p>{failure.message}</p>
+          {failure.isSignedOut ? <LinkAgain /> : <p>The page goes on trying by itself.</p>}
         </main>
       ) : (
         <main className="bench">
           <section className="workspace" aria-label="Examples">
             <GridBar />
             <Grid />
+            <NoticeBand />
           </section>
           <Shelf />
         </main>
       )}
+      <p className="unseen" role="status">
+        {said}
+      </p>
       <LargeView />
+      <MergeDialog />
+      <ConceptMenu />
       <Help />
     </div>
   );
+}
+
+function useOpened(studyId: string, annotatorId: string, category: string | null): void {
+  useEffect(() => {
+    const forget = rememberStands();
+    void openNaming(studyId, annotatorId, category);
+    return forget;
+  }, [studyId, annotatorId, category]);
+}
+
+function useKeys(): void {
+  useEffect(() => {
+    window.addEventListener("keydown", onKeyDown);
+    window.addEventListener("keyup", onKeyUp);
+    return () => {
+      window.removeEventListener("keydown", onKeyDown);
+      window.removeEventListener("keyup", onKeyUp);
+    };
+  }, []);
+}
+
+/** What happens elsewhere: the network, other tabs, other devices. */
+function useElsewhere(studyId: string, annotatorId: string): void {
+  const channel = useNaming((state) => state.channel);
+
+  useEffect(() => {
+    const onReturn = () => {
+      if (document.visibilityState !== "visible") return;
+      retryNow();
+      void refresh();
+    };
+    window.addEventListener("online", retryNow);
+    document.addEventListener("visibilitychange", onReturn);
+    const unhear = hearOtherTabs(studyId, annotatorId, (message) => {
+      if (message.kind === "signed_in") retryNow();
+      else if (message.category === useNaming.getState().category) void refresh();
+    });
+    return () => {
+      window.removeEventListener("online", retryNow);
+      document.removeEventListener("visibilitychange", onReturn);
+      unhear();
+    };
+  }, [studyId, annotatorId]);
+
+  useEffect(() => {
+    if (!channel) return;
+    return listen<Naming>(
+      namingEventsUrl(addressNow()),
+      (naming) => channel.meet(naming),
+      retryNow,
+    );
+  }, [channel]);
 }

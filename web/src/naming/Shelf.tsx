@@ -1,28 +1,57 @@
+import type { Discard } from "../api/openapi";
 import { ConceptRow } from "./ConceptRow";
 import { DropTarget } from "./DropTarget";
+import { Finder } from "./Finder";
 import { dropOn, makeConcept, selected } from "./hands";
 import { discardedIds } from "./naming";
 import { type Dragged, show, useNaming } from "./store";
+import { CHOSEN_REASONS, REASON_WORDS } from "./words";
 
 const tilesOnly = (dragged: Dragged) => "tiles" in dragged;
+const rowClass = (shown: boolean, more = "") => `shelf-row ${more} ${shown ? "shown" : ""}`.trim();
 
 /** Where activations can go: the pool, a new concept, each concept, the discard pile. */
 export function Shelf() {
-  const view = useNaming((state) => state.view);
+  const naming = useNaming((state) => state.view?.naming);
   const place = useNaming((state) => state.place);
-  if (!view) return <aside className="shelf" />;
-  const { naming } = view;
-  const shown = (here: boolean) => (here ? "shelf-row shown" : "shelf-row");
+  const finderOpen = useNaming((state) => state.finderOpen);
+  if (!naming) return <aside className="shelf" aria-label="Concepts" />;
 
   return (
     <aside className="shelf" aria-label="Concepts">
-      <DropTarget className={shown(place === "pool")} accepts={tilesOnly} onTake={dropOn.pool}>
-        <button type="button" className="shelf-face" onClick={() => show("pool")}>
+      <DropTarget className={rowClass(place === "pool")} accepts={tilesOnly} onTake={dropOn.pool}>
+        <button
+          type="button"
+          className="shelf-face"
+          aria-pressed={place === "pool"}
+          onClick={() => show("pool")}
+        >
           <span className="shelf-number">0</span>
           <span className="shelf-name">Pool</span>
           <span className="shelf-count">{naming.pool.length}</span>
         </button>
       </DropTarget>
+
+      <div className="shelf-head">
+        {finderOpen ? (
+          <Finder />
+        ) : (
+          <>
+            <DropTarget className="new-concept" accepts={tilesOnly} onTake={dropOn.newConcept}>
+              <button
+                type="button"
+                className="new-concept-button"
+                onClick={() => makeConcept(selected())}
+              >
+                New concept <kbd>N</kbd>
+              </button>
+            </DropTarget>
+            <button type="button" onClick={() => useNaming.setState({ finderOpen: true })}>
+              Find <kbd>/</kbd>
+            </button>
+          </>
+        )}
+      </div>
 
       <div className="shelf-concepts">
         {naming.concepts.map((concept, index) => (
@@ -34,30 +63,51 @@ export function Shelf() {
             “New concept”, or press <kbd>N</kbd>.
           </p>
         )}
-        <DropTarget
-          className="shelf-row new-concept"
-          accepts={tilesOnly}
-          onTake={dropOn.newConcept}
-        >
-          <button type="button" className="shelf-face" onClick={() => makeConcept(selected())}>
-            <span className="shelf-number">+</span>
-            <span className="shelf-name">New concept</span>
-            <kbd>N</kbd>
-          </button>
-        </DropTarget>
       </div>
 
+      <DiscardPile discards={naming.discards} shown={place === "discarded"} />
+    </aside>
+  );
+}
+
+/** The pile, and while tiles are dragged a place for each reason. */
+function DiscardPile({ discards, shown }: { discards: Discard[]; shown: boolean }) {
+  const dragging = useNaming(({ dragged }) => dragged !== null && "tiles" in dragged);
+  const reasons = discards
+    .filter(({ reason }) => CHOSEN_REASONS.includes(reason))
+    .map(({ reason, activation_ids }) => `${REASON_WORDS[reason]} ${activation_ids.length}`);
+  return (
+    <div className="discard-pile">
       <DropTarget
-        className={shown(place === "discarded")}
+        className={rowClass(shown)}
         accepts={tilesOnly}
-        onTake={dropOn.discarded}
+        onTake={(dragged) => dropOn.discarded(dragged)}
       >
-        <button type="button" className="shelf-face" onClick={() => show("discarded")}>
+        <button
+          type="button"
+          className="shelf-face"
+          aria-pressed={shown}
+          onClick={() => show("discarded")}
+        >
           <span className="shelf-number">X</span>
           <span className="shelf-name">Discarded</span>
-          <span className="shelf-count">{discardedIds(naming).length}</span>
+          <span className="shelf-count">{discardedIds({ discards }).length}</span>
+          {reasons.length > 0 && <span className="hint">{reasons.join(", ")}</span>}
         </button>
       </DropTarget>
-    </aside>
+      {dragging && (
+        <div className="discard-reasons">
+          {CHOSEN_REASONS.map((reason) => (
+            <DropTarget
+              key={reason}
+              accepts={tilesOnly}
+              onTake={(dragged) => dropOn.discarded(dragged, reason)}
+            >
+              {REASON_WORDS[reason]}
+            </DropTarget>
+          ))}
+        </div>
+      )}
+    </div>
   );
 }

@@ -1,37 +1,41 @@
-import { REDO, UNDO } from "./commands";
+import { redo, undo } from "./hands";
 import { discardedIds, namedCount } from "./naming";
-import { act, openCategory, retryNow, useNaming } from "./store";
+import { openCategory, retryNow, stepCategory } from "./opening";
+import { useNaming } from "./store";
+import { counted } from "./words";
 
 /** Where one is, how far one has come, and whether it is saved. */
 export function TopBar() {
   const study = useNaming((state) => state.study);
-  const view = useNaming((state) => state.view);
+  const naming = useNaming((state) => state.view?.naming);
   const total = useNaming((state) => state.activations.size);
-  const named = view ? namedCount(view.naming) : 0;
-  const discarded = view ? discardedIds(view.naming).length : 0;
+  const named = naming ? namedCount(naming) : 0;
+  const discarded = naming ? discardedIds(naming).length : 0;
 
   return (
     <header className="top-bar">
       <span className="brand">Onoma</span>
-      <span className="study-name">{study?.name}</span>
+      <bdi className="study-name">{study?.name}</bdi>
       <CategoryBar />
       <span className="progress-words">
-        {named} of {total} named{discarded > 0 && `, ${discarded} discarded`}
+        {counted(total, "map")}, {named} named, {discarded} discarded
       </span>
       <progress
         className="progress"
         value={named + discarded}
         max={total || 1}
-        aria-label="Named"
+        aria-label="Named or discarded"
       />
       <span className="gap" />
       <SavingState />
-      <button type="button" disabled={!view?.naming.undo_count} onClick={() => act(UNDO)}>
-        Undo
-      </button>
-      <button type="button" disabled={!view?.naming.redo_count} onClick={() => act(REDO)}>
-        Redo
-      </button>
+      <span className="joined">
+        <button type="button" disabled={!naming?.undo_count} onClick={undo}>
+          Undo
+        </button>
+        <button type="button" disabled={!naming?.redo_count} onClick={redo}>
+          Redo
+        </button>
+      </span>
       <button
         type="button"
         aria-label="Help: all keys"
@@ -47,17 +51,13 @@ function CategoryBar() {
   const categories = useNaming((state) => state.study?.categories) ?? [];
   const category = useNaming((state) => state.category);
   const at = categories.indexOf(category);
-  const step = (by: number) => {
-    const next = categories[at + by];
-    if (next !== undefined) void openCategory(next);
-  };
   return (
     <nav className="category-bar" aria-label="Category">
       <button
         type="button"
         aria-label="Previous category"
         disabled={at <= 0}
-        onClick={() => step(-1)}
+        onClick={() => stepCategory(-1)}
       >
         ‹
       </button>
@@ -70,17 +70,19 @@ function CategoryBar() {
           <option key={one}>{one}</option>
         ))}
       </select>
-      <span className="quiet">
-        {at + 1}/{categories.length}
-      </span>
       <button
         type="button"
         aria-label="Next category"
         disabled={at >= categories.length - 1}
-        onClick={() => step(1)}
+        onClick={() => stepCategory(1)}
       >
         ›
       </button>
+      {categories.length > 0 && (
+        <span className="quiet">
+          {at + 1} of {categories.length}
+        </span>
+      )}
     </nav>
   );
 }
@@ -88,15 +90,16 @@ function CategoryBar() {
 function SavingState() {
   const saving = useNaming((state) => state.saving);
   const waiting = useNaming((state) => state.waiting);
-  const changes = waiting === 1 ? "1 change" : `${waiting} changes`;
+  const changes = `${counted(waiting, "change")} waiting`;
   return (
     <span className={`saving ${saving.kind}`} role="status">
-      {saving.kind === "saved" && "saved"}
-      {saving.kind === "saving" && "saving"}
-      {saving.kind === "signed_out" && `${changes} waiting: ${saving.message}`}
+      {saving.kind === "saved" &&
+        (saving.elsewhere ? "saved, with changes from elsewhere" : "saved")}
+      {saving.kind === "saving" && (waiting > 1 ? `saving, ${changes}` : "saving")}
+      {saving.kind === "signed_out" && changes}
       {saving.kind === "offline" && (
         <>
-          {changes} waiting: {saving.message}{" "}
+          {saving.message ? `${changes}: ${saving.message}` : `offline, ${changes}`}{" "}
           <button type="button" onClick={retryNow}>
             Try now
           </button>

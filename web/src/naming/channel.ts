@@ -5,7 +5,7 @@
 import { type NamingAddress, sendAct } from "../api/client";
 import type { Command, Naming } from "../api/openapi";
 import { newId } from "./commands";
-import { viewOf } from "./naming";
+import { reusing, viewOf } from "./naming";
 import { loadPending, savePending, storageKey } from "./pendingStorage";
 import { enqueue, type Queue } from "./queue";
 import { createSender, type Saving } from "./sender";
@@ -24,6 +24,10 @@ export interface Listener {
   changed: (queue: Queue) => void;
   saving: (saving: Saving) => void;
   tell: (message: string) => void;
+  /** A later state of another tab or device was taken in. */
+  met: () => void;
+  /** The server has taken an act of this tab. */
+  done: () => void;
 }
 
 export function openChannel(address: NamingAddress, naming: Naming, listener: Listener): Channel {
@@ -44,7 +48,11 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
   const send = createSender({
     read: () => queue,
     write,
-    send: (act, baseRevision) => sendAct(address, act, baseRevision),
+    send: async (act, baseRevision) => {
+      const answer = await sendAct(address, act, baseRevision);
+      if (answer.kind === "done") listener.done();
+      return answer;
+    },
     report: listener.saving,
     tell: listener.tell,
     wait: (ms) =>
@@ -63,7 +71,9 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
     },
     meet: (naming) => {
       const isLater = Number(naming.revision) > Number(queue.confirmed.naming.revision);
-      if (queue.pending.length === 0 && isLater) write({ confirmed: viewOf(naming), pending: [] });
+      if (queue.pending.length > 0 || !isLater) return;
+      write({ confirmed: viewOf(reusing(queue.confirmed.naming, naming)), pending: [] });
+      listener.met();
     },
     retry: () => {
       tryEarlier();

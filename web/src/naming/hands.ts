@@ -1,8 +1,32 @@
 /** What a hand does, by mouse or by key, as acts on the naming. */
-import type { Command } from "../api/openapi";
-import { assign, createConcept, deleteConcept, discard, merge, split, unassign } from "./commands";
+import { messageOf } from "../api/client";
+import { loadSimilar } from "../api/naming";
+import type { Command, Concept, DiscardReason } from "../api/openapi";
+import {
+  assign,
+  createConcept,
+  deleteConcept,
+  discard,
+  merge,
+  REDO,
+  renameConcept,
+  split,
+  UNDO,
+  unassign,
+} from "./commands";
 import { choose, type Modifiers } from "./selection";
-import { act, type Dragged, idsShown, select, show, useNaming } from "./store";
+import {
+  act,
+  addressNow,
+  type Dragged,
+  idsShown,
+  say,
+  select,
+  show,
+  tell,
+  useNaming,
+} from "./store";
+import { CHOSEN_REASONS, counted, nameOf, REASON_WORDS } from "./words";
 
 const { getState: get, setState: set } = useNaming;
 
@@ -21,29 +45,95 @@ function inActs(ids: string[], command: (some: string[]) => Command): void {
   }
 }
 
-const assignAll = (conceptId: string, ids: string[]) =>
+export function conceptOf(conceptId: string): Concept | undefined {
+  return get().view?.naming.concepts.find(({ concept_id }) => concept_id === conceptId);
+}
+
+function assignAll(conceptId: string, ids: string[]): void {
   inActs(ids, (some) => assign(conceptId, some));
+  const concept = conceptOf(conceptId);
+  if (concept && ids.length > 0)
+    say(`${counted(ids.length, "example")} put into ${nameOf(concept)}`);
+}
 
 function unassignAll(ids: string[]): void {
-  if (get().place !== "pool") inActs(ids, unassign);
+  if (get().place === "pool") return;
+  inActs(ids, unassign);
+  if (ids.length > 0) say(`${counted(ids.length, "example")} back in the pool`);
 }
 
-function discardAll(ids: string[]): void {
-  if (get().place !== "discarded") inActs(ids, (some) => discard(some));
+function discardAll(ids: string[], reason: DiscardReason = "DISCARD_REASON_UNSPECIFIED"): void {
+  if (ids.length === 0 || (get().place === "discarded" && reason.endsWith("UNSPECIFIED"))) return;
+  inActs(ids, (some) => discard(some, reason));
+  if (reason !== "DISCARD_REASON_UNSPECIFIED") {
+    say(`${counted(ids.length, "example")} discarded: ${REASON_WORDS[reason]}`);
+    return;
+  }
+  set({ justDiscarded: ids });
+  say(`${counted(ids.length, "example")} discarded. Keys 1 to 4 say why: ${reasonsByKey()}`);
 }
 
-/** Makes a concept of these and asks for its name; of a concept's own examples it is a split. */
-export function makeConcept(ids: string[]): void {
+function reasonsByKey(): string {
+  return CHOSEN_REASONS.map((reason, at) => `${at + 1} ${REASON_WORDS[reason]}`).join(", ");
+}
+
+/** Says why what was just discarded was. */
+export function sayWhy(reason: DiscardReason): void {
+  discardAll([...get().justDiscarded], reason);
+}
+
+/** Makes a concept of these; of a concept's own examples it is a split. Without a name it is asked for. */
+export function makeConcept(ids: string[], name = ""): void {
   const { place } = get();
   const first = ids.slice(0, LARGEST_ACT);
   const command =
     typeof place === "object" && ids.length > 0
-      ? split(place.concept, first)
-      : createConcept(first);
+      ? split(place.concept, first, name)
+      : createConcept(first, name);
   const conceptId = command.create?.concept_id ?? command.split?.new_concept_id ?? "";
-  act(command);
+  if (!act(command)) return;
   assignAll(conceptId, ids.slice(LARGEST_ACT));
-  set({ renaming: conceptId });
+  say(`New concept ${name} of ${counted(ids.length, "example")}`);
+  if (name === "") set({ renaming: conceptId });
+}
+
+/** Takes the selected examples of a concept out into a new one. */
+export function splitShown(conceptId: string | null = null): void {
+  const { place } = get();
+  if (conceptId !== null && !(typeof place === "object" && place.concept === conceptId)) {
+    show({ concept: conceptId });
+  }
+  const ids = typeof get().place === "object" ? selected() : [];
+  if (ids.length > 0) makeConcept(ids);
+  else if (typeof get().place === "object") {
+    tell(
+      "Select the examples that should leave this concept, then press S: they become a new one.",
+    );
+  } else tell("Show a concept first, and select the examples that should leave it.");
+}
+
+/** Puts one concept into another, which keeps its name; the other name is one press away. */
+export function mergeConcepts(sourceId: string, targetId: string): void {
+  const [source, target] = [conceptOf(sourceId), conceptOf(targetId)];
+  if (!source || !target || !act(merge(sourceId, targetId))) return;
+  const words = `“${nameOf(source)}” (${source.activation_ids.length}) is now part of “${nameOf(target)}” (${target.activation_ids.length}).`;
+  const keepOther = () => {
+    act(UNDO);
+    act(merge(targetId, sourceId));
+  };
+  const other = { label: `Keep the name “${source.name}”`, run: keepOther };
+  const isOtherName = source.name !== "" && source.name !== target.name;
+  set({ notice: { words, offers: [...(isOtherName ? [other] : []), UNDO_OFFER] } });
+}
+
+const UNDO_OFFER = { label: "Take it back", run: () => void act(UNDO) };
+
+export function undo(): void {
+  if (act(UNDO)) say("Undone");
+}
+
+export function redo(): void {
+  if (act(REDO)) say("Done again");
 }
 
 /** What dropping does, for each kind of target. */
@@ -51,37 +141,84 @@ export const dropOn = {
   concept: (conceptId: string, dragged: Dragged) =>
     "tiles" in dragged
       ? assignAll(conceptId, dragged.tiles)
-      : act(merge(dragged.concept, conceptId)),
+      : mergeConcepts(dragged.concept, conceptId),
   newConcept: (dragged: Dragged) => "tiles" in dragged && makeConcept(dragged.tiles),
   pool: (dragged: Dragged) => "tiles" in dragged && unassignAll(dragged.tiles),
-  discarded: (dragged: Dragged) => "tiles" in dragged && discardAll(dragged.tiles),
+  discarded: (dragged: Dragged, reason?: DiscardReason) =>
+    "tiles" in dragged && discardAll(dragged.tiles, reason),
 };
 
-/** Puts the selection into the concept with this number; without a selection shows it. */
-export function takeConceptNumber(number: number): void {
-  const concept = get().view?.naming.concepts[number - 1];
-  if (!concept) return;
+/** Puts the selection into this concept; without a selection shows it. */
+export function takeConcept(conceptId: string): void {
   const ids = selected();
-  if (ids.length > 0) assignAll(concept.concept_id, ids);
-  else show({ concept: concept.concept_id });
+  if (ids.length > 0) assignAll(conceptId, ids);
+  else show({ concept: conceptId });
+}
+
+export function takeConceptNumber(number: number): void {
+  const reason = CHOSEN_REASONS[number - 1];
+  if (get().justDiscarded.length > 0 && reason) {
+    sayWhy(reason);
+    return;
+  }
+  const concept = get().view?.naming.concepts[number - 1];
+  if (concept) takeConcept(concept.concept_id);
 }
 
 export function poolSelection(): void {
   unassignAll(selected());
 }
 
-export function discardSelection(): void {
-  discardAll(selected());
+export function discardSelection(reason?: DiscardReason): void {
+  discardAll(selected(), reason);
 }
 
-export function renameShown(): void {
+/** Does something to the concept that has the focus or is shown, or says that none is. */
+function withShown(doing: (conceptId: string) => void): void {
   const { place } = get();
-  if (typeof place === "object") set({ renaming: place.concept });
+  const focused = document.activeElement?.closest<HTMLElement>("[data-concept]")?.dataset.concept;
+  if (focused !== undefined) doing(focused);
+  else if (typeof place === "object") doing(place.concept);
+  else tell("Show a concept first: press its number, or click on it.");
 }
 
-export function deleteShown(): void {
-  const { place } = get();
-  if (typeof place === "object") act(deleteConcept(place.concept));
+export const renameShown = () => withShown((renaming) => set({ renaming }));
+export const mergeShown = () => withShown((merging) => set({ merging }));
+export const deleteShown = () => withShown(removeConcept);
+
+/** Takes a name that was typed; null keeps the old one. */
+export function takeName(conceptId: string, name: string | null): void {
+  set({ renaming: null });
+  if (name !== null && name !== conceptOf(conceptId)?.name) act(renameConcept(conceptId, name));
+  focusGrid();
+}
+
+export function removeConcept(conceptId: string): void {
+  const concept = conceptOf(conceptId);
+  if (!concept || !act(deleteConcept(conceptId))) return;
+  const words = `“${nameOf(concept)}” is deleted; its ${counted(concept.activation_ids.length, "example")} are back in the pool.`;
+  set({ notice: { words, offers: [UNDO_OFFER] } });
+}
+
+/** Back to the examples, so that the keys go on there. */
+export function focusGrid(): void {
+  document.querySelector<HTMLElement>(".grid")?.focus({ preventScroll: true });
+}
+
+/** Sorts by likeness to the selection, as it is now. */
+export async function sortBySimilarity(): Promise<void> {
+  const ids = selected();
+  if (ids.length === 0) {
+    tell("Select one example or more first; the others are then sorted by how alike they are.");
+    return;
+  }
+  const { category } = get();
+  try {
+    const order = await loadSimilar(addressNow(), ids.slice(0, LARGEST_ACT));
+    if (get().category === category) set({ sort: "similarity", order });
+  } catch (error) {
+    tell(`Not sorted: ${messageOf(error)}`);
+  }
 }
 
 /** Moves the cursor by this many tiles and selects what it comes to. */
@@ -91,12 +228,32 @@ export function moveCursor(by: number, modifiers: Modifiers): void {
   const from = selection.cursor === null ? -1 : order.indexOf(selection.cursor);
   const to = from < 0 ? 0 : Math.min(order.length - 1, Math.max(0, from + by));
   const id = order[to];
-  if (id !== undefined) select(choose(selection, order, id, modifiers));
+  if (id === undefined) return;
+  if (modifiers.ctrl) select({ ...selection, cursor: id });
+  else select(choose(selection, order, id, modifiers));
+}
+
+/** Adds the tile at the cursor to the selection, or takes it out. */
+export function toggleCursor(): void {
+  const { selection } = get();
+  if (selection.cursor === null) return;
+  select(choose(selection, idsShown(), selection.cursor, { shift: false, ctrl: true }));
 }
 
 export function enlargeCursor(): void {
   const { cursor } = get().selection;
   if (cursor !== null) set({ enlarged: cursor });
+}
+
+/** Goes to the next example in the large view. */
+export function stepEnlarged(by: number): void {
+  const { enlarged } = get();
+  const order = idsShown();
+  const at = enlarged === null ? -1 : order.indexOf(enlarged);
+  const id = order[at + by];
+  if (at < 0 || id === undefined) return;
+  select({ ids: new Set([id]), anchor: id, cursor: id });
+  set({ enlarged: id });
 }
 
 const TILE_SIZES = { least: 64, most: 256, step: 16 };

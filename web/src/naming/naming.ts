@@ -176,13 +176,27 @@ function append(concept: Concept, incoming: string[]): Concept {
 function discarded(content: Content, ids: string[], reason: DiscardReason): Content {
   const known = content.discards.find((discard) => discard.reason === reason);
   if (!known) {
-    return { ...content, discards: [...content.discards, { reason, activation_ids: ids }] };
+    const discards = [...content.discards, { reason, activation_ids: ids }];
+    return { ...content, discards: discards.toSorted(byReason) };
   }
   const grown = { reason, activation_ids: [...known.activation_ids, ...ids] };
   return {
     ...content,
     discards: content.discards.map((discard) => (discard === known ? grown : discard)),
   };
+}
+
+/** Reasons for a discard, in the order that the server lists them. */
+export const REASONS: DiscardReason[] = [
+  "DISCARD_REASON_UNSPECIFIED",
+  "DISCARD_REASON_NOISE",
+  "DISCARD_REASON_BACKGROUND",
+  "DISCARD_REASON_TOO_FEW_ALIKE",
+  "DISCARD_REASON_UNCLEAR",
+];
+
+function byReason(one: Discard, other: Discard): number {
+  return REASONS.indexOf(one.reason) - REASONS.indexOf(other.reason);
 }
 
 /** Takes activations out of wherever they are. */
@@ -202,12 +216,46 @@ function without(content: Content, ids: string[]): Content {
   };
 }
 
+/**
+ * `after`, with the lists of `before` wherever they hold the same: what did not change is
+ * not drawn again, and a long trail of undo keeps one copy of it.
+ */
+export function reusing(before: Naming, after: Naming): Naming {
+  const known = new Map(before.concepts.map((concept) => [concept.concept_id, concept]));
+  const concepts = after.concepts.map((concept) => {
+    const old = known.get(concept.concept_id);
+    if (!old) return concept;
+    const activation_ids = reusedList(old.activation_ids, concept.activation_ids);
+    const isSame = activation_ids === old.activation_ids && old.name === concept.name;
+    return isSame ? old : { ...concept, activation_ids };
+  });
+  return { ...after, concepts, pool: reusedList(before.pool, after.pool) };
+}
+
+function reusedList(before: string[], after: string[]): string[] {
+  const isSame = before.length === after.length && before.every((id, at) => id === after[at]);
+  return isSame ? before : after;
+}
+
+/** Whether two namings hold the same, at the same revision. */
+export function isSameNaming(one: Naming, other: Naming): boolean {
+  return (
+    one.revision === other.revision &&
+    one.undo_count === other.undo_count &&
+    one.redo_count === other.redo_count &&
+    reusedList(one.pool, other.pool) === one.pool &&
+    JSON.stringify(one.discards) === JSON.stringify(other.discards) &&
+    one.concepts.length === other.concepts.length &&
+    reusing(one, other).concepts.every((concept, at) => concept === one.concepts[at])
+  );
+}
+
 /** Activations that are in a concept. */
 export function namedCount(naming: Naming): number {
   return naming.concepts.reduce((sum, concept) => sum + concept.activation_ids.length, 0);
 }
 
 /** Activations on the discard pile, whatever the reason. */
-export function discardedIds(naming: Naming): string[] {
-  return naming.discards.flatMap((discard) => discard.activation_ids);
+export function discardedIds({ discards }: Pick<Naming, "discards">): string[] {
+  return discards.flatMap((discard) => discard.activation_ids);
 }

@@ -3,7 +3,7 @@
  * been done is `confirmed` by the server, what is `pending` is done again on top of it.
  */
 import type { Command, Naming } from "../api/openapi";
-import { apply, DoesNotApply, type View, viewOf } from "./naming";
+import { apply, DoesNotApply, isSameNaming, reusing, type View, viewOf } from "./naming";
 
 export interface PendingAct {
   request_id: string;
@@ -22,14 +22,19 @@ export type Answer =
   | { kind: "stale"; naming: Naming }
   // The act is wrong and stays wrong.
   | { kind: "refused"; message: string }
-  // Nobody answered, or the server is in trouble: worth another try.
+  // Nobody answered (no message), or the server is in trouble: worth another try.
   | { kind: "unreachable"; message: string }
   // The invitation is no longer good in this browser.
   | { kind: "signed_out"; message: string };
 
+/** What is painted already is not worked out again: an act costs one step, however many wait. */
+const painted = new WeakMap<Queue, View>();
+
 /** The naming as the hand sees it. */
-export function present({ confirmed, pending }: Queue): View {
-  return pending.reduce(paint, confirmed);
+export function present(queue: Queue): View {
+  const view = painted.get(queue) ?? queue.pending.reduce(paint, queue.confirmed);
+  painted.set(queue, view);
+  return view;
 }
 
 /** What does not apply is not painted: the server has the last word on it. */
@@ -44,15 +49,24 @@ function paint(view: View, { command }: PendingAct): View {
 
 /** Throws DoesNotApply where the act makes no sense now. */
 export function enqueue(queue: Queue, act: PendingAct): Queue {
-  apply(present(queue), act.command);
-  return { ...queue, pending: [...queue.pending, act] };
+  const view = apply(present(queue), act.command);
+  const after = { ...queue, pending: [...queue.pending, act] };
+  painted.set(after, view);
+  return after;
 }
 
 /** The first pending act is done. */
-export function acknowledge({ confirmed, pending }: Queue, naming: Naming): Queue {
-  const [first, ...rest] = pending;
+export function acknowledge(queue: Queue, naming: Naming): Queue {
+  const [first, ...rest] = queue.pending;
   if (!first) throw new Error("an answer came without an act");
-  return { confirmed: { ...paint(confirmed, first), naming }, pending: rest };
+  const expected = paint(queue.confirmed, first);
+  if (isSameNaming(expected.naming, naming)) {
+    const after = { confirmed: expected, pending: rest };
+    painted.set(after, rest.length === 0 ? expected : present(queue));
+    return after;
+  }
+  const settled = { ...expected, naming: reusing(expected.naming, naming) };
+  return { confirmed: settled, pending: rest };
 }
 
 /**
@@ -61,9 +75,10 @@ export function acknowledge({ confirmed, pending }: Queue, naming: Naming): Queu
  */
 export function rebase(queue: Queue, naming: Naming): { queue: Queue; lost: number } {
   const acts = queue.pending.filter(({ command }) => !command.undo && !command.redo);
-  const kept = replayable(viewOf(naming), acts);
+  const start = viewOf(reusing(queue.confirmed.naming, naming));
+  const kept = replayable(start, acts);
   return {
-    queue: { confirmed: viewOf(naming), pending: kept },
+    queue: { confirmed: start, pending: kept },
     lost: queue.pending.length - kept.length,
   };
 }

@@ -2,7 +2,8 @@
 import { type Answer, acknowledge, type PendingAct, type Queue, rebase, refuse } from "./queue";
 
 export type Saving =
-  | { kind: "saved" }
+  // `elsewhere`: what is shown now was changed in another tab or on another device.
+  | { kind: "saved"; elsewhere?: boolean }
   | { kind: "saving" }
   | { kind: "offline"; message: string }
   | { kind: "signed_out"; message: string };

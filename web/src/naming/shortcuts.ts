@@ -1,34 +1,45 @@
 /** Every key of the naming page, with the words that the help shows for it. */
-import { REDO, UNDO } from "./commands";
 import {
   changeOpacity,
   deleteShown,
   discardSelection,
   enlargeCursor,
   makeConcept,
+  mergeShown,
   moveCursor,
   poolSelection,
+  redo,
   renameShown,
   resizeTiles,
   selected,
+  splitShown,
   takeConceptNumber,
+  toggleCursor,
+  undo,
 } from "./hands";
+import { stepCategory } from "./opening";
 import { everything, NOTHING } from "./selection";
-import { act, idsShown, select, show, useNaming } from "./store";
+import { idsShown, select, show, useNaming } from "./store";
 
 export interface Shortcut {
   /** As event.key in lower case, with "ctrl+" and "shift+" before it where they count. */
   keys: string[];
+  /** How the help shows them; empty where another line has said it. */
   shown: string;
   words: string;
   run: (event: KeyboardEvent) => void;
 }
 
-const modifiers = (event: KeyboardEvent) => ({ shift: event.shiftKey, ctrl: false });
+const modifiers = (event: KeyboardEvent) => ({
+  shift: event.shiftKey,
+  ctrl: event.ctrlKey || event.metaKey,
+});
 const columns = () => useNaming.getState().columns;
+const screenful = () => columns() * Math.max(1, useNaming.getState().rows);
 
-function arrow(key: string, by: () => number): Pick<Shortcut, "keys" | "run"> {
-  return { keys: [key, `shift+${key}`], run: (event) => moveCursor(by(), modifiers(event)) };
+function moving(key: string, by: () => number, shown = "", words = ""): Shortcut {
+  const keys = [key, `shift+${key}`, `ctrl+${key}`];
+  return { keys, shown, words, run: (event) => moveCursor(by(), modifiers(event)) };
 }
 
 export const SHORTCUTS: Shortcut[] = [
@@ -44,31 +55,40 @@ export const SHORTCUTS: Shortcut[] = [
     words: "put the selection into this concept; with nothing selected, show it",
     run: (event) => takeConceptNumber(Number(event.key)),
   },
+  {
+    keys: ["/"],
+    shown: "/",
+    words: "find a concept by its name, or make one; Enter puts the selection there",
+    run: () => useNaming.setState({ finderOpen: true }),
+  },
   { keys: ["0"], shown: "0", words: "show the pool", run: () => show("pool") },
   { keys: ["u"], shown: "U", words: "back to the pool", run: poolSelection },
-  { keys: ["x"], shown: "X", words: "discard", run: discardSelection },
+  {
+    keys: ["x"],
+    shown: "X",
+    words: "discard; then, if you like, 1 to 4 to say why",
+    run: () => discardSelection(),
+  },
   { keys: ["f2"], shown: "F2", words: "rename the concept that is shown", run: renameShown },
-  {
-    keys: ["delete"],
-    shown: "Delete",
-    words: "delete the concept that is shown",
-    run: deleteShown,
-  },
-  { keys: ["ctrl+z"], shown: "Ctrl Z", words: "undo", run: () => act(UNDO) },
-  {
-    keys: ["ctrl+shift+z", "ctrl+y"],
-    shown: "Ctrl Shift Z",
-    words: "redo",
-    run: () => act(REDO),
-  },
-  {
-    ...arrow("arrowleft", () => -1),
-    shown: "← → ↑ ↓",
-    words: "move; with Shift, select on the way",
-  },
-  { ...arrow("arrowright", () => 1), shown: "", words: "" },
-  { ...arrow("arrowup", () => -columns()), shown: "", words: "" },
-  { ...arrow("arrowdown", () => columns()), shown: "", words: "" },
+  { keys: ["m"], shown: "M", words: "merge it with another", run: mergeShown },
+  { keys: ["s"], shown: "S", words: "split the selection off it", run: () => splitShown() },
+  { keys: ["delete"], shown: "Delete", words: "delete it", run: deleteShown },
+  { keys: ["ctrl+z"], shown: "Ctrl Z", words: "undo, as far back as you like", run: undo },
+  { keys: ["ctrl+shift+z", "ctrl+y"], shown: "Ctrl Shift Z", words: "redo", run: redo },
+  moving(
+    "arrowleft",
+    () => -1,
+    "← → ↑ ↓",
+    "move; with Shift, select on the way; with Ctrl, only move",
+  ),
+  moving("arrowright", () => 1),
+  moving("arrowup", () => -columns()),
+  moving("arrowdown", () => columns()),
+  moving("pageup", () => -screenful(), "Page ↑ ↓", "a screenful up or down; with Shift, select it"),
+  moving("pagedown", screenful),
+  moving("home", () => -idsShown().length, "Home, End", "to the first, to the last"),
+  moving("end", () => idsShown().length),
+  { keys: [" "], shown: "Space", words: "select this one too, or not", run: toggleCursor },
   {
     keys: ["ctrl+a"],
     shown: "Ctrl A",
@@ -93,6 +113,13 @@ export const SHORTCUTS: Shortcut[] = [
   { keys: ["o"], shown: "O, Shift O", words: "stronger, weaker maps", run: () => changeOpacity(1) },
   { keys: ["shift+o"], shown: "", words: "", run: () => changeOpacity(-1) },
   {
+    keys: ["]"],
+    shown: "[ ]",
+    words: "category before, category after",
+    run: () => stepCategory(1),
+  },
+  { keys: ["["], shown: "", words: "", run: () => stepCategory(-1) },
+  {
     keys: ["?", "shift+?"],
     shown: "?",
     words: "this help",
@@ -104,16 +131,21 @@ const BY_KEY = new Map(
   SHORTCUTS.flatMap((shortcut) => shortcut.keys.map((key) => [key, shortcut])),
 );
 
+const FIELDS = "select, textarea, dialog, [role=menu], input:not([type=range], [type=checkbox])";
+const MOVING = /^(arrow|page|home|end)/;
+
 /** Runs what a key means; keys typed into fields and dialogs keep their own meaning. */
 export function onKeyDown(event: KeyboardEvent): void {
   const target = event.target instanceof Element ? event.target : null;
-  if (target?.closest("input, select, textarea, dialog")) return;
-  if (event.key === "Enter" && target?.closest("button, a")) return;
+  const key = event.key.toLowerCase();
+  if (event.altKey || target?.closest(FIELDS)) return;
+  if (target?.closest("input") && (MOVING.test(key) || key === " ")) return;
+  if (target?.closest("button, a") && (key === "enter" || key === " ")) return;
   const ctrl = event.ctrlKey || event.metaKey ? "ctrl+" : "";
-  const shift = event.shiftKey ? "shift+" : "";
-  const shortcut = event.altKey
-    ? undefined
-    : BY_KEY.get(`${ctrl}${shift}${event.key.toLowerCase()}`);
+  // Signs such as ? and [ lie on other keys elsewhere: whether Shift is held says nothing then.
+  const shift = event.shiftKey && (key.length > 1 || ctrl || /[a-z]/.test(key)) ? "shift+" : "";
+  if (!useNaming.getState().singleKeys && !ctrl && key.length === 1) return;
+  const shortcut = BY_KEY.get(`${ctrl}${shift}${key}`);
   if (!shortcut) return;
   event.preventDefault();
   shortcut.run(event);

@@ -1,20 +1,17 @@
 /** The state of the naming page, and the plain functions that change it. */
 import { create } from "zustand";
-import { messageOf, type NamingAddress } from "../api/client";
-import {
-  type Activation,
-  loadActivations,
-  loadInvitation,
-  loadMaps,
-  loadNaming,
-} from "../api/naming";
-import type { Annotator, Command, Study } from "../api/openapi";
+import type { NamingAddress } from "../api/client";
+import type { Activation } from "../api/naming";
+import type { Annotator, Command, Concept, Study } from "../api/openapi";
 import type { Maps } from "../maps/npy";
-import { type Channel, openChannel } from "./channel";
+import type { Channel } from "./channel";
 import { DoesNotApply, discardedIds, type View } from "./naming";
+import { byImage, byShare, inOrder, type Sort } from "./order";
+import { loadPreferences, savePreferences } from "./preferences";
 import { present, type Queue } from "./queue";
 import { afterLeaving, NOTHING, type Selection } from "./selection";
 import type { Saving } from "./sender";
+import { sentence } from "./words";
 
 /** What the grid shows: the pool, the discard pile, or the concept with this id. */
 export type Place = "pool" | "discarded" | { concept: string };
@@ -22,12 +19,18 @@ export type Place = "pool" | "discarded" | { concept: string };
 /** What is being dragged. */
 export type Dragged = { tiles: string[] } | { concept: string };
 
+/** One line for the annotator, until they close it or go on. */
+export interface Notice {
+  words: string;
+  offers?: { label: string; run: () => void }[];
+}
+
 export interface NamingState {
   study: Study | null;
   annotator: Annotator | null;
   category: string;
   /** Why the page cannot go on; null while it can. */
-  failure: string | null;
+  failure: Failure | null;
   activations: ReadonlyMap<string, Activation>;
   maps: Maps | null;
   channel: Channel | null;
@@ -36,26 +39,46 @@ export interface NamingState {
   saving: Saving;
   /** Acts that the server has not taken yet. */
   waiting: number;
-  /** One line for the annotator, until they close it. */
-  notice: string | null;
+  notice: Notice | null;
+  /** The last thing that happened, for those who do not see it. */
+  said: string;
   place: Place;
+  sort: Sort;
+  /** All ids in the order of `sort`; null for the order that the server gives. */
+  order: readonly string[] | null;
   selection: Selection;
   dragged: Dragged | null;
   /** The concept whose name is being edited. */
   renaming: string | null;
+  /** The concept that is being merged into another. */
+  merging: string | null;
+  /** The concept whose menu is open, and where. */
+  menu: { concept: string; x: number; y: number } | null;
+  /** What was just discarded, while its reason can be said. */
+  justDiscarded: readonly string[];
   /** The activation in the large view. */
   enlarged: string | null;
   helpOpen: boolean;
+  finderOpen: boolean;
   tileSize: number;
   /** Of the maps over the photographs, in percent. */
   opacity: number;
+  /** Whether keys without Ctrl do something. */
+  singleKeys: boolean;
   /** Whether the maps are hidden for the moment. */
   plain: boolean;
-  /** Columns of the grid as it is laid out now, for the arrow keys and the lasso. */
+  /** Columns and whole rows of the grid as it is laid out now, for the keys and the lasso. */
   columns: number;
+  rows: number;
 }
 
-const EMPTY_CATEGORY = {
+export interface Failure {
+  message: string;
+  /** Whether following the link again is the way out. */
+  isSignedOut: boolean;
+}
+
+export const EMPTY_CATEGORY = {
   failure: null,
   activations: new Map<string, Activation>(),
   maps: null,
@@ -64,11 +87,18 @@ const EMPTY_CATEGORY = {
   saving: { kind: "saved" } as Saving,
   waiting: 0,
   notice: null,
+  said: "",
   place: "pool" as Place,
+  sort: "given" as Sort,
+  order: null,
   selection: NOTHING,
   dragged: null,
   renaming: null,
+  merging: null,
+  menu: null,
+  justDiscarded: [],
   enlarged: null,
+  finderOpen: false,
 };
 
 export const useNaming = create<NamingState>(() => ({
@@ -76,75 +106,27 @@ export const useNaming = create<NamingState>(() => ({
   annotator: null,
   category: "",
   helpOpen: false,
-  tileSize: 112,
-  opacity: 85,
   plain: false,
   columns: 1,
+  rows: 1,
+  ...loadPreferences(),
   ...EMPTY_CATEGORY,
 }));
 
 const { getState: get, setState: set } = useNaming;
 
-/** Channels of the categories visited, by category. */
-const channels = new Map<string, Channel>();
+useNaming.subscribe((state, before) => {
+  const isChanged =
+    state.tileSize !== before.tileSize ||
+    state.opacity !== before.opacity ||
+    state.singleKeys !== before.singleKeys;
+  if (isChanged) savePreferences(state);
+});
 
-/** Opens a link that this browser has accepted before, at a category of its study. */
-export async function openNaming(
-  studyId: string,
-  annotatorId: string,
-  category: string | null,
-): Promise<void> {
-  try {
-    const { study, annotator } = await loadInvitation(studyId, annotatorId);
-    set({ study, annotator });
-    const [first = ""] = study.categories;
-    await openCategory(study.categories.find((one) => one === category) ?? first);
-  } catch (error) {
-    set({ failure: messageOf(error) });
-  }
-}
-
-/** Shows another category, where it was left. */
-export async function openCategory(category: string): Promise<void> {
-  set({ ...EMPTY_CATEGORY, category });
-  history.replaceState(null, "", `?${new URLSearchParams({ category })}`);
-  const isOpen = () => get().category === category;
-  try {
-    const [{ activations, version }, channel] = await Promise.all([
-      loadActivations(addressNow()),
-      channelOf(addressNow(), isOpen),
-    ]);
-    if (!isOpen()) return;
-    set({ activations, channel });
-    showQueue(channel.queue());
-    channel.retry();
-    const maps = await loadMaps(addressNow(), version);
-    if (isOpen()) set({ maps });
-  } catch (error) {
-    if (isOpen()) set({ failure: messageOf(error) });
-  }
-}
-
-/** The channel of a category: the one that still has acts to send, or a new one on the present state. */
-async function channelOf(address: NamingAddress, isOpen: () => boolean): Promise<Channel> {
-  const known = channels.get(address.category);
-  if (known && known.queue().pending.length > 0) return known;
-  const naming = await loadNaming(address);
-  const channel = openChannel(address, naming, {
-    changed: (queue) => isOpen() && showQueue(queue),
-    saving: (saving) => isOpen() && set({ saving }),
-    tell: (notice) => isOpen() && set({ notice }),
-  });
-  channels.set(address.category, channel);
-  return channel;
-}
-
-function showQueue(queue: Queue): void {
+export function showQueue(queue: Queue): void {
   const view = present(queue);
   const { place } = get();
-  const placeIsGone =
-    typeof place === "object" &&
-    !view.naming.concepts.some(({ concept_id }) => concept_id === place.concept);
+  const placeIsGone = !isThere(view, place);
   set({
     view,
     waiting: queue.pending.length,
@@ -152,46 +134,78 @@ function showQueue(queue: Queue): void {
   });
 }
 
-/** Does an act: it paints at once, is kept, and is sent. */
-export function act(command: Command): void {
+/** The concept that the grid shows. */
+export function conceptAt({ view, place }: NamingState): Concept | undefined {
+  if (typeof place === "string") return undefined;
+  return view?.naming.concepts.find(({ concept_id }) => concept_id === place.concept);
+}
+
+export function isThere({ naming }: View, place: Place): boolean {
+  if (typeof place === "string") return true;
+  return naming.concepts.some(({ concept_id }) => concept_id === place.concept);
+}
+
+/** Why nothing can be changed here; null where it can. */
+export function readOnlyReason({ study, annotator }: NamingState): string | null {
+  if (study?.state === "STUDY_STATE_CLOSED") {
+    return "This study is closed. What you named is kept; nothing more is taken.";
+  }
+  const { role } = (annotator ?? {}) as { role?: string };
+  if (role === "ROLE_VIEWER") return "Your link is for looking: it shows all and changes nothing.";
+  return null;
+}
+
+/** Does an act: it paints at once, is kept, and is sent. False where it makes no sense now. */
+export function act(command: Command): boolean {
   const { channel, place, selection } = get();
+  const refusal = readOnlyReason(get());
+  if (refusal !== null) {
+    set({ notice: { words: refusal } });
+    return false;
+  }
   const before = idsShown();
   try {
     channel?.act(command);
   } catch (error) {
     if (!(error instanceof DoesNotApply)) throw error;
-    set({ notice: `${error.message[0]?.toUpperCase()}${error.message.slice(1)}.` });
-    return;
+    set({ notice: { words: sentence(error.message) } });
+    return false;
   }
+  set({ justDiscarded: [], notice: null });
   const after = idsShown();
   if (get().place === place && after.length < before.length) {
     set({ selection: afterLeaving(selection, before, after) });
   }
+  return true;
 }
 
-/** Tries to send what is waiting, now. */
-export function retryNow(): void {
-  get().channel?.retry();
+export function tell(words: string): void {
+  set({ notice: { words } });
 }
 
-/** Takes in what other tabs have done, where nothing of this tab is waiting. */
-export async function refresh(): Promise<void> {
-  const { channel, category } = get();
-  if (!channel || channel.queue().pending.length > 0) return;
-  try {
-    const naming = await loadNaming(addressNow());
-    if (get().category === category) channel.meet(naming);
-  } catch (error) {
-    set({ notice: messageOf(error) });
-  }
+export function say(said: string): void {
+  set({ said });
 }
 
-/** Ids in the grid, in the order of the grid. */
-export function idsShown(): readonly string[] {
-  const { view, place } = get();
-  return view ? idsAt(view, place) : [];
+let shownLast: {
+  view: View;
+  place: Place;
+  order: readonly string[] | null;
+  ids: readonly string[];
+};
+
+/** Ids in the grid, in the order of the grid; the same list as long as nothing moves. */
+export function idsShown(state: NamingState = get()): readonly string[] {
+  const { view, place, order } = state;
+  if (!view) return NOBODY;
+  const isSame = shownLast?.view === view && shownLast.place === place && shownLast.order === order;
+  if (!isSame) shownLast = { view, place, order, ids: inOrder(idsAt(view, place), order) };
+  return shownLast.ids;
 }
 
+const NOBODY: readonly string[] = [];
+
+/** Ids of a place, in the order that the server gives. */
 export function idsAt({ naming }: View, place: Place): readonly string[] {
   if (place === "pool") return naming.pool;
   if (place === "discarded") return discardedIds(naming);
@@ -201,11 +215,19 @@ export function idsAt({ naming }: View, place: Place): readonly string[] {
 }
 
 export function show(place: Place): void {
-  set({ place, selection: NOTHING });
+  set({ place, selection: NOTHING, justDiscarded: [] });
 }
 
 export function select(selection: Selection): void {
-  set({ selection });
+  set({ selection, justDiscarded: [] });
+}
+
+/** Sorts the grid by what the page itself knows. */
+export function sortBy(sort: "given" | "image" | "share"): void {
+  const { activations } = get();
+  const order =
+    sort === "given" ? null : sort === "image" ? byImage(activations) : byShare(activations);
+  set({ sort, order });
 }
 
 /** The address of the category that is open. */

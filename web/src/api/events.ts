@@ -1,0 +1,41 @@
+/** Server-sent events of the gateway: a stream that is open while the page is looked at. */
+
+const AGAIN_MS = 20_000;
+
+/**
+ * Calls `onData` with each event's JSON while the tab is visible. The browser connects again
+ * when a stream ends; where the server has no such stream, it is asked for again now and then.
+ *
+ * @returns ends it.
+ */
+export function listen<T>(url: string, onData: (data: T) => void, onOpen = () => {}): () => void {
+  let source: EventSource | null = null;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+
+  function open(): void {
+    clearTimeout(timer);
+    if (source || document.visibilityState !== "visible") return;
+    source = new EventSource(url);
+    source.onopen = onOpen;
+    source.onmessage = (event: MessageEvent<string>) => onData(JSON.parse(event.data) as T);
+    source.onerror = () => {
+      if (source?.readyState !== EventSource.CLOSED) return;
+      source = null;
+      timer = setTimeout(open, AGAIN_MS);
+    };
+  }
+
+  function close(): void {
+    clearTimeout(timer);
+    source?.close();
+    source = null;
+  }
+
+  const onVisibility = () => (document.visibilityState === "visible" ? open() : close());
+  document.addEventListener("visibilitychange", onVisibility);
+  open();
+  return () => {
+    document.removeEventListener("visibilitychange", onVisibility);
+    close();
+  };
+}

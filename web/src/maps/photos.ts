@@ -1,0 +1,110 @@
+/**
+ * Photographs by their address: each is fetched once, those wanted last come first, and what
+ * has scrolled away before its turn is not fetched at all. Kept as blobs up to a size.
+ */
+import { useCallback, useSyncExternalStore } from "react";
+
+/** A browser holds six connections to a server; acts and events need theirs. */
+const AT_ONCE = 4;
+const KEPT_BYTES = 96 * 1024 * 1024;
+const RETRY_MS = 2000;
+
+interface Photo {
+  state: "waiting" | "loading" | "here" | "failed";
+  src: string | undefined;
+  bytes: number;
+  listeners: Set<() => void>;
+}
+
+/** In the order they were last wanted, the latest at the end. */
+const photos = new Map<string, Photo>();
+const waiting: string[] = [];
+/** What this turn of the page wants, in its own order. */
+let wantedNow: string[] = [];
+let loading = 0;
+let keptBytes = 0;
+
+/** The address to show a photograph by, once it is here. */
+export function usePhoto(url: string): string | undefined {
+  const subscribe = useCallback((listener: () => void) => want(url, listener), [url]);
+  return useSyncExternalStore(subscribe, () => photos.get(url)?.src);
+}
+
+function want(url: string, listener: () => void): () => void {
+  const photo = photos.get(url) ?? {
+    state: "failed",
+    src: undefined,
+    bytes: 0,
+    listeners: new Set(),
+  };
+  photo.listeners.add(listener);
+  photos.delete(url);
+  photos.set(url, photo);
+  if (photo.state === "failed") enqueue(url, photo);
+  return () => photo.listeners.delete(listener);
+}
+
+function enqueue(url: string, photo: Photo): void {
+  photo.state = "waiting";
+  if (wantedNow.length === 0) queueMicrotask(startTurn);
+  wantedNow.push(url);
+}
+
+function startTurn(): void {
+  waiting.push(...wantedNow.reverse());
+  wantedNow = [];
+  fetchNext();
+}
+
+function fetchNext(): void {
+  while (loading < AT_ONCE) {
+    const url = waiting.pop();
+    if (url === undefined) return;
+    const photo = photos.get(url);
+    if (photo?.state !== "waiting") continue;
+    if (photo.listeners.size === 0) photos.delete(url);
+    else void fetchPhoto(url, photo);
+  }
+}
+
+async function fetchPhoto(url: string, photo: Photo): Promise<void> {
+  photo.state = "loading";
+  loading++;
+  try {
+    const response = await fetch(url);
+    if (response.ok) keep(photo, await response.blob());
+    else fail(url, photo, response.status >= 500 || response.status === 429);
+  } catch {
+    fail(url, photo, true);
+  } finally {
+    loading--;
+    fetchNext();
+  }
+}
+
+function keep(photo: Photo, blob: Blob): void {
+  photo.state = "here";
+  photo.src = URL.createObjectURL(blob);
+  photo.bytes = blob.size;
+  keptBytes += blob.size;
+  for (const listener of photo.listeners) listener();
+  forgetOldest();
+}
+
+function fail(url: string, photo: Photo, isWorthAnotherTry: boolean): void {
+  photo.state = "failed";
+  if (!isWorthAnotherTry) return;
+  setTimeout(() => {
+    if (photo.state === "failed" && photo.listeners.size > 0) enqueue(url, photo);
+  }, RETRY_MS);
+}
+
+function forgetOldest(): void {
+  for (const [url, photo] of photos) {
+    if (keptBytes <= KEPT_BYTES) return;
+    if (photo.state !== "here" || photo.listeners.size > 0) continue;
+    if (photo.src) URL.revokeObjectURL(photo.src);
+    keptBytes -= photo.bytes;
+    photos.delete(url);
+  }
+}

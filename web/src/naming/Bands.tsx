@@ -1,0 +1,51 @@
+import { LinkAgain } from "./LinkAgain";
+import { readOnlyReason, useNaming } from "./store";
+import { counted } from "./words";
+
+/** What is so for a while: nothing can be changed, or the link has to be opened again. */
+export function Bands() {
+  const readOnly = useNaming(readOnlyReason);
+  const signedOut = useNaming((state) => state.saving.kind === "signed_out");
+  const waiting = useNaming((state) => state.waiting);
+  return (
+    <>
+      {readOnly && <p className="band">{readOnly}</p>}
+      {signedOut && (
+        <section className="band" aria-label="Link" role="alert">
+          <span>
+            This browser no longer holds your link. {counted(waiting, "change")}{" "}
+            {waiting === 1 ? "is" : "are"} kept here and will be sent once you open it again.
+          </span>
+          <LinkAgain />
+        </section>
+      )}
+    </>
+  );
+}
+
+/** What just happened, with what can be done about it. It stands below the examples, so that nothing moves. */
+export function NoticeBand() {
+  const notice = useNaming((state) => state.notice);
+  if (!notice) return null;
+  const close = () => useNaming.setState({ notice: null });
+  return (
+    <div className="band" role="alert">
+      <span>{notice.words}</span>
+      {notice.offers?.map(({ label, run }) => (
+        <button
+          key={label}
+          type="button"
+          onClick={() => {
+            close();
+            run();
+          }}
+        >
+          {label}
+        </button>
+      ))}
+      <button type="button" onClick={close}>
+        Close
+      </button>
+    </div>
+  );
+}

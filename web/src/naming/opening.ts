@@ -1,0 +1,175 @@
+/** Opens a naming and its categories, and keeps them up with what other tabs and devices do. */
+import { ApiError, messageOf, type NamingAddress, NoAnswerError } from "../api/client";
+import {
+  type Activations,
+  acceptInvitation,
+  loadActivations,
+  loadInvitation,
+  loadMaps,
+  loadNaming,
+} from "../api/naming";
+import type { Maps } from "../maps/npy";
+import { type Channel, openChannel } from "./channel";
+import { loadStands, type Stand, saveStand } from "./preferences";
+import { NOTHING } from "./selection";
+import { addressNow, EMPTY_CATEGORY, isThere, select, showQueue, useNaming } from "./store";
+import { tellOtherTabs } from "./tabs";
+
+const { getState: get, setState: set } = useNaming;
+const TRY_AGAIN_MS = 3000;
+const MAPS_KEPT = 2;
+
+/** What was loaded of the categories visited, by category: channels, lists, and the last few maps. */
+const channels = new Map<string, Channel>();
+const lists = new Map<string, Activations>();
+const maps = new Map<string, Maps>();
+
+/** Opens a link that this browser has accepted before, at a category of its study. */
+export async function openNaming(
+  studyId: string,
+  annotatorId: string,
+  category: string | null,
+): Promise<void> {
+  set({ failure: null });
+  try {
+    const { study, annotator } = await loadInvitation(studyId, annotatorId);
+    set({ study, annotator });
+    const wanted = category ?? loadStands(studyId, annotatorId).last;
+    const [first = ""] = study.categories;
+    await openCategory(study.categories.find((one) => one === wanted) ?? first);
+  } catch (error) {
+    fail(error, () => openNaming(studyId, annotatorId, category));
+  }
+}
+
+/** Shows another category, where it was left. */
+export async function openCategory(category: string): Promise<void> {
+  const { study, annotator } = get();
+  set({ ...EMPTY_CATEGORY, category });
+  history.replaceState(null, "", `?${new URLSearchParams({ category })}`);
+  const isOpen = () => get().category === category;
+  const address = addressNow();
+  try {
+    const [list, channel] = await Promise.all([listOf(address), channelOf(address, isOpen)]);
+    if (!isOpen()) return;
+    set({ activations: list.activations, channel });
+    showQueue(channel.queue());
+    const stands = loadStands(study?.study_id ?? "", annotator?.annotator_id ?? "");
+    standAt(stands.categories[category]);
+    channel.retry();
+    const found = maps.get(category) ?? (await loadMaps(address, list.version));
+    keepMaps(category, found);
+    if (isOpen()) set({ maps: found });
+  } catch (error) {
+    if (isOpen()) fail(error, () => openCategory(category));
+  }
+}
+
+/** Goes this many categories on. */
+export function stepCategory(by: number): void {
+  const { study, category } = get();
+  const categories = study?.categories ?? [];
+  const next = categories[categories.indexOf(category) + by];
+  if (next !== undefined) void openCategory(next);
+}
+
+function standAt(stand: Stand | undefined): void {
+  const { view } = get();
+  if (!view || !stand || !isThere(view, stand.place)) return;
+  set({ place: stand.place });
+  const { cursor } = stand;
+  if (cursor !== null && get().activations.has(cursor))
+    select({ ...NOTHING, cursor, anchor: cursor });
+}
+
+/** Keeps where the category stands whenever that changes. */
+export function rememberStands(): () => void {
+  return useNaming.subscribe((state, before) => {
+    const { study, annotator, category, view, place, selection } = state;
+    const isMoved =
+      place !== before.place ||
+      selection.cursor !== before.selection.cursor ||
+      view !== before.view;
+    if (!view || !study || !annotator || !isMoved) return;
+    const stand = { place, cursor: selection.cursor };
+    saveStand(study.study_id, annotator.annotator_id, category, stand);
+  });
+}
+
+async function listOf(address: NamingAddress): Promise<Activations> {
+  const list = lists.get(address.category) ?? (await loadActivations(address));
+  lists.set(address.category, list);
+  return list;
+}
+
+function keepMaps(category: string, found: Maps): void {
+  maps.delete(category);
+  maps.set(category, found);
+  for (const oldest of maps.keys()) {
+    if (maps.size <= MAPS_KEPT) return;
+    maps.delete(oldest);
+  }
+}
+
+/** The channel of a category: the one that is here, brought up to date, or a new one. */
+async function channelOf(address: NamingAddress, isOpen: () => boolean): Promise<Channel> {
+  const known = channels.get(address.category);
+  if (known && known.queue().pending.length > 0) return known;
+  const naming = await loadNaming(address);
+  if (known) {
+    known.meet(naming);
+    return known;
+  }
+  const channel = openChannel(address, naming, {
+    changed: (queue) => isOpen() && showQueue(queue),
+    saving: (saving) => isOpen() && set({ saving }),
+    tell: (words) => isOpen() && set({ notice: { words } }),
+    met: () => isOpen() && set({ saving: { kind: "saved", elsewhere: true } }),
+    done: () => tellOtherTabs({ kind: "changed", category: address.category }),
+  });
+  channels.set(address.category, channel);
+  return channel;
+}
+
+function fail(error: unknown, again: () => Promise<void>): void {
+  const isSignedOut = error instanceof ApiError && [401, 403].includes(error.status);
+  set({ failure: { message: messageOf(error), isSignedOut } });
+  const mayPass =
+    error instanceof NoAnswerError || (error instanceof ApiError && error.status >= 500);
+  const { failure } = get();
+  if (mayPass) setTimeout(() => get().failure === failure && void again(), TRY_AGAIN_MS);
+}
+
+/** Takes the link again where the browser has lost its cookie; what waits is sent. */
+export async function openLinkAgain(link: string): Promise<void> {
+  const token = decodeURIComponent(link.trim().replace(/^.*#/, ""));
+  const { study, annotator } = await acceptInvitation(token);
+  const mine = get().annotator ?? null;
+  if (mine && mine.annotator_id !== annotator.annotator_id) {
+    throw new Error(
+      "that link is another annotator's: what waits here can only be sent with yours",
+    );
+  }
+  set({ study, annotator });
+  tellOtherTabs({ kind: "signed_in" });
+  if (get().channel) retryNow();
+  else await openNaming(study.study_id, annotator.annotator_id, get().category || null);
+}
+
+/** Tries to send what is waiting, now. */
+export function retryNow(): void {
+  for (const channel of channels.values()) channel.retry();
+}
+
+/** Takes in what other tabs have done, where nothing of this tab is waiting. */
+export async function refresh(): Promise<void> {
+  const { channel, category } = get();
+  if (!channel || channel.queue().pending.length > 0) return;
+  try {
+    const naming = await loadNaming(addressNow());
+    if (get().category === category) channel.meet(naming);
+  } catch (error) {
+    // Nobody has asked for this; the next act says whether anything is wrong.
+    if (!(error instanceof ApiError || error instanceof NoAnswerError)) throw error;
+  }
+}

@@ -1,0 +1,69 @@
+/** What this browser remembers of how its user likes the page, and where each category stood. */
+import type { Place } from "./store";
+
+export interface Preferences {
+  tileSize: number;
+  opacity: number;
+  /** Whether keys without Ctrl do something; off for those who speak to their computer. */
+  singleKeys: boolean;
+}
+
+/** Where a category was left. */
+export interface Stand {
+  place: Place;
+  cursor: string | null;
+}
+
+export interface Stands {
+  last: string | null;
+  categories: Record<string, Stand>;
+}
+
+const PREFERENCES_KEY = "onoma/preferences";
+const DEFAULTS: Preferences = { tileSize: 112, opacity: 85, singleKeys: true };
+
+export function loadPreferences(): Preferences {
+  return { ...DEFAULTS, ...read<Preferences>(PREFERENCES_KEY) };
+}
+
+export function savePreferences({ tileSize, opacity, singleKeys }: Preferences): void {
+  write(PREFERENCES_KEY, { tileSize, opacity, singleKeys });
+}
+
+export function loadStands(studyId: string, annotatorId: string): Stands {
+  return { last: null, categories: {}, ...read<Stands>(standsKey(studyId, annotatorId)) };
+}
+
+export function saveStand(
+  studyId: string,
+  annotatorId: string,
+  category: string,
+  stand: Stand,
+): void {
+  const { categories } = loadStands(studyId, annotatorId);
+  const stands: Stands = { last: category, categories: { ...categories, [category]: stand } };
+  write(standsKey(studyId, annotatorId), stands);
+}
+
+const standsKey = (studyId: string, annotatorId: string) =>
+  `onoma/stands/${JSON.stringify([studyId, annotatorId])}`;
+
+/** Nothing of the work is kept here, so what cannot be read counts as not there. */
+function read<T>(key: string): Partial<T> {
+  try {
+    const value: unknown = JSON.parse(localStorage.getItem(key) ?? "{}");
+    return typeof value === "object" && value !== null ? (value as Partial<T>) : {};
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof DOMException) return {};
+    throw error;
+  }
+}
+
+function write(key: string, value: unknown): void {
+  try {
+    localStorage.setItem(key, JSON.stringify(value));
+  } catch (error) {
+    // A full storage belongs to the acts that wait.
+    if (!(error instanceof DOMException)) throw error;
+  }
+}
