@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -29,14 +30,19 @@ class Client:
     Args:
         addresses: where they listen; by default what the environment says
             (ONOMA_INFERENCE_ADDRESS, ...), else the ports of `onoma up`.
+        token: who calls: an invitation's token, or the server's ONOMA_ACCESS_TOKEN; by default what the environment
+            says (ONOMA_ACCESS_TOKEN), else none, which is the owner on a server without one.
         timeout_s: deadline of a call that is not a job; jobs are watched for as long as they take.
 
     Every method raises `onoma.client.OnomaError` in one of its forms. A method that starts a job takes a
     `request_id`: asking again with the same one gives the same job, and by default each call is a new one.
     """
 
-    def __init__(self, addresses: Addresses | None = None, *, timeout_s: float = 60.0) -> None:
-        self._transport = Transport(addresses or Addresses.from_environment(), timeout_s)
+    def __init__(
+        self, addresses: Addresses | None = None, *, token: str | None = None, timeout_s: float = 60.0
+    ) -> None:
+        token = os.environ.get("ONOMA_ACCESS_TOKEN", "") if token is None else token
+        self._transport = Transport(addresses or Addresses.from_environment(), timeout_s, token)
 
     def __enter__(self) -> Client:
         return self

@@ -7,6 +7,7 @@ OnomaError
 ├── FailedPrecondition    not in the present state (study closed, maps missing, ...)
 ├── Conflict              a stale revision; `.present` holds the present naming
 ├── ResourceExhausted     too large, too many, or a full disk
+├── NotAllowed            nobody knows the token, or this is not for its holder
 ├── DataLoss              a stored object is damaged
 ├── NotImplementedYet     the server says why
 ├── ServerUnavailable     nobody answers at that address, or not in time
@@ -54,6 +55,10 @@ class ResourceExhausted(OnomaError):
     """Too large, too many, or a full disk."""
 
 
+class NotAllowed(OnomaError):
+    """Nobody knows the token that was sent, or what was asked for is not for its holder."""
+
+
 class DataLoss(OnomaError):
     """A stored object is damaged."""
 
@@ -82,6 +87,8 @@ _BY_CODE: dict[grpc.StatusCode, type[OnomaError]] = {
     grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     grpc.StatusCode.RESOURCE_EXHAUSTED: ResourceExhausted,
     grpc.StatusCode.DATA_LOSS: DataLoss,
+    grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
     grpc.StatusCode.UNIMPLEMENTED: NotImplementedYet,
 }
 

@@ -82,9 +82,10 @@ def _service_config() -> str:
 class Transport:
     """Calls any RPC of any service by name; the typed methods are the Client's."""
 
-    def __init__(self, addresses: Addresses, timeout_s: float) -> None:
+    def __init__(self, addresses: Addresses, timeout_s: float, token: str = "") -> None:
         self._addresses = addresses
         self._timeout_s = timeout_s
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         options = [
             ("grpc.service_config", _service_config()),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -105,7 +106,9 @@ class Transport:
             OnomaError: as `onoma.client.errors` lists.
         """
         try:
-            return self._method(service, method)(request, timeout=timeout_s or self._timeout_s)
+            return self._method(service, method)(
+                request, timeout=timeout_s or self._timeout_s, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             raise translate(error, service, getattr(self._addresses, service)) from error
 
@@ -118,7 +121,9 @@ class Transport:
             OnomaError: as `onoma.client.errors` lists.
         """
         try:
-            yield from self._method(service, method)(request, timeout=timeout_s or self._timeout_s)
+            yield from self._method(service, method)(
+                request, timeout=timeout_s or self._timeout_s, metadata=self._metadata
+            )
         except grpc.RpcError as error:
             raise translate(error, service, getattr(self._addresses, service)) from error
 

@@ -281,7 +281,7 @@ def _made(state: State, concept_id: str, name: str) -> dict[str, tuple[Concept, 
 
 def already_used(concept_id: str) -> AlreadyExists:
     """The error for a new concept's id that is taken, by one that ended too."""
-    return AlreadyExists(f"concept id {shown(concept_id)} is already used in this study; choose a new UUID")
+    return AlreadyExists(f"concept id {shown(concept_id)} is already used in your namings; choose a new UUID")
 
 
 def _moved(

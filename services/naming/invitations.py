@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import time
 import uuid
+from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 from sqlmodel import Session, col, func, select
@@ -11,8 +12,9 @@ from sqlmodel import Session, col, func, select
 from onoma.v1 import naming_pb2 as pb
 from services.naming import namings, studies
 from services.naming.names import checked_id, checked_name, shown
-from services.naming.tables import CLOSED, Annotator, Placement, Study
+from services.naming.tables import ANNOTATOR, CLOSED, VIEWER, Annotator, Placement, Study
 from services.naming.transactions import transact
+from services.runtime.access import Guest
 from services.runtime.database import session
 from services.runtime.errors import (
     AlreadyExists,
@@ -23,44 +25,64 @@ from services.runtime.errors import (
 )
 
 MAX_ANNOTATORS = 500  # of a study
-LINK_LIFE_S = 30 * 24 * 3600
+LINK_DAYS, MAX_LINK_DAYS = 30, 365
+_DAY_S = 24 * 3600
 _TOKEN_BYTES = 24
+_ROLES = {pb.ROLE_UNSPECIFIED: ANNOTATOR, pb.ROLE_ANNOTATOR: ANNOTATOR, pb.ROLE_VIEWER: VIEWER}
+_ROLE_OF = {ANNOTATOR: pb.ROLE_ANNOTATOR, VIEWER: pb.ROLE_VIEWER}
 
 
-def invite(engine: Engine, study_id: str, display_name: str, request_id: str) -> pb.InviteAnnotatorResponse:
+def invite(engine: Engine, request: pb.InviteAnnotatorRequest) -> pb.InviteAnnotatorResponse:
     """A new annotator and their link's token; the same annotator and a new token for a request seen before.
 
     Raises:
         AlreadyExists: the study has an annotator of that name.
         FailedPrecondition: the study is closed.
-        InvalidArgument: the name cannot be, or the request id came with another one.
+        InvalidArgument: the name, the role or the days cannot be, or the request id came with another name or role.
     """
-    name = checked_name(display_name, "display name")
+    name, request_id = checked_name(request.display_name, "display name"), request.request_id
+    if request.role not in _ROLES:
+        raise InvalidArgument(f"role {request.role} is none of {', '.join(pb.Role.keys())}")
+    role, life_s = _ROLES[request.role], _link_life_s(request.link_days)
     if request_id:
         checked_id(request_id, "request id")
 
     def work(opened: Session) -> pb.InviteAnnotatorResponse:
-        study = studies.get(opened, study_id, lock="write")
-        if study.state == CLOSED:
+        study = studies.get(opened, request.study_id, lock="write")
+        if study.state == CLOSED and role == ANNOTATOR:
             raise FailedPrecondition(f"study {shown(study.name)} is closed: naming has ended", "STUDY_CLOSED")
         row = _invited(opened, study, request_id)
         if row is None:
-            row = add(opened, study, name, request_id)
-        elif row.display_name != name:
+            row = add(opened, study, name, role, request_id)
+        elif (row.display_name, row.role) != (name, role):
             raise InvalidArgument(
                 f"request id {shown(request_id)} was used to invite {shown(row.display_name)}; send a new one",
                 "REQUEST_ID_REUSED",
             )
-        token = secrets.token_urlsafe(_TOKEN_BYTES)
-        row.token_hash, row.token_expiry, row.revoked = _hash(token), time.time() + LINK_LIFE_S, False
+        token = _new_link(row, life_s)
         opened.flush()
         return pb.InviteAnnotatorResponse(annotator=_message(opened, row), token=token)
 
     return transact(engine, work)
 
 
-def add(opened: Session, study: Study, name: str, request_id: str = "") -> Annotator:
-    """A new annotator, with no link yet.
+def renew(engine: Engine, study_id: str, annotator_id: str, link_days: int) -> pb.RenewInvitationResponse:
+    """A new token for an annotator; the old one stops working.
+
+    Raises:
+        NotFound: no such study, or annotator of it.
+        InvalidArgument: the days cannot be.
+    """
+    life_s = _link_life_s(link_days)
+    with session(engine) as opened:
+        study = studies.get(opened, study_id, lock="read")
+        row = namings.check_annotator(opened, study, annotator_id)
+        token = _new_link(row, life_s)
+        return pb.RenewInvitationResponse(annotator=_message(opened, row), token=token)
+
+
+def add(opened: Session, study: Study, name: str, role: str = ANNOTATOR, request_id: str = "") -> Annotator:
+    """A new annotator or viewer, with no link yet.
 
     Raises:
         AlreadyExists: the study has one of that name.
@@ -82,6 +104,7 @@ def add(opened: Session, study: Study, name: str, request_id: str = "") -> Annot
         annotator_id=uuid.uuid4().hex,
         place=count,
         display_name=name,
+        role=role,
         request_id=request_id or None,
     )
     opened.add(row)
@@ -101,11 +124,22 @@ def accept(opened: Session, token: str) -> pb.AcceptInvitationResponse:
     Raises:
         NotFound: the token is unknown, expired or revoked; which of them is not told.
     """
-    row = opened.exec(select(Annotator).where(Annotator.token_hash == _hash(token))).first()
-    if row is None or row.revoked or row.token_expiry < time.time():
+    row = _holder(opened, token)
+    if row is None:
         raise NotFound("this link does not let anyone in; ask whoever sent it for a new one", "BAD_LINK")
     study = studies.message(studies.get(opened, row.study_id))
     return pb.AcceptInvitationResponse(study=study, annotator=_message(opened, row))
+
+
+def guest_of(opened: Session, token: str) -> Guest | None:
+    """Who holds a token, and what they may see; None where it lets nobody in."""
+    row = _holder(opened, token)
+    if row is None:
+        return None
+    study = studies.get(opened, row.study_id)
+    is_annotator = row.role == ANNOTATOR
+    sees_others = not is_annotator or study.state == CLOSED or not study.settings["blind"]
+    return Guest(row.study_id, row.annotator_id, acts=is_annotator, sees_others=sees_others)
 
 
 def revoke(engine: Engine, study_id: str, annotator_id: str) -> None:
@@ -116,13 +150,38 @@ def revoke(engine: Engine, study_id: str, annotator_id: str) -> None:
 
 
 def listed(opened: Session, study_id: str) -> list[pb.Annotator]:
-    """The annotators of a study with their progress, in the order they were invited."""
+    """The annotators and viewers of a study with their progress, in the order they were invited."""
     study = studies.get(opened, study_id)
     rows = opened.exec(
         select(Annotator).where(Annotator.study_id == study.study_id).order_by(col(Annotator.place))
     )
     progress = _progress(opened, study.study_id)
     return [_annotator(row, *progress.get(row.annotator_id, (0, 0))) for row in rows]
+
+
+def _holder(opened: Session, token: str) -> Annotator | None:
+    row = opened.exec(select(Annotator).where(Annotator.token_hash == _hash(token))).first()
+    return row if row is not None and _link_state(row) == pb.LINK_STATE_GOOD else None
+
+
+def _link_life_s(days: int) -> float:
+    if not 0 <= days <= MAX_LINK_DAYS:
+        raise InvalidArgument(f"link_days {days}: use 1 to {MAX_LINK_DAYS}, or 0 for {LINK_DAYS}")
+    return float((days or LINK_DAYS) * _DAY_S)
+
+
+def _new_link(row: Annotator, life_s: float) -> str:
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    row.token_hash, row.token_expiry, row.revoked = _hash(token), time.time() + life_s, False
+    return token
+
+
+def _link_state(row: Annotator) -> pb.LinkState:
+    if row.token_hash is None:
+        return pb.LINK_STATE_NONE
+    if row.revoked:
+        return pb.LINK_STATE_REVOKED
+    return pb.LINK_STATE_GOOD if row.token_expiry >= time.time() else pb.LINK_STATE_EXPIRED
 
 
 def _invited(opened: Session, study: Study, request_id: str) -> Annotator | None:
@@ -138,12 +197,17 @@ def _message(opened: Session, row: Annotator) -> pb.Annotator:
 
 
 def _annotator(row: Annotator, named_count: int, discarded_count: int) -> pb.Annotator:
-    return pb.Annotator(
+    annotator = pb.Annotator(
         annotator_id=row.annotator_id,
         display_name=row.display_name,
         named_count=named_count,
         discarded_count=discarded_count,
+        role=_ROLE_OF[row.role],
+        link_state=_link_state(row),
     )
+    if row.token_hash is not None:
+        annotator.link_expiry.FromDatetime(datetime.fromtimestamp(row.token_expiry, UTC))
+    return annotator
 
 
 def _progress(opened: Session, study_id: str, annotator_id: str = "") -> dict[str, tuple[int, int]]:

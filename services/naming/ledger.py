@@ -155,7 +155,7 @@ def _concerned(opened: Session, key: NamingKey, naming: Naming, command: pb.Comm
     if (
         chosen
         and chosen not in concepts
-        and opened.get(Concept, (key.study_id, checked_id(chosen, "concept id")))
+        and opened.get(Concept, (key.study_id, key.annotator_id, checked_id(chosen, "concept id")))
     ):
         raise acts.already_used(chosen)
     places = {}

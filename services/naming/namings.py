@@ -12,8 +12,8 @@ from sqlmodel import Session, col, select
 from onoma.v1 import naming_pb2 as pb
 from services.naming import studies
 from services.naming.names import shown
-from services.naming.tables import Annotator, Concept, Naming, Placement, Study, StudyActivation
-from services.runtime.errors import InvalidArgument, NotFound
+from services.naming.tables import VIEWER, Annotator, Concept, Naming, Placement, Study, StudyActivation
+from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 
 # Orders of pools, kept because each act's response needs one. Their keys name all that they depend on.
 _orders: dict[tuple["NamingKey", int, int], tuple[str, ...]] = {}
@@ -54,9 +54,16 @@ def check_key(opened: Session, key: NamingKey, *, lock_study: bool = False) -> S
     Raises:
         NotFound: no such study, or annotator of it.
         InvalidArgument: the category is not one of the study's.
+        FailedPrecondition: it would be a viewer's.
     """
     study = studies.get(opened, key.study_id, lock="read" if lock_study else "")
-    check_annotator(opened, study, key.annotator_id)
+    annotator = check_annotator(opened, study, key.annotator_id)
+    if annotator.role == VIEWER:
+        raise FailedPrecondition(
+            f"{shown(annotator.display_name)} is a viewer of study {shown(study.name)} and names nothing; "
+            "invite an annotator",
+            "IS_VIEWER",
+        )
     if key.category not in study.categories:
         known = ", ".join(map(shown, study.categories))
         raise InvalidArgument(
@@ -133,20 +140,29 @@ def _add_placed(opened: Session, key: NamingKey, message: pb.Naming) -> set[str]
 
 
 def _order(opened: Session, study: Study, key: NamingKey) -> tuple[str, ...]:
-    """The category's activations in the order this annotator sees them: random, and always the same."""
+    """The category's activations in the order this annotator sees them: random, image by image where the study says so,
+    and always the same."""
     seed = study.settings["seed"]
     ordering = (key, seed, study.activation_revision)
     order = _orders.get(ordering)
     if order is None:
-        query = select(StudyActivation.activation_id).where(
+        query = select(StudyActivation.activation_id, StudyActivation.image_id).where(
             StudyActivation.study_id == key.study_id, StudyActivation.category == key.category
         )
         salt = hashlib.blake2b(f"{seed}/{key.annotator_id}".encode()).digest()
 
-        def random_place(activation_id: str) -> bytes:
-            return hashlib.blake2b(activation_id.encode(), digest_size=16, key=salt).digest()
+        def random_place(id_: str) -> bytes:
+            return hashlib.blake2b(id_.encode(), digest_size=16, key=salt).digest()
 
+        by_image = study.settings.get("pool_order") == pb.POOL_ORDER_IMAGE
+        places = {
+            sys.intern(activation_id): (
+                random_place(image_id) if by_image else b"",
+                random_place(activation_id),
+            )
+            for activation_id, image_id in opened.exec(query)
+        }
         if len(_orders) >= _MAX_ORDERS:
             _orders.clear()
-        order = _orders[ordering] = tuple(sorted(map(sys.intern, opened.exec(query)), key=random_place))
+        order = _orders[ordering] = tuple(sorted(places, key=places.__getitem__))
     return order

@@ -13,6 +13,8 @@ from onoma.v1 import naming_pb2_grpc
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from services.naming import activations, inference, invitations, ledger, namings, studies, transfer
 from services.naming.namings import NamingKey, reading
+from services.naming.watching import Bell
+from services.runtime.access import Guest
 from services.runtime.channels import open_channel
 from services.runtime.database import open_database
 from services.runtime.server import Service
@@ -20,9 +22,10 @@ from services.runtime.settings import RuntimeSettings
 
 Context = grpc.ServicerContext
 
-_POLL_S = 0.25
-_WATCH_S = 60.0
-_MAX_WATCHERS = 6  # of a server's threads; a watcher beyond that gets the present state and the stream's end
+_LOOK_S = 2.0  # between looks for what other replicas did
+_PEOPLE_S = 1.0  # between counts of everybody's progress
+_WATCH_S = 60.0  # then a stream is ended, and the client asks again
+_MAX_WATCHERS = 128  # each holds a thread; one beyond that gets the present state and the stream's end
 
 
 class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
@@ -32,6 +35,7 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
         self._engine = engine
         self._inference = inference_calls
         self._watchers = threading.BoundedSemaphore(_MAX_WATCHERS)
+        self.bell = Bell()
 
     def CreateStudy(self, request: pb.CreateStudyRequest, context: Context) -> pb.CreateStudyResponse:
         columns = studies.checked_request(request)
@@ -68,7 +72,7 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
     def InviteAnnotator(
         self, request: pb.InviteAnnotatorRequest, context: Context
     ) -> pb.InviteAnnotatorResponse:
-        return invitations.invite(self._engine, request.study_id, request.display_name, request.request_id)
+        return invitations.invite(self._engine, request)
 
     def AcceptInvitation(
         self, request: pb.AcceptInvitationRequest, context: Context
@@ -82,11 +86,28 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
         invitations.revoke(self._engine, request.study_id, request.annotator_id)
         return pb.RevokeInvitationResponse()
 
+    def RenewInvitation(
+        self, request: pb.RenewInvitationRequest, context: Context
+    ) -> pb.RenewInvitationResponse:
+        return invitations.renew(self._engine, request.study_id, request.annotator_id, request.link_days)
+
     def ListAnnotators(
         self, request: pb.ListAnnotatorsRequest, context: Context
     ) -> pb.ListAnnotatorsResponse:
         with reading(self._engine) as opened:
             return pb.ListAnnotatorsResponse(annotators=invitations.listed(opened, request.study_id))
+
+    def WatchAnnotators(
+        self, request: pb.WatchAnnotatorsRequest, context: Context
+    ) -> Iterator[pb.WatchAnnotatorsResponse]:
+        shown = None
+        for _ in self._looks(request.study_id, context):
+            with reading(self._engine) as opened:
+                present = pb.WatchAnnotatorsResponse(annotators=invitations.listed(opened, request.study_id))
+            if present != shown:
+                shown = present
+                yield present
+                time.sleep(_PEOPLE_S)
 
     def GetNaming(self, request: pb.GetNamingRequest, context: Context) -> pb.GetNamingResponse:
         return pb.GetNamingResponse(naming=self._naming(_key(request)))
@@ -94,28 +115,22 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
     def Act(self, request: pb.ActRequest, context: Context) -> pb.ActResponse:
         key = _key(request)
         ledger.act(self._engine, key, request.request_id, request.base_revision, request.command)
+        self.bell.ring(key, key.study_id)
         return pb.ActResponse(naming=self._naming(key))
 
     def WatchNaming(
         self, request: pb.WatchNamingRequest, context: Context
     ) -> Iterator[pb.WatchNamingResponse]:
-        """Polls the revision; a stream is ended after a minute, and the client asks again."""
         key = _key(request)
-        naming = self._naming(key)
-        yield pb.WatchNamingResponse(naming=naming)
-        if not self._watchers.acquire(blocking=False):
-            return
-        try:
-            until = time.monotonic() + _WATCH_S
-            while context.is_active() and time.monotonic() < until:
-                time.sleep(_POLL_S)
-                with reading(self._engine) as opened:
-                    revision = namings.revision(opened, key)
-                if revision != naming.revision:
-                    naming = self._naming(key)
-                    yield pb.WatchNamingResponse(naming=naming)
-        finally:
-            self._watchers.release()
+        shown = -1
+        for _ in self._looks(key, context):
+            with reading(self._engine) as opened:
+                study = namings.check_key(opened, key)
+                if namings.revision(opened, key) == shown:
+                    continue
+                naming = namings.read(opened, study, key)
+            shown = naming.revision
+            yield pb.WatchNamingResponse(naming=naming)
 
     def ListActs(self, request: pb.ListActsRequest, context: Context) -> pb.ListActsResponse:
         key = _key(request)
@@ -126,14 +141,32 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
 
     def ExportNamings(self, request: pb.ExportNamingsRequest, context: Context) -> pb.ExportNamingsResponse:
         with reading(self._engine) as opened:
-            document = transfer.export_namings(opened, request.study_id, request.annotator_ids)
-            return pb.ExportNamingsResponse(json=document)
+            return transfer.export_namings(opened, request)
 
     def ImportNamings(self, request: pb.ImportNamingsRequest, context: Context) -> pb.ImportNamingsResponse:
         annotator_count, concept_count = transfer.import_namings(
             self._engine, request.study_id, request.json, request.request_id
         )
+        self.bell.ring(request.study_id)
         return pb.ImportNamingsResponse(annotator_count=annotator_count, concept_count=concept_count)
+
+    def _looks(self, to: object, context: Context) -> Iterator[None]:
+        """One now, one after each ring, and one every few seconds, until it is time for the client to ask again."""
+        yield
+        if not self._watchers.acquire(blocking=False):
+            return
+        try:
+            with self.bell.listening(to) as rung:
+                context.add_callback(rung.set)
+                until = time.monotonic() + _WATCH_S
+                while time.monotonic() < until:
+                    rung.wait(_LOOK_S)
+                    rung.clear()
+                    if self.bell.is_stopped or not context.is_active():
+                        return
+                    yield
+        finally:
+            self._watchers.release()
 
     def _naming(self, key: NamingKey) -> pb.Naming:
         with reading(self._engine) as opened:
@@ -155,12 +188,19 @@ def build(settings: RuntimeSettings) -> Service:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
+    def guest_of(token: str) -> Guest | None:
+        with reading(engine) as opened:
+            return invitations.guest_of(opened, token)
+
     return Service(
         name="naming",
         add_to=lambda server: naming_pb2_grpc.add_NamingServiceServicer_to_server(servicer, server),
         service_names=("onoma.v1.NamingService",),
         close=close,
         ready=ready,
+        drain=servicer.bell.stop,
+        guest_of=guest_of,
+        waiting_calls=_MAX_WATCHERS,
     )
 
 

@@ -217,11 +217,16 @@ def _checked_settings(settings: pb.StudySettings) -> dict[str, Any]:
         raise InvalidArgument(
             f"max_images_per_category {settings.max_images_per_category}: use 1 or more, or 0 for all"
         )
+    if settings.pool_order not in pb.PoolOrder.values():
+        raise InvalidArgument(f"pool_order {settings.pool_order} is none of {', '.join(pb.PoolOrder.keys())}")
+    blind = settings.blind if settings.HasField("blind") else True
     return {
         "max_images_per_category": settings.max_images_per_category,
         "seed": settings.seed,
         "significant_share": share,
         "min_concept_images": images,
-        "blind": settings.blind if settings.HasField("blind") else True,
+        "blind": blind,
+        "pool_order": settings.pool_order or pb.POOL_ORDER_RANDOM,
+        "suggestions": settings.suggestions if settings.HasField("suggestions") else not blind,
         "contrastive": settings.contrastive if settings.HasField("contrastive") else True,
     }

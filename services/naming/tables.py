@@ -6,6 +6,7 @@ from sqlalchemy import JSON, BigInteger, Column, ForeignKeyConstraint, Index, La
 from sqlmodel import Field, SQLModel
 
 DRAFT, OPEN, CLOSED = "draft", "open", "closed"
+ANNOTATOR, VIEWER = "annotator", "viewer"
 
 
 class Study(SQLModel, table=True):
@@ -40,7 +41,7 @@ class StudyActivation(SQLModel, table=True):
 
 
 class Annotator(SQLModel, table=True):
-    """Someone who names, with the hash of their link's token."""
+    """Someone who names, or looks at what was named, with the hash of their link's token."""
 
     __table_args__ = (
         UniqueConstraint("study_id", "display_name"),
@@ -51,6 +52,7 @@ class Annotator(SQLModel, table=True):
     annotator_id: str = Field(primary_key=True)
     place: int  # in the order they were invited
     display_name: str
+    role: str  # ANNOTATOR or VIEWER
     request_id: str | None = None
     token_hash: str | None = Field(default=None, unique=True)  # SHA-256; none for those an import made
     token_expiry: float = 0.0  # seconds since 1970
@@ -111,8 +113,8 @@ class Concept(SQLModel, table=True):
     )
 
     study_id: str = Field(primary_key=True)
+    annotator_id: str = Field(primary_key=True)
     concept_id: str = Field(primary_key=True)
-    annotator_id: str
     category: str
     name: str
     place: int = Field(sa_type=BigInteger)  # in the order concepts were made
@@ -126,7 +128,11 @@ class Placement(SQLModel, table=True):
         ForeignKeyConstraint(
             ["study_id", "activation_id"], ["study_activation.study_id", "study_activation.activation_id"]
         ),
-        ForeignKeyConstraint(["study_id", "concept_id"], ["concept.study_id", "concept.concept_id"]),
+        ForeignKeyConstraint(
+            ["study_id", "annotator_id", "concept_id"],
+            ["concept.study_id", "concept.annotator_id", "concept.concept_id"],
+            name="placement_in_concept",
+        ),
         Index("placement_of_naming", "study_id", "annotator_id", "category", "concept_id"),
     )
 

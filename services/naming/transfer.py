@@ -1,4 +1,4 @@
-"""Namings of a study as one JSON document, out and in.
+"""Namings of a study as one JSON document, out and in, and as CSV, out.
 
     {"format": "onoma-namings", "version": 1, "study": STUDY_ID,
      "annotators": {ANNOTATOR_ID: DISPLAY_NAME},
@@ -11,7 +11,9 @@
 with an act are in it.
 """
 
+import csv
 import hashlib
+import io
 import json
 import uuid
 from collections.abc import Iterator, Sequence
@@ -25,10 +27,11 @@ from onoma.v1 import naming_pb2 as pb
 from services.naming import acts, invitations, ledger, namings, studies
 from services.naming.names import checked_id, checked_name, shown
 from services.naming.namings import NamingKey
-from services.naming.tables import Annotator, Naming, NamingImport, Study
+from services.naming.tables import ANNOTATOR, Annotator, Naming, NamingImport, Study, StudyActivation
 from services.naming.transactions import transact
 from services.runtime.errors import InvalidArgument
 
+_COLUMNS = ("annotator", "category", "concept_id", "concept", "activation_id", "image_id", "discard_reason")
 _REASON_PREFIX = "DISCARD_REASON_"
 
 
@@ -50,17 +53,22 @@ class _Document(BaseModel):
     namings: dict[str, dict[str, _Naming]]
 
 
-def export_namings(opened: Session, study_id: str, annotator_ids: Sequence[str]) -> str:
+def export_namings(opened: Session, request: pb.ExportNamingsRequest) -> pb.ExportNamingsResponse:
     """The document: of the annotators named, or of all.
 
     Raises:
         NotFound: no such study, or annotator of it.
+        InvalidArgument: the format is none.
     """
-    study = studies.get(opened, study_id)
-    wanted = [namings.check_annotator(opened, study, id_) for id_ in annotator_ids]
-    if not annotator_ids:
-        everyone = select(Annotator).where(Annotator.study_id == study_id).order_by(col(Annotator.place))
-        wanted = list(opened.exec(everyone))
+    study = studies.get(opened, request.study_id)
+    wanted = [namings.check_annotator(opened, study, id_) for id_ in request.annotator_ids]
+    if not request.annotator_ids:
+        everyone = select(Annotator).where(Annotator.study_id == study.study_id, Annotator.role == ANNOTATOR)
+        wanted = list(opened.exec(everyone.order_by(col(Annotator.place))))
+    if request.format == pb.NAMINGS_FORMAT_CSV:
+        return pb.ExportNamingsResponse(csv=_as_csv(opened, study, wanted))
+    if request.format not in pb.NamingsFormat.values():
+        raise InvalidArgument(f"format {request.format} is none of {', '.join(pb.NamingsFormat.keys())}")
     document = {
         "format": "onoma-namings",
         "version": 1,
@@ -68,7 +76,7 @@ def export_namings(opened: Session, study_id: str, annotator_ids: Sequence[str])
         "annotators": {row.annotator_id: row.display_name for row in wanted},
         "namings": {row.annotator_id: _namings_of(opened, study, row.annotator_id) for row in wanted},
     }
-    return json.dumps(document, ensure_ascii=False)
+    return pb.ExportNamingsResponse(json=json.dumps(document, ensure_ascii=False))
 
 
 def import_namings(engine: Engine, study_id: str, document_json: str, request_id: str) -> tuple[int, int]:
@@ -148,6 +156,33 @@ def _as_json(naming: pb.Naming) -> dict[str, Any]:
             for id_ in discard.activation_ids
         },
     }
+
+
+def _as_csv(opened: Session, study: Study, annotators: Sequence[Annotator]) -> str:
+    query = select(StudyActivation.activation_id, StudyActivation.image_id)
+    images = dict(iter(opened.exec(query.where(StudyActivation.study_id == study.study_id))))
+    written = io.StringIO()
+    table = csv.writer(written, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    for annotator in annotators:
+        for category, naming in _namings_of(opened, study, annotator.annotator_id).items():
+            rows = [
+                (concept["id"], concept["name"], id_, images[id_], "")
+                for concept in naming["concepts"]
+                for id_ in concept["activations"]
+            ]
+            reasons = naming["discard_reasons"]
+            rows += [
+                ("", "", id_, images[id_], reasons.get(id_, "unspecified")) for id_ in naming["discarded"]
+            ]
+            for row in rows:
+                table.writerow(map(_cell, (annotator.display_name, category, *row)))
+    return written.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _parsed(document_json: str) -> _Document:

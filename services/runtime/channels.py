@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, jobs_pb2, naming_pb2
+from services.runtime.access import AUTHORIZATION
 from services.runtime.interceptors import REQUEST_ID
 from services.runtime.logs import request_id
 from services.runtime.settings import RuntimeSettings
@@ -27,7 +28,8 @@ _RETRY = {
 def open_channel(address: str, settings: RuntimeSettings) -> grpc.Channel:
     """A channel that retries reads on UNAVAILABLE and spreads calls over replicas; each call sets a timeout.
 
-    Calls made while one is being answered carry its request id on.
+    Calls made while one is being answered carry its request id on, all of them the token of the settings unless
+    they bring another.
     """
     reads = [
         {"service": service.full_name, "method": method.name}
@@ -49,22 +51,27 @@ def open_channel(address: str, settings: RuntimeSettings) -> grpc.Channel:
             ("grpc.keepalive_time_ms", 60_000),
         ],
     )
-    return grpc.intercept_channel(channel, _RequestIdPassedOn())
+    return grpc.intercept_channel(channel, _Metadata(settings.access_token))
 
 
-class _RequestIdPassedOn(
+class _Metadata(
     grpc.UnaryUnaryClientInterceptor,
     grpc.UnaryStreamClientInterceptor,
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """Adds the id of the call that is being answered to those that it makes."""
+    """Adds the id of the call that is being answered, and the token."""
+
+    def __init__(self, access_token: str) -> None:
+        self._token = f"Bearer {access_token}" if access_token else ""
 
     def _continue(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        metadata = dict(details.metadata or ())
         if request_id.get():
-            metadata = (*(details.metadata or ()), (REQUEST_ID, request_id.get()))
-            details = details._replace(metadata=metadata)
-        return continuation(details, request)
+            metadata.setdefault(REQUEST_ID, request_id.get())
+        if self._token:
+            metadata.setdefault(AUTHORIZATION, self._token)
+        return continuation(details._replace(metadata=tuple(metadata.items())), request)
 
     intercept_unary_unary = _continue
     intercept_unary_stream = _continue

@@ -8,6 +8,8 @@ ServiceError
 ├── Aborted              a stale revision; `present` goes into the error's details
 ├── ResourceExhausted    too large, too many, or a full disk
 ├── DataLoss             a stored object is damaged
+├── Unauthenticated      nobody knows who asks
+├── PermissionDenied     not for the one who asks
 ├── Unavailable          something this service needs does not answer
 └── Unimplemented        not served yet, with the reason
 """
@@ -84,6 +86,18 @@ class DataLoss(ServiceError):
     """A stored object is damaged."""
 
     code = grpc.StatusCode.DATA_LOSS
+
+
+class Unauthenticated(ServiceError):
+    """Nobody knows who asks."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDenied(ServiceError):
+    """Not for the one who asks."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
 
 
 class Unavailable(ServiceError):

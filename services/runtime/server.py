@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
+from services.runtime.access import AccessInterceptor, Guest
 from services.runtime.errors import ServiceError
 from services.runtime.interceptors import CallInterceptor
 from services.runtime.logs import log_json
@@ -37,6 +38,7 @@ class Service:
         close: releases what it holds; called when no call is left.
         ready: raises when something that it needs is gone.
         drain: called when a stop begins: long streams end, and jobs in hand go back into the queue.
+        guest_of: whose invitation a token is; None where the service has nothing for those who hold one.
         waiting_calls: calls that wait more than they work; they get threads beside those of the settings.
     """
 
@@ -46,6 +48,7 @@ class Service:
     close: Callable[[], None]
     ready: Callable[[], None] = field(default=lambda: None)
     drain: Callable[[], None] = field(default=lambda: None)
+    guest_of: Callable[[str], Guest | None] | None = None
     waiting_calls: int = 0
 
 
@@ -133,7 +136,7 @@ def start(service: Service, address: str, settings: RuntimeSettings) -> RunningS
     workers = settings.grpc_workers + service.waiting_calls
     server = grpc.server(
         ThreadPoolExecutor(workers, thread_name_prefix=service.name),
-        interceptors=[CallInterceptor()],
+        interceptors=[CallInterceptor(), AccessInterceptor(settings.access_token, service.guest_of)],
         maximum_concurrent_rpcs=workers * 4,
         options=[
             ("grpc.max_send_message_length", settings.max_message_bytes),

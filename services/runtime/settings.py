@@ -28,6 +28,11 @@ class RuntimeSettings(BaseSettings):
     s3_bucket: str = Field("onoma", description="Bucket, made where it is missing.")
     s3_region: str = Field("us-east-1", description="Region of the bucket.")
     s3_secure: bool = Field(True, description="Whether the S3 server is spoken to over TLS.")
+    access_token: str = Field(
+        "",
+        repr=False,
+        description="Token of the owner and of the services; empty: calls without one are the owner's.",
+    )
     host: str = Field("127.0.0.1", description="Address the servers bind to.")
     allow_remote: bool = Field(False, description="Whether `host` may be other than loopback.")
     inference_address: str = Field("127.0.0.1:50051", description="host:port of the inference service.")

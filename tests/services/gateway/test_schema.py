@@ -32,7 +32,7 @@ def test_every_reference_leads_somewhere():
 
 def test_fields_are_described_by_their_proto_comments():
     schemas = json.loads(OPENAPI_FILE.read_text(encoding="utf-8"))["components"]["schemas"]
-    assert schemas["Concept"]["properties"]["concept_id"]["description"] == "Id, unique within the study."
+    assert schemas["Study"]["properties"]["study_id"]["description"] == "Id."
     assert schemas["Coverage"]["required"] == [
         "category",
         "annotator_id",

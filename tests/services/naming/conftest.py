@@ -2,7 +2,6 @@
 
 # ruff: noqa: N802  a servicer has the names of gRPC
 
-import os
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from sqlalchemy import create_engine, text
 
 from onoma.v1 import inference_pb2, inference_pb2_grpc, types_pb2
 from onoma.v1 import naming_pb2 as pb
@@ -145,22 +143,11 @@ def inference_address():
     server.stop(None).wait()
 
 
-def database_settings(data_dir, **fields):
-    """Settings over SQLite, or over the PostgreSQL that ONOMA_TEST_POSTGRESQL names."""
-    database_url = os.environ.get("ONOMA_TEST_POSTGRESQL", "")
-    return RuntimeSettings(data_dir=data_dir, database_url=database_url, **fields)
-
-
-@pytest.fixture
-def clean_database(tmp_path):
-    """The settings of a database without a table."""
-    settings = database_settings(tmp_path)
-    if settings.database_url:
-        engine = create_engine(settings.database_url)
-        with engine.begin() as connection:
-            connection.execute(text("DROP SCHEMA IF EXISTS naming CASCADE"))
-        engine.dispose()
-    return settings
+@pytest.fixture(params=["sqlite", "postgresql"])
+def clean_database(request, tmp_path):
+    """The settings of a database without a table: each test runs on both kinds."""
+    url = request.getfixturevalue("postgresql_url") if request.param == "postgresql" else ""
+    return RuntimeSettings(data_dir=tmp_path, database_url=url)
 
 
 @pytest.fixture
@@ -170,7 +157,7 @@ def open_server(inference_address, clean_database):
 
     def opening(data_dir, **fields):
         fields = {"inference_address": inference_address, "drain_s": 1.0} | fields
-        settings = database_settings(data_dir, **fields)
+        settings = clean_database.model_copy(update={"data_dir": data_dir, **fields})
         running = start(build(settings), "127.0.0.1:0", settings)
         channel = grpc.insecure_channel(running.address)
         opened.append((channel, running))

@@ -122,7 +122,9 @@ def new_naming(engine):
             )
         )
         opened.flush()
-        opened.add(Annotator(study_id=study_id, annotator_id="ada", place=0, display_name="Ada"))
+        opened.add(
+            Annotator(study_id=study_id, annotator_id="ada", place=0, display_name="Ada", role="annotator")
+        )
         opened.add_all(
             StudyActivation(study_id=study_id, activation_id=id_, category="boat", image_id="i")
             for id_ in IDS

@@ -101,8 +101,16 @@ def test_undo_of_an_untouched_naming_is_refused(desk):
 def test_another_persons_and_another_categorys_concepts_are_not_found(server, begun):
     for other in (server.desk(begun.study_id, "Bo"), begun.at("shoe")):
         assert "no concept 'c1' stands" in refusal(lambda other=other: other.act(**rename("c1")))[1]
-        assert refusal(lambda other=other: other.act(**create("c1")))[0] == Code.ALREADY_EXISTS
         assert other.naming().revision == 0
+    assert refusal(lambda: begun.at("shoe").act(**create("c1")))[0] == Code.ALREADY_EXISTS
+
+
+def test_two_annotators_may_choose_the_same_concept_id(server, begun):
+    before = begun.naming()
+    other = server.desk(begun.study_id, "Bo")
+    other.act(**create("c1", [A], "wing"))
+    other.act(**rename("c1"))
+    assert begun.naming() == before
 
 
 def test_a_stale_revision_is_aborted_with_the_present_naming(begun):

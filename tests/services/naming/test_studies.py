@@ -16,7 +16,13 @@ def test_a_study_is_made_in_draft_with_the_defaults_filled_in(server):
     assert study.state == pb.STUDY_STATE_DRAFT
     assert study.part == types_pb2.DATASET_PART_TEST
     assert study.settings == pb.StudySettings(
-        seed=-7, significant_share=0.9, min_concept_images=3, blind=True, contrastive=True
+        seed=-7,
+        significant_share=0.9,
+        min_concept_images=3,
+        blind=True,
+        contrastive=True,
+        pool_order=pb.POOL_ORDER_RANDOM,
+        suggestions=False,
     )
     assert study.create_time.seconds > 0
     assert server.calls.GetStudy(pb.GetStudyRequest(study_id=study.study_id)).study == study
@@ -30,6 +36,8 @@ def test_settings_that_are_set_are_kept(server):
         min_concept_images=1,
         blind=False,
         contrastive=False,
+        pool_order=pb.POOL_ORDER_IMAGE,
+        suggestions=False,
     )
     assert server.create_study(settings=settings).settings == settings
 
