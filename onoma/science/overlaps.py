@@ -1,0 +1,121 @@
+"""The intersection graph of two namings: which concepts share activations, and how many."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onoma.science.study_data import Naming
+
+DENSE_CELLS = 4_000_000
+"""Above this many cells a part of the graph is kept as edges alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Overlaps:
+    """A bipartite graph: nodes are the concepts of two namings, weights the activations that they share.
+
+    Edges are in row-major order: by left concept, then by right. That order is what the
+    lexicographically first optimum of a matching goes by.
+
+    Attributes:
+        left_count: concepts of the left naming.
+        right_count: concepts of the right one.
+        left: (E,) int64, the left concept of each edge.
+        right: (E,) int64, the right one.
+        weight: (E,) int64, common activations, at least 1.
+    """
+
+    left_count: int
+    right_count: int
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    weight: NDArray[np.int64]
+
+    @property
+    def total(self) -> int:
+        """Activations that are named by both."""
+        return int(self.weight.sum())
+
+    @property
+    def cells(self) -> int:
+        """Cells of the contingency table."""
+        return self.left_count * self.right_count
+
+    def table(self) -> NDArray[np.int64]:
+        """(left_count, right_count) the contingency table."""
+        table = np.zeros((self.left_count, self.right_count), dtype=np.int64)
+        table[self.left, self.right] = self.weight
+        return table
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What a solver found in a graph.
+
+    Attributes:
+        edges: (E,) bool, the edges inside the sets.
+        upper_bound: no solution is worth more; proven.
+        several_optima: whether another set of edges is worth as much; None where that is not known.
+        first: whether `edges` is the lexicographically first optimum.
+    """
+
+    edges: NDArray[np.bool_]
+    upper_bound: int
+    several_optima: bool | None
+    first: bool
+
+
+def overlaps_of_table(table: NDArray[np.int64]) -> Overlaps:
+    """The graph of a contingency table of shape (left, right)."""
+    left, right = np.nonzero(table)
+    left_count, right_count = table.shape
+    return Overlaps(left_count, right_count, left, right, table[left, right])
+
+
+def overlaps(left: Naming, right: Naming) -> Overlaps:
+    """The graph of two namings of one category, after cleaning.
+
+    Raises:
+        ValueError: the namings are of different numbers of activations.
+    """
+    if left.concept.shape != right.concept.shape:
+        raise ValueError(
+            f"'{left.annotator}' names {left.concept.size} activations and '{right.annotator}' {right.concept.size}: "
+            "they are not of one category"
+        )
+    both = left.named & right.named
+    left_count, right_count = len(left.concept_names), len(right.concept_names)
+    cell = left.concept[both].astype(np.int64) * right_count + right.concept[both]
+    if left_count * right_count <= DENSE_CELLS:
+        table = np.bincount(cell, minlength=left_count * right_count)
+        return overlaps_of_table(table.reshape(left_count, right_count))
+    cells, weight = np.unique(cell, return_counts=True)
+    return Overlaps(left_count, right_count, cells // right_count, cells % right_count, weight)
+
+
+def parts(graph: Overlaps) -> Iterator[tuple[Overlaps, NDArray[np.int64]]]:
+    """The connected components that have an edge.
+
+    Yields:
+        The component with its concepts counted anew in the same order, and (e,) its edges' indices in `graph`.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if graph.left.size == 0:
+        return
+    node_count = graph.left_count + graph.right_count
+    links = coo_array(
+        (np.ones(graph.left.size, np.int8), (graph.left, graph.left_count + graph.right)),
+        shape=(node_count, node_count),
+    )
+    _, component = connected_components(links, directed=False)
+    component_of_edge = component[graph.left]
+    order = np.argsort(component_of_edge, kind="stable")
+    starts = np.flatnonzero(np.diff(component_of_edge[order], prepend=-1))
+    for edges in np.split(order, starts[1:]):
+        lefts, left = np.unique(graph.left[edges], return_inverse=True)
+        rights, right = np.unique(graph.right[edges], return_inverse=True)
+        yield Overlaps(lefts.size, rights.size, left, right, graph.weight[edges]), edges

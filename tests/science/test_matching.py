@@ -1,0 +1,250 @@
+"""Matchings against brute force over tiny graphs, other solvers, and what is known of them."""
+
+import itertools
+import time
+from collections.abc import Iterator
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from onoma.science.biclique_programs import local_search, solve_bicliques
+from onoma.science.integer_programs import solve_one_to_one, solve_star_forest
+from onoma.science.matching import Kind, Matching, match, match_all
+from onoma.science.overlaps import Overlaps, Solution, overlaps, overlaps_of_table, parts
+from onoma.science.study_data import UNNAMED, Naming
+
+Table = NDArray[np.int64]
+
+
+@st.composite
+def tables(draw: st.DrawFn, most_edges: int = 10) -> Table:
+    rows, columns = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    cells = draw(st.lists(st.integers(0, 3), min_size=rows * columns, max_size=rows * columns))
+    table = np.array(cells, dtype=np.int64)
+    table[np.flatnonzero(table)[most_edges:]] = 0
+    return table.reshape(rows, columns)
+
+
+def allowed(kind: Kind, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of the (n, rows, columns) choices of edges consist of sets of this kind."""
+    row_degree, column_degree = chosen.sum(axis=2), chosen.sum(axis=1)
+    if kind is Kind.ONE_TO_ONE:
+        return (row_degree <= 1).all(axis=1) & (column_degree <= 1).all(axis=1)
+    if kind is Kind.ONE_TO_MANY:
+        within = chosen & (row_degree[:, :, None] > 1) & (column_degree[:, None, :] > 1)
+        return ~within.any(axis=(1, 2))
+    steps = chosen.astype(int)
+    return (((steps @ steps.transpose(0, 2, 1) @ steps) > 0) == chosen).all(axis=(1, 2))
+
+
+def brute_force(table: Table, kind: Kind) -> tuple[int, int, list[tuple[int, int]]]:
+    """Best value, how many sets of edges reach it, and the lexicographically first of them."""
+    edges = np.argwhere(table)
+    choices = np.array(list(itertools.product([True, False], repeat=len(edges))), dtype=bool)
+    chosen = np.zeros((len(choices), *table.shape), dtype=bool)
+    chosen[:, edges[:, 0], edges[:, 1]] = choices.reshape(len(choices), len(edges))
+    chosen = chosen[allowed(kind, chosen)]
+    values = (chosen * table).sum(axis=(1, 2))
+    best = chosen[values == values.max()]  # the product above takes the earliest edges first
+    return int(values.max()), len(best), [tuple(edge) for edge in np.argwhere(best[0]).tolist()]
+
+
+@pytest.mark.parametrize("kind", Kind)
+@settings(max_examples=150, deadline=None)
+@given(table=tables())
+def test_every_tiny_graph_agrees_with_brute_force(kind: Kind, table: Table) -> None:
+    value, count, first = brute_force(table, kind)
+    matching = match(overlaps_of_table(table), kind)
+    assert (matching.value, matching.upper_bound, matching.status) == (value, value, "optimal")
+    assert matching.several_optima is (count > 1)
+    assert matching.lexicographically_first
+    assert list(matching.edges) == first
+
+
+@pytest.mark.parametrize(
+    ("kind", "solve"),
+    [
+        (Kind.ONE_TO_ONE, solve_one_to_one),
+        (Kind.ONE_TO_MANY, solve_star_forest),
+        (Kind.BICLIQUE, solve_bicliques),
+    ],
+)
+@settings(max_examples=60, deadline=None)
+@given(table=tables())
+def test_what_serves_large_graphs_agrees_with_brute_force_too(kind: Kind, solve, table: Table) -> None:
+    value, count, first = brute_force(table, kind)
+    graph = overlaps_of_table(table)
+    if not graph.total:
+        return
+    solution: Solution = solve(graph, time.monotonic() + 20)
+    assert int(graph.weight[solution.edges].sum()) == solution.upper_bound == value
+    assert allowed(kind, inside(graph, solution)[None]).all()
+    if solution.several_optima is not None:
+        assert solution.several_optima is (count > 1)
+    if solution.first:
+        assert np.argwhere(inside(graph, solution)).tolist() == [list(edge) for edge in first]
+
+
+def inside(graph: Overlaps, solution: Solution) -> NDArray[np.bool_]:
+    chosen = np.zeros((graph.left_count, graph.right_count), dtype=bool)
+    chosen[graph.left[solution.edges], graph.right[solution.edges]] = True
+    return chosen
+
+
+def noisy(rows: int, columns: int, items: int, seed: int, agreement: float = 0.0) -> Table:
+    """A table of two namings that agree on a share of the items and are thrown at random otherwise."""
+    rng = np.random.default_rng(seed)
+    left = rng.integers(0, rows, items)
+    right = np.where(rng.random(items) < agreement, left % columns, rng.integers(0, columns, items))
+    return np.bincount(left * columns + right, minlength=rows * columns).reshape(rows, columns)
+
+
+NOISY = [(shape, seed) for shape in [(5, 12), (8, 8), (12, 7), (10, 10)] for seed in range(3)]
+
+
+@pytest.mark.parametrize(("shape", "seed"), NOISY)
+def test_pairs_agree_with_networkx(shape: tuple[int, int], seed: int) -> None:
+    table = noisy(*shape, items=150, seed=seed)
+    graph = nx.Graph(
+        (("left", i), ("right", j), {"weight": int(table[i, j])}) for i, j in np.argwhere(table).tolist()
+    )
+    wanted = sum(graph.edges[edge]["weight"] for edge in nx.max_weight_matching(graph))
+    assert match(overlaps_of_table(table), Kind.ONE_TO_ONE).value == wanted
+
+
+@pytest.mark.parametrize(("shape", "seed"), NOISY)
+def test_stars_agree_with_an_integer_programme(shape: tuple[int, int], seed: int) -> None:
+    graph = overlaps_of_table(noisy(*shape, items=150, seed=seed))
+    enumerated = match(graph, Kind.ONE_TO_MANY)
+    programmed = solve_star_forest(graph, time.monotonic() + 60)
+    assert programmed.upper_bound == int(graph.weight[programmed.edges].sum()) == enumerated.value
+    assert programmed.several_optima is enumerated.several_optima
+    assert programmed.first
+    assert np.array_equal(
+        np.stack([graph.left, graph.right], axis=1)[programmed.edges], np.array(enumerated.edges)
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bicliques_agree_with_an_integer_programme(seed: int) -> None:
+    graph = overlaps_of_table(noisy(5, 6, items=30, seed=seed))
+    programmed = solve_bicliques(graph, time.monotonic() + 60)
+    assert programmed.upper_bound == int(graph.weight[programmed.edges].sum())
+    assert match(graph, Kind.BICLIQUE).value == programmed.upper_bound
+
+
+@pytest.mark.parametrize(("shape", "seed"), NOISY)
+def test_more_freedom_never_matches_less(shape: tuple[int, int], seed: int) -> None:
+    matchings = match_all(overlaps_of_table(noisy(*shape, items=150, seed=seed, agreement=0.5)))
+    values = [matchings[kind].value for kind in Kind]
+    assert values == sorted(values)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("seed", range(4))
+def test_left_and_right_may_change_places(kind: Kind, seed: int) -> None:
+    table = noisy(6, 9, items=100, seed=seed)
+    there, back = match(overlaps_of_table(table), kind), match(overlaps_of_table(table.T), kind)
+    assert there.value == back.value
+    assert there.several_optima is back.several_optima
+
+
+def test_sets_are_disjoint_and_wholly_joined() -> None:
+    table = noisy(10, 10, items=120, seed=5)
+    for matching in match_all(overlaps_of_table(table)).values():
+        for side in ("left", "right"):
+            concepts = [concept for part in matching.sets for concept in getattr(part, side)]
+            assert len(concepts) == len(set(concepts))
+        assert all(table[edge] > 0 for edge in matching.edges)
+        assert sum(table[edge] for edge in matching.edges) == matching.value
+
+
+def test_a_concept_split_in_two_is_one_star() -> None:
+    matchings = match_all(overlaps_of_table(np.array([[5, 4, 0], [0, 0, 3]])))
+    assert matchings[Kind.ONE_TO_ONE].value == 8
+    assert [(part.left, part.right) for part in matchings[Kind.ONE_TO_MANY].sets] == [
+        ((0,), (0, 1)),
+        ((1,), (2,)),
+    ]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_nothing_in_common_matches_nothing(kind: Kind) -> None:
+    for table in (np.zeros((3, 2), dtype=np.int64), np.zeros((0, 4), dtype=np.int64)):
+        matching = match(overlaps_of_table(table), kind)
+        assert (matching.value, matching.upper_bound, matching.sets, matching.several_optima) == (
+            0,
+            0,
+            (),
+            False,
+        )
+
+
+@pytest.mark.parametrize("kind", [Kind.ONE_TO_MANY, Kind.BICLIQUE])
+def test_a_time_limit_too_short_gives_a_bound_and_claims_no_proof(kind: Kind) -> None:
+    graph = overlaps_of_table(noisy(20, 20, items=400, seed=0))
+    matching = match(graph, kind, time_limit_s=0.001)
+    assert matching.status == "feasible"
+    assert 0 < matching.value < matching.upper_bound <= graph.total
+    assert matching.several_optima is None
+    assert not matching.lexicographically_first
+
+
+@pytest.mark.parametrize("limit", [0, -1, float("nan")])
+def test_a_time_limit_that_is_none_is_refused(limit: float) -> None:
+    with pytest.raises(ValueError, match="it must be positive"):
+        match(overlaps_of_table(np.eye(2, dtype=np.int64)), Kind.BICLIQUE, limit)
+
+
+def test_a_search_for_bicliques_that_is_cut_off_says_so() -> None:
+    graph = overlaps_of_table(noisy(12, 12, items=150, seed=1))
+    whole, cut = match(graph, Kind.BICLIQUE), match(graph, Kind.BICLIQUE, time_limit_s=1e-9)
+    assert whole.status == "optimal"
+    assert cut.value <= whole.value <= cut.upper_bound
+    assert cut.several_optima is None
+
+
+def test_the_local_search_finds_bicliques_that_are_there() -> None:
+    table = np.kron(np.eye(20, dtype=np.int64), np.full((2, 2), 7))
+    assert table[local_search(table, deadline=0)].sum() == table.sum()
+
+
+def test_thousands_of_concepts_are_matched_by_their_edges_alone() -> None:
+    count = 3000
+    index = np.arange(count)
+    graph = Overlaps(
+        count,
+        count,
+        np.repeat(index, 2),
+        np.sort(np.stack([index, (index + 1) % count], axis=1), axis=1).ravel(),
+        np.tile([2, 1], count),
+    )
+    matching: Matching = match(graph, Kind.ONE_TO_ONE)
+    assert matching.status == "optimal"
+    assert matching.value >= 2 * count - 2
+
+
+def test_overlaps_count_what_both_named() -> None:
+    left = Naming("ann", ("eye", "wing"), np.array([0, 0, 1, UNNAMED], dtype=np.int32))
+    right = Naming("bob", ("head",), np.array([0, 0, UNNAMED, 0], dtype=np.int32))
+    assert overlaps(left, right).table().tolist() == [[2], [0]]
+
+
+def test_namings_of_two_categories_have_no_overlap() -> None:
+    left = Naming("ann", (), np.zeros(3, dtype=np.int32))
+    right = Naming("bob", (), np.zeros(4, dtype=np.int32))
+    with pytest.raises(ValueError, match="not of one category"):
+        overlaps(left, right)
+
+
+def test_parts_keep_the_order_of_concepts() -> None:
+    graph = overlaps_of_table(np.array([[0, 1, 0], [2, 0, 0], [0, 3, 0]]))
+    found: Iterator[tuple[Overlaps, NDArray[np.int64]]] = parts(graph)
+    assert [(part.table().tolist(), edges.tolist()) for part, edges in found] == [
+        ([[1], [3]], [0, 2]),
+        ([[2]], [1]),
+    ]
