@@ -35,6 +35,8 @@ class Explained:
         shares: (m,) of the image's positive evidence.
         maps: (m, h, w) probability mass; all 0 where what was computed is not finite.
         map_sums: (m,) mass that arrived of each target's 1: 1 where none was lost, 0 where the map is all 0.
+        pooled: (m, C) the map layer's activations, averaged with the map for weights, as vectors of length 1; all 0
+            where the map is. How alike two are is the product of theirs.
     """
 
     dnn_scores: Floats
@@ -47,6 +49,7 @@ class Explained:
     shares: Floats
     maps: Floats
     map_sums: Floats
+    pooled: Floats
 
 
 def explain(
@@ -111,6 +114,7 @@ def explain_classes(
                 shares=(of.contributions / of.terms.clamp(min=0).sum(1)[of.images]).cpu().numpy(),
                 maps=drawn.cpu().numpy(),
                 map_sums=drawn.sum((1, 2)).cpu().numpy(),
+                pooled=_pooled(seen.values[explainer.map_layer], drawn, of.images).cpu().numpy(),
             )
             for (class_index, xnn), of, drawn in zip(classes, evidence, maps, strict=True)
         ]
@@ -156,6 +160,15 @@ def _maps(explainer: Explainer, seen: Seen, evidence: Sequence[_Evidence], contr
         maps = torch.where(differs[:, None, None], kept * (arrived / left)[:, None, None], maps)
     maps = torch.where(maps.isfinite().all(2).all(1)[:, None, None], maps, 0)
     return list(torch.split(maps, [len(of.images) for of in evidence]))
+
+
+def _pooled(cells: Tensor, maps: Tensor, images: Tensor) -> Tensor:
+    """Vectors of length 1, (m, C), of activations (n, C, h, w) under maps (m, h, w) of these images, (m,)."""
+    pooled = maps.new_zeros(len(maps), cells.shape[1])
+    for image in range(len(cells)):
+        of_image = images == image
+        pooled[of_image] = maps[of_image].flatten(1) @ cells[image].float().flatten(1).T
+    return torch.nan_to_num(torch.nn.functional.normalize(pooled))
 
 
 def _encoder_masses(

@@ -124,7 +124,8 @@ def commit(
     """
     activations = [row for batch in batches for row in _activations(run, batch)]
     maps = np.concatenate([batch.explained.maps for batch in batches])
-    add(engine, store, run, activations, maps, list(_images(run, classes, batches)))
+    pooled = np.concatenate([batch.explained.pooled for batch in batches])
+    add(engine, store, run, activations, maps, list(_images(run, classes, batches)), pooled)
 
 
 def add(
@@ -134,12 +135,14 @@ def add(
     activations: Sequence[Activation],
     maps: npt.NDArray[np.float32],
     images: Collection[ExplainedImage] = (),
+    pooled: npt.NDArray[np.float32] | None = None,
 ) -> None:
     """One shard and its rows, in that order; rows alone where there are no activations.
 
     Args:
         activations: rows that do not say yet where their map is.
         maps: (n, h, w) of each activation, finite and not negative.
+        pooled: (n, C) pooled features of each; None where maps were imported.
     Raises:
         ResourceExhausted: the disk is full; nothing names the object then.
         Aborted: another process has committed some of these.
@@ -147,9 +150,8 @@ def add(
     if activations:
         packed = pack(maps)
         x_features = [row.x_feature for row in activations]
-        data, start = shard(
-            packed, run.map_height, run.map_width, x_features, shard_metadata(run, activations)
-        )
+        about = shard_metadata(run, activations)
+        data, start = shard(packed, run.map_height, run.map_width, x_features, about, pooled)
         key = store.put(data)
         store.flush()
         for index, row in enumerate(activations):

@@ -19,9 +19,10 @@ from services.attribution.importing import check_object, import_maps
 from services.attribution.plans import Peers, fetch_network, fetch_plan, fetch_study
 from services.attribution.provenance import provenance
 from services.attribution.settings import AttributionSettings
+from services.attribution.similarity import Similarity
 from services.runtime.channels import open_channel
 from services.runtime.database import open_database
-from services.runtime.errors import Unavailable
+from services.runtime.errors import FailedPrecondition, Unavailable
 from services.runtime.jobs import Jobs, JobServicer, job_message
 from services.runtime.objects import open_object_store
 from services.runtime.server import Service
@@ -36,6 +37,7 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
     def __init__(self, jobs: Jobs, of: Computing) -> None:
         self._jobs = jobs
         self._of = of
+        self._similarity = Similarity(of.engine, of.store)
 
     def ComputeMaps(self, request: pb.ComputeMapsRequest, context: Context) -> pb.ComputeMapsResponse:
         study = fetch_plan(self._of.peers, request.study_id).study
@@ -68,6 +70,18 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
         of = self._of
         for columns in reading.maps(of.engine, of.store, request.study_id, request.activation_ids):
             yield pb.GetMapsResponse(maps=columns)
+
+    def SortBySimilarity(
+        self, request: pb.SortBySimilarityRequest, context: Context
+    ) -> pb.SortBySimilarityResponse:
+        study = fetch_study(self._of.peers, request.study_id)
+        if not study.settings.suggestions:
+            raise FailedPrecondition(
+                f"study '{study.name}' shows no similarity: its setting 'suggestions' is off",
+                "NO_SUGGESTIONS",
+            )
+        ids, cosines = self._similarity.order(study.study_id, request.category, request.activation_ids)
+        return pb.SortBySimilarityResponse(activation_ids=ids, similarity=cosines)
 
     def GetMapProvenance(
         self, request: pb.GetMapProvenanceRequest, context: Context

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from services.runtime.errors import DataLoss, NotFound
 from services.runtime.objects import ObjectStore
@@ -52,22 +52,30 @@ def pack(maps: npt.NDArray[np.float32]) -> Packed:
 
 
 def shard(
-    packed: Packed, height: int, width: int, x_features: Sequence[int], about: Mapping[str, str]
+    packed: Packed,
+    height: int,
+    width: int,
+    x_features: Sequence[int],
+    about: Mapping[str, str],
+    pooled: npt.NDArray[np.float32] | None = None,
 ) -> tuple[bytes, int]:
     """Maps as one safetensors file that says what it holds.
 
     Args:
         x_features: of each map.
         about: its metadata.
+        pooled: (n, C) pooled features of each, where they are known.
     Returns:
-        The file, with the tensors "maps" (n, height, width) float16, "scales" (n,) float32 and "x_features" (n,)
-        int32: a map is its scale times its values; and the byte at which "maps" begins.
+        The file, with the tensors "maps" (n, height, width) float16, "scales" (n,) float32, "x_features" (n,) int32
+        and perhaps "pooled" (n, C) float16: a map is its scale times its values; and the byte at which "maps" begins.
     """
     tensors = {
         "maps": np.frombuffer(packed.data, "<f2").reshape(-1, height, width),
         "scales": np.array(packed.scales, np.float32),
         "x_features": np.array(x_features, np.int32),
     }
+    if pooled is not None:
+        tensors["pooled"] = pooled.astype("<f2")
     data = save(tensors, dict(about))
     header_end = 8 + int.from_bytes(data[:8], "little")
     return data, header_end + json.loads(data[8:header_end])["maps"]["data_offsets"][0]
@@ -99,6 +107,20 @@ def read(store: ObjectStore, places: Sequence[Place], size: int) -> bytes:
             if zlib.crc32(found[position]) != places[position].crc32:
                 raise _lost(key, "is damaged")
     return b"".join(found)
+
+
+def read_pooled(store: ObjectStore, key: str) -> npt.NDArray[np.float32] | None:
+    """The pooled features of a shard's maps, (n, C); None where it has none.
+
+    Raises:
+        DataLoss: the shard is gone.
+    """
+    try:
+        data = store.get(key)
+    except NotFound as error:
+        raise _lost(key, "is gone") from error
+    pooled = load(data).get("pooled")
+    return None if pooled is None else pooled.astype(np.float32)
 
 
 def _lost(key: str, how: str) -> DataLoss:

@@ -16,17 +16,23 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import (
+    FileResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+    StreamingResponse,
+)
 from starlette.routing import Route as HttpRoute
 
 from onoma.v1 import inference_pb2, naming_pb2
 from services.gateway import activations, problems, sessions
 from services.gateway.backends import Backends, method_of, open_backends, request_class
 from services.gateway.page import page_routes
-from services.gateway.routes import ANNOTATOR, ROUTES, Access, Route
+from services.gateway.routes import ANNOTATOR, ROUTES, STUDY, Access, Route
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from google.protobuf.message import Message
     from starlette.requests import Request
@@ -71,28 +77,32 @@ def build(settings: RuntimeSettings) -> Starlette:
 
 def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
     """One row of the table: check, translate, call, translate."""
-    message_class = request_class(route.backend, route.rpc)
+    message_class, method = request_class(route.backend, route.rpc), method_of(route.backend, route.rpc)
 
     async def endpoint(request: Request) -> Response:
+        token = ""
         if route.access is Access.OWNER:
             sessions.check_owner(request)
+        elif route.access is Access.VIEWER:
+            await sessions.check_viewer(request, backends)
         else:
-            await sessions.annotator_of(request, backends)
+            _, token = await sessions.annotator_of(request, backends)
+        options: dict[str, Any] = {
+            "timeout_s": route.timeout_s,
+            "request_id": request.state.request_id,
+            # Naming knows who holds it, and what of the study they may see; the others serve the gateway.
+            "token": token if route.backend == "naming" else "",
+        }
         message = await _read_message(request, message_class)
-        answer = await backends.call(
-            route.backend,
-            route.rpc,
-            message,
-            timeout_s=route.timeout_s,
-            request_id=request.state.request_id,
-        )
-        return _json(answer)
+        if method.server_streaming:
+            return await _event_stream(backends.events(route.backend, route.rpc, message, **options))
+        return _json(await backends.call(route.backend, route.rpc, message, **options))
 
     return HttpRoute(
         route.path,
         endpoint,
         methods=[route.method],
-        name=method_of(route.backend, route.rpc).full_name,
+        name=method.full_name,
         max_body_size=MAX_BODY_BYTES,
     )
 
@@ -106,10 +116,11 @@ def _handwritten_routes(backends: Backends) -> list[HttpRoute]:
         return response
 
     async def get_invitation(request: Request) -> Response:
-        return _json(await sessions.annotator_of(request, backends))
+        session, _ = await sessions.annotator_of(request, backends)
+        return _json(session)
 
     async def list_activations(request: Request) -> Response:
-        session = await sessions.annotator_of(request, backends)
+        session, _ = await sessions.annotator_of(request, backends)
         columns = await run_in_threadpool(
             activations.list_visible,
             backends,
@@ -122,7 +133,7 @@ def _handwritten_routes(backends: Backends) -> list[HttpRoute]:
         return response
 
     async def get_maps(request: Request) -> Response:
-        session = await sessions.annotator_of(request, backends)
+        session, _ = await sessions.annotator_of(request, backends)
         content = await run_in_threadpool(
             activations.maps_npy,
             backends,
@@ -134,12 +145,38 @@ def _handwritten_routes(backends: Backends) -> list[HttpRoute]:
         return Response(content, media_type="application/octet-stream", headers={"Cache-Control": IMMUTABLE})
 
     async def study_image(request: Request) -> Response:
-        session = await sessions.annotator_of(request, backends)
+        session, _ = await sessions.annotator_of(request, backends)
         return await image(request, session.study.model)
 
-    async def model_image(request: Request) -> Response:
-        sessions.check_owner(request)
-        return await image(request, request.path_params["model"])
+    async def image_behind_a_result(request: Request) -> Response:
+        await sessions.check_viewer(request, backends)
+        return await image(request, (await study_of(request)).model)
+
+    async def study_of(request: Request) -> naming_pb2.Study:
+        message = naming_pb2.GetStudyRequest(study_id=request.path_params["study_id"])
+        answer: naming_pb2.GetStudyResponse = await backends.call(
+            "naming", "GetStudy", message, timeout_s=10, request_id=request.state.request_id
+        )
+        return answer.study
+
+    async def namings(request: Request) -> Response:
+        await sessions.check_viewer(request, backends)
+        as_csv = request.url.path.endswith(".csv")
+        message = naming_pb2.ExportNamingsRequest(
+            study_id=request.path_params["study_id"],
+            format=naming_pb2.NAMINGS_FORMAT_CSV if as_csv else naming_pb2.NAMINGS_FORMAT_JSON,
+        )
+        answer = await backends.call(
+            "naming", "ExportNamings", message, timeout_s=120, request_id=request.state.request_id
+        )
+        return Response(
+            answer.csv if as_csv else answer.json,
+            media_type="text/csv" if as_csv else "application/json",
+            headers={
+                "Content-Disposition": f'attachment; filename="namings.{"csv" if as_csv else "json"}"',
+                "Cache-Control": "no-store",
+            },
+        )
 
     async def image(request: Request, model: str) -> Response:
         answer = await backends.call(
@@ -161,7 +198,9 @@ def _handwritten_routes(backends: Backends) -> list[HttpRoute]:
         HttpRoute(ANNOTATOR + "/activations", list_activations),
         HttpRoute(ANNOTATOR + "/maps", get_maps),
         HttpRoute(ANNOTATOR + "/images/{image_id}", study_image),
-        HttpRoute("/api/models/{model}/images/{image_id}", model_image),
+        HttpRoute(STUDY + "/images/{image_id}", image_behind_a_result),
+        HttpRoute(STUDY + "/namings.json", namings),
+        HttpRoute(STUDY + "/namings.csv", namings),
     ]
 
 
@@ -204,6 +243,27 @@ async def _read_message(request: Request, message_class: type[Message]) -> Any:
 
 def _json(message: Message) -> JSONResponse:
     return JSONResponse(problems.proto_json(message), headers={"Cache-Control": "no-store"})
+
+
+async def _event_stream(messages: AsyncGenerator[Message]) -> Response:
+    """Server-sent events, one a message; what goes wrong before the first is an answer as any other's."""
+    first = await anext(messages, None)
+
+    async def events() -> AsyncIterator[str]:
+        yield "retry: 500\n\n"
+        if first is not None:
+            yield _event(first)
+        # Where the service goes, the browser connects again and is told then.
+        async with contextlib.aclosing(messages):
+            with contextlib.suppress(grpc.RpcError):
+                async for message in messages:
+                    yield _event(message)
+
+    return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+def _event(message: Message) -> str:
+    return f"data: {json.dumps(problems.proto_json(message), ensure_ascii=False)}\n\n"
 
 
 class _Envelope:

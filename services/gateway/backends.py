@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import grpc
+from anyio import CapacityLimiter, to_thread
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from starlette.concurrency import run_in_threadpool
@@ -21,15 +23,18 @@ from onoma.v1 import (
     naming_pb2,
     naming_pb2_grpc,
 )
+from services.gateway.problems import RefusedError
+from services.runtime.access import AUTHORIZATION
 from services.runtime.channels import open_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
-    import grpc
     from google.protobuf.descriptor import MethodDescriptor
 
     from services.runtime.settings import RuntimeSettings
+
+MAX_STREAMS = 128  # each holds a thread
 
 # Name in the route table -> (file of stubs, name of the service).
 SERVICES = {
@@ -63,19 +68,48 @@ class Backends:
 
     channels: tuple[grpc.Channel, ...]
     stubs: dict[str, Any]
+    _watching: CapacityLimiter
 
     async def call(
-        self, backend: str, rpc: str, request: Message, *, timeout_s: float, request_id: str
+        self, backend: str, rpc: str, request: Message, *, timeout_s: float, request_id: str, token: str = ""
     ) -> Any:
         """One unary call, off the event loop.
 
+        Args:
+            token: of the invitation that it is made for; without one the call is the gateway's own.
         Raises:
             grpc.RpcError: as the service answered, or DEADLINE_EXCEEDED after `timeout_s`.
         """
         method = getattr(self.stubs[backend], rpc)
         return await run_in_threadpool(
-            method, request, timeout=timeout_s, metadata=(("x-request-id", request_id),)
+            method, request, timeout=timeout_s, metadata=_metadata(request_id, token)
         )
+
+    async def events(
+        self, backend: str, rpc: str, request: Message, *, timeout_s: float, request_id: str, token: str = ""
+    ) -> AsyncGenerator[Any]:
+        """The messages of one server stream as they come; it is cancelled when nobody listens any more.
+
+        Raises:
+            grpc.RpcError: while iterating, as in `call`.
+            RefusedError: RESOURCE_EXHAUSTED where too many streams are open.
+        """
+        if self._watching.available_tokens < 1:
+            raise RefusedError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many pages are being watched; try again later"
+            )
+        method = getattr(self.stubs[backend], rpc)
+        stream = method(request, timeout=timeout_s, metadata=_metadata(request_id, token))
+        try:
+            while True:
+                message = await to_thread.run_sync(
+                    next, stream, None, abandon_on_cancel=True, limiter=self._watching
+                )
+                if message is None:
+                    return
+                yield message
+        finally:
+            stream.cancel()
 
     def stream(
         self, backend: str, rpc: str, request: Message, *, timeout_s: float, request_id: str
@@ -110,4 +144,11 @@ def open_backends(settings: RuntimeSettings) -> Backends:
             "inference_jobs": jobs_pb2_grpc.JobServiceStub(inference),
             "attribution_jobs": jobs_pb2_grpc.JobServiceStub(attribution),
         },
+        _watching=CapacityLimiter(MAX_STREAMS),
     )
+
+
+def _metadata(request_id: str, token: str) -> tuple[tuple[str, str], ...]:
+    """What goes along with a call."""
+    own = (("x-request-id", request_id),)
+    return (*own, (AUTHORIZATION, f"Bearer {token}")) if token else own

@@ -1,5 +1,6 @@
 """The routes of the gateway: a table of those that are one RPC each, and a description of
 the few that are written by hand. The OpenAPI document is made of both (schema.py).
+An RPC that streams its answers comes as server-sent events, one a message.
 
 A route's request is the RPC's request message: fields named in the path come from the
 path, the others from the query (GET) or the JSON body (POST).
@@ -15,6 +16,7 @@ class Access(enum.Enum):
     """Who may call a route."""
 
     OWNER = "The owner: on the server's own machine only."
+    VIEWER = "The owner, or a viewer of the study by the cookie of the invitation."
     ANNOTATOR = "The annotator in the path, by the cookie of the invitation."
     ANYONE = "Anyone."
 
@@ -51,20 +53,29 @@ STUDY = "/api/studies/{study_id}"
 ANNOTATOR = STUDY + "/annotators/{annotator_id}"
 
 ROUTES = (
+    Route("GET", "/api/models", "inference", "ListModels", Access.OWNER),
+    Route("GET", "/api/datasets", "inference", "ListDatasets", Access.OWNER),
+    Route("GET", "/api/xnn-sets", "inference", "ListXnnSets", Access.OWNER),
     Route("GET", "/api/studies", "naming", "ListStudies", Access.OWNER),
-    Route("GET", STUDY, "naming", "GetStudy", Access.OWNER),
+    Route("POST", "/api/studies", "naming", "CreateStudy", Access.OWNER, timeout_s=30),
+    Route("POST", STUDY + "/maps", "attribution", "ComputeMaps", Access.OWNER, timeout_s=30),
+    Route("GET", STUDY, "naming", "GetStudy", Access.VIEWER),
     Route("POST", STUDY + "/open", "naming", "OpenStudy", Access.OWNER),
     Route("POST", STUDY + "/close", "naming", "CloseStudy", Access.OWNER),
-    Route("GET", STUDY + "/annotators", "naming", "ListAnnotators", Access.OWNER),
+    Route("GET", STUDY + "/annotators", "naming", "ListAnnotators", Access.VIEWER),
+    Route("GET", STUDY + "/events", "naming", "WatchAnnotators", Access.VIEWER, timeout_s=90),
     Route("POST", STUDY + "/annotators", "naming", "InviteAnnotator", Access.OWNER),
     Route("POST", ANNOTATOR + "/revoke", "naming", "RevokeInvitation", Access.OWNER),
-    Route("GET", STUDY + "/coverage", "analytics", "GetCoverage", Access.OWNER, timeout_s=60),
-    Route("GET", ANNOTATOR + "/summary", "analytics", "GetSummary", Access.OWNER, timeout_s=60),
-    Route("GET", ANNOTATOR + "/explanation", "analytics", "ExplainImage", Access.OWNER, timeout_s=60),
+    Route("POST", ANNOTATOR + "/renew", "naming", "RenewInvitation", Access.OWNER),
+    Route("GET", STUDY + "/coverage", "analytics", "GetCoverage", Access.VIEWER, timeout_s=60),
+    Route("GET", ANNOTATOR + "/summary", "analytics", "GetSummary", Access.VIEWER, timeout_s=60),
+    Route("GET", ANNOTATOR + "/explanation", "analytics", "ExplainImage", Access.VIEWER, timeout_s=60),
     Route("GET", "/api/inference/jobs", "inference_jobs", "ListJobs", Access.OWNER),
     Route("GET", "/api/attribution/jobs", "attribution_jobs", "ListJobs", Access.OWNER),
     Route("GET", ANNOTATOR + "/naming", "naming", "GetNaming", Access.ANNOTATOR),
+    Route("GET", ANNOTATOR + "/naming/events", "naming", "WatchNaming", Access.ANNOTATOR, timeout_s=90),
     Route("POST", ANNOTATOR + "/acts", "naming", "Act", Access.ANNOTATOR),
+    Route("POST", ANNOTATOR + "/similarity", "attribution", "SortBySimilarity", Access.ANNOTATOR),
 )
 
 HANDWRITTEN = (
@@ -115,10 +126,25 @@ HANDWRITTEN = (
     ),
     Handwritten(
         "GET",
-        "/api/models/{model}/images/{image_id}",
+        STUDY + "/images/{image_id}",
         "GetImage",
-        Access.OWNER,
-        "What a network sees of an image.",
+        Access.VIEWER,
+        "What the study's network saw of an image.",
         media_type="image/png",
+    ),
+    Handwritten(
+        "GET",
+        STUDY + "/namings.json",
+        "GetNamingsJson",
+        Access.VIEWER,
+        "All namings of the study as one document, which ImportNamings takes.",
+    ),
+    Handwritten(
+        "GET",
+        STUDY + "/namings.csv",
+        "GetNamingsCsv",
+        Access.VIEWER,
+        "All namings of the study as a table, one row an activation.",
+        media_type="text/csv",
     ),
 )

@@ -86,9 +86,8 @@ def openapi(comments: dict[str, str]) -> dict[str, Any]:
                 "properties": {field.name: _field(field, schemas, comments) for field in unnamed},
             }
             operation["requestBody"] = {"content": {"application/json": {"schema": body}}, "required": True}
-        operation["responses"] |= _answer(
-            "application/json", _reference(method.output_type, schemas, comments)
-        )
+        media_type = "text/event-stream" if method.server_streaming else "application/json"
+        operation["responses"] |= _answer(media_type, _reference(method.output_type, schemas, comments))
         paths.setdefault(route.path, {})[route.method.lower()] = operation
     pool = descriptor_pool.Default()
     for written in HANDWRITTEN:

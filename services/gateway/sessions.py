@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from services.gateway.backends import Backends
 
+VIEWER = ""  # in the place of an annotator's id
 COOKIE_MAX_AGE_S = 180 * 24 * 3600
 UNKNOWN_TOKEN = (
     grpc.StatusCode.NOT_FOUND,
@@ -56,8 +57,27 @@ def is_owner(request: Request) -> bool:
     return True
 
 
-async def annotator_of(request: Request, backends: Backends) -> naming_pb2.AcceptInvitationResponse:
-    """The study and annotator that the path names, where the request carries their token.
+async def check_viewer(request: Request, backends: Backends) -> None:
+    """Lets the owner and the study's viewers in.
+
+    Raises:
+        RefusedError: neither of them.
+        grpc.RpcError: the naming service could not answer.
+    """
+    token = request.cookies.get(cookie_name(request.path_params["study_id"], VIEWER))
+    if is_owner(request) or not token:
+        check_owner(request)
+        return
+    accepted = await _accepted(request, backends, token)
+    is_viewer = accepted.annotator.role == naming_pb2.ROLE_VIEWER
+    if not is_viewer or accepted.study.study_id != request.path_params["study_id"]:
+        raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, "this invitation is not for these results")
+
+
+async def annotator_of(
+    request: Request, backends: Backends
+) -> tuple[naming_pb2.AcceptInvitationResponse, str]:
+    """The study and annotator that the path names, and their token, which the request carries.
 
     Raises:
         RefusedError: UNAUTHENTICATED without the token, or where it was revoked;
@@ -70,20 +90,12 @@ async def annotator_of(request: Request, backends: Backends) -> naming_pb2.Accep
         raise RefusedError(
             grpc.StatusCode.UNAUTHENTICATED, "this naming opens with its invitation: follow your link again"
         )
-    try:
-        accepted = await accept(request, backends, token)
-    except grpc.RpcError as error:
-        if error.code() in UNKNOWN_TOKEN:
-            raise RefusedError(
-                grpc.StatusCode.UNAUTHENTICATED,
-                "this invitation is not valid any more: ask the study's owner for a new link",
-            ) from error
-        raise
+    accepted = await _accepted(request, backends, token)
     if (accepted.study.study_id, accepted.annotator.annotator_id) != (study_id, annotator_id):
         raise RefusedError(
             grpc.StatusCode.PERMISSION_DENIED, "this invitation is another annotator's: follow your own link"
         )
-    return accepted
+    return accepted, token
 
 
 async def accept(request: Request, backends: Backends, token: str) -> naming_pb2.AcceptInvitationResponse:
@@ -102,12 +114,25 @@ async def accept(request: Request, backends: Backends, token: str) -> naming_pb2
     return accepted
 
 
+async def _accepted(request: Request, backends: Backends, token: str) -> naming_pb2.AcceptInvitationResponse:
+    try:
+        return await accept(request, backends, token)
+    except grpc.RpcError as error:
+        if error.code() in UNKNOWN_TOKEN:
+            raise RefusedError(
+                grpc.StatusCode.UNAUTHENTICATED,
+                "this invitation is not valid any more: ask the study's owner for a new link",
+            ) from error
+        raise
+
+
 def remember(
     request: Request, response: Response, accepted: naming_pb2.AcceptInvitationResponse, token: str
 ) -> None:
-    """Put the token into the annotator's cookie."""
+    """Put the token into the annotator's cookie; viewers of a study have one in common."""
+    is_viewer = accepted.annotator.role == naming_pb2.ROLE_VIEWER
     response.set_cookie(
-        cookie_name(accepted.study.study_id, accepted.annotator.annotator_id),
+        cookie_name(accepted.study.study_id, VIEWER if is_viewer else accepted.annotator.annotator_id),
         token,
         max_age=COOKIE_MAX_AGE_S,
         path="/api",

@@ -30,7 +30,8 @@ STUDY = naming_pb2.Study(
 )
 ADA = naming_pb2.Annotator(annotator_id="ada", display_name="Ada")
 BOB = naming_pb2.Annotator(annotator_id="bob", display_name="Bob")
-TOKENS = {"ada-token": ADA, "bob-token": BOB}
+VI = naming_pb2.Annotator(annotator_id="vi", display_name="Vi", role=naming_pb2.ROLE_VIEWER)
+TOKENS = {"ada-token": ADA, "bob-token": BOB, "vi-token": VI}
 PRESENT_REVISION = 7
 
 # As attribution sends them: by image and X-feature. The second map is flat.
@@ -57,6 +58,7 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
     def __init__(self) -> None:
         self.acts: list[naming_pb2.ActRequest] = []
         self.request_ids: list[str] = []
+        self.authorizations: list[str | None] = []
 
     def ListStudies(self, request, context):
         self.request_ids.append(dict(context.invocation_metadata())["x-request-id"])
@@ -81,6 +83,25 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
 
     def GetNaming(self, request, context):
         return naming_pb2.GetNamingResponse(naming=self._naming(request))
+
+    def WatchNaming(self, request, context):
+        self.authorizations.append(dict(context.invocation_metadata()).get("authorization"))
+        naming = self._naming(request)
+        for revision in range(3):
+            naming.revision = revision
+            yield naming_pb2.WatchNamingResponse(naming=naming)
+
+    def WatchAnnotators(self, request, context):
+        context.abort(grpc.StatusCode.UNAVAILABLE, "no database")
+        yield
+
+    def ListAnnotators(self, request, context):
+        return naming_pb2.ListAnnotatorsResponse(annotators=[ADA, BOB, VI])
+
+    def ExportNamings(self, request, context):
+        if request.format == naming_pb2.NAMINGS_FORMAT_CSV:
+            return naming_pb2.ExportNamingsResponse(csv="annotator,category\n")
+        return naming_pb2.ExportNamingsResponse(json="{}")
 
     def Act(self, request, context):
         naming = self._naming(request)

@@ -56,8 +56,8 @@ def test_an_annotator_gets_pictures_as_the_studys_network_saw_them(ada: TestClie
     assert "immutable" in answer.headers["cache-control"]
 
 
-def test_the_owner_gets_pictures_of_any_model(owner: TestClient):
-    assert owner.get("/api/models/other/images/image1").content == b"image1 as other sees it"
+def test_the_owner_gets_the_pictures_behind_results(owner: TestClient):
+    assert owner.get("/api/studies/s1/images/image1").content == b"image1 as net sees it"
 
 
 @given(arrays(np.float16, (3, 4, 5), elements=st.floats(0, 1, width=16, allow_subnormal=False)))

@@ -68,7 +68,7 @@ def test_a_refusal_is_a_problem_with_its_reason_and_request_id(owner: TestClient
     [
         ("POST", "/api/studies/s1/open", 400, "FAILED_PRECONDITION"),
         ("GET", "/api/studies/s1/coverage", 500, "INTERNAL"),
-        ("GET", "/api/studies/s1/annotators", 501, "UNIMPLEMENTED"),
+        ("GET", "/api/models", 501, "UNIMPLEMENTED"),
         ("GET", "/api/nothing", 404, "NOT_FOUND"),
         ("POST", "/healthz", 405, "UNIMPLEMENTED"),
     ],

@@ -67,3 +67,37 @@ def test_a_revoked_token_asks_for_a_new_link(ada: TestClient):
     answer = ada.get("/api/studies/s1/annotators/bob")
     assert answer.status_code == 401
     assert "new link" in answer.json()["message"]
+
+
+@pytest.fixture
+def viewer(settings):
+    """A viewer's browser, elsewhere, after following the link."""
+    with TestClient(build(settings), base_url="http://onoma.test", client=("203.0.113.9", 50000)) as client:
+        client.post("/api/invitations", json={"token": "vi-token"}).raise_for_status()
+        yield client
+
+
+def test_a_viewer_reads_results_and_nothing_else(viewer: TestClient):
+    assert viewer.get("/api/studies/s1").json()["study"]["study_id"] == "s1"
+    assert viewer.get("/api/studies/s1/images/image1").content == b"image1 as net sees it"
+    csv = viewer.get("/api/studies/s1/namings.csv")
+    assert csv.text == "annotator,category\n"
+    assert 'filename="namings.csv"' in csv.headers["content-disposition"]
+    for method, path in paths(Access.OWNER) + paths(Access.ANNOTATOR):
+        answer = viewer.request(method, path, json={} if method == "POST" else None)
+        assert answer.status_code in (401, 403), path
+
+
+@pytest.mark.parametrize(("method", "path"), paths(Access.VIEWER))
+def test_an_annotator_reads_no_results(ada: TestClient, method, path):
+    for cookie in ("", "ada-token"):
+        ada.cookies.set(cookie_name("s1", ""), cookie)
+        answer = ada.request(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize(("method", "path"), paths(Access.VIEWER))
+def test_a_viewer_reads_results_of_the_own_study_alone(viewer: TestClient, method, path):
+    viewer.cookies.set(cookie_name("s2", ""), "vi-token")
+    answer = viewer.request(method, path.replace("/s1", "/s2"))
+    assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")

@@ -118,6 +118,6 @@ export function studyImageUrl(address: Omit<NamingAddress, "category">, imageId:
   return `${annotatorPath(address)}/images/${imageId}`;
 }
 
-export function modelImageUrl(model: string, imageId: string): string {
-  return `/api/models/${encodeURIComponent(model)}/images/${imageId}`;
+export function resultImageUrl(studyId: string, imageId: string): string {
+  return `/api/studies/${encodeURIComponent(studyId)}/images/${imageId}`;
 }

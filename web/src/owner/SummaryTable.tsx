@@ -1,5 +1,5 @@
 import { useCallback, useState } from "react";
-import { answered, api, modelImageUrl } from "../api/client";
+import { answered, api, resultImageUrl } from "../api/client";
 import type { Annotator, Study } from "../api/openapi";
 import { useLoaded } from "./useLoaded";
 import { percent } from "./words";
@@ -10,7 +10,7 @@ const IMAGES_SHOWN = 8;
 export function SummaryTable({ study, annotators }: { study: Study; annotators: Annotator[] }) {
   const [annotatorId, setAnnotatorId] = useState(annotators[0]?.annotator_id ?? "");
   const [category, setCategory] = useState(study.categories[0] ?? "");
-  const { study_id, model } = study;
+  const { study_id } = study;
   const load = useCallback(
     () =>
       answered(
@@ -72,7 +72,7 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
                     <img
                       key={id}
                       className="thumbnail"
-                      src={modelImageUrl(model, id)}
+                      src={resultImageUrl(study_id, id)}
                       alt=""
                       loading="lazy"
                     />
