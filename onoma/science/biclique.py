@@ -154,7 +154,21 @@ class _Relaxation:
         return tuple(chosen)
 
 
-def _best_partitions(table: NDArray[np.int64], deadline: float) -> _Found:
+def biclique_value(table: NDArray[np.int64], deadline: float) -> int | None:
+    """The value alone of the best partition of a table; None where it is too large, or time too short to prove it."""
+    table = table if len(table) <= table.shape[1] else table.T
+    if len(table) > MAX_PARTITIONED:
+        return None
+    found = _best_partitions(table, deadline, every=False)
+    return found.upper_bound if found.complete else None
+
+
+def _best_partitions(table: NDArray[np.int64], deadline: float, *, every: bool = True) -> _Found:
+    """Searches the partitions of the rows.
+
+    Args:
+        every: whether to find all of the best partitions, or one and its value.
+    """
     rows = len(table)
     blocks, values = _blocks(rows), _block_values(table)
     relaxed, best, partition = _prices(
@@ -162,6 +176,7 @@ def _best_partitions(table: NDArray[np.int64], deadline: float) -> _Found:
     )
     bound = floor(relaxed.bound + _ROUNDING)
     found: list[tuple[int, ...]] = []
+    enough = -_ROUNDING if every else 1 - _ROUNDING  # values are whole: a better one is better by 1
     # Partial partitions: what is left, what each column has so far, and the blocks.
     stack = [(np.array([len(values) - 1]), np.zeros((1, table.shape[1])), np.zeros((1, 0), dtype=np.int64))]
     while stack:
@@ -180,11 +195,11 @@ def _best_partitions(table: NDArray[np.int64], deadline: float) -> _Found:
         # A cheap bound first: what columns have, or their price, and the relaxed rest.
         so_far = np.maximum(has, relaxed.price).sum(axis=1)
         promise = so_far[parent] + relaxed.worth[blocks.block[option]] + relaxed.best[blocks.rest[option]]
-        kept = promise >= best - _ROUNDING
+        kept = promise >= best + enough
         parent, option = parent[kept], option[kept]
         block, rest = blocks.block[option], blocks.rest[option]
         has = np.maximum(has[parent], values[block])
-        kept = np.maximum(has, relaxed.price).sum(axis=1) + relaxed.best[rest] >= best - _ROUNDING
+        kept = np.maximum(has, relaxed.price).sum(axis=1) + relaxed.best[rest] >= best + enough
         taken = np.hstack([taken[parent], block[:, None]])[kept]
         has, rest = has[kept], rest[kept]
         whole = rest == 0
@@ -195,7 +210,7 @@ def _best_partitions(table: NDArray[np.int64], deadline: float) -> _Found:
             found += [tuple(row) for row in taken[whole][reached == best].tolist()]
         if not whole.all():
             stack.append((rest[~whole], has[~whole], taken[~whole]))
-    return _Found(found, int(best), complete=True)
+    return _Found(found or [partition], int(best), complete=True)
 
 
 def _prices(

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 
-from onoma.science.biclique import bicliques
-from onoma.science.one_to_one import one_to_one
+from onoma.science.biclique import biclique_value, bicliques
+from onoma.science.one_to_one import one_to_one, one_to_one_value
 from onoma.science.overlaps import Overlaps, Solution, parts
-from onoma.science.star_forest import star_forest
+from onoma.science.star_forest import star_forest, star_forest_value
 
 TIME_LIMIT_S = 30.0
 """For one matching of one pair of namings; only large or very noisy graphs come near it."""
@@ -113,7 +114,20 @@ def match_all(
     return matchings
 
 
-def _matching(graph: Overlaps, kind: Kind, chosen: np.ndarray, solutions: list[Solution]) -> Matching:
+def best_value(table: NDArray[np.int64], kind: Kind, time_limit_s: float = TIME_LIMIT_S) -> int | None:
+    """The value alone of the best matching of a contingency table, quicker than `match`.
+
+    Returns:
+        Activations inside the sets; None where that is not proven: the table is too large, or the time too short.
+    """
+    if kind is Kind.ONE_TO_ONE:
+        return one_to_one_value(table)
+    if kind is Kind.ONE_TO_MANY:
+        return star_forest_value(table)
+    return biclique_value(table, time.monotonic() + time_limit_s)
+
+
+def _matching(graph: Overlaps, kind: Kind, chosen: NDArray[np.bool_], solutions: list[Solution]) -> Matching:
     several: bool | None = False
     if any(solution.several_optima for solution in solutions):
         several = True

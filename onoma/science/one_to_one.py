@@ -33,6 +33,13 @@ def one_to_one(graph: Overlaps, deadline: float) -> Solution:
     return Solution(column[graph.left] == graph.right, value, several, first=True)
 
 
+def one_to_one_value(table: NDArray[np.int64]) -> int:
+    """The value alone of the maximum-weight matching of a table."""
+    from scipy.optimize import linear_sum_assignment
+
+    return int(table[linear_sum_assignment(table, maximize=True)].sum())
+
+
 def _tight(weights: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(k, k) cells that may be part of a maximum assignment: those without reduced cost.
 

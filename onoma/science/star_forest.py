@@ -30,15 +30,12 @@ def star_forest(graph: Overlaps, deadline: float) -> Solution:
     left, right = graph.left_count, graph.right_count
     if min(left, right) == 1:
         return Solution(np.ones(graph.left.size, np.bool_), graph.total, several_optima=False, first=True)
-    if max(left, right) > MAX_SIDE or min(_choices(left, right), _choices(right, left)) > MAX_CHOICES:
+    if not _may_be_listed(left, right):
         from onoma.science.integer_programs import solve_star_forest
 
         return solve_star_forest(graph, deadline)
     table = graph.table()
-    if _choices(left, right) <= _choices(right, left):
-        value, centres, other_centres = _best_centres(table)
-    else:
-        value, other_centres, centres = _best_centres(table.T)
+    value, centres, other_centres = _best_centres(table)
     several, edges = False, np.zeros((0, graph.left.size), dtype=np.bool_)
     for start in range(0, len(centres), _CHUNK):  # a graph full of ties has very many best choices
         chunk = slice(start, start + _CHUNK)
@@ -47,6 +44,11 @@ def star_forest(graph: Overlaps, deadline: float) -> Solution:
         several |= distinct or bool(tied.any())
         edges = first[None]
     return Solution(edges[0], value, several, first=True)
+
+
+def star_forest_value(table: NDArray[np.int64]) -> int | None:
+    """The value alone of the best star forest of a table; None where it is too large to list the choices."""
+    return _best_centres(table)[0] if _may_be_listed(*table.shape) else None
 
 
 def first_of(masks: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], bool]:
@@ -70,6 +72,10 @@ def _most_other_centres(rows: int, row_centres: int) -> int:
     The centre of a star of one edge may be its row, so that a column at the centre has two leaves or more.
     """
     return (rows - row_centres) // 2
+
+
+def _may_be_listed(left: int, right: int) -> bool:
+    return max(left, right) <= MAX_SIDE and min(_choices(left, right), _choices(right, left)) <= MAX_CHOICES
 
 
 @cache
@@ -112,24 +118,27 @@ def _best_centres(table: NDArray[np.int64]) -> tuple[int, NDArray[np.bool_], NDA
         The value, (n, rows) bool and (n, columns) bool.
     """
     rows, columns = table.shape
+    if _choices(rows, columns) > _choices(columns, rows):
+        best, other_centres, centres = _best_centres(table.T)
+        return best, centres, other_centres
     exact = table.astype(np.float64)
     _, row_start, row_members = _subsets(rows)
     _, column_start, column_members = _subsets(columns)
     # Leaves among the rows choose among the columns' centres, and the other way round.
     by_rows = np.hstack([~row_members, _best_over_subsets(exact)])
     by_columns = np.hstack([_best_over_subsets(exact.T), ~column_members])
-    best, found = -1.0, list[NDArray[np.int64]]()
+    best_value, found = -1.0, list[NDArray[np.int64]]()
     for k in range(rows + 1):
         stop = column_start[min(columns, _most_other_centres(rows, k)) + 1]
         values = by_rows[row_start[k] : row_start[k + 1]] @ by_columns[:stop].T
         largest = float(values.max())
-        if largest < best:
+        if largest < best_value:
             continue
-        if largest > best:
-            best, found = largest, []
+        if largest > best_value:
+            best_value, found = largest, []
         found.append(np.argwhere(values == largest) + np.array([row_start[k], 0]))
     pairs = np.concatenate(found)
-    return int(best), row_members[pairs[:, 0]], column_members[pairs[:, 1]]
+    return int(best_value), row_members[pairs[:, 0]], column_members[pairs[:, 1]]
 
 
 def _forests(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onoma.science.biclique_programs import local_search, solve_bicliques
 from onoma.science.integer_programs import solve_one_to_one, solve_star_forest
-from onoma.science.matching import Kind, Matching, match, match_all
+from onoma.science.matching import Kind, Matching, best_value, match, match_all
 from onoma.science.overlaps import Overlaps, Solution, overlaps, overlaps_of_table, parts
 from onoma.science.study_data import UNNAMED, Naming
 
@@ -161,6 +161,19 @@ def test_sets_are_disjoint_and_wholly_joined() -> None:
             assert len(concepts) == len(set(concepts))
         assert all(table[edge] > 0 for edge in matching.edges)
         assert sum(table[edge] for edge in matching.edges) == matching.value
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize(("shape", "seed"), NOISY)
+def test_the_value_alone_is_the_same_value(kind: Kind, shape: tuple[int, int], seed: int) -> None:
+    table = noisy(*shape, items=80, seed=seed)
+    assert best_value(table, kind) == match(overlaps_of_table(table), kind).value
+
+
+def test_the_value_alone_of_a_large_table_is_left_unknown() -> None:
+    table = noisy(20, 20, items=400, seed=0)
+    assert best_value(table, Kind.ONE_TO_MANY) is None
+    assert best_value(table, Kind.BICLIQUE) is None
 
 
 def test_a_concept_split_in_two_is_one_star() -> None:

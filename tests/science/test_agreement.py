@@ -1,0 +1,138 @@
+import krippendorff
+import numpy as np
+import pytest
+from statsmodels.stats.inter_rater import aggregate_raters, fleiss_kappa
+
+from onoma.science.agreement import (
+    by_name,
+    named_or_not,
+    pair_agreement,
+    shuffled_agreement,
+    spread,
+    spread_evenly,
+)
+from onoma.science.matching import Kind
+from onoma.science.study_data import UNNAMED, Naming
+
+
+def naming(annotator: str, concept: list[int], *names: str) -> Naming:
+    names = names or tuple(f"c{i}" for i in range(max(concept, default=-1) + 1))
+    return Naming(annotator, names, np.array(concept, dtype=np.int32))
+
+
+def random_naming(annotator: str, seed: int, count: int = 120, concepts: int = 7) -> Naming:
+    rng = np.random.default_rng(seed)
+    return naming(annotator, rng.integers(UNNAMED, concepts, count).tolist())
+
+
+def test_agreement_is_over_what_both_named() -> None:
+    pair = pair_agreement(naming("ann", [0, 0, 1, UNNAMED]), naming("bob", [0, 0, 0, 0]))
+    assert pair.jaccard.value == 3 / 4
+    assert pair.agreement(Kind.ONE_TO_ONE).value == 2 / 3
+    assert pair.agreement(Kind.ONE_TO_MANY).value == 1
+
+
+def test_without_anything_in_common_agreement_is_undefined_and_jaccard_is_zero() -> None:
+    pair = pair_agreement(naming("ann", [0, UNNAMED]), naming("bob", [UNNAMED, 0]))
+    assert pair.jaccard.value == 0
+    assert pair.agreement(Kind.BICLIQUE).value is None
+    assert pair.partitions is None
+
+
+def test_two_empty_namings_have_no_jaccard() -> None:
+    assert pair_agreement(naming("ann", [UNNAMED]), naming("bob", [UNNAMED])).jaccard.value is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_annotators_may_change_places(seed: int) -> None:
+    ann, bob = random_naming("ann", seed), random_naming("bob", seed + 50)
+    there, back = pair_agreement(ann, bob), pair_agreement(bob, ann)
+    assert there.jaccard == back.jaccard
+    for kind in Kind:
+        assert back.matchings[kind].value == there.matchings[kind].value
+        assert sorted((right, left) for left, right in back.matchings[kind].edges) == list(
+            there.matchings[kind].edges
+        )
+    assert there.partitions is not None
+    assert back.partitions is not None
+    assert there.partitions.bcubed_precision == back.partitions.bcubed_recall
+
+
+def test_concepts_go_by_their_names_whatever_their_order() -> None:
+    sorted_one = by_name(naming("ann", [0, 1, UNNAMED], "wing", "eye"))
+    assert sorted_one.concept_names == ("eye", "wing")
+    assert sorted_one.concept.tolist() == [1, 0, UNNAMED]
+
+
+def test_shuffles_of_one_seed_are_the_same() -> None:
+    ann, bob = random_naming("ann", 1), random_naming("bob", 2)
+    first, again = (shuffled_agreement(ann, bob, 3, np.random.default_rng(9)) for _ in range(2))
+    assert first == again
+    assert all(values is not None and len(values) == 3 for values in first.values())
+
+
+def test_chance_is_what_metrics_md_measured() -> None:
+    # 8 x 8 concepts, 150 activations: .23, .33, .74
+    rng = np.random.default_rng(0)
+    ann, bob = (naming(name, rng.integers(0, 8, 150).tolist()) for name in ("ann", "bob"))
+    chance = shuffled_agreement(ann, bob, 40, rng)
+    means = [np.mean(chance[kind] or ()) for kind in Kind]
+    assert means == pytest.approx([0.23, 0.33, 0.74], abs=0.02)
+
+
+def test_nothing_in_common_has_no_chance() -> None:
+    assert shuffled_agreement(naming("ann", [0]), naming("bob", [UNNAMED]), 2, np.random.default_rng(0)) == {}
+
+
+def test_shuffles_too_large_to_be_proven_are_undefined() -> None:
+    rng = np.random.default_rng(0)
+    ann, bob = (naming(name, rng.integers(0, 40, 3000).tolist()) for name in ("ann", "bob"))
+    chance = shuffled_agreement(ann, bob, 2, rng)
+    assert chance[Kind.ONE_TO_ONE] is not None
+    assert chance[Kind.BICLIQUE] is None
+
+
+def test_spread_leaves_out_what_is_undefined() -> None:
+    got = spread([0.5, None, 1.0])
+    assert (got.n, got.min, got.mean, got.max) == (2, 0.5, 0.75, 1.0)
+    assert got.std_sample == pytest.approx(0.353553, abs=1e-6)
+    assert got.std_population == 0.25
+
+
+def test_one_value_has_no_sample_deviation_and_none_has_nothing() -> None:
+    assert spread([0.5]).std_sample is None
+    assert spread([0.5]).std_population == 0
+    assert spread([None]).mean is None
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_named_or_not_agrees_with_the_libraries(seed: int) -> None:
+    namings = [random_naming(f"a{i}", 10 * seed + i, count=30, concepts=1 + i) for i in range(4)]
+    answers = np.array([naming.named for naming in namings]).astype(int)
+    got = named_or_not(namings)
+    assert got.fleiss_kappa == pytest.approx(fleiss_kappa(aggregate_raters(answers.T)[0]))
+    wanted = krippendorff.alpha(reliability_data=answers, level_of_measurement="nominal")
+    assert got.krippendorff_alpha == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("namings", "reason"),
+    [
+        ([], "two annotators"),
+        ([naming("a", [0])], "two annotators"),
+        ([naming("a", []), naming("b", [])], "no significant activation"),
+        ([naming("a", [0]), naming("b", [0])], "names all"),
+        ([naming("a", [UNNAMED]), naming("b", [UNNAMED])], "names none"),
+    ],
+)
+def test_named_or_not_is_undefined_with_a_reason(namings: list[Naming], reason: str) -> None:
+    got = named_or_not(namings)
+    assert got.fleiss_kappa is None
+    assert got.krippendorff_alpha is None
+    assert reason in got.reason
+
+
+def test_things_are_spread_evenly() -> None:
+    each = spread_evenly(10, 4, np.random.default_rng(0))
+    assert sorted(each.tolist()) == [2, 2, 3, 3]
+    assert spread_evenly(3, 0, np.random.default_rng(0)).size == 0
