@@ -1,0 +1,308 @@
+"""Do two names mean the same? Rules, a study's synonyms, and people who overrule both (paper, Table 6).
+
+Rules come first and are simple on purpose: a label is a list of terms ('wing and eye'), a term a head word with
+modifiers ('open wing'). No threshold on word embeddings separates compatible pairs (metrics.md), so there is none here.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+
+from onoma.science.study_data import Ratio
+
+VAGUE = (
+    "background",
+    "misc",
+    "miscellaneous",
+    "mixed",
+    "multiple parts",
+    "multiple parts captured",
+    "noise",
+    "other",
+    "several parts",
+    "something",
+    "unclear",
+    "unknown",
+    "unlabeled",
+    "various",
+)
+"""Names that say too little to agree with any."""
+
+_SPELLINGS = {
+    "centre": "center",
+    "colour": "color",
+    "coloured": "colored",
+    "grey": "gray",
+    "tyre": "tire",
+    "moustache": "mustache",
+}
+_PLURALS = {
+    "feet": "foot",
+    "teeth": "tooth",
+    "leaves": "leaf",
+    "halves": "half",
+    "calves": "calf",
+    "hooves": "hoof",
+}
+_SINGULARS_IN_S = {
+    "glass",
+    "grass",
+    "lens",
+    "iris",
+    "pelvis",
+    "thorax",
+    "chassis",
+    "canvas",
+    "cross",
+    "dress",
+    "gas",
+}
+_WITHOUT_MEANING = {"a", "an", "the", "its", "his", "her", "their"}
+_SEPARATORS = re.compile(r"\s*(?:[/&,;+]|\band\b)\s*")
+_WORDS = re.compile(r"[^\W_]+")
+
+
+class Outcome(Enum):
+    """What the labels of two matched concepts are to each other."""
+
+    EXACT = "exact"
+    SUBSET = "subset"
+    """One says all that the other says and more, or a part of it."""
+    NONE = "none"
+    AMBIGUOUS = "ambiguous"
+    """Not to be told; counts as not compatible and is shown apart."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was decided of two labels.
+
+    Attributes:
+        outcome: of the pair.
+        reason: the rule that applied, or who overruled it and when.
+        by_hand: whether a person decided.
+    """
+
+    outcome: Outcome
+    reason: str
+    by_hand: bool = False
+
+
+@dataclass(frozen=True)
+class Overruling:
+    """A person's decision on two labels; the latest on a pair counts, the earlier ones are kept.
+
+    Attributes:
+        labels: the pair, in any order; case does not matter.
+        outcome: what it is.
+        by: who decided; empty where that is not known.
+        when: ISO date or time; empty where that is not known.
+    """
+
+    labels: tuple[str, str]
+    outcome: Outcome
+    by: str = ""
+    when: str = ""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One thing that a label names: a head word and what narrows it down."""
+
+    head: str
+    modifiers: frozenset[str] = frozenset()
+
+    def narrows(self, other: "Term") -> bool:
+        """Whether this is the other term, or a kind of it ('open wing' is a kind of 'wing')."""
+        return self.head == other.head and self.modifiers >= other.modifiers
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """How labels are read and compared in a study.
+
+    Attributes:
+        synonyms: groups of words or phrases that mean the same ('beak', 'nose').
+        vague: labels that say too little.
+        overrulings: people's decisions, earlier ones first.
+        part_of: whether the first word names a part of what the second names; None leaves parts out.
+        closed: whether people have judged every pair: one that is not in `overrulings` is then no match, by hand.
+    """
+
+    synonyms: Sequence[Sequence[str]] = ()
+    vague: Sequence[str] = VAGUE
+    overrulings: Sequence[Overruling] = ()
+    part_of: Callable[[str, str], bool] | None = None
+    closed: bool = False
+
+    def judge(self, left: str, right: str) -> Judgement:
+        """What two labels are to each other; the order does not matter."""
+        overruled = self._overruled.get(_pair(left, right))
+        if overruled is not None:
+            who = " ".join(word for word in (overruled.by, overruled.when) if word)
+            return Judgement(overruled.outcome, f"judged by hand ({who})" if who else "judged by hand", True)
+        if self.closed:
+            return Judgement(Outcome.NONE, "judged by hand: not among the compatible pairs", True)
+        return self._by_rule(left, right)
+
+    def terms(self, label: str) -> frozenset[Term]:
+        """The things that a label names; empty where it has no word."""
+        parts = (self._term(part) for part in _SEPARATORS.split(_folded(label)))
+        return frozenset(term for term in parts if term is not None)
+
+    def _by_rule(self, left: str, right: str) -> Judgement:
+        for label in (left, right):
+            if _words(label) in self._vague_words:
+                return Judgement(Outcome.AMBIGUOUS, f"'{label}' says too little")
+        if _folded(left) == _folded(right):
+            return Judgement(Outcome.EXACT, "the same name")
+        these, those = self.terms(left), self.terms(right)
+        if not these or not those:
+            return Judgement(Outcome.NONE, "a name without words")
+        if these == those:
+            return Judgement(Outcome.EXACT, "the same words, but for form, order or synonyms")
+        for narrow, wide, name in ((these, those, right), (those, these, left)):
+            if all(any(term.narrows(other) for other in wide) for term in narrow):
+                return Judgement(Outcome.SUBSET, f"a part or kind of '{name}'")
+        if self.part_of is not None:
+            for narrow, wide, name in ((these, those, right), (those, these, left)):
+                if all(any(self._belongs(term, other) for other in wide) for term in narrow):
+                    return Judgement(Outcome.SUBSET, f"part of '{name}' by WordNet")
+        return _without_relation(these, those)
+
+    def _belongs(self, term: Term, other: Term) -> bool:
+        if term.narrows(other):
+            return True
+        return self.part_of is not None and not other.modifiers and self.part_of(term.head, other.head)
+
+    def _term(self, phrase: str) -> Term | None:
+        words = _words(phrase)
+        if not words:
+            return None
+        same = self._representative.get(words)
+        if same is not None:
+            words = same
+        # 'tip of the wing' reads as 'wing tip'
+        at = words.index("of") if "of" in words[1:-1] else len(words)
+        head = self._word(words[at - 1])
+        told = [self._word(word) for word in (*words[: at - 1], *words[at + 1 :])]
+        return Term(head, frozenset(told) - {head})
+
+    def _word(self, word: str) -> str:
+        same = self._representative.get((word,))
+        return same[-1] if same is not None and len(same) == 1 else word
+
+    @cached_property
+    def _representative(self) -> Mapping[tuple[str, ...], tuple[str, ...]]:
+        """The first phrase of its group, for every phrase of the synonyms; groups that share a phrase are one."""
+        groups: list[set[tuple[str, ...]]] = []
+        for synonyms in self.synonyms:
+            group = {words for words in map(_words, synonyms) if words}
+            for known in [known for known in groups if known & group]:
+                group |= known
+                groups.remove(known)
+            groups.append(group)
+        return {words: min(group) for group in groups for words in group}
+
+    @cached_property
+    def _vague_words(self) -> frozenset[tuple[str, ...]]:
+        return frozenset(map(_words, self.vague))
+
+    @cached_property
+    def _overruled(self) -> Mapping[frozenset[str], Overruling]:
+        return {_pair(*overruling.labels): overruling for overruling in self.overrulings}
+
+
+@dataclass(frozen=True)
+class MatchedLabels:
+    """Two concepts that a matching takes for one, and what their labels are to each other.
+
+    Attributes:
+        left, right: the labels.
+        weight: activations that the concepts share.
+        judgement: of the labels.
+    """
+
+    left: str
+    right: str
+    weight: int
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class Compatibility:
+    """How far the labels of matched concepts fit, by the activations that the concepts share (paper, Table 6).
+
+    Attributes:
+        exact: activations of edges with the same label.
+        subset: with the same label or one that holds the other.
+        ambiguous: where the labels do not tell; in neither of the above.
+        edge_count: matched edges.
+        by_hand_count: edges whose labels a person judged.
+    """
+
+    exact: Ratio
+    subset: Ratio
+    ambiguous: Ratio
+    edge_count: int
+    by_hand_count: int
+
+
+def compatibility(matched: Iterable[MatchedLabels]) -> Compatibility:
+    """The compatibility of matched edges; 0/0 without any."""
+    matched = list(matched)
+    total = sum(edge.weight for edge in matched)
+
+    def share(*outcomes: Outcome) -> Ratio:
+        return Ratio(sum(edge.weight for edge in matched if edge.judgement.outcome in outcomes), total)
+
+    return Compatibility(
+        share(Outcome.EXACT),
+        share(Outcome.EXACT, Outcome.SUBSET),
+        share(Outcome.AMBIGUOUS),
+        len(matched),
+        sum(edge.judgement.by_hand for edge in matched),
+    )
+
+
+def _without_relation(these: frozenset[Term], those: frozenset[Term]) -> Judgement:
+    shared = sorted({term.head for term in these} & {term.head for term in those})
+    if shared:
+        return Judgement(Outcome.AMBIGUOUS, f"both name '{shared[0]}', but neither holds the other")
+    for some, others in ((these, those), (those, these)):
+        told = {word for term in some for word in term.modifiers} & {term.head for term in others}
+        if told:
+            return Judgement(Outcome.AMBIGUOUS, f"'{min(told)}' only narrows down the other name")
+    return Judgement(Outcome.NONE, "different words")
+
+
+def _pair(left: str, right: str) -> frozenset[str]:
+    return frozenset((_folded(left), _folded(right)))
+
+
+def _folded(label: str) -> str:
+    """Without differences of case, width, accents' encoding and spaces."""
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
+def _words(phrase: str) -> tuple[str, ...]:
+    """Words in their dictionary form; marks and words without meaning are left out."""
+    words = _WORDS.findall(_folded(phrase))
+    told = [word for word in words if word not in _WITHOUT_MEANING] or words
+    return tuple(_lemma(_SPELLINGS.get(word, word)) for word in told)
+
+
+def _lemma(word: str) -> str:
+    """The singular of an English noun, as far as its ending tells."""
+    if word in _PLURALS:
+        return _PLURALS[word]
+    if not word.isascii() or len(word) < 4 or word in _SINGULARS_IN_S or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "sses", "xes", "zes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") else word
