@@ -1,0 +1,129 @@
+"""Which concepts of several annotators are one concept: a step towards a shared vocabulary (paper, section 5)."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import networkx as nx
+import numpy as np
+
+from onoma.science.study_data import Category, Naming, Ratio
+
+MIN_SHARED = 0.5
+"""Of the smaller concept's commonly named activations, the share that two concepts must have in common [ours]."""
+
+
+class Member(NamedTuple):
+    """An annotator's concept, by its index in the annotator's naming."""
+
+    annotator: str
+    concept: int
+
+
+@dataclass(frozen=True)
+class Join:
+    """Two annotators' concepts that a matching of their namings pairs.
+
+    Attributes:
+        one, other: the concepts.
+        weight: activations in both.
+        one_size, other_size: activations of each that are named by both annotators.
+    """
+
+    one: Member
+    other: Member
+    weight: int
+    one_size: int
+    other_size: int
+
+    @property
+    def likeness(self) -> float:
+        """Activations in both over those in either, in (0, 1]."""
+        return self.weight / (self.one_size + self.other_size - self.weight)
+
+
+@dataclass(frozen=True)
+class SharedConcept:
+    """A concept that annotators share, or that one has alone.
+
+    Attributes:
+        names: with how many annotators use each, most frequent first; case apart, the names are as given.
+        members: whose concept it is, and what they call it.
+        support: annotators who have it, over those who named the category.
+        dissenters: those who did not name such a concept.
+        activation_count: activations that at least half of its annotators put there.
+    """
+
+    names: tuple[tuple[str, int], ...]
+    members: tuple[tuple[str, str], ...]
+    support: Ratio
+    dissenters: tuple[str, ...]
+    activation_count: int
+
+
+def consensus(
+    category: Category, namings: Sequence[Naming], joins: Iterable[Join], min_shared: float = MIN_SHARED
+) -> tuple[SharedConcept, ...]:
+    """The shared vocabulary of a category.
+
+    The concepts are nodes of a graph, the joins its edges. Edges are taken from the most alike to the least; one that
+    would put two concepts of an annotator into one is passed over, since the annotator tells them apart.
+
+    Args:
+        namings: cleaned.
+        joins: from the pairwise matchings.
+        min_shared: joins below are passed over, in [0, 1].
+    Returns:
+        Concepts by falling support, then by falling activations, then by name.
+    """
+    graph: nx.Graph[Member] = nx.Graph()
+    for naming in namings:
+        graph.add_nodes_from(Member(naming.annotator, c) for c in range(len(naming.concept_names)))
+    groups = nx.utils.UnionFind(graph.nodes)
+    annotators = {member: {member.annotator} for member in graph.nodes}
+    for join in sorted(joins, key=lambda join: (-join.likeness, -join.weight, join.one, join.other)):
+        if join.weight < min_shared * min(join.one_size, join.other_size):
+            continue
+        one, other = groups[join.one], groups[join.other]
+        if one != other and annotators[one].isdisjoint(annotators[other]):
+            groups.union(one, other)
+            annotators[groups[one]] = annotators[one] | annotators[other]
+            graph.add_edge(join.one, join.other)
+    by_annotator = {naming.annotator: naming for naming in namings}
+    shared = [_shared(category, by_annotator, sorted(members)) for members in nx.connected_components(graph)]
+    return tuple(
+        sorted(
+            shared,
+            key=lambda concept: (-concept.support.numerator, -concept.activation_count, concept.names),
+        )
+    )
+
+
+def _shared(category: Category, namings: dict[str, Naming], members: Sequence[Member]) -> SharedConcept:
+    votes = np.zeros(len(category.activation_ids), dtype=np.int64)
+    for member in members:
+        votes += namings[member.annotator].concept == member.concept
+    named = tuple(
+        (member.annotator, namings[member.annotator].concept_names[member.concept]) for member in members
+    )
+    spellings: dict[str, Counter[str]] = {}
+    for _, name in named:
+        spellings.setdefault(name.casefold(), Counter())[name] += 1
+    names = sorted(
+        ((most_frequent(counts), counts.total()) for counts in spellings.values()),
+        key=lambda item: (-item[1], item[0]),
+    )
+    having = {annotator for annotator, _ in named}
+    return SharedConcept(
+        tuple(names),
+        named,
+        Ratio(len(having), len(namings)),
+        tuple(annotator for annotator in namings if annotator not in having),
+        int((2 * votes >= len(members)).sum()),
+    )
+
+
+def most_frequent(counts: Counter[str]) -> str:
+    """The most frequent word; of equals, the one that sorts first."""
+    return min(counts, key=lambda word: (-counts[word], word))
