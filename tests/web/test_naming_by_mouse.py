@@ -96,7 +96,7 @@ def test_a_lasso_from_between_the_tiles_selects_what_it_touches(naming: Naming):
 def test_the_large_view_shows_every_map_of_the_image(naming: Naming):
     page = naming.page
     tiles(page).first.dblclick()
-    expect(page.get_by_role("dialog").locator("canvas").first).to_be_visible()
+    expect(page.get_by_role("dialog").locator("img.map").first).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
 

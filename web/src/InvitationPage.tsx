@@ -1,15 +1,24 @@
-import { useEffect, useState } from "react";
-import { namingPath } from "./address";
+import { useEffect, useRef, useState } from "react";
 import { messageOf } from "./api/client";
 import { acceptInvitation } from "./api/naming";
+import { useNaming } from "./naming/store";
+
+interface InvitationPageProps {
+  token: string;
+  onAccepted: (studyId: string, annotatorId: string) => void;
+}
 
 /** Where a link leads: takes the invitation and goes on to the naming. */
-export function InvitationPage({ token }: { token: string }) {
+export function InvitationPage({ token, onAccepted }: InvitationPageProps) {
   const [failure, setFailure] = useState<string | null>(null);
+  const accepted = useRef(onAccepted);
+  accepted.current = onAccepted;
   useEffect(() => {
     acceptInvitation(token).then(
-      ({ study, annotator }) =>
-        location.replace(namingPath(study.study_id, annotator.annotator_id)),
+      ({ study, annotator }) => {
+        useNaming.setState({ study, annotator });
+        accepted.current(study.study_id, annotator.annotator_id);
+      },
       (error: unknown) => setFailure(messageOf(error)),
     );
   }, [token]);

@@ -1,6 +1,6 @@
-import { StrictMode } from "react";
+import { StrictMode, useState } from "react";
 import { createRoot } from "react-dom/client";
-import { addressOf } from "./address";
+import { addressOf, namingPath } from "./address";
 import { InvitationPage } from "./InvitationPage";
 import { NamingPage } from "./naming/NamingPage";
 import { StudiesPage } from "./owner/StudiesPage";
@@ -8,14 +8,23 @@ import { StudyPage } from "./owner/StudyPage";
 import "./styles.css";
 
 function Page() {
-  const address = addressOf(location);
+  const [address, setAddress] = useState(() => addressOf(location));
   switch (address.page) {
     case "studies":
       return <StudiesPage />;
     case "study":
       return <StudyPage studyId={address.studyId} />;
     case "invitation":
-      return <InvitationPage token={address.token} />;
+      return (
+        <InvitationPage
+          token={address.token}
+          onAccepted={(studyId, annotatorId) => {
+            // The token leaves the address bar, and so the history.
+            history.replaceState(null, "", namingPath(studyId, annotatorId));
+            setAddress({ page: "naming", studyId, annotatorId, category: null });
+          }}
+        />
+      );
     case "naming":
       return <NamingPage {...address} />;
     case "unknown":

@@ -19,9 +19,6 @@ const DARKEST = 0.3;
 /** 256 colours as r, g, b, a bytes. */
 export const LOOKUP: Uint8ClampedArray = lookup();
 
-/** The same as one number a colour, in the byte order of this machine. */
-const LOOKUP_WORDS = new Uint32Array(LOOKUP.buffer);
-
 function lookup(): Uint8ClampedArray {
   const table = new Uint8ClampedArray(256 * 4);
   for (let value = 0; value < 256; value++) {
@@ -41,21 +38,4 @@ function inferno(at: number): [number, number, number] {
   const mix = (at - p0) / (p1 - p0);
   const blend = (channel: 0 | 1 | 2) => low[channel] + mix * (high[channel] - low[channel]);
   return [blend(0), blend(1), blend(2)];
-}
-
-/** Paints one map onto a canvas of its own size; the browser enlarges it smoothly. */
-export function paintMap(
-  canvas: HTMLCanvasElement,
-  values: Uint8Array,
-  height: number,
-  width: number,
-): void {
-  canvas.height = height;
-  canvas.width = width;
-  const context = canvas.getContext("2d");
-  if (!context) throw new Error("this browser draws no canvas");
-  const pixels = context.createImageData(width, height);
-  const words = new Uint32Array(pixels.data.buffer);
-  for (let at = 0; at < words.length; at++) words[at] = LOOKUP_WORDS[values[at] ?? 0] ?? 0;
-  context.putImageData(pixels, 0, 0);
 }

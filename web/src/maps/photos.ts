@@ -30,6 +30,19 @@ export function usePhoto(url: string): string | undefined {
   return useSyncExternalStore(subscribe, () => photos.get(url)?.src);
 }
 
+/** Resolves when all photographs that are wanted are here, or after so long. */
+export function photosHere(atMostMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const until = performance.now() + atMostMs;
+    const look = () => {
+      const isIdle = loading === 0 && waiting.length === 0 && wantedNow.length === 0;
+      if ((isIdle && photos.size > 0) || performance.now() > until) resolve();
+      else setTimeout(look, 20);
+    };
+    look();
+  });
+}
+
 function want(url: string, listener: () => void): () => void {
   const photo = photos.get(url) ?? {
     state: "failed",

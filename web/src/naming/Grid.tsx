@@ -16,7 +16,10 @@ import { useLasso } from "./useLasso";
 
 const GAP = 8;
 
-/** All activations of the place shown; only the rows in sight are in the document. */
+/**
+ * All activations of the place shown; only the rows in sight are in the document. Tiles lie
+ * in one list, so that those that move up when others leave are moved, not made again.
+ */
 export function Grid() {
   const scroller = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
@@ -45,8 +48,12 @@ export function Grid() {
   );
   useEffect(() => {
     const at = selection.cursor === null ? -1 : ids.indexOf(selection.cursor);
-    if (at >= 0) rows.scrollToIndex(Math.floor(at / columns));
-  }, [selection.cursor, ids, columns, rows]);
+    if (at < 0) return;
+    const row = Math.floor(at / columns);
+    const offset = rows.scrollOffset ?? 0;
+    const isInSight = row * pitch >= offset && (row + 1) * pitch <= offset + height;
+    if (!isInSight) rows.scrollToIndex(row);
+  }, [selection.cursor, ids, columns, rows, pitch, height]);
 
   function onClick(event: MouseEvent): void {
     const id = idAt(event);
@@ -85,28 +92,25 @@ export function Grid() {
         onPointerDown={onPointerDown}
       >
         <div className="grid-content" ref={content} style={{ height: rows.getTotalSize() }}>
-          {rows.getVirtualItems().map((row) => (
-            <div
-              key={row.key}
-              className="grid-row"
-              style={{
-                transform: `translateY(${row.start}px)`,
-                gridTemplateColumns: `repeat(${columns}, ${side}px)`,
-                height: side,
-              }}
-            >
-              {ids.slice(row.index * columns, (row.index + 1) * columns).map((id, column) => (
-                <Tile
-                  key={id}
-                  id={id}
-                  position={row.index * columns + column}
-                  total={ids.length}
-                  selected={selection.ids.has(id)}
-                  cursor={selection.cursor === id}
-                />
-              ))}
-            </div>
-          ))}
+          {rows
+            .getVirtualItems()
+            .flatMap((row) =>
+              ids
+                .slice(row.index * columns, (row.index + 1) * columns)
+                .map((id, column) => (
+                  <Tile
+                    key={id}
+                    id={id}
+                    position={row.index * columns + column}
+                    total={ids.length}
+                    x={column * pitch}
+                    y={row.start}
+                    side={side}
+                    selected={selection.ids.has(id)}
+                    cursor={selection.cursor === id}
+                  />
+                )),
+            )}
           {rectangle && <div className="lasso" style={rectangle} />}
         </div>
         {ids.length === 0 && <EmptyPlace />}

@@ -1,8 +1,8 @@
-import { useLayoutEffect, useRef } from "react";
+import { useMemo } from "react";
 import { studyImageUrl } from "../api/client";
-import { paintMap } from "../maps/colormap";
 import { mapAt } from "../maps/npy";
 import { usePhoto } from "../maps/photos";
+import { mapUrl } from "../maps/png";
 import { addressNow, useNaming } from "./store";
 
 /** An activation: the photograph, and its map as a layer of its own above it. */
@@ -18,19 +18,22 @@ export function Picture({ id, plain = false }: { id: string; plain?: boolean }) 
 
 function Photo({ imageId }: { imageId: string }) {
   const src = usePhoto(studyImageUrl(addressNow(), imageId));
-  return src === undefined ? null : <img src={src} alt="" draggable={false} />;
+  return src === undefined ? null : <img className="photo" src={src} alt="" draggable={false} />;
 }
 
 function MapLayer({ id }: { id: string }) {
   const index = useNaming((state) => state.activations.get(id)?.index);
   const maps = useNaming((state) => state.maps);
-  const canvas = useRef<HTMLCanvasElement>(null);
-
-  useLayoutEffect(() => {
-    if (canvas.current && maps && index !== undefined) {
-      paintMap(canvas.current, mapAt(maps, index), maps.height, maps.width);
-    }
-  }, [maps, index]);
-
-  return <canvas ref={canvas} className="map" />;
+  const src = useMemo(
+    () =>
+      maps && index !== undefined ? mapUrl(mapAt(maps, index), maps.height, maps.width) : undefined,
+    [maps, index],
+  );
+  if (src === undefined) return null;
+  return (
+    <>
+      <span className="scrim" />
+      <img className="map" src={src} alt="" draggable={false} decoding="sync" />
+    </>
+  );
 }

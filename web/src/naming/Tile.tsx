@@ -6,12 +6,24 @@ interface TileProps {
   /** Place in the grid, from 0, of how many. */
   position: number;
   total: number;
+  x: number;
+  y: number;
+  side: number;
   selected: boolean;
   cursor: boolean;
 }
 
 /** One activation in the grid. Clicks and drags are the grid's business. */
-export const Tile = memo(function Tile({ id, position, total, selected, cursor }: TileProps) {
+export const Tile = memo(function Tile({
+  id,
+  position,
+  total,
+  x,
+  y,
+  side,
+  selected,
+  cursor,
+}: TileProps) {
   return (
     // The grid holds the focus and names the tile at the cursor by aria-activedescendant.
     // biome-ignore lint/a11y/useFocusableInteractive: see above
@@ -25,6 +37,7 @@ export const Tile = memo(function Tile({ id, position, total, selected, cursor }
       aria-posinset={position + 1}
       aria-setsize={total}
       aria-label={`example ${position + 1} of ${total}`}
+      style={{ width: side, height: side, transform: `translate(${x}px, ${y}px)` }}
     >
       <Picture id={id} />
       {selected && <span className="tick" aria-hidden="true" />}

@@ -67,7 +67,8 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
     queue: () => queue,
     act: (command) => {
       write(enqueue(queue, { request_id: newId(), command }));
-      void send();
+      // The paint comes first.
+      setTimeout(() => void send());
     },
     meet: (naming) => {
       const isLater = Number(naming.revision) > Number(queue.confirmed.naming.revision);

@@ -3,21 +3,32 @@ import { ApiError, messageOf, type NamingAddress, NoAnswerError } from "../api/c
 import {
   type Activations,
   acceptInvitation,
+  type Invitation,
   loadActivations,
   loadInvitation,
   loadMaps,
   loadNaming,
 } from "../api/naming";
 import type { Maps } from "../maps/npy";
+import { photosHere } from "../maps/photos";
 import { type Channel, openChannel } from "./channel";
 import { loadStands, type Stand, saveStand } from "./preferences";
 import { NOTHING } from "./selection";
-import { addressNow, EMPTY_CATEGORY, isThere, select, showQueue, useNaming } from "./store";
+import {
+  addressNow,
+  EMPTY_CATEGORY,
+  isThere,
+  type Notice,
+  select,
+  showQueue,
+  useNaming,
+} from "./store";
 import { tellOtherTabs } from "./tabs";
 
 const { getState: get, setState: set } = useNaming;
 const TRY_AGAIN_MS = 3000;
 const MAPS_KEPT = 2;
+const PHOTOS_FIRST_MS = 300;
 
 /** What was loaded of the categories visited, by category: channels, lists, and the last few maps. */
 const channels = new Map<string, Channel>();
@@ -32,7 +43,7 @@ export async function openNaming(
 ): Promise<void> {
   set({ failure: null });
   try {
-    const { study, annotator } = await loadInvitation(studyId, annotatorId);
+    const { study, annotator } = await invitationOf(studyId, annotatorId);
     set({ study, annotator });
     const wanted = category ?? loadStands(studyId, annotatorId).last;
     const [first = ""] = study.categories;
@@ -40,6 +51,13 @@ export async function openNaming(
   } catch (error) {
     fail(error, () => openNaming(studyId, annotatorId, category));
   }
+}
+
+/** A link that was followed a moment ago is known already. */
+async function invitationOf(studyId: string, annotatorId: string): Promise<Invitation> {
+  const { study, annotator } = get();
+  const isKnown = study?.study_id === studyId && annotator?.annotator_id === annotatorId;
+  return isKnown ? { study, annotator } : loadInvitation(studyId, annotatorId);
 }
 
 /** Shows another category, where it was left. */
@@ -57,9 +75,7 @@ export async function openCategory(category: string): Promise<void> {
     const stands = loadStands(study?.study_id ?? "", annotator?.annotator_id ?? "");
     standAt(stands.categories[category]);
     channel.retry();
-    const found = maps.get(category) ?? (await loadMaps(address, list.version));
-    keepMaps(category, found);
-    if (isOpen()) set({ maps: found });
+    void showMaps(address, list.version, isOpen);
   } catch (error) {
     if (isOpen()) fail(error, () => openCategory(category));
   }
@@ -71,6 +87,29 @@ export function stepCategory(by: number): void {
   const categories = study?.categories ?? [];
   const next = categories[categories.indexOf(category) + by];
   if (next !== undefined) void openCategory(next);
+}
+
+/** What was last said about maps that do not come. */
+let noMaps: Notice | null = null;
+
+/** The maps of a large category take the server a while: the photographs in sight come first. */
+async function showMaps(
+  address: NamingAddress,
+  version: string,
+  isOpen: () => boolean,
+): Promise<void> {
+  const { category } = address;
+  if (!maps.has(category)) await photosHere(PHOTOS_FIRST_MS);
+  try {
+    const found = maps.get(category) ?? (await loadMaps(address, version));
+    keepMaps(category, found);
+    if (isOpen()) set({ maps: found, ...(get().notice === noMaps ? { notice: null } : {}) });
+  } catch (error) {
+    if (!isOpen()) return;
+    noMaps = { words: `The maps are not here yet: ${messageOf(error)}` };
+    set({ notice: noMaps });
+    if (mayPass(error)) setTimeout(() => void showMaps(address, version, isOpen), TRY_AGAIN_MS);
+  }
 }
 
 function standAt(stand: Stand | undefined): void {
@@ -131,13 +170,16 @@ async function channelOf(address: NamingAddress, isOpen: () => boolean): Promise
   return channel;
 }
 
+/** Whether another try is worth it. */
+function mayPass(error: unknown): boolean {
+  return error instanceof NoAnswerError || (error instanceof ApiError && error.status >= 500);
+}
+
 function fail(error: unknown, again: () => Promise<void>): void {
   const isSignedOut = error instanceof ApiError && [401, 403].includes(error.status);
   set({ failure: { message: messageOf(error), isSignedOut } });
-  const mayPass =
-    error instanceof NoAnswerError || (error instanceof ApiError && error.status >= 500);
   const { failure } = get();
-  if (mayPass) setTimeout(() => get().failure === failure && void again(), TRY_AGAIN_MS);
+  if (mayPass(error)) setTimeout(() => get().failure === failure && void again(), TRY_AGAIN_MS);
 }
 
 /** Takes the link again where the browser has lost its cookie; what waits is sent. */

@@ -1,0 +1,287 @@
+"""The naming page at 20,000 tiles, in Chromium: python -m tests.bench.page [--tiles N] [--out FILE].
+
+Makes a stand-in study (synthetic pictures, random maps) on a server of its own, opens it in headless Chromium and
+measures the bars of the naming page; prints a table and fails where a bar does not hold.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import CDPSession, Page, Request, expect, sync_playwright
+
+from onoma.client import Client
+from onoma.v1 import naming_pb2
+from tests.bench.page_study import CATEGORY, make_study
+from tests.web.conftest import CHROMIUM_FLAGS
+from tests.web.server import Server
+
+WINDOW = {"width": 1360, "height": 820}
+MAPS_PER_IMAGE = 4
+GROUPED = 20
+UNDO_STEPS = 200
+PROBES = (Path(__file__).parent / "page_probes.js").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of the table."""
+
+    what: str
+    measured: float
+    at_most: float | None
+    unit: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.at_most is None or self.measured <= self.at_most
+
+    def row(self) -> str:
+        bar, sign = "", ""
+        if self.at_most is not None:
+            bar, sign = f"{self.at_most:,.0f} {self.unit}", "yes" if self.holds else "NO"
+        return f"| {self.what} | {self.measured:,.0f} {self.unit} | {bar} | {sign} |"
+
+
+class Requests:
+    """Counts the requests of a page for pictures and maps, by address, and those that reached the server."""
+
+    def __init__(self, page: Page, cdp: CDPSession) -> None:
+        self.asked: Counter[str] = Counter()
+        self.all = 0
+        self.from_server: Counter[str] = Counter()
+        self._cached: set[str] = set()
+        page.on("request", self._count)
+        cdp.send("Network.enable")
+        cdp.on("Network.requestServedFromCache", lambda event: self._cached.add(event["requestId"]))
+        cdp.on("Network.responseReceived", self._answered)
+
+    def _count(self, request: Request) -> None:
+        self.all += 1
+        if is_content(request.url):
+            self.asked[request.url] += 1
+
+    def _answered(self, event: dict[str, Any]) -> None:
+        response = event["response"]
+        cached = response.get("fromDiskCache") or event["requestId"] in self._cached
+        if is_content(response["url"]) and not cached:
+            self.from_server[response["url"]] += 1
+
+
+def is_content(url: str) -> bool:
+    """Whether this is a picture or the maps, which never change."""
+    return "/images/" in url or "/maps?" in url
+
+
+def wait(page: Page, holds: str) -> None:
+    """Waits until JavaScript holds. (Playwright's own wait is forbidden by the page's security policy.)"""
+    until = time.monotonic() + 60
+    while not page.evaluate(holds):
+        if time.monotonic() > until:
+            raise TimeoutError(holds)
+        time.sleep(0.01)
+
+
+def first_tiles(page: Page, link: str) -> tuple[float, float, float]:
+    """Milliseconds from following the link to the first photograph, to a screen full, and to one with maps."""
+    start = time.time()
+    page.goto(link)
+    wait(page, "window.probes?.fullScreenAt > 0")
+    wait(page, "probes.mapsPainted()")
+    mapped = 1000 * (time.time() - start)
+    first, full = page.evaluate("[probes.firstPhotoAt, probes.fullScreenAt]")
+    return first - 1000 * start, full - 1000 * start, mapped
+
+
+def scroll(page: Page) -> dict[str, float]:
+    """Wheels on for six seconds and jumps ten times; what rows in sight looked like meanwhile."""
+    page.evaluate("probes.watchRows()")
+    page.mouse.move(400, 400)
+    until = time.monotonic() + 6
+    while time.monotonic() < until:
+        page.mouse.wheel(0, 120)
+        time.sleep(0.03)
+    for position in (0.9, 0.1, 0.5, 0.3, 0.7, 0.2, 0.8, 0.4, 0.6, 0.0):
+        page.evaluate(
+            "at => { const g = document.querySelector('.grid-scroller'); g.scrollTop = at * g.scrollHeight }",
+            position,
+        )
+        time.sleep(0.7)
+    return page.evaluate("probes.rowsSeen()")
+
+
+def select_twenty(page: Page) -> None:
+    page.locator(".tile").nth(0).click()
+    page.locator(".tile").nth(GROUPED - 1).click(modifiers=["Shift"])
+    expect(page.locator(".selection-acts")).to_contain_text(f"{GROUPED} selected")
+
+
+def press(page: Page, key: str) -> float:
+    """Presses a key; milliseconds until the screen shows what it did."""
+    page.evaluate("probes.startKey()")
+    page.keyboard.press(key)
+    wait(page, "probes.keyPainted > 0")
+    return page.evaluate("probes.keyPainted")
+
+
+def wait_until_saved(page: Page, timeout_s: float = 120) -> None:
+    expect(page.locator(".saving")).to_have_text("saved", timeout=1000 * timeout_s)
+
+
+def acts(page: Page) -> tuple[list[float], int]:
+    """Act to paint, in milliseconds, and how many keys it took to group 20 tiles."""
+    painted = []
+    select_twenty(page)
+    painted.append(press(page, "n"))
+    page.keyboard.press("Enter")
+    keys = 2
+    expect(page.locator(".concept")).to_contain_text(str(GROUPED))
+    for key in ("1", "x", "Control+z", "1", "Control+z", "Control+Shift+z", "x"):
+        if not key.startswith("Control"):
+            select_twenty(page)
+        painted.append(press(page, key))
+    page.keyboard.press("Control+a")
+    painted.append(press(page, "x"))
+    painted.append(press(page, "Control+z"))
+    wait_until_saved(page)
+    return painted, keys
+
+
+def undo_over_a_reload(page: Page, client: Client, key: tuple[str, str, str]) -> float:
+    """Does 200 acts, loads the page again, takes all back; how many the server still counts as done."""
+    before = client.get_naming(*key).undo_count
+    page.locator(".tile").first.click()
+    painted = []
+    for _ in range(UNDO_STEPS):
+        page.keyboard.press("Home")
+        painted.append(press(page, "x"))
+    wait_until_saved(page)
+    assert client.get_naming(*key).undo_count == before + UNDO_STEPS
+    page.reload()
+    expect(page.locator(".tile").first).to_be_visible()
+    for _ in range(UNDO_STEPS):
+        page.keyboard.press("Control+z")
+    wait_until_saved(page)
+    return client.get_naming(*key).undo_count - before
+
+
+def heap_mb(cdp: CDPSession) -> float:
+    """The script heap with the buffers that it holds, without garbage."""
+    cdp.send("HeapProfiler.collectGarbage")
+    usage = cdp.send("Runtime.getHeapUsage")
+    return (usage["usedSize"] + usage.get("backingStorageSize", 0)) / 1e6
+
+
+def measure(page: Page, cdp: CDPSession, link: str, client: Client, study: naming_pb2.Study) -> list[Bar]:
+    requests = Requests(page, cdp)
+    first, full, mapped = first_tiles(page, link)
+    annotator_id = page.url.split("/")[5].split("?")[0]
+    rows = scroll(page)
+
+    page.evaluate("document.querySelector('.grid').focus()")
+    before = requests.all
+    opacity = [press(page, key) for key in ("Shift+O", "Shift+O", "O", "O", "p")]
+    opacity_requests = requests.all - before
+    page.keyboard.up("p")
+
+    painted, keys = acts(page)
+    undone = undo_over_a_reload(page, client, (study.study_id, annotator_id, CATEGORY))
+    heap = heap_mb(cdp)
+    most_asked = max(requests.from_server.values())
+    known = set(requests.from_server)
+
+    requests.from_server.clear()
+    page.reload()
+    wait(page, "window.probes?.fullScreenAt > 0 && probes.mapsPainted()")
+    again = scroll(page)
+    second_visit = sum(requests.from_server[url] for url in known)
+    return [
+        Bar("first photograph after following the link", first, 1000, "ms"),
+        Bar("for comparison: screen full of photographs", full, None, "ms"),
+        Bar("for comparison: screen full of photographs with their maps", mapped, None, "ms"),
+        Bar("tile nodes mounted, at most", max(rows["tiles"], again["tiles"]), 399),
+        Bar(
+            "row in sight without any tile or picture, longest", max(rows["blank"], again["blank"]), 200, "ms"
+        ),
+        Bar("act to paint, median", statistics.median(painted), 50, "ms"),
+        Bar("act to paint, longest", max(painted), 50, "ms"),
+        Bar("opacity and plain photographs to paint, longest", max(opacity), 50, "ms"),
+        Bar("requests of those", opacity_requests, 0),
+        Bar("script heap with buffers", heap, 300, "MB"),
+        Bar("requests for the same picture or maps, most", most_asked, 1),
+        Bar("requests for pictures or maps that reach the server on the second visit", second_visit, 0),
+        Bar(f"key presses to group {GROUPED} tiles chosen by mouse", keys, 3),
+        Bar(f"acts left after {UNDO_STEPS} acts, a reload and {UNDO_STEPS} undos", undone, 0),
+        Bar(
+            "for comparison: photograph in sight not here yet below its map, longest",
+            rows["photo"],
+            None,
+            "ms",
+        ),
+    ]
+
+
+def table(bars: list[Bar], tiles: int) -> str:
+    lines = [
+        f"Stand-in study of {tiles:,} tiles ({tiles // MAPS_PER_IMAGE:,} synthetic pictures), Chromium headless, "
+        f"window {WINDOW['width']}x{WINDOW['height']}, `python -m tests.bench.page --tiles {tiles}`, {os.cpu_count()} "
+        f"cores, load average {os.getloadavg()[0]:.1f}",
+        "",
+        "| what | measured | bar | holds |",
+        "|---|---:|---:|---|",
+        *(bar.row() for bar in bars),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Exit 1 where a bar does not hold."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tiles", type=int, default=20_000)
+    parser.add_argument("--out", type=Path, help="also write the table here")
+    parser.add_argument("--keep", type=Path, help="folder to keep the study in, and to find it in next time")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.keep or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        server = Server(folder / "data")
+        server.start()
+        try:
+            with server.client() as client:
+                study = next(client.list_studies(), None) or make_study(
+                    client, folder, arguments.tiles, MAPS_PER_IMAGE
+                )
+                token = client.invite_annotator(study.study_id, f"at {time.time():.0f}").token
+                with sync_playwright() as playwright:
+                    context = playwright.chromium.launch_persistent_context(
+                        Path(scratch) / "profile",
+                        executable_path=shutil.which("chromium"),
+                        args=CHROMIUM_FLAGS,
+                        viewport=WINDOW,
+                    )
+                    context.add_init_script(PROBES)
+                    page = context.pages[0]
+                    cdp = context.new_cdp_session(page)
+                    bars = measure(page, cdp, f"{server.url}/name#{token}", client, study)
+                    context.close()
+        finally:
+            server.kill()
+    text = table(bars, arguments.tiles)
+    print(text)
+    if arguments.out:
+        arguments.out.write_text(text, encoding="utf-8")
+    sys.exit(0 if all(bar.holds for bar in bars) else 1)
+
+
+if __name__ == "__main__":
+    main()
