@@ -153,16 +153,6 @@ def named_activations(command: pb.Command) -> list[str]:
     return ids
 
 
-def emptied_concept(command: pb.Command) -> str:
-    """Id of the concept all of whose activations a command moves; "" where there is none."""
-    match kind_of(command):
-        case "merge":
-            return command.merge.source_concept_id
-        case "delete":
-            return command.delete.concept_id
-    return ""
-
-
 def new_concept(command: pb.Command) -> str:
     """Id that a command chooses for a new concept; "" where it makes none."""
     match kind_of(command):

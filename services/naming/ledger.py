@@ -1,106 +1,122 @@
-"""The log of acts and the state it folds into: one transaction an act."""
+"""The log of acts and the state it folds into: acts of many namings are taken in one transaction."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple
+import uuid
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, delete, insert
+from sqlalchemy import Engine, delete, insert, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql import bindparam
 from sqlmodel import Session, col, select
 
 from onoma.v1 import naming_pb2 as pb
 from services.naming import acts, namings, studies
-from services.naming.acts import Edits, Place, State
+from services.naming.acts import Edits, Place
 from services.naming.names import checked_id, shown
-from services.naming.namings import NamingKey
-from services.naming.tables import Act, Concept, Naming, Placement, StudyActivation
+from services.naming.namings import UNTOUCHED, Held, NamingKey
+from services.naming.tables import (
+    ANNOTATOR,
+    Act,
+    Annotator,
+    Concept,
+    Naming,
+    Placement,
+    Study,
+    StudyActivation,
+)
 from services.naming.transactions import transact
 from services.runtime import paging
-from services.runtime.errors import Aborted, InvalidArgument, NotFound
+from services.runtime.errors import Aborted, InvalidArgument, NotFound, ServiceError, Unavailable
 
 _IDS_A_QUERY = 10_000  # SQLite takes 32,766 values in a statement
 
+# Activations of categories, kept because each act needs them. Their keys name all that they depend on.
+_activations: dict[tuple[str, str, int], frozenset[str]] = {}
+_MAX_CATEGORIES = 256
 
-def act(engine: Engine, key: NamingKey, request_id: str, base_revision: int, command: pb.Command) -> None:
-    """Takes an act into the log and the state; one whose request id is there already changes nothing.
 
-    The request id stands for the category and the command: a client that had no answer may send them again,
-    against whatever revision it sees by then, also when the study has been closed since.
+@dataclass(frozen=True)
+class Asked:
+    """An act that somebody wants done."""
+
+    key: NamingKey
+    request_id: str
+    base_revision: int
+    command: pb.Command
+
+
+@dataclass(frozen=True)
+class Done:
+    """The naming after an act, and its category's activations in the order that the annotator sees them."""
+
+    held: Held
+    shown_in: Sequence[str]
+
+
+def act(engine: Engine, asked: Asked) -> Done:
+    """Takes one act into the log and the state; one whose request id is there already changes nothing.
+
+    The request id stands for the category and the command: a client that had no answer may send them again, against
+    whatever revision it sees by then, also when the study has been closed since.
 
     Raises:
         Aborted: the naming has gone on since `base_revision`; carries the naming as it stands.
         FailedPrecondition: the study takes no acts, or there is nothing to undo or redo.
         InvalidArgument, NotFound, AlreadyExists, ResourceExhausted: the command cannot be; see `acts.apply`.
     """
-    checked_id(request_id, "request id")
-
-    def work(opened: Session) -> None:
-        study = namings.check_key(opened, key, lock_study=True)
-        naming = locked(opened, key)  # before the look into the log: the same request may be under way
-        if _is_known(opened, key, request_id, command):
-            return
-        studies.check_open(study)
-        if base_revision > naming.revision or base_revision < 0:
-            raise InvalidArgument(
-                f"base_revision {base_revision} does not exist: the naming is at revision {naming.revision}; "
-                "read it anew (GetNaming)",
-                "UNKNOWN_REVISION",
-            )
-        if base_revision < naming.revision:
-            raise Aborted(
-                f"the naming is at revision {naming.revision}, the act was made against {base_revision}; "
-                "look at the present naming and act again",
-                present=namings.read(opened, study, key),
-                reason="STALE_REVISION",
-            )
-        record(opened, naming, request_id, command)
-
-    transact(engine, work)
+    [answer] = act_all(engine, [asked], {})
+    if isinstance(answer, ServiceError):
+        raise answer
+    return answer
 
 
-def locked(opened: Session, key: NamingKey) -> Naming:
-    """The naming's row, made where it is missing, and kept from other acts until the transaction ends."""
-    naming = opened.get(Naming, key.row(), with_for_update=True)
-    if naming is None:
-        naming = Naming(**key.columns())
-        opened.add(naming)
-        opened.flush()
-    return naming
+def act_all(
+    engine: Engine, asked: Sequence[Asked], kept: MutableMapping[NamingKey, Held]
+) -> list[Done | ServiceError]:
+    """Takes acts of different namings in one transaction; each is done or refused by itself, as in `act`.
 
-
-def record(opened: Session, naming: Naming, request_id: str, command: pb.Command) -> None:
-    """Applies a command to a locked naming: its log row, and its edits of the tables.
-
-    Costs time by the edits and the naming's concepts, not by its activations.
+    Args:
+        asked: at most one act of each naming.
+        kept: namings as they were last known, to spare reading them; those that changed are put in.
     """
-    key = NamingKey(naming.study_id, naming.annotator_id, naming.category)
-    state = _concerned(opened, key, naming, command)
-    _, inverse = acts.apply(state, command)
-    edits = inverse.inverse()
-    naming.revision += 1
-    depth = 0
-    match acts.kind_of(command):
-        case "undo":
-            naming.undo_count, naming.redo_count = naming.undo_count - 1, naming.redo_count + 1
-        case "redo":
-            naming.undo_count, naming.redo_count = naming.undo_count + 1, naming.redo_count - 1
-        case _:
-            naming.undo_count, naming.redo_count = naming.undo_count + 1, 0
-            depth = naming.undo_count
-    opened.add(
-        Act(
-            **key.columns(),
-            revision=naming.revision,
-            request_id=request_id,
-            command=_serialised(command),
-            edits=_as_json(edits) if depth else {},
-            depth=depth,
-            time=time.time(),
-        )
+
+    def work(opened: Session) -> list[Done | ServiceError]:
+        batch = _Batch(opened, asked, kept)
+        answers = [batch.answer(one) for one in asked]
+        batch.changes.write(opened)
+        return answers
+
+    answers = transact(engine, work)
+    kept.update(
+        {one.key: done.held for one, done in zip(asked, answers, strict=True) if isinstance(done, Done)}
     )
-    opened.flush()
-    _fold(opened, key, edits)
+    return answers
+
+
+def record_all(opened: Session, study: Study, key: NamingKey, commands: Sequence[pb.Command]) -> None:
+    """Takes commands on one naming, one after another, into a transaction that is under way."""
+    locked(opened, [key])
+    held = namings.load(opened, key)
+    for command in commands:
+        changes = _Changes()
+        held = _taken(opened, study, key, held, uuid.uuid4().hex, command, changes)
+        changes.write(opened)
+
+
+def locked(opened: Session, keys: Sequence[NamingKey]) -> dict[NamingKey, int]:
+    """Revisions of namings, made where they are missing, and kept from other acts until the transaction ends."""
+    columns = (col(Naming.study_id), col(Naming.annotator_id), col(Naming.category))
+    query = select(*columns, Naming.revision).where(tuple_(*columns).in_([key.row() for key in keys]))
+    rows = opened.exec(query.order_by(*columns).with_for_update())
+    revisions = {NamingKey(*key): revision for *key, revision in rows}
+    missing = [key for key in keys if key not in revisions]
+    if missing:
+        zeros = {"revision": 0, "undo_count": 0, "redo_count": 0}
+        opened.execute(insert(Naming.__table__), [key.columns() | zeros for key in missing])
+    return revisions | dict.fromkeys(missing, 0)
 
 
 def page(opened: Session, key: NamingKey, page_size: int, page_token: str) -> tuple[list[pb.LoggedAct], str]:
@@ -108,7 +124,7 @@ def page(opened: Session, key: NamingKey, page_size: int, page_token: str) -> tu
     size = paging.checked_page_size(page_size, default=1_000, largest=10_000)
     after = paging.read_token(page_token, int)[0] if page_token else 0
     query = select(Act.revision, Act.request_id, Act.command, Act.time).where(
-        *_of_naming(Act, key), Act.revision > after
+        *_of_naming(key), Act.revision > after
     )
     logged = []
     for revision, request_id, command, seconds in opened.exec(
@@ -120,69 +136,240 @@ def page(opened: Session, key: NamingKey, page_size: int, page_token: str) -> tu
     return logged[:size], paging.make_token(logged[size - 1].revision) if len(logged) > size else ""
 
 
-def _is_known(opened: Session, key: NamingKey, request_id: str, command: pb.Command) -> bool:
-    query = select(Act.category, Act.revision, Act.command).where(
-        Act.study_id == key.study_id, Act.annotator_id == key.annotator_id, Act.request_id == request_id
-    )
-    row = opened.exec(query).first()
-    if row is None:
-        return False
-    category, revision, earlier = row
-    if category != key.category or earlier != _serialised(command):
+class _Batch:
+    """What acts of one transaction need, read and locked together, and what they change."""
+
+    def __init__(self, opened: Session, asked: Sequence[Asked], kept: Mapping[NamingKey, Held]) -> None:
+        self.changes = _Changes()
+        self._opened = opened
+        self._kept = kept
+        self._studies = self._locked_studies(asked)
+        known = self._annotators(asked)
+        fits = [
+            one
+            for one in asked
+            if (study := self._studies.get(one.key.study_id))
+            and (one.key.study_id, one.key.annotator_id) in known
+            and one.key.category in study.categories
+        ]
+        self._revisions = locked(opened, [one.key for one in fits]) if fits else {}
+        # Only now, under the lock: the same request may be under way.
+        self._logged = self._acts_of(fits)
+
+    def answer(self, asked: Asked) -> Done | ServiceError:
+        """What comes of an act."""
+        try:
+            return self._done(asked)
+        except ServiceError as error:
+            return error
+
+    def _done(self, asked: Asked) -> Done:
+        key, command = asked.key, asked.command
+        checked_id(asked.request_id, "request id")
+        if key not in self._revisions:
+            namings.check_key(self._opened, key)
+            raise Unavailable("the study was being changed; try again")
+        study, revision = self._studies[key.study_id], self._revisions[key]
+        held = self._kept.get(key, UNTOUCHED)
+        if held.state.revision != revision:
+            held = namings.load(self._opened, key)
+        shown_in = namings.order(self._opened, study, key)
+        if logged := self._logged.get((key.study_id, key.annotator_id, asked.request_id)):
+            _check_same(asked, *logged)
+            return Done(held, shown_in)
+        studies.check_open(study)
+        if not 0 <= asked.base_revision <= revision:
+            raise InvalidArgument(
+                f"base_revision {asked.base_revision} does not exist: the naming is at revision {revision}; "
+                "read it anew (GetNaming)",
+                "UNKNOWN_REVISION",
+            )
+        if asked.base_revision < revision:
+            raise Aborted(
+                f"the naming is at revision {revision}, the act was made against {asked.base_revision}; "
+                "look at the present naming and act again",
+                present=namings.message(key, held, shown_in),
+                reason="STALE_REVISION",
+            )
+        held = _taken(self._opened, study, key, held, asked.request_id, command, self.changes)
+        return Done(held, shown_in)
+
+    def _locked_studies(self, asked: Sequence[Asked]) -> dict[str, Study]:
+        """The studies, kept in their state until the transaction ends."""
+        ids = {one.key.study_id for one in asked if "\0" not in one.key.study_id}
+        query = select(Study).where(col(Study.study_id).in_(ids)).order_by(Study.study_id)
+        return {study.study_id: study for study in self._opened.exec(query.with_for_update(read=True))}
+
+    def _annotators(self, asked: Sequence[Asked]) -> set[tuple[str, str]]:
+        people = {(one.key.study_id, one.key.annotator_id) for one in asked}
+        columns = (col(Annotator.study_id), col(Annotator.annotator_id))
+        query = select(*columns).where(
+            tuple_(*columns).in_([pair for pair in people if "\0" not in "".join(pair)]),
+            Annotator.role == ANNOTATOR,
+        )
+        return {(study_id, annotator_id) for study_id, annotator_id in self._opened.exec(query)}
+
+    def _acts_of(self, asked: Sequence[Asked]) -> dict[tuple[str, str, str], tuple[str, int, bytes]]:
+        """Category, revision and command of those requests that are in the log."""
+        columns = (col(Act.study_id), col(Act.annotator_id), col(Act.request_id))
+        requests = [
+            (one.key.study_id, one.key.annotator_id, one.request_id)
+            for one in asked
+            if "\0" not in one.request_id
+        ]
+        query = select(*columns, Act.category, Act.revision, Act.command).where(
+            tuple_(*columns).in_(requests)
+        )
+        return {
+            (study_id, annotator_id, request_id): (category, revision, command)
+            for study_id, annotator_id, request_id, category, revision, command in self._opened.exec(query)
+        }
+
+
+def _check_same(asked: Asked, category: str, revision: int, command: bytes) -> None:
+    if category != asked.key.category or command != _serialised(asked.command):
         raise InvalidArgument(
-            f"request id {shown(request_id)} was used for the act that made revision {revision} of category "
+            f"request id {shown(asked.request_id)} was used for the act that made revision {revision} of category "
             f"{shown(category)}, with other content; send a new request id",
             "REQUEST_ID_REUSED",
         )
-    return True
 
 
-def _concerned(opened: Session, key: NamingKey, naming: Naming, command: pb.Command) -> State:
-    """As much of the naming as the command needs."""
+@dataclass(frozen=True)
+class _Changes:
+    """Rows to be written, of any number of acts of different namings."""
+
+    acts: list[dict[str, Any]] = field(default_factory=list)
+    namings: list[dict[str, Any]] = field(default_factory=list)
+    concepts: list[dict[str, Any]] = field(default_factory=list)
+    left: list[tuple[str, str, str]] = field(default_factory=list)
+    placed: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, key: NamingKey, edits: Edits) -> None:
+        """Adds what edits leave behind."""
+        for concept_id, (_, concept) in edits.concepts.items():
+            columns = {"name": concept.name, "place": concept.place, "standing": concept.standing}
+            self.concepts.append(key.columns() | {"concept_id": concept_id} | columns)
+        for id_, (before, place) in edits.placements.items():
+            if before is not None:
+                self.left.append((key.study_id, key.annotator_id, id_))
+            if place is not None:
+                columns = {
+                    "concept_id": place.concept_id,
+                    "reason": place.reason,
+                    "position": place.position,
+                }
+                self.placed.append(key.columns() | {"activation_id": id_} | columns)
+
+    def write(self, opened: Session) -> None:
+        """Writes all of it, what others refer to first."""
+        connection = opened.connection()
+        if self.acts:
+            connection.execute(insert(Act.__table__), self.acts)
+            connection.execute(_UPDATE_NAMING, self.namings)
+        if self.concepts:
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            added = dialect.insert(Concept.__table__)
+            new = {name: added.excluded[name] for name in ("name", "place", "standing")}
+            primary = ["study_id", "annotator_id", "concept_id"]
+            connection.execute(added.on_conflict_do_update(index_elements=primary, set_=new), self.concepts)
+        key = tuple_(col(Placement.study_id), col(Placement.annotator_id), col(Placement.activation_id))
+        for rows in _batches(self.left):
+            connection.execute(delete(Placement.__table__).where(key.in_(rows)))
+        if self.placed:
+            connection.execute(insert(Placement.__table__), self.placed)
+
+
+_table: Any = Naming.__table__
+_UPDATE_NAMING = (
+    update(_table)
+    .where(
+        _table.c.study_id == bindparam("of_study"),
+        _table.c.annotator_id == bindparam("of_annotator"),
+        _table.c.category == bindparam("of_category"),
+    )
+    .values({name: bindparam(name) for name in ("revision", "undo_count", "redo_count")})
+)
+
+
+def _taken(
+    opened: Session,
+    study: Study,
+    key: NamingKey,
+    held: Held,
+    request_id: str,
+    command: pb.Command,
+    changes: _Changes,
+) -> Held:
+    """The naming after a command; what it changes is added to `changes`."""
     kind = acts.kind_of(command)
-    if kind in ("undo", "redo"):
-        depth = naming.undo_count + (kind == "redo")
-        reachable = naming.undo_count if kind == "undo" else naming.redo_count
-        stack = (_edits_at(opened, key, depth),) if reachable else ()
-        done, undone = (stack, ()) if kind == "undo" else ((), stack)
-        return State(naming.revision, done=done, undone=undone)
-    activation_ids = acts.named_activations(command)
-    _check_activations(opened, key, activation_ids)
-    query = select(Concept.concept_id, Concept.name, Concept.place).where(*_of_naming(Concept, key))
-    standing = opened.exec(query.where(col(Concept.standing)))
-    concepts = {concept_id: acts.Concept(name, place) for concept_id, name, place in standing}
-    chosen = acts.new_concept(command)
-    if (
-        chosen
-        and chosen not in concepts
-        and opened.get(Concept, (key.study_id, key.annotator_id, checked_id(chosen, "concept id")))
-    ):
-        raise acts.already_used(chosen)
-    places = {}
-    for ids in _batches(activation_ids):
-        places |= _places(opened, key, col(Placement.activation_id).in_(ids))
-    if emptied := acts.emptied_concept(command):
-        places |= _places(opened, key, Placement.concept_id == emptied)
-    return State(naming.revision, concepts, places)
+    state = held.state
+    if kind == "undo" and held.undo_count:
+        state = replace(state, done=(_edits_at(opened, key, held.undo_count),))
+    elif kind == "redo" and held.redo_count:
+        state = replace(state, undone=(_edits_at(opened, key, held.undo_count + 1),))
+    else:
+        _check_activations(opened, study, key, acts.named_activations(command))
+        _check_unused(opened, key, command)
+    after, inverse = acts.apply(state, command)
+    edits = inverse.inverse()
+    depth = 0
+    undo_count, redo_count = held.undo_count + 1, 0
+    if kind == "undo":
+        undo_count, redo_count = held.undo_count - 1, held.redo_count + 1
+    elif kind == "redo":
+        redo_count = held.redo_count - 1
+    else:
+        depth = undo_count
+    changes.acts.append(
+        key.columns()
+        | {
+            "revision": after.revision,
+            "request_id": request_id,
+            "command": _serialised(command),
+            "edits": _as_json(edits) if depth else {},
+            "depth": depth,
+            "time": time.time(),
+        }
+    )
+    changes.namings.append(
+        {
+            "of_study": key.study_id,
+            "of_annotator": key.annotator_id,
+            "of_category": key.category,
+            "revision": after.revision,
+            "undo_count": undo_count,
+            "redo_count": redo_count,
+        }
+    )
+    changes.add(key, edits)
+    return Held(replace(after, done=(), undone=()), undo_count, redo_count)
 
 
-def _check_activations(opened: Session, key: NamingKey, activation_ids: Sequence[str]) -> None:
-    known: set[str] = set()
-    for ids in _batches(activation_ids):
+def _check_activations(opened: Session, study: Study, key: NamingKey, activation_ids: Sequence[str]) -> None:
+    of_category = (key.study_id, key.category, study.activation_revision)
+    known = _activations.get(of_category)
+    if known is None:
         query = select(StudyActivation.activation_id).where(
-            StudyActivation.study_id == key.study_id,
-            StudyActivation.category == key.category,
-            col(StudyActivation.activation_id).in_([id_ for id_ in ids if "\0" not in id_]),
+            StudyActivation.study_id == key.study_id, StudyActivation.category == key.category
         )
-        known.update(opened.exec(query))
+        if len(_activations) >= _MAX_CATEGORIES:
+            _activations.clear()
+        known = _activations[of_category] = frozenset(opened.exec(query))
     unknown = [id_ for id_ in activation_ids if id_ not in known]
     if unknown:
         more = f" (nor {len(unknown) - 1} others that the act names)" if len(unknown) > 1 else ""
         raise NotFound(f"category {shown(key.category)} has no activation {shown(unknown[0])}{more}")
 
 
+def _check_unused(opened: Session, key: NamingKey, command: pb.Command) -> None:
+    chosen = acts.new_concept(command)
+    if chosen and opened.get(Concept, (key.study_id, key.annotator_id, checked_id(chosen, "concept id"))):
+        raise acts.already_used(chosen)
+
+
 def _edits_at(opened: Session, key: NamingKey, depth: int) -> Edits:
-    query = select(Act.edits).where(*_of_naming(Act, key), Act.depth == depth)
+    query = select(Act.edits).where(*_of_naming(key), Act.depth == depth)
     written = opened.exec(query.order_by(col(Act.revision).desc()).limit(1)).one()
     return Edits(
         {
@@ -206,60 +393,17 @@ def _as_json(edits: Edits) -> dict[str, Any]:
     }
 
 
-def _fold(opened: Session, key: NamingKey, edits: Edits) -> None:
-    """Writes what edits leave behind."""
-    for concept_id, (_, concept) in edits.concepts.items():
-        row = Concept(
-            **key.columns(),
-            concept_id=concept_id,
-            name=concept.name,
-            place=concept.place,
-            standing=concept.standing,
-        )
-        opened.merge(row)
-    opened.flush()
-    left = [id_ for id_, (before, _) in edits.placements.items() if before is not None]
-    for ids in _batches(left):
-        opened.execute(
-            delete(Placement).where(
-                col(Placement.study_id) == key.study_id,
-                col(Placement.annotator_id) == key.annotator_id,
-                col(Placement.activation_id).in_(ids),
-            ),
-            execution_options={"synchronize_session": False},
-        )
-    placed = [
-        {
-            **key.columns(),
-            "activation_id": id_,
-            "concept_id": place.concept_id,
-            "reason": place.reason,
-            "position": place.position,
-        }
-        for id_, (_, place) in edits.placements.items()
-        if place is not None
-    ]
-    if placed:
-        opened.connection().execute(insert(Placement.__table__), placed)
-
-
-def _places(opened: Session, key: NamingKey, which: Any) -> dict[str, Place]:
-    query = select(Placement.activation_id, Placement.concept_id, Placement.reason, Placement.position)
-    rows = opened.exec(query.where(*_of_naming(Placement, key), which))
-    return {activation_id: Place(*place) for activation_id, *place in rows}
-
-
-def _of_naming(table: Any, key: NamingKey) -> tuple[Any, ...]:
+def _of_naming(key: NamingKey) -> tuple[Any, ...]:
     return (
-        table.study_id == key.study_id,
-        table.annotator_id == key.annotator_id,
-        table.category == key.category,
+        Act.study_id == key.study_id,
+        Act.annotator_id == key.annotator_id,
+        Act.category == key.category,
     )
 
 
-def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _IDS_A_QUERY):
-        yield ids[start : start + _IDS_A_QUERY]
+def _batches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(rows), _IDS_A_QUERY):
+        yield rows[start : start + _IDS_A_QUERY]
 
 
 def _serialised(command: pb.Command) -> bytes:

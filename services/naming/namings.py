@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from onoma.v1 import naming_pb2 as pb
-from services.naming import studies
+from services.naming import acts, studies
+from services.naming.acts import Place, State
 from services.naming.names import shown
 from services.naming.tables import VIEWER, Annotator, Concept, Naming, Placement, Study, StudyActivation
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -94,58 +95,93 @@ def revision(opened: Session, key: NamingKey) -> int:
     return opened.exec(query).first() or 0
 
 
-def read(opened: Session, study: Study, key: NamingKey) -> pb.Naming:
-    """The naming as it stands; revision 0 and all in the pool where nothing was done yet."""
-    message = pb.Naming(**key.columns())
+@dataclass(frozen=True)
+class Held:
+    """A naming as it stands.
+
+    Attributes:
+        state: its revision, concepts and placements; the acts that undo and redo reach stay in the log.
+        undo_count: acts that undo can take back.
+        redo_count: acts that redo can bring back.
+    """
+
+    state: State
+    undo_count: int = 0
+    redo_count: int = 0
+
+
+UNTOUCHED = Held(State())
+
+
+def load(opened: Session, key: NamingKey) -> Held:
+    """The naming out of the tables; `UNTOUCHED` where nothing was done yet."""
     row = opened.get(Naming, key.row())
-    placed: set[str] = set()
-    if row is not None:
-        message.revision, message.undo_count, message.redo_count = (
-            row.revision,
-            row.undo_count,
-            row.redo_count,
-        )
-        placed = _add_placed(opened, key, message)
-    message.pool.extend(id_ for id_ in _order(opened, study, key) if id_ not in placed)
-    return message
-
-
-def _add_placed(opened: Session, key: NamingKey, message: pb.Naming) -> set[str]:
-    """Adds concepts and discards; returns the activations in them."""
-    concepts = select(Concept.concept_id, Concept.name).where(
+    if row is None:
+        return UNTOUCHED
+    concepts = select(Concept.concept_id, Concept.name, Concept.place).where(
         Concept.study_id == key.study_id,
         Concept.annotator_id == key.annotator_id,
         Concept.category == key.category,
         col(Concept.standing),
     )
-    members: dict[str, list[str]] = {}
-    for concept_id, name in opened.exec(concepts.order_by(col(Concept.place))):
-        message.concepts.add(concept_id=concept_id, name=name)
-        members[concept_id] = []
-    placements = select(Placement.activation_id, Placement.concept_id, Placement.reason).where(
+    placements = select(
+        Placement.activation_id, Placement.concept_id, Placement.reason, Placement.position
+    ).where(
         Placement.study_id == key.study_id,
         Placement.annotator_id == key.annotator_id,
         Placement.category == key.category,
     )
-    placed: set[str] = set()
+    state = State(
+        row.revision,
+        {concept_id: acts.Concept(name, place) for concept_id, name, place in opened.exec(concepts)},
+        {sys.intern(activation_id): Place(*place) for activation_id, *place in opened.exec(placements)},
+    )
+    return Held(state, row.undo_count, row.redo_count)
+
+
+def read(opened: Session, study: Study, key: NamingKey) -> pb.Naming:
+    """The naming as it stands; revision 0 and all in the pool where nothing was done yet."""
+    return message(key, load(opened, key), order(opened, study, key))
+
+
+def message(key: NamingKey, held: Held, shown_in: Sequence[str]) -> pb.Naming:
+    """A naming as a message.
+
+    Args:
+        shown_in: the category's activations in the order that this annotator sees them.
+    """
+    state = held.state
+    naming = pb.Naming(
+        **key.columns(),
+        revision=state.revision,
+        undo_count=held.undo_count,
+        redo_count=held.redo_count,
+        pool=[id_ for id_ in shown_in if id_ not in state.placements],
+    )
+    members: dict[str, list[str]] = {}
     discards: dict[int, list[str]] = {}
-    for activation_id, concept_id, reason in opened.exec(placements.order_by(col(Placement.position))):
-        placed.add(activation_id)
-        (discards.setdefault(reason, []) if concept_id is None else members[concept_id]).append(activation_id)
-    for concept in message.concepts:
-        concept.activation_ids.extend(members[concept.concept_id])
+    for id_, place in sorted(state.placements.items(), key=lambda item: item[1].position):
+        pile = discards.setdefault(place.reason, []) if place.concept_id is None else None
+        (members.setdefault(place.concept_id or "", []) if pile is None else pile).append(id_)
+    standing = [(concept.place, id_) for id_, concept in state.concepts.items() if concept.standing]
+    for _, concept_id in sorted(standing):
+        naming.concepts.add(
+            concept_id=concept_id,
+            name=state.concepts[concept_id].name,
+            activation_ids=members.get(concept_id, ()),
+        )
     for reason in sorted(discards):
-        message.discards.add(reason=reason, activation_ids=discards[reason])
-    return placed
+        naming.discards.add(reason=reason, activation_ids=discards[reason])
+    return naming
 
 
-def _order(opened: Session, study: Study, key: NamingKey) -> tuple[str, ...]:
+def order(opened: Session, study: Study, key: NamingKey) -> tuple[str, ...]:
     """The category's activations in the order this annotator sees them: random, image by image where the study says so,
     and always the same."""
     seed = study.settings["seed"]
     ordering = (key, seed, study.activation_revision)
-    order = _orders.get(ordering)
-    if order is None:
+    found = _orders.get(ordering)
+    if found is None:
         query = select(StudyActivation.activation_id, StudyActivation.image_id).where(
             StudyActivation.study_id == key.study_id, StudyActivation.category == key.category
         )
@@ -164,5 +200,5 @@ def _order(opened: Session, study: Study, key: NamingKey) -> tuple[str, ...]:
         }
         if len(_orders) >= _MAX_ORDERS:
             _orders.clear()
-        order = _orders[ordering] = tuple(sorted(places, key=places.__getitem__))
-    return order
+        found = _orders[ordering] = tuple(sorted(places, key=places.__getitem__))
+    return found

@@ -12,9 +12,11 @@ from onoma.v1 import naming_pb2 as pb
 from onoma.v1 import naming_pb2_grpc
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from services.naming import activations, inference, invitations, ledger, namings, studies, transfer
+from services.naming.guests import Guests
+from services.naming.ledger import Asked
 from services.naming.namings import NamingKey, reading
 from services.naming.watching import Bell
-from services.runtime.access import Guest
+from services.naming.writer import Writer
 from services.runtime.channels import open_channel
 from services.runtime.database import open_database
 from services.runtime.server import Service
@@ -36,6 +38,8 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
         self._inference = inference_calls
         self._watchers = threading.BoundedSemaphore(_MAX_WATCHERS)
         self.bell = Bell()
+        self.guests = Guests(engine)
+        self.writer = Writer(engine)
 
     def CreateStudy(self, request: pb.CreateStudyRequest, context: Context) -> pb.CreateStudyResponse:
         columns = studies.checked_request(request)
@@ -61,7 +65,9 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
         return pb.OpenStudyResponse(study=studies.open_study(self._engine, request.study_id))
 
     def CloseStudy(self, request: pb.CloseStudyRequest, context: Context) -> pb.CloseStudyResponse:
-        return pb.CloseStudyResponse(study=studies.close_study(self._engine, request.study_id))
+        study = studies.close_study(self._engine, request.study_id)
+        self.guests.forget()
+        return pb.CloseStudyResponse(study=study)
 
     def PublishActivations(
         self, request_iterator: Iterator[pb.PublishActivationsRequest], context: Context
@@ -72,7 +78,9 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
     def InviteAnnotator(
         self, request: pb.InviteAnnotatorRequest, context: Context
     ) -> pb.InviteAnnotatorResponse:
-        return invitations.invite(self._engine, request)
+        response = invitations.invite(self._engine, request)
+        self.guests.forget()
+        return response
 
     def AcceptInvitation(
         self, request: pb.AcceptInvitationRequest, context: Context
@@ -84,12 +92,15 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
         self, request: pb.RevokeInvitationRequest, context: Context
     ) -> pb.RevokeInvitationResponse:
         invitations.revoke(self._engine, request.study_id, request.annotator_id)
+        self.guests.forget()
         return pb.RevokeInvitationResponse()
 
     def RenewInvitation(
         self, request: pb.RenewInvitationRequest, context: Context
     ) -> pb.RenewInvitationResponse:
-        return invitations.renew(self._engine, request.study_id, request.annotator_id, request.link_days)
+        response = invitations.renew(self._engine, request.study_id, request.annotator_id, request.link_days)
+        self.guests.forget()
+        return response
 
     def ListAnnotators(
         self, request: pb.ListAnnotatorsRequest, context: Context
@@ -114,9 +125,9 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
 
     def Act(self, request: pb.ActRequest, context: Context) -> pb.ActResponse:
         key = _key(request)
-        ledger.act(self._engine, key, request.request_id, request.base_revision, request.command)
+        done = self.writer.act(Asked(key, request.request_id, request.base_revision, request.command))
         self.bell.ring(key, key.study_id)
-        return pb.ActResponse(naming=self._naming(key))
+        return pb.ActResponse(naming=namings.message(key, done.held, done.shown_in))
 
     def WatchNaming(
         self, request: pb.WatchNamingRequest, context: Context
@@ -181,16 +192,13 @@ def build(settings: RuntimeSettings) -> Service:
     servicer = NamingServicer(engine, InferenceServiceStub(channel))
 
     def close() -> None:
+        servicer.writer.close()
         channel.close()
         engine.dispose()
 
     def ready() -> None:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
-
-    def guest_of(token: str) -> Guest | None:
-        with reading(engine) as opened:
-            return invitations.guest_of(opened, token)
 
     return Service(
         name="naming",
@@ -199,7 +207,7 @@ def build(settings: RuntimeSettings) -> Service:
         close=close,
         ready=ready,
         drain=servicer.bell.stop,
-        guest_of=guest_of,
+        guest_of=servicer.guests.of,
         waiting_calls=_MAX_WATCHERS,
     )
 

@@ -112,9 +112,7 @@ def import_namings(engine: Engine, study_id: str, document_json: str, request_id
             for category, naming in by_category.items():
                 key = NamingKey(study_id, annotator.annotator_id, category)
                 namings.check_key(opened, key)
-                row = ledger.locked(opened, key)
-                for command in _commands(naming):
-                    ledger.record(opened, row, uuid.uuid4().hex, command)
+                ledger.record_all(opened, study, key, list(_commands(naming)))
                 concept_count += len(naming.concepts)
         opened.add(
             NamingImport(

@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 
 from onoma.v1 import naming_pb2 as pb
 from services.naming import acts, ledger, namings
+from services.naming.ledger import Asked
 from services.naming.namings import NamingKey
 from services.naming.tables import Act, Annotator, Concept, Naming, Placement, Study, StudyActivation
 from services.runtime.database import open_database, session
@@ -132,6 +133,10 @@ def new_naming(engine):
     return NamingKey(study_id, "ada", "boat")
 
 
+def act(engine, key, request_id, base_revision, command):
+    ledger.act(engine, Asked(key, request_id, base_revision, command))
+
+
 def send_all(engine, key, messages):
     """Sends acts, each of which is taken once or refused; returns the revision after them."""
     revision, last = 0, ("first", 0, pb.Command(create=pb.CreateConcept(concept_id="first")))
@@ -140,7 +145,7 @@ def send_all(engine, key, messages):
             command = message.command({c.concept_id: list(c.activation_ids) for c in visible(engine, key)[0]})
             last = (uuid.uuid4().hex, revision - message.behind, command)
         with contextlib.suppress(ServiceError):
-            ledger.act(engine, key, *last)
+            act(engine, key, *last)
         with Session(engine) as opened:
             now = namings.revision(opened, key)
         assert now in (revision, revision + (message is not None or revision == 0))
@@ -219,11 +224,11 @@ def test_undoing_all_and_redoing_all_comes_back_to_the_same(engine, messages):
     states = []
     for step in range(undo_count):
         states.append(visible(engine, key))
-        ledger.act(engine, key, uuid.uuid4().hex, revision + step, pb.Command(undo=pb.UndoAct()))
+        act(engine, key, uuid.uuid4().hex, revision + step, pb.Command(undo=pb.UndoAct()))
     assert visible(engine, key) == untouched
     for step, state in enumerate(reversed(states)):
         command = pb.Command(redo=pb.RedoAct())
-        ledger.act(engine, key, uuid.uuid4().hex, revision + undo_count + step, command)
+        act(engine, key, uuid.uuid4().hex, revision + undo_count + step, command)
         assert visible(engine, key) == state
 
 
@@ -250,7 +255,7 @@ def test_an_act_whose_reply_was_lost_is_one_row_when_sent_again(engine, monkeypa
     key = new_naming(engine)
     request = ("r", 0, pb.Command(create=pb.CreateConcept(concept_id="c0", activation_ids=IDS[:2])))
     for _ in range(3):
-        ledger.act(engine, key, *request)
+        act(engine, key, *request)
     with Session(engine) as opened:
         rows = opened.exec(select(Act).where(Act.study_id == key.study_id, col(Act.request_id) == "r")).all()
     assert len(rows) == 1
@@ -259,18 +264,18 @@ def test_an_act_whose_reply_was_lost_is_one_row_when_sent_again(engine, monkeypa
 def test_an_act_that_dies_before_its_commit_leaves_nothing(engine, monkeypatch):
     key = new_naming(engine)
     request = ("r", 0, pb.Command(create=pb.CreateConcept(concept_id="c0", activation_ids=IDS[:2])))
-    fold = ledger._fold
+    write = ledger._Changes.write
 
     def dying(*arguments):
-        fold(*arguments)
+        write(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ledger, "_fold", dying)
+    monkeypatch.setattr(ledger._Changes, "write", dying)
     with pytest.raises(KeyboardInterrupt):
-        ledger.act(engine, key, *request)
+        act(engine, key, *request)
     assert tables_of(engine, key) == ((0, 0, 0), {}, {})
     monkeypatch.undo()
-    ledger.act(engine, key, *request)
+    act(engine, key, *request)
     assert tables_of(engine, key)[0] == (1, 1, 0)
 
 
@@ -314,7 +319,7 @@ def test_one_request_sent_by_several_at_once_is_one_act(desk):
 
 def test_a_stale_act_carries_the_naming(engine):
     key = new_naming(engine)
-    ledger.act(engine, key, "r1", 0, pb.Command(create=pb.CreateConcept(concept_id="c0")))
+    act(engine, key, "r1", 0, pb.Command(create=pb.CreateConcept(concept_id="c0")))
     with pytest.raises(Aborted) as caught:
-        ledger.act(engine, key, "r2", 0, pb.Command(create=pb.CreateConcept(concept_id="c1")))
+        act(engine, key, "r2", 0, pb.Command(create=pb.CreateConcept(concept_id="c1")))
     assert [concept.concept_id for concept in caught.value.present.concepts] == ["c0"]

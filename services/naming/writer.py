@@ -1,0 +1,105 @@
+"""One thread that takes the acts of all callers: those that wait are done in one transaction."""
+
+import queue
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
+
+from services.naming import ledger
+from services.naming.ledger import Asked, Done
+from services.naming.namings import Held, NamingKey
+from services.runtime.errors import ServiceError, Unavailable
+
+_MOST_AT_ONCE = 64
+_MOST_PLACEMENTS = 500_000  # of the namings that are kept in memory
+
+_Waiting = tuple[Asked, "Future[Done]"]
+
+
+class Writer:
+    """Takes acts; what the last ones left behind is kept, so that the next one need not read it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kept = _Kept()
+        self._asked: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name="naming-writer", daemon=True)
+        self._thread.start()
+
+    def act(self, asked: Asked) -> Done:
+        """The naming after an act, once that is in the database; raises what `ledger.act` does."""
+        if self._is_closed:
+            raise Unavailable("the naming service is stopping; try again")
+        answer: Future[Done] = Future()
+        self._asked.put((asked, answer))
+        return answer.result()
+
+    def close(self) -> None:
+        """Does what waits, then ends."""
+        self._is_closed = True
+        self._asked.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        later: list[_Waiting] = []
+        is_last = False
+        while not is_last or later:
+            batch, found, later = {}, later, []
+            if not found:
+                first = self._asked.get()
+                is_last, found = first is None, [] if first is None else [first]
+            while len(found) < _MOST_AT_ONCE and not self._asked.empty():
+                one = self._asked.get()
+                if one is None:
+                    is_last = True
+                    break
+                found.append(one)
+            for waiting in found:
+                key = waiting[0].key
+                if key in batch:  # the next one of the same naming rests on this one
+                    later.append(waiting)
+                else:
+                    batch[key] = waiting
+            self._do(list(batch.values()))
+
+    def _do(self, batch: list[_Waiting]) -> None:
+        try:
+            answers = ledger.act_all(self._engine, [asked for asked, _ in batch], self._kept)
+        except IntegrityError as error:
+            if len(batch) == 1:
+                batch[0][1].set_exception(error)
+            for one in batch if len(batch) > 1 else ():  # one of them is at fault
+                self._do([one])
+        except Exception as error:  # noqa: BLE001  every caller is told
+            for _, answer in batch:
+                answer.set_exception(error)
+        else:
+            for (_, answer), done in zip(batch, answers, strict=True):
+                if isinstance(done, ServiceError):
+                    answer.set_exception(done)
+                else:
+                    answer.set_result(done)
+
+
+class _Kept(OrderedDict[NamingKey, Held]):
+    """Namings as they were last known, as many as memory is meant for; those used last stay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._placements = 0
+
+    def __setitem__(self, key: NamingKey, held: Held) -> None:
+        if key in self:
+            del self[key]
+        super().__setitem__(key, held)
+        self._placements += len(held.state.placements) + 1
+        while self._placements > _MOST_PLACEMENTS and len(self) > 1:
+            del self[next(iter(self))]
+
+    def __delitem__(self, key: NamingKey) -> None:
+        self._placements -= len(self[key].state.placements) + 1
+        super().__delitem__(key)
