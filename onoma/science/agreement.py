@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from statistics import fmean, pstdev, stdev
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onoma.science.matching import TIME_LIMIT_S, ConceptSet, Kind, Matching, best_value, match_all
 from onoma.science.overlaps import DENSE_CELLS, overlaps
@@ -122,13 +121,15 @@ def pair_agreement(left: Naming, right: Naming, time_limit_s: float = TIME_LIMIT
 
 
 def shuffled_agreement(left: Naming, right: Naming, count: int, rng: np.random.Generator) -> Shuffled:
-    """Agreement by chance: the right naming's concepts are shuffled over the commonly named activations.
+    """Agreement by chance: one naming's concepts are shuffled over the commonly named activations.
 
     Args:
         count: shuffles, at least 1.
     Returns:
         `count` values a kind; no kind where no activation is named by both.
     """
+    if left.annotator > right.annotator:
+        left, right = right, left  # so that a seed gives the same shuffles either way
     both = left.named & right.named
     common = int(both.sum())
     if common == 0:
@@ -188,10 +189,3 @@ def named_or_not(namings: Sequence[Naming]) -> NamedOrNot:
 def _turned(matching: Matching) -> Matching:
     sets = sorted((ConceptSet(part.right, part.left) for part in matching.sets), key=lambda part: part.left)
     return replace(matching, sets=tuple(sets))
-
-
-def spread_evenly(count: int, over: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """(over,) how many of `count` things each gets: as many as the others or one more, at random."""
-    each = np.full(over, count // over if over else 0, dtype=np.int64)
-    each[rng.permutation(over)[: count - int(each.sum())]] += 1
-    return each

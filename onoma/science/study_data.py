@@ -8,7 +8,6 @@ a few array operations whatever the size.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +17,6 @@ UNNAMED = -1
 
 MIN_CONCEPT_IMAGES = 3
 """Concepts that touch fewer distinct images are removed first (metrics.md, a setting)."""
-
-_FORM = "it must look like worked_example.json's 'input'"
 
 
 @dataclass(frozen=True)
@@ -213,44 +210,6 @@ def clean(category: Category, naming: Naming, min_images: int = MIN_CONCEPT_IMAG
     return replace(
         naming, concept_names=tuple(kept), concept=new_index[naming.concept], removed=tuple(removed)
     )
-
-
-def study_from_document(document: Mapping[str, Any]) -> Study:
-    """Reads a study in the form of worked_example.json's "input".
-
-    Raises:
-        ValueError: a part is missing or does not fit the others; the message says which.
-    """
-    categories: dict[str, Category] = {}
-    namings: dict[str, dict[str, Naming]] = {}
-    try:
-        annotators = tuple(document["annotators"])
-        for name, content in document["categories"].items():
-            activations = content["activations"]
-            x_features = sorted({x_feature for _, x_feature in activations.values()})
-            index_of_x_feature = {x_feature: i for i, x_feature in enumerate(x_features)}
-            categories[name] = make_category(
-                name,
-                content["images"],
-                tuple(activations),
-                [image_id for image_id, _ in activations.values()],
-                [index_of_x_feature[x_feature] for _, x_feature in activations.values()],
-            )
-            namings[name] = make_namings(
-                categories[name],
-                {
-                    annotator: document["namings"][annotator][name]["clusters"].items()
-                    for annotator in annotators
-                    if name in document["namings"].get(annotator, {})
-                },
-            )
-        return Study(
-            categories, annotators, namings, int(document.get("min_cluster_images", MIN_CONCEPT_IMAGES))
-        )
-    except KeyError as error:
-        raise ValueError(f"the study has no {error}; {_FORM}") from None
-    except (AttributeError, TypeError) as error:
-        raise ValueError(f"the study cannot be read ({error}); {_FORM}") from error
 
 
 def _first_twice(values: Iterable[str]) -> str:

@@ -9,7 +9,6 @@ from onoma.science.agreement import (
     pair_agreement,
     shuffled_agreement,
     spread,
-    spread_evenly,
 )
 from onoma.science.matching import Kind
 from onoma.science.study_data import UNNAMED, Naming
@@ -130,9 +129,3 @@ def test_named_or_not_is_undefined_with_a_reason(namings: list[Naming], reason: 
     assert got.fleiss_kappa is None
     assert got.krippendorff_alpha is None
     assert reason in got.reason
-
-
-def test_things_are_spread_evenly() -> None:
-    each = spread_evenly(10, 4, np.random.default_rng(0))
-    assert sorted(each.tolist()) == [2, 2, 3, 3]
-    assert spread_evenly(3, 0, np.random.default_rng(0)).size == 0

@@ -9,7 +9,6 @@ from onoma.science.study_data import (
     clean,
     make_category,
     make_namings,
-    study_from_document,
 )
 
 
@@ -88,16 +87,3 @@ def test_an_unknown_category_is_an_error_that_lists_the_others(category: Categor
 def test_an_annotator_who_was_not_assigned_a_category_has_no_naming_there(category: Category) -> None:
     study = Study({"shirt": category}, ("ann", "bob"), {"shirt": make_namings(category, {"bob": []})})
     assert [naming.annotator for naming in study.cleaned("shirt")] == ["bob"]
-
-
-@pytest.mark.parametrize(
-    ("document", "message"),
-    [
-        ({}, "no 'annotators'"),
-        ({"annotators": [], "categories": []}, "cannot be read"),
-        ({"annotators": ["A"], "categories": {"p": {"images": []}}}, "no 'activations'"),
-    ],
-)
-def test_a_document_of_another_form_is_refused_with_the_missing_part(document: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        study_from_document(document)

@@ -8,7 +8,8 @@ import pytest
 
 from onoma.science.coverage import Coverage, coverage, coverage_by_any, named_by_exactly
 from onoma.science.purity import purity
-from onoma.science.study_data import Ratio, Study, study_from_document
+from onoma.science.study_data import Ratio, Study
+from onoma.science.study_file import study_from_document
 from onoma.science.summary import Reading, summary
 
 DOCUMENT = json.loads((Path(__file__).parents[1] / "data" / "worked_example.json").read_text())
@@ -18,7 +19,7 @@ ANNOTATORS = DOCUMENT["input"]["annotators"]
 
 @pytest.fixture(scope="module")
 def study() -> Study:
-    return study_from_document(DOCUMENT["input"])
+    return study_from_document(DOCUMENT["input"]).study
 
 
 def expected(category: str, *keys: str) -> Any:

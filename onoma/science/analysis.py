@@ -1,0 +1,131 @@
+"""Every statistic of a study in one go, in the form of worked_example.json's "expected"."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import combinations, repeat
+from math import comb
+from statistics import fmean
+from typing import Any
+
+from onoma.science.agreement import spread
+from onoma.science.category_analysis import Options, analyse_category
+from onoma.science.plain_numbers import Json, put
+from onoma.science.study_file import StudyFile
+
+Progress = Callable[[int, int], None]
+DEFAULTS = Options()
+
+
+def _unseen(_done: int, _total: int) -> None:
+    """Shows no progress."""
+
+
+def analyse(file: StudyFile, options: Options = DEFAULTS, progress: Progress = _unseen) -> Json:
+    """Analyses a study.
+
+    Args:
+        progress: called with the pairs of namings done and in all, a category counting for one beside its pairs.
+    Returns:
+        "expected" and "other_measures_on_commonly_named" by category, and "averages" over the categories; ready for
+        JSON.
+    Raises:
+        ValueError: an option is out of its range, or two pairs of annotators would share a name.
+    """
+    parts = dict(analyse_categories(file, options, progress))
+    return {
+        "expected": {name: part["expected"] for name, part in parts.items()},
+        "other_measures_on_commonly_named": {name: part["other_measures"] for name, part in parts.items()},
+        "averages": averages(part["expected"] for part in parts.values()),
+    }
+
+
+def analyse_categories(
+    file: StudyFile, options: Options = DEFAULTS, progress: Progress = _unseen
+) -> Iterator[tuple[str, Json]]:
+    """Analyses a study category by category, for studies whose whole analysis is too large to hold.
+
+    Yields:
+        The category's name, and {"expected": ..., "other_measures": ...}.
+    Raises:
+        ValueError: as `analyse`.
+    """
+    _check(file, options)
+    names = list(file.study.categories)
+    work = {name: 1 + comb(len(file.study.namings.get(name, {})), 2) for name in names}
+    total, done = sum(work.values()), 0
+    progress(0, total)
+    if options.processes == 1:
+        for name in names:
+            yield name, analyse_category(file, options, name, partial(_report, progress, done, total))
+            done += work[name]
+            progress(done, total)
+        return
+    with ProcessPoolExecutor(options.processes) as pool:
+        parts = pool.map(analyse_category, map(file.only, names), repeat(options), names)
+        for name, part in zip(names, parts, strict=True):
+            yield name, part
+            done += work[name]
+            progress(done, total)
+
+
+def averages(categories: Iterable[Mapping[str, Any]]) -> Json:
+    """Means over categories of each category's mean; categories where a measure is undefined are left out.
+
+    Args:
+        categories: the values of "expected".
+    Returns:
+        By measure: the mean and n, the categories that it rests on.
+    """
+    values: dict[str, list[float | None]] = {}
+    for category in categories:
+        coverages = dict(category["coverage"])
+        by_any = coverages.pop("any")
+        for key in ("activation", "partial", "complete"):
+            _add(values, f"coverage_{key}", spread(_values(coverages, key)).mean)
+        for key in ("activation", "partial", "complete", "complete_by_one_annotator"):
+            _add(values, f"coverage_by_any_{key}", _number(by_any[key]))
+        for key in ("CX", "XC"):
+            _add(values, f"purity_{key}", spread(_values(category["purity"], key)).mean)
+        for key, of_pairs in category["pair_summary"].items():
+            _add(values, key, of_pairs["mean"])
+    found: Json = {}
+    for key, of_categories in values.items():
+        defined = [value for value in of_categories if value is not None]
+        found[key] = {"n": len(defined)}
+        put(found[key], "mean", fmean(defined) if defined else None, "it is defined in no category")
+    return found
+
+
+def _check(file: StudyFile, options: Options) -> None:
+    if options.shuffles < 0:
+        raise ValueError(f"{options.shuffles} shuffles cannot be made; 0 leaves the baseline out")
+    if options.processes < 1:
+        raise ValueError(f"the analysis cannot run in {options.processes} processes")
+    if not options.time_limit_s > 0:
+        raise ValueError(f"the time limit is {options.time_limit_s} s; it must be positive")
+    if not 0 < options.confidence < 1:
+        raise ValueError(f"the confidence is {options.confidence}; it must be between 0 and 1")
+    seen: dict[str, tuple[str, str]] = {}
+    for pair in combinations(file.study.annotators, 2):
+        if seen.setdefault("-".join(pair), pair) != pair:
+            raise ValueError(
+                f"the pairs {seen['-'.join(pair)]} and {pair} would both be called '{'-'.join(pair)}'; "
+                "rename an annotator"
+            )
+
+
+def _report(progress: Progress, before: int, total: int, now: int) -> None:
+    progress(before + now, total)
+
+
+def _add(values: dict[str, list[float | None]], key: str, value: float | None) -> None:
+    values.setdefault(key, []).append(value)
+
+
+def _number(ratio: Json | None) -> float | None:
+    return None if ratio is None else float(ratio["value"])
+
+
+def _values(of_annotators: Mapping[str, Json], key: str) -> Iterator[float | None]:
+    return (_number(ratios[key]) for ratios in of_annotators.values())

@@ -1,0 +1,379 @@
+"""Every statistic of one category, in the form of worked_example.json's "expected".
+
+Undefined numbers are None; the object that holds one says why under "reasons", by the same key.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+from zlib import crc32
+
+import numpy as np
+
+from onoma.science.agreement import (
+    PairAgreement,
+    Shuffled,
+    by_name,
+    named_or_not,
+    pair_agreement,
+    shuffled_agreement,
+    spread,
+)
+from onoma.science.consensus import Join, Member, SharedConcept, consensus
+from onoma.science.coverage import Coverage, coverage, coverage_by_any, named_by_exactly
+from onoma.science.labels import Compatibility, Judgement, MatchedLabels, Vocabulary, compatibility
+from onoma.science.matching import TIME_LIMIT_S, Kind, Matching
+from onoma.science.plain_numbers import Json, plain_ratio, plain_ratios, plain_spread, put
+from onoma.science.practice import (
+    CONFIDENCE,
+)
+from onoma.science.practice_answers import practice_answers
+from onoma.science.purity import purity
+from onoma.science.study_data import Category, Naming
+from onoma.science.study_file import StudyFile
+from onoma.science.summary import Reading, summary
+
+_READINGS = {
+    "explanation_summary_table4_style": Reading.NAMED_ONLY,
+    "explanation_summary_section33_style": Reading.WITH_OTHER,
+}
+_NO_COMMON = "no activation is named by both"
+_NO_ACTIVATION = "the category has no significant activation"
+_NO_NAMED = "no activation is named"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to analyse.
+
+    Attributes:
+        shuffles: of the permutation baseline in each category, spread over its pairs; 0 leaves it out.
+        seed: of the shuffles; the same seed gives the same baseline whatever the order of annotators.
+        time_limit_s: for one matching of one pair.
+        confidence: of the intervals.
+        processes: categories that are analysed beside each other.
+    """
+
+    shuffles: int = 100
+    seed: int = 0
+    time_limit_s: float = TIME_LIMIT_S
+    confidence: float = CONFIDENCE
+    processes: int = 1
+
+
+def analyse_category(
+    file: StudyFile,
+    options: Options,
+    name: str,
+    progress: Callable[[int], None] = lambda _done: None,
+) -> Json:
+    """Analyses a category.
+
+    Args:
+        progress: called with the pairs of namings done.
+    Returns:
+        "expected" and "other_measures", each in worked_example.json's form.
+    """
+    category = file.study.categories[name]
+    namings = [by_name(naming) for naming in file.study.cleaned(name)]
+    judge = _Judge(file.vocabulary)
+    shuffles = _shuffles_of_pairs(name, namings, options)
+    pairs: Json = {}
+    others: Json = {}
+    chance: list[Shuffled] = []
+    summaries: dict[str, list[float | None]] = {}
+    joins: list[Join] = []
+    for done, (left, right) in enumerate(combinations(namings, 2), start=1):
+        key = f"{left.annotator}-{right.annotator}"
+        pair = pair_agreement(left, right, options.time_limit_s)
+        count, rng = shuffles[key]
+        by_chance = shuffled_agreement(left, right, count, rng) if count else None
+        if by_chance:
+            chance.append(by_chance)
+        pairs[key] = _pair(pair, left, right, judge, by_chance, summaries)
+        others[key] = _partitions(pair)
+        joins += _joins(pair, left, right)
+        progress(done)
+    expected = {
+        "n": {
+            "images": len(category.image_ids) - category.left_out_count,
+            "images_left_out": category.left_out_count,
+            "activations": len(category.activation_ids),
+            "annotators": len(namings),
+        },
+        "warnings": list(_warnings(namings)),
+        "clusters_kept": {naming.annotator: list(naming.concept_names) for naming in namings},
+        "clusters_removed": {n.annotator: sorted(removed.name for removed in n.removed) for n in namings},
+        "removed_because": {
+            n.annotator: {removed.name: removed.reason for removed in n.removed} for n in namings
+        },
+        "coverage": _coverages(category, namings),
+        "named_by_exactly_n": plain_ratios(
+            {str(n): ratio for n, ratio in enumerate(named_by_exactly(category, namings))}, _NO_ACTIVATION
+        ),
+        "purity": {
+            naming.annotator: plain_ratios({"CX": pure.cx, "XC": pure.xc}, _NO_NAMED)
+            for naming in namings
+            for pure in [purity(category, naming)]
+        },
+        "pairs": pairs,
+        "pair_summary": {
+            key: plain_spread(spread(summaries.get(key, ()))) for key in ["jaccard", *_KEYS_OF_KINDS]
+        },
+        "chance": _chance(chance, len(pairs), options),
+        **{
+            key: {naming.annotator: _summary(category, naming, reading) for naming in namings}
+            for key, reading in _READINGS.items()
+        },
+        "labels": judge.told(),
+        "consensus": [_shared(concept) for concept in consensus(category, namings, joins)],
+        **practice_answers(file, category, namings, options.confidence),
+    }
+    agreed = named_or_not(namings)
+    other: Json = {
+        "pairs": others,
+        "reasons": {key: _why_not_compared(pairs[key]) for key, of in others.items() if of is None},
+    }
+    put(other, "named_unnamed_fleiss_kappa", agreed.fleiss_kappa, agreed.reason)
+    put(other, "named_unnamed_krippendorff_alpha", agreed.krippendorff_alpha, agreed.reason)
+    return {"expected": expected, "other_measures": other}
+
+
+_KEYS_OF_KINDS = [
+    *(kind.value for kind in Kind),
+    *(f"{kind.value}_{compat}" for kind in Kind for compat in ("exact_compat", "subset_compat")),
+]
+
+
+class _Judge:
+    """Judges labels, each pair of them once."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._known: dict[tuple[str, str], Judgement] = {}
+
+    def __call__(self, left: str, right: str) -> Judgement:
+        key = (left, right) if left <= right else (right, left)
+        if key not in self._known:
+            self._known[key] = self._vocabulary.judge(*key)
+        return self._known[key]
+
+    def told(self) -> list[Json]:
+        """What was judged, and why."""
+        return [
+            {
+                "labels": list(labels),
+                "outcome": judged.outcome.value,
+                "reason": judged.reason,
+                "by_hand": judged.by_hand,
+            }
+            for labels, judged in sorted(self._known.items())
+        ]
+
+
+def _shuffles_of_pairs(
+    category: str, namings: Sequence[Naming], options: Options
+) -> dict[str, tuple[int, np.random.Generator]]:
+    """How many shuffles each pair gets, and its own random numbers, whatever the order of the annotators."""
+    seeds = {}
+    for left, right in combinations(namings, 2):
+        names = sorted((left.annotator, right.annotator))
+        seeds[f"{left.annotator}-{right.annotator}"] = crc32("\0".join([category, *names]).encode())
+    each, more = divmod(options.shuffles, len(seeds)) if seeds else (0, 0)
+    by_chance = sorted(seeds, key=lambda key: (seeds[key], key))
+    return {
+        key: (each + (rank < more), np.random.default_rng([options.seed, seeds[key]]))
+        for rank, key in enumerate(by_chance)
+    }
+
+
+def _pair(
+    pair: PairAgreement,
+    left: Naming,
+    right: Naming,
+    judge: _Judge,
+    by_chance: Shuffled | None,
+    summaries: dict[str, list[float | None]],
+) -> Json:
+    found: Json = {
+        "annotators": [pair.left, pair.right],
+        "common": pair.common,
+        "union": pair.jaccard.denominator,
+    }
+    put(found, "jaccard", plain_ratio(pair.jaccard), "neither names an activation")
+    _add(summaries, "jaccard", pair.jaccard.value)
+    table = np.zeros((len(left.concept_names), len(right.concept_names)), dtype=np.int64)
+    both = left.named & right.named
+    np.add.at(table, (left.concept[both], right.concept[both]), 1)
+    for kind in Kind:
+        key = kind.value
+        if not pair.matchings:
+            put(found, key, None, _NO_COMMON)
+            for name in (key, f"{key}_exact_compat", f"{key}_subset_compat"):
+                _add(summaries, name, None)
+            continue
+        matching = pair.matchings[kind]
+        compatible = compatibility(
+            MatchedLabels(
+                left.concept_names[one],
+                right.concept_names[other],
+                int(table[one, other]),
+                judge(left.concept_names[one], right.concept_names[other]),
+            )
+            for one, other in matching.edges
+        )
+        found[key] = _matching(pair, matching, left, right, compatible, by_chance)
+        _add(summaries, key, pair.agreement(kind).value)
+        _add(summaries, f"{key}_exact_compat", compatible.exact.value)
+        _add(summaries, f"{key}_subset_compat", compatible.subset.value)
+    return found
+
+
+def _matching(
+    pair: PairAgreement,
+    matching: Matching,
+    left: Naming,
+    right: Naming,
+    compatible: Compatibility,
+    by_chance: Shuffled | None,
+) -> Json:
+    found: Json = {
+        "weight": matching.value,
+        "upper_bound": matching.upper_bound,
+        "status": matching.status,
+        "several_optima": matching.several_optima,
+        "lexicographically_first": matching.lexicographically_first,
+        "agreement": plain_ratio(pair.agreement(matching.kind)),
+        "sets": [
+            [
+                [left.concept_names[c] for c in part.left],
+                [right.concept_names[c] for c in part.right],
+            ]
+            for part in matching.sets
+        ],
+        "exact_compat": plain_ratio(compatible.exact),
+        "subset_compat": plain_ratio(compatible.subset),
+        "ambiguous_compat": plain_ratio(compatible.ambiguous),
+        "edges": compatible.edge_count,
+        "edges_judged_by_hand": compatible.by_hand_count,
+    }
+    if matching.several_optima is None:
+        found["reasons"] = {"several_optima": "not settled within the time limit"}
+    values = None if by_chance is None else by_chance[matching.kind]
+    if values is None:
+        why = (
+            "no shuffle of this pair was made"
+            if by_chance is None
+            else "a shuffle is too large to be solved with proof"
+        )
+        put(found, "chance", None, why)
+    else:
+        found["chance"] = {"value": fmean(values), "shuffles": len(values)}
+    return found
+
+
+def _joins(pair: PairAgreement, left: Naming, right: Naming) -> Iterator[Join]:
+    """The concepts that the one-to-one matching pairs, for the consensus."""
+    if not pair.matchings:
+        return
+    both = left.named & right.named
+    left_sizes = np.bincount(left.concept[both], minlength=len(left.concept_names)).tolist()
+    right_sizes = np.bincount(right.concept[both], minlength=len(right.concept_names)).tolist()
+    for one, other in pair.matchings[Kind.ONE_TO_ONE].edges:
+        weight = int(((left.concept == one) & (right.concept == other)).sum())
+        yield Join(
+            Member(pair.left, one), Member(pair.right, other), weight, left_sizes[one], right_sizes[other]
+        )
+
+
+def _chance(chance: Sequence[Shuffled], pair_count: int, options: Options) -> Json:
+    """Agreement by chance over all shuffles of the category."""
+    found: Json = {}
+    for kind in Kind:
+        values = [value for shuffled in chance for value in shuffled[kind] or ()]
+        if values and all(shuffled[kind] is not None for shuffled in chance):
+            found[kind.value] = {"value": fmean(values), "shuffles": len(values), "pairs": len(chance)}
+            continue
+        why = "a shuffle is too large to be solved with proof"
+        if not options.shuffles:
+            why = "no shuffles were asked for"
+        elif not pair_count:
+            why = "it needs two annotators"
+        elif not chance:
+            why = _NO_COMMON
+        put(found, kind.value, None, why)
+    return found
+
+
+def _partitions(pair: PairAgreement) -> Json | None:
+    measures = pair.partitions
+    if measures is None:
+        return None
+    return {
+        "common": pair.common,
+        "ari": measures.ari,
+        "ami": measures.ami,
+        "nmi": measures.v_measure,
+        "v_measure": measures.v_measure,
+        "vi_nats": measures.variation_of_information,
+        "bcubed_precision": measures.bcubed_precision,
+        "bcubed_recall": measures.bcubed_recall,
+    }
+
+
+def _coverages(category: Category, namings: Sequence[Naming]) -> Json:
+    found = {naming.annotator: _coverage(coverage(category, naming), _NO_ACTIVATION) for naming in namings}
+    why = _NO_ACTIVATION if namings else "nobody named the category"
+    found["any"] = _coverage(coverage_by_any(category, namings), why)
+    return found
+
+
+def _coverage(covered: Coverage, why: str) -> Json:
+    ratios = {
+        "activation": covered.activation,
+        "partial": covered.partial,
+        "complete": covered.complete,
+    }
+    if covered.complete_by_one_annotator is not None:
+        ratios["complete_by_one_annotator"] = covered.complete_by_one_annotator
+    return plain_ratios(ratios, why)
+
+
+def _summary(category: Category, naming: Naming, reading: Reading) -> list[Json]:
+    counted = summary(category, naming, reading)
+    return [
+        {
+            "labels": list(row.names),
+            "images": len(row.image_ids),
+            "percent": 100 * counted.share(row),
+        }
+        for row in counted.rows
+    ]
+
+
+def _shared(concept: SharedConcept) -> Json:
+    return {
+        "names": [{"name": name, "annotators": count} for name, count in concept.names],
+        "support": plain_ratio(concept.support),
+        "members": [list(member) for member in concept.members],
+        "dissenters": list(concept.dissenters),
+        "activations": concept.activation_count,
+    }
+
+
+def _why_not_compared(pair: Json) -> str:
+    return "the naming has too many concepts" if pair["common"] else _NO_COMMON
+
+
+def _warnings(namings: Sequence[Naming]) -> Iterator[str]:
+    for naming in namings:
+        seen: dict[str, str] = {}
+        for name in naming.concept_names:
+            same = seen.setdefault(name.casefold(), name)
+            if same is not name:
+                yield f"annotator '{naming.annotator}' has concepts '{same}' and '{name}': they count as two"
+
+
+def _add(values: dict[str, list[float | None]], key: str, value: float | None) -> None:
+    values.setdefault(key, []).append(value)
