@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,10 +46,15 @@ class PostgresqlServer:
     def kill(self) -> None:
         """kill -9 of all its processes."""
         pid = int((Path(self.folder) / "data" / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGSTOP)  # it makes no more of them
         children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
-        for number in (pid, *map(int, children)):
+        processes = [pid, *map(int, children)]
+        for process in processes:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
+        until = time.monotonic() + _START_S
+        while any(Path(f"/proc/{process}").exists() for process in processes) and time.monotonic() < until:
+            time.sleep(0.02)
 
     def start(self) -> None:
         """Starts it, after a kill too."""

@@ -22,10 +22,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def main() -> None:
 
 
 class Stack:
-    """The processes under test, each on a port of its own that a restart takes again."""
+    """The processes under test, each on a port of its own; one that ends is started again, as a cluster would."""
 
     def __init__(self, folder: Path, inference_address: str, postgresql: PostgresqlServer | None) -> None:
         self.postgresql = postgresql
@@ -113,22 +114,37 @@ class Stack:
             "ONOMA_DRAIN_S": "1",
         }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._is_stopping = threading.Event()
+        self._supervisor = threading.Thread(target=self._supervise)
 
-    def start(self, service: str) -> None:
-        """Starts "naming" or "gateway"; the one before has ended."""
+    def start(self, services: Sequence[str]) -> None:
+        """Starts services and sees to it that they stay."""
+        for service in services:
+            self._start(service)
+        self._supervisor.start()
+
+    def _start(self, service: str) -> None:
         self._processes[service] = subprocess.Popen(
             [sys.executable, "-m", f"services.{service}"], env=self._environment, stderr=self._log
         )
 
+    def _supervise(self) -> None:
+        while not self._is_stopping.wait(0.3):
+            for service, process in list(self._processes.items()):
+                if process.poll() is not None:
+                    self._start(service)
+
     def kill(self, service: str) -> None:
         """kill -9."""
         self._processes[service].kill()
-        self._processes[service].wait()
 
     def stop(self) -> None:
         """Ends all of them."""
-        for service in self._processes:
-            self.kill(service)
+        self._is_stopping.set()
+        self._supervisor.join()
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
         self._log.close()
 
     def calls(self) -> NamingServiceStub:
@@ -153,9 +169,7 @@ def running_stack(database: str, *, with_gateway: bool) -> Iterator[Stack]:
         stack = Stack(folder, address, postgresql)
         opened.callback(inference.stop, None)
         opened.callback(stack.stop)
-        stack.start("naming")
-        if with_gateway:
-            stack.start("gateway")
+        stack.start(["naming", "gateway"] if with_gateway else ["naming"])
         yield stack
 
 
@@ -212,8 +226,6 @@ def kill_at_random(stack: Stack, count: int) -> None:
             stack.postgresql.start()
         else:
             stack.kill(victim)
-            time.sleep(chance.uniform(0, 1))
-            stack.start(victim)
     time.sleep(10)
     console.print(f"killed {dict(killed)}")
 
@@ -243,7 +255,7 @@ def check_log(stack: Stack, invited: list[Invited], acknowledged: list[tuple[str
 def call(
     target: str, invited: list[Invited], seconds: float, done: Any, answers: Any
 ) -> None:  # in a process of its own
-    """All annotators, until the time is over or `done` is set; puts acts that were acknowledged, and seconds of each."""
+    """All annotators, until the time is over or `done` is set; puts acknowledged acts and the seconds of each."""
     answers.put(asyncio.run(_call_all(target, invited, seconds, done)))
 
 
@@ -366,13 +378,17 @@ class _OverHttp:
 
     async def _until_answered(self, method: str, path: str, body: Any = None) -> httpx.Response:
         until = time.monotonic() + GIVE_UP_S
+        last = ""
         while time.monotonic() < until:
-            with contextlib.suppress(httpx.TransportError):
+            try:
                 answer = await self._client.request(method, path, json=body)
                 if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                     return answer
+                last = answer.text
+            except httpx.TransportError as error:
+                last = repr(error)
             await asyncio.sleep(0.2)
-        raise RuntimeError(f"nobody answered {method} {path} for {GIVE_UP_S} s")
+        raise RuntimeError(f"{method} {path}: for {GIVE_UP_S} s nothing but {last}")
 
 
 def _message(naming: dict[str, Any]) -> pb.Naming:
