@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from onoma.cli import annotate, data, explain, maps, models, serve, studies, xnns
+from onoma.cli import analyse, annotate, data, explain, maps, models, serve, studies, xnns
 from onoma.cli.output import errors
 from onoma.client import OnomaError
 
@@ -30,6 +30,7 @@ for command in (
     explain.summary,
     explain.coverage,
     explain.report,
+    analyse.analyse,
 ):
     app.command()(command)
 

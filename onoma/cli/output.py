@@ -77,9 +77,9 @@ def _cell(value: object) -> str:
 
 
 @contextmanager
-def bar(description: str) -> Iterator[Callable[[int, int], None]]:
+def bar(description: str, to: Console = console) -> Iterator[Callable[[int, int], None]]:
     """A progress bar as a function of (done, total), with rate and time left."""
-    with _progress() as progress:
+    with _progress(to) as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
@@ -124,14 +124,14 @@ class _RateColumn(ProgressColumn):
         return Text(f"{speed:,.1f}/s" if speed else "", style="progress.data.speed")
 
 
-def _progress() -> Progress:
+def _progress(to: Console = console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         _RateColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
+        console=to,
         transient=False,
     )
 

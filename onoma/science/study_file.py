@@ -34,12 +34,14 @@ class StudyFile:
         vocabulary: how labels are compared.
         correct: by category, (images,) bool, whether the network predicts the image rightly; left out where not told.
         inside: by category, (S,) share of each map's mass inside the object, NaN where not told; left out without any.
+        unread: keys that mean nothing here.
     """
 
     study: Study
     vocabulary: Vocabulary
     correct: Mapping[str, NDArray[np.bool_]]
     inside: Mapping[str, NDArray[np.float64]]
+    unread: tuple[str, ...] = ()
 
     def only(self, category: str) -> "StudyFile":
         """The file with this category alone."""
@@ -57,17 +59,14 @@ class StudyFile:
 
 
 def study_from_document(document: Any) -> StudyFile:
-    """Reads a study in the form of worked_example.json's "input".
+    """Reads a study in the form of worked_example.json's "input", or a document that holds it as "input".
 
     Raises:
         ValueError: a part is missing, is of another form, or does not fit the others; the message says which.
     """
     top = _mapping(document, "the study")
-    unknown = sorted(key for key in top if key not in _KNOWN and not key.startswith("_"))
-    if unknown:
-        raise ValueError(
-            f"the study has '{unknown[0]}', which means nothing here; known are {_listed(_KNOWN)}"
-        )
+    if "input" in top and "categories" not in top:
+        top = _mapping(top["input"], "the study's 'input'")
     annotators = tuple(_strings(_part(top, "annotators", "the study"), "'annotators'"))
     _check_annotators(annotators)
     contents = {
@@ -83,7 +82,8 @@ def study_from_document(document: Any) -> StudyFile:
             correct[name] = _correct(categories[name], content)
         if "inside" in content:
             inside[name] = _inside(categories[name], content["inside"])
-    return StudyFile(study, _vocabulary(top), correct, inside)
+    unread = sorted(key for key in top if key not in _KNOWN and not key.startswith("_"))
+    return StudyFile(study, _vocabulary(top), correct, inside, tuple(unread))
 
 
 def _category(name: str, content: Mapping[str, Any]) -> Category:

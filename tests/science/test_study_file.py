@@ -26,7 +26,6 @@ def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     [
         (lambda d: d.clear(), "the study has no 'annotators'"),
         (lambda d: d.pop("namings"), "the study has no 'namings'"),
-        (lambda d: d.update(extra=1), "the study has 'extra', which means nothing here"),
         (lambda d: d.update(annotators="A1"), "'annotators' must be a list, not a text"),
         (lambda d: d.update(annotators=["A1", None]), "'annotators' has null where a name is expected"),
         (lambda d: d["annotators"].append("A1"), "annotator 'A1' is listed twice"),
@@ -82,6 +81,11 @@ def test_a_mistake_is_named(change: Callable[[dict[str, Any]], object], message:
 def test_a_document_of_another_form_is_refused(document: Any) -> None:
     with pytest.raises(ValueError, match="the study must be an object"):
         study_from_document(document)
+
+
+def test_what_means_nothing_here_is_told_and_the_whole_example_is_read() -> None:
+    assert study_from_document(changed(lambda d: d.update(title="birds", _="a remark"))).unread == ("title",)
+    assert list(study_from_document({"about": "...", "input": INPUT}).study.categories) == ["p", "q"]
 
 
 def test_concepts_may_be_a_list_so_that_two_bear_one_name() -> None:

@@ -1,0 +1,104 @@
+"""`onoma analyse`: a study in a file, with no server."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from onoma import cli
+
+EXAMPLE = Path(__file__).parents[1] / "data" / "worked_example.json"
+
+
+@pytest.fixture
+def analyse(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    """Runs `onoma analyse ARGUMENTS`; returns exit code, output and errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["onoma", "analyse", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_the_worked_example_comes_out_as_json(analyse) -> None:
+    code, out, _ = analyse(EXAMPLE, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert list(found) == ["expected", "other_measures_on_commonly_named", "averages"]
+    assert found["expected"]["p"]["pairs"]["A1-A2"]["one_to_many"]["weight"] == 9
+    assert found["other_measures_on_commonly_named"]["q"]["named_unnamed_fleiss_kappa"] < 0
+
+
+def test_people_get_a_table_with_dashes_for_what_is_undefined(analyse, tmp_path: Path) -> None:
+    study = json.loads(EXAMPLE.read_text())["input"]
+    study["namings"]["A1"]["q"] = study["namings"]["A3"]["q"] = {"clusters": {}}
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    code, out, _ = analyse(tmp_path / "study.json")
+    assert code == 0
+    assert "one_to_many" in out
+    assert "\N{EN DASH}" in out
+
+
+def test_the_same_seed_gives_the_same_chance(analyse) -> None:
+    first, again, other = (analyse(EXAMPLE, "--json", "--seed", seed)[1] for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_processes_do_not_change_the_output(analyse) -> None:
+    assert analyse(EXAMPLE, "--json")[1] == analyse(EXAMPLE, "--json", "--processes", 2)[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON: Expecting property name"),
+        ('{"annotators": [], "annotators": []}', "'annotators' stands twice in one object"),
+        ('{"annotators": NaN}', "the study has NaN, which is no number"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"annotators": []}', "the study has no 'categories'"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+    ],
+)
+def test_a_file_that_is_no_study_is_one_line(
+    analyse, tmp_path: Path, text: str | bytes, message: str
+) -> None:
+    file = tmp_path / "s.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    code, out, err = analyse(file, "--json")
+    assert (code, out) == (1, "")
+    assert message in err
+    assert err.startswith("onoma: ")
+    assert err.count("\n") == 1
+
+
+def test_a_file_that_is_not_there_is_wrong_use(tmp_path: Path) -> None:
+    assert CliRunner().invoke(cli.app, ["analyse", str(tmp_path / "none.json")]).exit_code == 2
+
+
+def test_wordnet_that_is_not_there_is_told(analyse, tmp_path: Path) -> None:
+    code, _, err = analyse(EXAMPLE, "--part-of", "--wordnet", tmp_path / "data.noun")
+    assert code == 1
+    assert "install Debian's wordnet-base" in err
+
+
+def test_parts_come_from_wordnet_when_asked(analyse, tmp_path: Path) -> None:
+    study = json.loads(EXAMPLE.read_text())["input"]
+    del study["label_judgements"]
+    (tmp_path / "study.json").write_text(json.dumps(study))
+    (tmp_path / "data.noun").write_text(
+        "00000001 08 n 01 eye 0 001 #p 00000002 n 0000 | sees\n00000002 08 n 01 head 0 000 | top\n"
+    )
+    arguments = [tmp_path / "study.json", "--json", "--wordnet", tmp_path / "data.noun"]
+    compat = [
+        json.loads(analyse(*arguments, *flag)[1])["expected"]["p"]["pairs"]["A1-A3"]["one_to_one"]
+        for flag in ([], ["--part-of"])
+    ]
+    assert [found["subset_compat"]["value"] for found in compat] == [0.5, 1.0]
