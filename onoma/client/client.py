@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json as json_text
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +22,7 @@ from onoma.v1 import (
     types_pb2,
 )
 
+_ANALYSIS_S = 3600.0  # longest that the statistics of a study may take
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -393,11 +395,25 @@ class Client:
         return response.study
 
     def invite_annotator(
-        self, study_id: str, display_name: str, *, request_id: str | None = None
+        self,
+        study_id: str,
+        display_name: str,
+        *,
+        role: naming_pb2.Role = naming_pb2.ROLE_ANNOTATOR,
+        link_days: int = 0,
+        request_id: str | None = None,
     ) -> naming_pb2.InviteAnnotatorResponse:
-        """Adds an annotator and returns the link's token, which is shown once."""
+        """Adds an annotator, or a viewer, and returns the link's token, which is shown once.
+
+        Args:
+            link_days: how long the link lets them in, 1 to 365; 0 for 30.
+        """
         request = naming_pb2.InviteAnnotatorRequest(
-            study_id=study_id, display_name=display_name, request_id=request_id or _new_id()
+            study_id=study_id,
+            display_name=display_name,
+            role=role,
+            link_days=link_days,
+            request_id=request_id or _new_id(),
         )
         response: naming_pb2.InviteAnnotatorResponse = self._transport.call(
             "naming", "InviteAnnotator", request
@@ -416,6 +432,26 @@ class Client:
         """Makes an annotator's token worthless; the work stays."""
         request = naming_pb2.RevokeInvitationRequest(study_id=study_id, annotator_id=annotator_id)
         self._transport.call("naming", "RevokeInvitation", request)
+
+    def renew_invitation(
+        self, study_id: str, annotator_id: str, *, link_days: int = 0
+    ) -> naming_pb2.RenewInvitationResponse:
+        """A new token for an annotator; the old one stops working."""
+        request = naming_pb2.RenewInvitationRequest(
+            study_id=study_id, annotator_id=annotator_id, link_days=link_days
+        )
+        response: naming_pb2.RenewInvitationResponse = self._transport.call(
+            "naming", "RenewInvitation", request
+        )
+        return response
+
+    def watch_annotators(
+        self, study_id: str, *, timeout_s: float = 3600
+    ) -> Iterator[Sequence[naming_pb2.Annotator]]:
+        """The annotators with their progress, now and whenever it changes; the stream ends after a minute."""
+        request = naming_pb2.WatchAnnotatorsRequest(study_id=study_id)
+        for response in self._transport.stream("naming", "WatchAnnotators", request, timeout_s):
+            yield response.annotators
 
     def list_annotators(self, study_id: str) -> Sequence[naming_pb2.Annotator]:
         """The annotators of a study with their progress."""
@@ -477,6 +513,14 @@ class Client:
         response: naming_pb2.ExportNamingsResponse = self._transport.call("naming", "ExportNamings", request)
         return response.json
 
+    def export_namings_csv(self, study_id: str, annotator_ids: Sequence[str] = ()) -> str:
+        """Namings of a study as CSV, one row an activation."""
+        request = naming_pb2.ExportNamingsRequest(
+            study_id=study_id, annotator_ids=annotator_ids, format=naming_pb2.NAMINGS_FORMAT_CSV
+        )
+        response: naming_pb2.ExportNamingsResponse = self._transport.call("naming", "ExportNamings", request)
+        return response.csv
+
     def import_namings(
         self, study_id: str, json: str, *, request_id: str | None = None
     ) -> naming_pb2.ImportNamingsResponse:
@@ -486,6 +530,41 @@ class Client:
         )
         response: naming_pb2.ImportNamingsResponse = self._transport.call("naming", "ImportNamings", request)
         return response
+
+    # Labels
+
+    def get_vocabulary(self, study_id: str) -> naming_pb2.Vocabulary:
+        """How the statistics read and compare the labels of a study."""
+        request = naming_pb2.GetVocabularyRequest(study_id=study_id)
+        response: naming_pb2.GetVocabularyResponse = self._transport.call("naming", "GetVocabulary", request)
+        return response.vocabulary
+
+    def set_vocabulary(self, study_id: str, vocabulary: naming_pb2.Vocabulary) -> naming_pb2.Vocabulary:
+        """Puts the synonyms and vague words of a vocabulary in place of those there are.
+
+        Raises:
+            Conflict: it was changed since the vocabulary was read.
+        """
+        request = naming_pb2.SetVocabularyRequest(
+            study_id=study_id,
+            base_revision=vocabulary.revision,
+            synonyms=vocabulary.synonyms,
+            vague_words=vocabulary.vague_words,
+        )
+        response: naming_pb2.SetVocabularyResponse = self._transport.call("naming", "SetVocabulary", request)
+        return response.vocabulary
+
+    def overrule_labels(
+        self, study_id: str, first: str, second: str, outcome: naming_pb2.LabelOutcome, decided_by: str
+    ) -> naming_pb2.Vocabulary:
+        """Decides by hand what two labels are to each other; earlier decisions are kept."""
+        request = naming_pb2.OverruleLabelsRequest(
+            study_id=study_id, first=first, second=second, outcome=outcome, decided_by=decided_by
+        )
+        response: naming_pb2.OverruleLabelsResponse = self._transport.call(
+            "naming", "OverruleLabels", request
+        )
+        return response.vocabulary
 
     # Explanations and statistics
 
@@ -538,6 +617,55 @@ class Client:
         request = analytics_pb2.GetPurityRequest(study_id=study_id, category=category)
         response: analytics_pb2.GetPurityResponse = self._transport.call("analytics", "GetPurity", request)
         return response.purities
+
+    def get_agreement(
+        self, study_id: str, category: str = "", *, shuffles: int = 100, seed: int = 0
+    ) -> dict[str, Any]:
+        """Matchings, agreement and label compatibility by category (docs/statistics.md; paper, Tables 5 and 6)."""
+        request = analytics_pb2.GetAgreementRequest(
+            study_id=study_id, category=category, shuffles=shuffles, seed=seed
+        )
+        response: analytics_pb2.GetAgreementResponse = self._transport.call(
+            "analytics", "GetAgreement", request, timeout_s=_ANALYSIS_S
+        )
+        found: dict[str, Any] = json_text.loads(response.json)
+        return found
+
+    def get_consensus(self, study_id: str, category: str) -> list[dict[str, Any]]:
+        """The concepts that annotators of a category share, with names, counts, support and dissenters."""
+        request = analytics_pb2.GetConsensusRequest(study_id=study_id, category=category)
+        response: analytics_pb2.GetConsensusResponse = self._transport.call(
+            "analytics", "GetConsensus", request, timeout_s=_ANALYSIS_S
+        )
+        found: list[dict[str, Any]] = json_text.loads(response.json)
+        return found
+
+    def analyse_study(
+        self,
+        study_id: str,
+        *,
+        shuffles: int = 100,
+        seed: int = 0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, Any]:
+        """Every statistic of a study, in the form of `onoma analyse --json` (docs/statistics.md).
+
+        Args:
+            shuffles: of the permutation baseline, a category; 0 for none.
+            progress: called with the pairs of namings done and in all.
+        """
+        request = analytics_pb2.AnalyseStudyRequest(study_id=study_id, shuffles=shuffles, seed=seed)
+        found: dict[str, Any] = {"expected": {}, "other_measures_on_commonly_named": {}, "averages": {}}
+        for response in self._transport.stream("analytics", "AnalyseStudy", request, _ANALYSIS_S):
+            if progress:
+                progress(response.done, response.total)
+            if response.category:
+                part = json_text.loads(response.json)
+                found["expected"][response.category] = part["expected"]
+                found["other_measures_on_commonly_named"][response.category] = part["other_measures"]
+            elif response.json:
+                found["averages"] = json_text.loads(response.json)
+        return found
 
     # Jobs
 

@@ -1,7 +1,12 @@
 """The analytics servicer: each method reads a study, calls a statistic and translates its answer."""
 
+import json
+from collections.abc import Iterator
+
 import grpc
 
+from onoma.science.analysis import analyse_categories
+from onoma.science.category_analysis import Options, analyse_category
 from onoma.science.coverage import Coverage, coverage, coverage_by_any
 from onoma.science.purity import purity
 from onoma.science.study_data import Category, Naming, clean
@@ -13,9 +18,10 @@ from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
 from services.analytics.explain import explain_image
 from services.analytics.peers import Peers
+from services.analytics.statistics import analysed, options, study_file
 from services.analytics.study import StudyReader, naming_of
 from services.runtime.channels import open_channel
-from services.runtime.errors import InvalidArgument, Unimplemented
+from services.runtime.errors import InvalidArgument
 from services.runtime.server import Service
 from services.runtime.settings import RuntimeSettings
 
@@ -107,20 +113,26 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
     def GetAgreement(
         self, request: pb.GetAgreementRequest, context: grpc.ServicerContext
     ) -> pb.GetAgreementResponse:
-        raise Unimplemented("matchings and agreement between annotators are not computed yet")
+        chosen = options(request)
+        file = study_file(self._open(request.study_id, context), request.category)
+        return pb.GetAgreementResponse(
+            json=json.dumps({name: part["expected"] for name, part in analyse_categories(file, chosen)})
+        )
 
     def GetConsensus(
         self, request: pb.GetConsensusRequest, context: grpc.ServicerContext
     ) -> pb.GetConsensusResponse:
-        raise Unimplemented("a shared vocabulary needs the matchings, which are not computed yet")
+        reader = self._open(request.study_id, context)
+        reader.check_category(request.category)
+        file = study_file(reader, request.category)
+        part = analyse_category(file, Options(shuffles=0), request.category)
+        return pb.GetConsensusResponse(json=json.dumps(part["expected"]["consensus"]))
 
     def AnalyseStudy(
         self, request: pb.AnalyseStudyRequest, context: grpc.ServicerContext
-    ) -> pb.AnalyseStudyResponse:
-        raise Unimplemented(
-            "the statistics of a whole study need the matchings, which are not computed yet; "
-            "GetCoverage, GetPurity and GetSummary answer"
-        )
+    ) -> Iterator[pb.AnalyseStudyResponse]:
+        chosen = options(request)
+        yield from analysed(study_file(self._open(request.study_id, context)), chosen, context)
 
     def _open(self, study_id: str, context: grpc.ServicerContext) -> StudyReader:
         remaining_s = context.time_remaining()

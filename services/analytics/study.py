@@ -26,7 +26,7 @@ class StudyReader:
 
     Attributes:
         study: the study as naming knows it.
-        annotators: everyone invited, in order.
+        annotators: everyone invited to name, in order.
         timeout_s: longest that one call to a peer may take.
     """
 
@@ -52,7 +52,8 @@ class StudyReader:
             annotators = peers.naming.ListAnnotators(
                 naming_pb2.ListAnnotatorsRequest(study_id=study.study_id), timeout=timeout_s
             ).annotators
-        return cls(peers, study, tuple(annotators), timeout_s)
+        naming_ones = (one for one in annotators if one.role != naming_pb2.ROLE_VIEWER)
+        return cls(peers, study, tuple(naming_ones), timeout_s)
 
     def annotator(self, annotator_id: str) -> naming_pb2.Annotator:
         """An annotator of the study by id, or by display name.

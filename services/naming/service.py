@@ -11,7 +11,16 @@ from sqlalchemy import Engine, text
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1 import naming_pb2_grpc
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
-from services.naming import activations, inference, invitations, ledger, namings, studies, transfer
+from services.naming import (
+    activations,
+    inference,
+    invitations,
+    ledger,
+    namings,
+    studies,
+    transfer,
+    vocabularies,
+)
 from services.naming.guests import Guests
 from services.naming.ledger import Asked
 from services.naming.namings import NamingKey, reading
@@ -160,6 +169,18 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
         )
         self.bell.ring(request.study_id)
         return pb.ImportNamingsResponse(annotator_count=annotator_count, concept_count=concept_count)
+
+    def GetVocabulary(self, request: pb.GetVocabularyRequest, context: Context) -> pb.GetVocabularyResponse:
+        with reading(self._engine) as opened:
+            return pb.GetVocabularyResponse(vocabulary=vocabularies.present(opened, request.study_id))
+
+    def SetVocabulary(self, request: pb.SetVocabularyRequest, context: Context) -> pb.SetVocabularyResponse:
+        return pb.SetVocabularyResponse(vocabulary=vocabularies.put(self._engine, request))
+
+    def OverruleLabels(
+        self, request: pb.OverruleLabelsRequest, context: Context
+    ) -> pb.OverruleLabelsResponse:
+        return pb.OverruleLabelsResponse(vocabulary=vocabularies.overrule(self._engine, request))
 
     def _looks(self, to: object, context: Context) -> Iterator[None]:
         """One now, one after each ring, and one every few seconds, until it is time for the client to ask again."""

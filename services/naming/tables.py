@@ -145,6 +145,17 @@ class Placement(SQLModel, table=True):
     position: int = Field(sa_type=BigInteger)  # in the order activations came in
 
 
+class VocabularyChange(SQLModel, table=True):
+    """A study's vocabulary after one change; the latest counts, and no row is ever changed."""
+
+    __tablename__ = "vocabulary_change"
+
+    study_id: str = Field(primary_key=True, foreign_key="study.study_id")
+    revision: int = Field(primary_key=True)
+    time: float  # seconds since 1970
+    vocabulary: bytes = Field(sa_type=LargeBinary)  # naming.proto Vocabulary
+
+
 class NamingImport(SQLModel, table=True):
     """One ImportNamings that was done, so that the same request is done once."""
 

@@ -189,6 +189,18 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
             ]
         )
 
+    def GetVocabulary(self, request: Any, context: grpc.ServicerContext) -> Any:
+        judged = EXAMPLE["input"]["label_judgements"]
+        overrulings = [
+            naming_pb2.Overruling(first=first, second=second, outcome=outcome, decided_by="Ada")
+            for key, outcome in (
+                ("exact", naming_pb2.LABEL_OUTCOME_EXACT),
+                ("subset_only", naming_pb2.LABEL_OUTCOME_SUBSET),
+            )
+            for first, second in judged[key]
+        ]
+        return naming_pb2.GetVocabularyResponse(vocabulary=naming_pb2.Vocabulary(overrulings=overrulings))
+
     def ExportNamings(self, request: Any, context: grpc.ServicerContext) -> Any:
         wanted = list(request.annotator_ids) or self._world.annotators
         namings = {a: self._world.namings[a] for a in wanted if a in self._world.namings}

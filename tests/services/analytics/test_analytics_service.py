@@ -242,20 +242,6 @@ def test_namings_of_activations_that_are_gone_are_one_clear_line(analytics: Stub
     assert "'gone' in concept 'Eye' is not one of the category's" in message
 
 
-@pytest.mark.parametrize(
-    ("rpc", "request_message"),
-    [
-        ("GetAgreement", pb.GetAgreementRequest(study_id=STUDY_ID)),
-        ("GetConsensus", pb.GetConsensusRequest(study_id=STUDY_ID)),
-        ("AnalyseStudy", pb.AnalyseStudyRequest(study_id=STUDY_ID)),
-    ],
-)
-def test_what_is_not_computed_yet_says_so(analytics: Stub, rpc: str, request_message: Any) -> None:
-    code, message = refusal(getattr(analytics, rpc), request_message)
-    assert code is grpc.StatusCode.UNIMPLEMENTED
-    assert "not computed yet" in message
-
-
 def test_a_service_that_does_not_answer_is_named(analytics: Stub, world: World) -> None:
     world.is_attribution_down = True
     code, message = refusal(analytics.GetCoverage, pb.GetCoverageRequest(study_id=STUDY_ID))

@@ -18,6 +18,7 @@ TABLES = {
     "concept",
     "placement",
     "naming_import",
+    "vocabulary_change",
 }
 
 

@@ -1,0 +1,113 @@
+"""How the labels of a study are compared: synonyms, vague words, and people's decisions, with who and when."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine
+from sqlmodel import Session, col, select
+
+from onoma.science.labels import VAGUE
+from onoma.v1 import naming_pb2 as pb
+from services.naming import studies
+from services.naming.names import checked_name
+from services.naming.tables import VocabularyChange
+from services.naming.transactions import transact
+from services.runtime.errors import Aborted, InvalidArgument, ResourceExhausted
+
+MAX_WORDS = 10_000  # synonyms and vague words of a study
+MAX_OVERRULINGS = 10_000
+
+
+def present(opened: Session, study_id: str) -> pb.Vocabulary:
+    """The vocabulary as it stands.
+
+    Raises:
+        NotFound: no such study.
+    """
+    studies.get(opened, study_id)
+    query = select(VocabularyChange).where(VocabularyChange.study_id == study_id)
+    row = opened.exec(query.order_by(col(VocabularyChange.revision).desc()).limit(1)).first()
+    return pb.Vocabulary.FromString(row.vocabulary) if row else pb.Vocabulary(vague_words=VAGUE)
+
+
+def put(engine: Engine, request: pb.SetVocabularyRequest) -> pb.Vocabulary:
+    """Puts these synonyms and vague words in place of those there are.
+
+    Raises:
+        NotFound: no such study.
+        Aborted: somebody has changed the vocabulary since.
+        InvalidArgument: a group of fewer than two words, a word twice, or one that is no name.
+        ResourceExhausted: over 10,000 words.
+    """
+    groups = [[checked_name(word, "synonym") for word in group.words] for group in request.synonyms]
+    vague_words = [checked_name(word, "vague word") for word in request.vague_words]
+    if sum(map(len, groups)) + len(vague_words) > MAX_WORDS:
+        raise ResourceExhausted(f"the vocabulary would have over {MAX_WORDS} words, the most it takes")
+    seen: set[str] = set()
+    for group in groups:
+        if len(group) < 2:
+            raise InvalidArgument(f"the group of synonyms {group} has fewer than two words")
+        for word in group:
+            if word.casefold() in seen:
+                raise InvalidArgument(f"{word!r} is in two groups of synonyms; put them together")
+            seen.add(word.casefold())
+
+    def change(vocabulary: pb.Vocabulary) -> None:
+        if vocabulary.revision != request.base_revision:
+            raise Aborted(
+                f"the vocabulary is at revision {vocabulary.revision}, the change was made against "
+                f"{request.base_revision}; read it anew (GetVocabulary)",
+                reason="STALE_REVISION",
+            )
+        vocabulary.ClearField("synonyms")
+        vocabulary.synonyms.extend(pb.SynonymGroup(words=group) for group in groups)
+        vocabulary.vague_words[:] = vague_words
+
+    return _changed(engine, request.study_id, change)
+
+
+def overrule(engine: Engine, request: pb.OverruleLabelsRequest) -> pb.Vocabulary:
+    """Adds a decision on two labels.
+
+    Raises:
+        NotFound: no such study.
+        InvalidArgument: a label or who decides is no name, or the outcome is none.
+        ResourceExhausted: over 10,000 decisions.
+    """
+    if request.outcome not in pb.LabelOutcome.values()[1:]:
+        known = ", ".join(pb.LabelOutcome.keys()[1:])
+        raise InvalidArgument(f"outcome {request.outcome} is none of {known}")
+    overruling = pb.Overruling(
+        first=checked_name(request.first, "label"),
+        second=checked_name(request.second, "label"),
+        outcome=request.outcome,
+        decided_by=checked_name(request.decided_by, "who decides"),
+    )
+    overruling.time.FromDatetime(datetime.now(UTC))
+
+    def change(vocabulary: pb.Vocabulary) -> None:
+        if len(vocabulary.overrulings) >= MAX_OVERRULINGS:
+            raise ResourceExhausted(f"the study has {MAX_OVERRULINGS} decisions by hand, the most it takes")
+        vocabulary.overrulings.append(overruling)
+
+    return _changed(engine, request.study_id, change)
+
+
+def _changed(engine: Engine, study_id: str, change: Callable[[pb.Vocabulary], None]) -> pb.Vocabulary:
+    def work(opened: Session) -> pb.Vocabulary:
+        studies.get(opened, study_id, lock="write")
+        vocabulary = present(opened, study_id)
+        change(vocabulary)
+        vocabulary.revision += 1
+        opened.add(
+            VocabularyChange(
+                study_id=study_id,
+                revision=vocabulary.revision,
+                time=time.time(),
+                vocabulary=vocabulary.SerializeToString(),
+            )
+        )
+        return vocabulary
+
+    return transact(engine, work)

@@ -1,0 +1,75 @@
+"""How labels are compared: changes against a revision, and people's decisions, which are all kept."""
+
+import grpc
+import pytest
+
+from onoma.science.labels import VAGUE
+from onoma.v1 import naming_pb2 as pb
+from tests.services.naming.test_refusals import refusal
+
+Code = grpc.StatusCode
+
+
+def present(server, study):
+    return server.calls.GetVocabulary(pb.GetVocabularyRequest(study_id=study.study_id)).vocabulary
+
+
+def put(server, study, groups, vague=(), base_revision=0):
+    request = pb.SetVocabularyRequest(
+        study_id=study.study_id,
+        base_revision=base_revision,
+        synonyms=[pb.SynonymGroup(words=group) for group in groups],
+        vague_words=vague,
+    )
+    return server.calls.SetVocabulary(request).vocabulary
+
+
+def overrule(server, study, first="beak", second="nose", outcome=pb.LABEL_OUTCOME_EXACT, by="Ada"):
+    request = pb.OverruleLabelsRequest(
+        study_id=study.study_id, first=first, second=second, outcome=outcome, decided_by=by
+    )
+    return server.calls.OverruleLabels(request).vocabulary
+
+
+def test_nobody_has_changed_it_yet(server, study):
+    assert present(server, study) == pb.Vocabulary(vague_words=VAGUE)
+
+
+def test_words_are_put_in_place_of_those_there_are(server, study):
+    put(server, study, [["beak", "nose"]], ["thing"])
+    changed = put(server, study, [["wing", "fl\u00fcgel"]], base_revision=1)
+    assert changed == present(server, study)
+    assert [list(group.words) for group in changed.synonyms] == [["wing", "fl\u00fcgel"]]
+    assert (list(changed.vague_words), changed.revision) == ([], 2)
+
+
+def test_a_stale_change_is_aborted_and_changes_nothing(server, study):
+    before = put(server, study, [["a", "b"]])
+    assert refusal(lambda: put(server, study, [["c", "d"]]))[0] == Code.ABORTED
+    assert present(server, study) == before
+
+
+def test_every_decision_is_kept_with_who_and_when(server, study):
+    overrule(server, study)
+    after = overrule(server, study, outcome=pb.LABEL_OUTCOME_NONE, by="Bo")
+    assert [(one.outcome, one.decided_by) for one in after.overrulings] == [
+        (pb.LABEL_OUTCOME_EXACT, "Ada"),
+        (pb.LABEL_OUTCOME_NONE, "Bo"),
+    ]
+    assert all(one.time.seconds > 0 for one in after.overrulings)
+    put(server, study, [["a", "b"]], base_revision=2)
+    assert len(present(server, study).overrulings) == 2
+
+
+@pytest.mark.parametrize(
+    ("groups", "vague"),
+    [([["alone"]], []), ([["a", "b"], ["B", "c"]], []), ([["a", ""]], []), ([], ["\x07"])],
+)
+def test_bad_words_are_refused(server, study, groups, vague):
+    assert refusal(lambda: put(server, study, groups, vague))[0] == Code.INVALID_ARGUMENT
+    assert present(server, study).revision == 0
+
+
+def test_bad_decisions_are_refused(server, study):
+    for fields in ({"outcome": 0}, {"outcome": 9}, {"first": ""}, {"by": ""}):
+        assert refusal(lambda fields=fields: overrule(server, study, **fields))[0] == Code.INVALID_ARGUMENT
