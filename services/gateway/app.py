@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mimetypes
 import re
 import uuid
 from pathlib import Path
@@ -25,10 +26,12 @@ from starlette.responses import (
 )
 from starlette.routing import Route as HttpRoute
 
+from onoma.client import OnomaError
 from onoma.v1 import inference_pb2, naming_pb2
 from services.gateway import activations, problems, sessions
 from services.gateway.backends import Backends, method_of, open_backends, request_class
 from services.gateway.page import page_routes
+from services.gateway.reports import Reports
 from services.gateway.routes import ANNOTATOR, ROUTES, STUDY, Access, Route
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ def build(settings: RuntimeSettings) -> Starlette:
             HttpRoute("/healthz", lambda _: PlainTextResponse("ok\n")),
             HttpRoute("/api/openapi.json", lambda _: FileResponse(OPENAPI_FILE)),
             *(_rpc_route(route, backends) for route in ROUTES),
-            *_handwritten_routes(backends),
+            *_handwritten_routes(backends, Reports(settings)),
             *page_routes(),
         ],
         middleware=[Middleware(_Envelope), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)],
@@ -107,7 +110,7 @@ def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
     )
 
 
-def _handwritten_routes(backends: Backends) -> list[HttpRoute]:
+def _handwritten_routes(backends: Backends, reports: Reports) -> list[HttpRoute]:
     async def accept_invitation(request: Request) -> Response:
         body = await _read_message(request, naming_pb2.AcceptInvitationRequest)
         accepted = await sessions.accept(request, backends, body.token)
@@ -159,6 +162,19 @@ def _handwritten_routes(backends: Backends) -> list[HttpRoute]:
         )
         return answer.study
 
+    async def report(request: Request) -> Response:
+        await sessions.check_viewer(request, backends)
+        study, name = await study_of(request), request.path_params["file"]
+        is_fresh = name == "index.html" and request.query_params.get("fresh") == "1"
+        try:
+            files = await run_in_threadpool(reports.of, study.study_id, is_fresh=is_fresh)
+        except OnomaError as error:
+            raise problems.RefusedError(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from error
+        if name not in files:
+            raise problems.RefusedError(grpc.StatusCode.NOT_FOUND, f"the report has no file {name[:200]!r}")
+        media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        return Response(files[name], media_type=media_type, headers={"Cache-Control": "no-store"})
+
     async def namings(request: Request) -> Response:
         await sessions.check_viewer(request, backends)
         as_csv = request.url.path.endswith(".csv")
@@ -199,6 +215,7 @@ def _handwritten_routes(backends: Backends) -> list[HttpRoute]:
         HttpRoute(ANNOTATOR + "/maps", get_maps),
         HttpRoute(ANNOTATOR + "/images/{image_id}", study_image),
         HttpRoute(STUDY + "/images/{image_id}", image_behind_a_result),
+        HttpRoute(STUDY + "/report/{file:path}", report),
         HttpRoute(STUDY + "/namings.json", namings),
         HttpRoute(STUDY + "/namings.csv", namings),
     ]

@@ -140,6 +140,15 @@ HANDWRITTEN = (
     ),
     Handwritten(
         "GET",
+        STUDY + "/report/{file}",
+        "GetReport",
+        Access.VIEWER,
+        "A file of the study's report, which is written where it is not there yet, or anew with ?fresh=1: "
+        "index.html, report.zip with all files, and those that the page links to.",
+        media_type="application/octet-stream",
+    ),
+    Handwritten(
+        "GET",
         STUDY + "/namings.json",
         "GetNamingsJson",
         Access.VIEWER,

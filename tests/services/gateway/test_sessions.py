@@ -8,7 +8,7 @@ from services.gateway.routes import HANDWRITTEN, ROUTES, Access
 from services.gateway.sessions import cookie_name
 from tests.services.gateway.conftest import LOOPBACK
 
-PATH_VALUES = {"study_id": "s1", "annotator_id": "bob", "image_id": "image1", "model": "net"}
+PATH_VALUES = {"study_id": "s1", "annotator_id": "bob", "image_id": "image1", "file": "index.html"}
 
 
 def paths(access: Access) -> list[tuple[str, str]]:

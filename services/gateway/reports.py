@@ -1,0 +1,72 @@
+"""Reports of studies for the page: written when asked for, kept for a while, served file by file."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import threading
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onoma.client import Addresses, Client
+from onoma.report.study import write_study_report
+
+if TYPE_CHECKING:
+    from services.runtime.settings import RuntimeSettings
+
+MAX_KEPT = 4
+
+Report = dict[str, bytes]
+"""Bytes of each file, by its path in the report's folder; "report.zip" holds all of them."""
+
+
+class Reports:
+    """Writes reports, one at a time, and keeps those of the studies last asked for."""
+
+    def __init__(self, settings: RuntimeSettings) -> None:
+        self._settings = settings
+        self._writing = threading.Lock()
+        self._kept: OrderedDict[str, Report] = OrderedDict()
+
+    def of(self, study_id: str, *, is_fresh: bool) -> Report:
+        """A study's report; takes seconds to minutes where it has to be written.
+
+        Args:
+            is_fresh: write it anew, with what was named since.
+        Raises:
+            OnomaError: a service refuses or fails.
+        """
+        with self._writing:
+            if is_fresh or study_id not in self._kept:
+                self._kept[study_id] = self._written(study_id)
+            self._kept.move_to_end(study_id)
+            while len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+            return self._kept[study_id]
+
+    def _written(self, study_id: str) -> Report:
+        settings = self._settings
+        addresses = Addresses(
+            inference=settings.inference_address,
+            attribution=settings.attribution_address,
+            naming=settings.naming_address,
+            analytics=settings.analytics_address,
+        )
+        with (
+            tempfile.TemporaryDirectory(prefix="onoma-report-") as folder,
+            Client(addresses, token=settings.access_token) as client,
+        ):
+            out = Path(folder)
+            write_study_report(client, client.get_study(study_id), out)
+            files = {
+                path.relative_to(out).as_posix(): path.read_bytes()
+                for path in sorted(out.rglob("*"))
+                if path.is_file()
+            }
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return files | {"report.zip": packed.getvalue()}
