@@ -6,7 +6,7 @@ import json as json_text
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import comb
 from pathlib import Path
@@ -74,7 +74,16 @@ def analyse(
         if json:
             _write(categories)
             return
-        rows, notes = _rows(categories)
+        found = _rows(categories)
+    _print(*found)
+
+
+def show(analysis: Mapping[str, Any]) -> None:
+    """Prints an analysis as a table, a category a row."""
+    _print(*_rows((name, {"expected": part}) for name, part in analysis["expected"].items()))
+
+
+def _print(rows: list[list[Any]], notes: list[str]) -> None:
     print_table(_HEADINGS, rows)
     console.print(_LEGEND, markup=False)
     for note in notes:
@@ -147,7 +156,7 @@ def _text(value: Any) -> str:
     return json_text.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _rows(categories: Iterator[tuple[str, dict[str, Any]]]) -> tuple[list[list[Any]], list[str]]:
+def _rows(categories: Iterable[tuple[str, dict[str, Any]]]) -> tuple[list[list[Any]], list[str]]:
     """A row a category, and what has to be said beside the table."""
     rows: list[list[Any]] = []
     notes: list[str] = []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json as json_text
+import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from onoma.cli.analyse import show
 from onoma.cli.data import PARTS, Part, listed
-from onoma.cli.output import Json, connected, console, print_json, print_table
+from onoma.cli.output import Json, bar, connected, console, errors, print_json, print_table
 from onoma.client import Client
 from onoma.v1 import naming_pb2
 
@@ -19,6 +23,27 @@ _STATES = {
     naming_pb2.STUDY_STATE_CLOSED: "closed",
 }
 Study = Annotated[str, typer.Argument(help="Study, by id or by name.")]
+Person = Annotated[str, typer.Argument(help="Annotator, by id or by name.")]
+PageAddress = Annotated[str, typer.Option(help="Address of the page.")]
+Days = Annotated[int, typer.Option(min=1, max=365, help="How many days the link lets them in.")]
+
+
+class Outcome(StrEnum):
+    """What two labels are to each other."""
+
+    exact = "exact"
+    subset = "subset"
+    none = "none"
+    ambiguous = "ambiguous"
+
+
+_OUTCOMES = {
+    Outcome.exact: naming_pb2.LABEL_OUTCOME_EXACT,
+    Outcome.subset: naming_pb2.LABEL_OUTCOME_SUBSET,
+    Outcome.none: naming_pb2.LABEL_OUTCOME_NONE,
+    Outcome.ambiguous: naming_pb2.LABEL_OUTCOME_AMBIGUOUS,
+}
+_OUTCOME_NAMES = {number: outcome.value for outcome, number in _OUTCOMES.items()}
 
 
 @app.command()
@@ -32,6 +57,19 @@ def create(
     max_images: Annotated[int, typer.Option(help="At most this many images a category; 0: all.")] = 60,
     seed: Annotated[int, typer.Option(help="Seed of the images taken and the order shown.")] = 0,
     plain: Annotated[bool, typer.Option(help="Plain Excitation Backprop instead of contrastive.")] = False,
+    open_eyes: Annotated[
+        bool,
+        typer.Option(
+            "--open-eyes", help="Annotators may see each other's work; else only once it is closed."
+        ),
+    ] = False,
+    suggestions: Annotated[
+        bool | None,
+        typer.Option(help="Whether the page may sort by similarity; as --open-eyes if not given."),
+    ] = None,
+    by_image: Annotated[
+        bool, typer.Option("--by-image", help="Show the maps of one image beside each other, not at random.")
+    ] = False,
     imported: Annotated[
         bool, typer.Option("--imported", help="Its maps are made elsewhere (onoma maps import): no xNNs.")
     ] = False,
@@ -50,7 +88,12 @@ def create(
             chosen,
             part=PARTS[part],
             settings=naming_pb2.StudySettings(
-                max_images_per_category=max_images, seed=seed, contrastive=not plain
+                max_images_per_category=max_images,
+                seed=seed,
+                contrastive=not plain,
+                blind=not open_eyes,
+                suggestions=suggestions,
+                pool_order=naming_pb2.POOL_ORDER_IMAGE if by_image else naming_pb2.POOL_ORDER_RANDOM,
             ),
         )
     _print_studies([study])
@@ -85,12 +128,37 @@ def close_study(study: Study) -> None:
 def invite(
     study: Study,
     name: Annotated[str, typer.Argument(help="The annotator's name, as you will see it.")],
-    page: Annotated[str, typer.Option(help="Address of the page.")] = "http://127.0.0.1:8080",
+    page: PageAddress = "http://127.0.0.1:8080",
+    viewer: Annotated[
+        bool, typer.Option("--viewer", help="Invite somebody who reads the results and names nothing.")
+    ] = False,
+    days: Days = 30,
 ) -> None:
     """Invite an annotator and print the link; it is shown this once."""
+    role = naming_pb2.ROLE_VIEWER if viewer else naming_pb2.ROLE_ANNOTATOR
     with connected() as client:
-        invitation = client.invite_annotator(client.get_study(study).study_id, name)
-    console.print(f"{page.rstrip('/')}/name#{invitation.token}", soft_wrap=True, markup=False)
+        invitation = client.invite_annotator(
+            client.get_study(study).study_id, name, role=role, link_days=days
+        )
+    _print_link(page, invitation.token)
+
+
+@app.command()
+def renew(study: Study, name: Person, page: PageAddress = "http://127.0.0.1:8080", days: Days = 30) -> None:
+    """Print a new link for an annotator; the old one stops working."""
+    with connected() as client:
+        study_id = client.get_study(study).study_id
+        renewed = client.renew_invitation(study_id, _person(client, study_id, name), link_days=days)
+    _print_link(page, renewed.token)
+
+
+@app.command()
+def revoke(study: Study, name: Person) -> None:
+    """Make an annotator's link worthless; the work stays."""
+    with connected() as client:
+        study_id = client.get_study(study).study_id
+        client.revoke_invitation(study_id, _person(client, study_id, name))
+    console.print(f"The link of {name} no longer lets anybody in.", markup=False)
 
 
 @app.command()
@@ -102,9 +170,102 @@ def annotators(study: Study, json: Json = False) -> None:
         print_json(people)
     else:
         print_table(
-            ("annotator", "id", "named", "discarded"),
-            [(p.display_name, p.annotator_id, p.named_count, p.discarded_count) for p in people],
+            ("annotator", "id", "role", "link", "named", "discarded"),
+            [
+                (
+                    p.display_name,
+                    p.annotator_id,
+                    "viewer" if p.role == naming_pb2.ROLE_VIEWER else "annotator",
+                    naming_pb2.LinkState.Name(p.link_state).removeprefix("LINK_STATE_").lower(),
+                    p.named_count,
+                    p.discarded_count,
+                )
+                for p in people
+            ],
         )
+
+
+@app.command()
+def analyse(
+    study: Study,
+    shuffles: Annotated[
+        int, typer.Option(min=0, help="Of the permutation baseline, a category; 0: none.")
+    ] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of the shuffles.")] = 0,
+    json: Json = False,
+) -> None:
+    """Compute coverage, purity, agreement and more of a study as it stands."""
+    with connected() as client, bar("analyse", errors) as progress:
+        found = client.analyse_study(
+            client.get_study(study).study_id, shuffles=shuffles, seed=seed, progress=progress
+        )
+    if json:
+        sys.stdout.write(json_text.dumps(found, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        show(found)
+
+
+@app.command()
+def labels(
+    study: Study,
+    synonyms: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--synonyms", help="Words that mean the same, separated by commas; again for another group."
+        ),
+    ] = None,
+    vague: Annotated[
+        list[str] | None, typer.Option("--vague", help="A label that says too little; again for another.")
+    ] = None,
+    overrule: Annotated[
+        tuple[str, str, Outcome] | None,
+        typer.Option("--overrule", help="Decide by hand: LABEL LABEL exact|subset|none|ambiguous."),
+    ] = None,
+    by: Annotated[str, typer.Option(help="Who decides, for --overrule.")] = "",
+    json: Json = False,
+) -> None:
+    """Show, or change, how the statistics compare the labels of a study."""
+    if overrule and not by:
+        raise typer.BadParameter("--overrule needs --by NAME: who decides is kept with the decision")
+    with connected() as client:
+        study_id = client.get_study(study).study_id
+        vocabulary = client.get_vocabulary(study_id)
+        if synonyms is not None:
+            vocabulary.ClearField("synonyms")
+            vocabulary.synonyms.extend(naming_pb2.SynonymGroup(words=listed(group)) for group in synonyms)
+        if vague is not None:
+            vocabulary.vague_words[:] = vague
+        if synonyms is not None or vague is not None:
+            vocabulary = client.set_vocabulary(study_id, vocabulary)
+        if overrule:
+            first, second, outcome = overrule
+            vocabulary = client.overrule_labels(study_id, first, second, _OUTCOMES[outcome], by)
+    if json:
+        print_json(vocabulary)
+        return
+    print_table(("words that mean the same",), [(", ".join(group.words),) for group in vocabulary.synonyms])
+    print_table(("words that say too little",), [(word,) for word in vocabulary.vague_words])
+    print_table(
+        ("label", "label", "by hand", "by", "when"),
+        [
+            (one.first, one.second, _OUTCOME_NAMES[one.outcome], one.decided_by, one.time.ToJsonString())
+            for one in vocabulary.overrulings
+        ],
+    )
+
+
+def _person(client: Client, study_id: str, name: str) -> str:
+    """Id of an annotator or viewer by id or display name."""
+    people = client.list_annotators(study_id)
+    for person in people:
+        if name in (person.annotator_id, person.display_name):
+            return person.annotator_id
+    known = ", ".join(f"'{person.display_name}'" for person in people) or "nobody yet"
+    raise ValueError(f"the study has no annotator '{name}'; it has {known}")
+
+
+def _print_link(page: str, token: str) -> None:
+    console.print(f"{page.rstrip('/')}/name#{token}", soft_wrap=True, markup=False)
 
 
 def _all_classes(client: Client, model: str, dataset: str, xnn: str) -> list[str]:

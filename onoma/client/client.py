@@ -531,6 +531,18 @@ class Client:
         response: naming_pb2.ImportNamingsResponse = self._transport.call("naming", "ImportNamings", request)
         return response
 
+    def sort_by_similarity(
+        self, study_id: str, category: str, activation_ids: Sequence[str]
+    ) -> attribution_pb2.SortBySimilarityResponse:
+        """All activations of a category, most like these first; where the study's `suggestions` are on."""
+        request = attribution_pb2.SortBySimilarityRequest(
+            study_id=study_id, category=category, activation_ids=activation_ids
+        )
+        response: attribution_pb2.SortBySimilarityResponse = self._transport.call(
+            "attribution", "SortBySimilarity", request
+        )
+        return response
+
     # Labels
 
     def get_vocabulary(self, study_id: str) -> naming_pb2.Vocabulary:

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from onoma import cli
+from onoma.client import NotFound
 from onoma.v1 import naming_pb2
 from tests.conftest import OpenStudy
 
@@ -197,3 +198,43 @@ def test_an_unknown_torchvision_name_lists_those_that_there_are(onoma, tmp_path:
     code, text = onoma("model", "export", "torchvision:nothing", "--out", str(tmp_path / "x.pt2"))
     assert code == 1
     assert "vgg16" in text
+
+
+def test_people_links_and_labels_of_a_study(onoma, open_study: OpenStudy) -> None:
+    client, study_id = open_study.client, open_study.study.study_id
+    code, link = onoma("study", "invite", "shapes", "Eve of the commands", "--days", "2")
+    assert code == 0
+    first = link.strip().rpartition("#")[2]
+    code, link = onoma("study", "renew", "shapes", "Eve of the commands")
+    assert client.accept_invitation(link.strip().rpartition("#")[2]).study.study_id == study_id
+    with pytest.raises(NotFound):
+        client.accept_invitation(first)
+    assert onoma("study", "invite", "shapes", "Vi of the commands", "--viewer")[0] == 0
+    assert onoma("study", "revoke", "shapes", "Eve of the commands")[0] == 0
+    code, text = onoma("study", "annotators", "shapes", "--json")
+    states = {
+        person["display_name"]: (person["role"], person["link_state"])
+        for person in json.loads(text)
+    }
+    assert states["Eve of the commands"] == ("ROLE_ANNOTATOR", "LINK_STATE_REVOKED")
+    assert states["Vi of the commands"] == ("ROLE_VIEWER", "LINK_STATE_GOOD")
+    code, text = onoma("study", "revoke", "shapes", "Nobody")
+    assert code == 1
+    assert "has no annotator 'Nobody'" in text
+    code, text = onoma(
+        "study", "labels", "shapes", "--synonyms", "beak, nose", "--overrule", "a", "b", "none", "--by", "Ada"
+    )
+    assert code == 0
+    assert "beak, nose" in text
+    assert "Ada" in text
+    assert onoma("study", "labels", "shapes", "--overrule", "a", "b", "none")[0] == 2
+
+
+def test_a_study_is_analysed_as_it_stands(onoma, open_study: OpenStudy) -> None:
+    code, text = onoma("study", "analyse", "shapes", "--shuffles", "5", "--json")
+    assert code == 0
+    found = json.JSONDecoder().raw_decode(text, text.index("{"))[0]
+    assert set(found["expected"]) == set(open_study.study.categories)
+    code, text = onoma("study", "analyse", "shapes", "--shuffles", "0")
+    assert code == 0
+    assert "circle" in text
