@@ -8,7 +8,7 @@ DEMO_FOLDER ?= onoma-demo
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help env protos web data demo up test test-slow bench bench-parts soak lint format requirements clean
+.PHONY: help env protos web data demo up test test-slow bench bench-parts bench-naming soak lint format requirements clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -40,6 +40,9 @@ bench: env ## maps a second, side by side with zennit (minutes)
 
 bench-parts: env ## how well maps point, on synthetic pictures with known parts (minutes)
 	$(PY) -m tests.bench.known_parts
+
+bench-naming: env ## many simulated annotators on one naming service (minutes; KILLS=100 kills its parts meanwhile)
+	$(PY) -m tests.bench.naming_load --kills $(or $(KILLS),0)
 
 soak: env ## explain 10,000 pictures and watch the memory (minutes)
 	$(PY) -m tests.bench.soak
