@@ -1,5 +1,7 @@
 """Namings out of a study and into one."""
 
+import csv
+import io
 import json
 
 import grpc
@@ -153,3 +155,23 @@ def test_an_import_takes_more_activations_than_one_act_may(server, study, desk, 
     many = naming_document(concepts=[{"name": "all", "activations": ACTIVATIONS["boat"]}])
     take_in(server, study, many)
     assert list(desk.naming().concepts[0].activation_ids) == ACTIVATIONS["boat"]
+
+
+def test_the_csv_has_a_row_for_each_activation_that_was_placed(server, study, named):
+    named.act(rename=pb.RenameConcept(concept_id="c1", name="=bow, stern"))
+    request = pb.ExportNamingsRequest(study_id=study.study_id, format=pb.NAMINGS_FORMAT_CSV)
+    rows = list(csv.DictReader(io.StringIO(server.calls.ExportNamings(request).csv)))
+    assert {row["annotator"] for row in rows} == {"Ada"}
+    assert {row["category"] for row in rows} == {"boat"}
+    assert [(row["concept"], row["activation_id"], row["discard_reason"]) for row in rows] == [
+        ("'=bow, stern", B, ""),
+        ("'=bow, stern", A, ""),
+        ("", D, "unspecified"),
+        ("", C, "noise"),
+    ]
+    assert [row["image_id"] for row in rows] == ["image" + id_ for id_ in (B, A, D, C)]
+
+
+def test_a_format_that_is_none_is_refused(server, study):
+    request = pb.ExportNamingsRequest(study_id=study.study_id, format=9)
+    assert refusal(lambda: server.calls.ExportNamings(request))[0] == Code.INVALID_ARGUMENT

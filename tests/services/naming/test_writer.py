@@ -1,0 +1,156 @@
+"""Acts that are taken together: each by itself, the memory never believed against the database."""
+
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
+
+from onoma.v1 import naming_pb2 as pb
+from services.naming import acts, ledger, namings, writer
+from services.naming.ledger import Asked, Done
+from services.naming.namings import Held, NamingKey
+from services.naming.tables import Annotator
+from services.naming.writer import Writer
+from services.runtime.database import open_database, session
+from services.runtime.errors import Aborted, NotFound, Unavailable
+from tests.services.naming.test_ledger import IDS, new_naming, quick, replayed, some_messages
+
+
+@pytest.fixture
+def engine(clean_database):
+    engine = open_database(clean_database, "naming")
+    yield engine
+    engine.dispose()
+
+
+def create(concept_id, ids=()):
+    return pb.Command(create=pb.CreateConcept(concept_id=concept_id, activation_ids=ids))
+
+
+def three(engine):
+    """Keys of three annotators' untouched namings of one category."""
+    first = new_naming(engine)
+    with session(engine) as opened:
+        for place, name in enumerate(("bo", "cy"), start=1):
+            opened.add(
+                Annotator(
+                    study_id=first.study_id,
+                    annotator_id=name,
+                    place=place,
+                    display_name=name,
+                    role="annotator",
+                )
+            )
+    return [first, *(NamingKey(first.study_id, name, first.category) for name in ("bo", "cy"))]
+
+
+def stored(engine, key):
+    with Session(engine) as opened:
+        return namings.load(opened, key)
+
+
+def visible(held):
+    """A naming without the concepts that ended."""
+    standing = {id_: concept for id_, concept in held.state.concepts.items() if concept.standing}
+    return held.state.revision, standing, dict(held.state.placements), held.undo_count, held.redo_count
+
+
+def test_one_that_is_refused_does_not_disturb_the_others(engine):
+    keys = three(engine)
+    asked = [
+        Asked(keys[0], "a", 0, create("c1", IDS[:2])),
+        Asked(keys[1], "b", 0, create("c1", ["nowhere"])),
+        Asked(keys[2], "c", 5, create("c1", IDS[:2])),
+    ]
+    done, unknown, future = ledger.act_all(engine, asked, {})
+    assert isinstance(done, Done)
+    assert isinstance(unknown, NotFound)
+    assert "base_revision 5" in str(future)
+    assert [stored(engine, key).state.revision for key in keys] == [1, 0, 0]
+
+
+@quick
+@given(seeds=st.tuples(*[st.integers(0, 2**32)] * 3))
+def test_batches_with_a_memory_give_what_the_log_says(engine, seeds):
+    keys, kept = three(engine), {}
+    rounds = zip(*(some_messages(seed, 12) for seed in seeds), strict=True)
+    for messages in rounds:
+        asked = []
+        for key, message in zip(keys, messages, strict=True):
+            if message is None:
+                continue
+            state = kept.get(key, namings.UNTOUCHED).state
+            concepts = {id_: acts.members(state, id_) for id_, one in state.concepts.items() if one.standing}
+            command = message.command(concepts)
+            asked.append(Asked(key, uuid.uuid4().hex, state.revision - message.behind, command))
+        if asked:
+            ledger.act_all(engine, asked, kept)
+    for key in keys:
+        held = kept.get(key, namings.UNTOUCHED)
+        assert visible(held) == visible(stored(engine, key))
+        state = replayed(engine, key)
+        assert visible(Held(state, len(state.done), len(state.undone))) == visible(held)
+
+
+def test_what_another_replica_did_is_read_anew(engine):
+    key, kept = new_naming(engine), {}
+    ledger.act_all(engine, [Asked(key, "a", 0, create("c1", IDS[:1]))], kept)
+    ledger.act(engine, Asked(key, "b", 1, create("c2", IDS[1:2])))
+    [stale] = ledger.act_all(engine, [Asked(key, "c", 1, create("c3"))], kept)
+    assert isinstance(stale, Aborted)
+    assert [concept.concept_id for concept in stale.present.concepts] == ["c1", "c2"]
+    [done] = ledger.act_all(engine, [Asked(key, "d", 2, create("c3"))], kept)
+    assert visible(done.held) == visible(stored(engine, key))
+
+
+def test_a_batch_that_the_database_refuses_is_done_one_by_one(engine, monkeypatch):
+    keys = three(engine)
+    act_all = ledger.act_all
+
+    def refusing(engine, asked, kept):
+        if len(asked) > 1:
+            raise IntegrityError("two of them", {}, Exception())
+        return act_all(engine, asked, kept)
+
+    monkeypatch.setattr(ledger, "act_all", refusing)
+    started = Writer(engine)
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(lambda key: started.act(Asked(key, "a", 0, create("c1"))), keys))
+    started.close()
+    assert [answer.held.state.revision for answer in answers] == [1, 1, 1]
+
+
+def test_acts_on_one_naming_at_once_are_done_in_turn(engine):
+    key, started = new_naming(engine), Writer(engine)
+
+    def act(number):
+        try:
+            return started.act(Asked(key, f"r{number}", 0, create(f"c{number}"))).held.state.revision
+        except Aborted:
+            return None
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(act, range(8)))
+    started.close()
+    assert sorted(answers, key=str) == [1, *[None] * 7]
+
+
+def test_a_writer_that_is_closed_does_what_waits_and_refuses_the_rest(engine):
+    key, started = new_naming(engine), Writer(engine)
+    started.act(Asked(key, "a", 0, create("c1")))
+    started.close()
+    with pytest.raises(Unavailable):
+        started.act(Asked(key, "b", 1, create("c2")))
+
+
+def test_memory_is_bounded(engine, monkeypatch):
+    monkeypatch.setattr(writer, "_MOST_PLACEMENTS", 5)
+    kept = writer._Kept()
+    held = stored(engine, new_naming(engine))
+    for number in range(20):
+        kept[NamingKey("s", str(number), "c")] = held
+    assert [key.annotator_id for key in kept] == ["15", "16", "17", "18", "19"]
