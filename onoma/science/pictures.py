@@ -230,14 +230,14 @@ def model_input(picture: Picture, preprocessing: Preprocessing) -> Pixels:
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image = image.convert("L" if preprocessing.channels == 1 else "RGB")
     height, width = preprocessing.height, preprocessing.width
-    left, top, right, bottom = _box_seen(image.size, preprocessing)
+    left, top, right, bottom = box_seen(image.size, preprocessing)
     if (left, top, right, bottom) != (0, 0, width, height) or image.size != (width, height):
         resampling = _RESAMPLING[preprocessing.interpolation]
         image = image.resize((width, height), resampling, box=(left, top, right, bottom))
     return np.asarray(image).reshape(height, width, preprocessing.channels)
 
 
-def _box_seen(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
+def box_seen(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of what the network sees, in pixels of the picture.
 
     Resampling this box is resizing the whole and cropping it, without the part thrown away: a strip of

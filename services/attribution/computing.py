@@ -25,7 +25,6 @@ from services.attribution.explainers import (
     Pixels,
     cells_kept,
     picture_seen,
-    preprocessing_of,
 )
 from services.attribution.plans import Peers, Plan, chosen_images, fetch_plan
 from services.attribution.publishing import publish
@@ -36,6 +35,7 @@ from services.runtime.errors import DataLoss, NotFound
 from services.runtime.job_context import Cancelled, Released
 from services.runtime.jobs import JobContext
 from services.runtime.objects import ObjectStore
+from services.runtime.preprocessing import preprocessing_of
 
 _DECODERS = 2
 _log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def _batches(
 ) -> Iterator[Batch]:
     """The images of a category that are not done yet, explained: from kept activations where there are."""
     model = plan.network.model
-    preprocessing = preprocessing_of(model)
+    preprocessing = preprocessing_of(model.preprocessing)
     explain = of.explainers.of_class(plan.network, category, plan.significant_share, plan.contrastive)
     takes_cells = can_look_from(of.explainers.model(model))
 

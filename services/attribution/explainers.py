@@ -20,12 +20,12 @@ from onoma.science.xnn import Xnn, from_tensors
 from onoma.v1 import inference_pb2, types_pb2
 from services.attribution.plans import Network
 from services.runtime.objects import ObjectStore
+from services.runtime.preprocessing import preprocessing_of
 
 MODES: dict[int, Mode] = {
     types_pb2.EXCITATION_MODE_STRICT: "strict",
     types_pb2.EXCITATION_MODE_LOCAL: "local",
 }
-_INTERPOLATIONS = {types_pb2.INTERPOLATION_BICUBIC: "bicubic"}
 
 Pixels = npt.NDArray[np.uint8]
 """A picture as the network sees it, (height, width, channels)."""
@@ -80,7 +80,7 @@ class Explainers:
     ) -> Callable[[list[Pixels] | list[Cells]], Explained]:
         """What explains pictures, as `picture_seen` gives them, or from kept activations, for one class."""
         explainer, xnn = self.model(network.model), self.xnn(network, category)
-        preprocessing = preprocessing_of(network.model)
+        preprocessing = preprocessing_of(network.model.preprocessing)
         class_index = list(network.model.classes).index(category)
 
         def explain_pictures(pictures: list[Pixels] | list[Cells]) -> Explained:
@@ -119,17 +119,3 @@ def look_at(explainer: Explainer, pictures: list[Pixels] | list[Cells], preproce
     if stacked.dtype == np.float32:
         return look_from(explainer, torch.from_numpy(stacked))
     return look(explainer, torch.from_numpy(normalise(stacked, preprocessing)))
-
-
-def preprocessing_of(model: inference_pb2.Model) -> Preprocessing:
-    """How pictures become the model's input."""
-    message = model.preprocessing
-    return Preprocessing(
-        channels=message.channels,
-        height=message.height,
-        width=message.width,
-        resize_shorter_side=message.resize_shorter_side,
-        mean=tuple(message.mean),
-        std=tuple(message.std),
-        interpolation=_INTERPOLATIONS.get(message.interpolation, "bilinear"),
-    )

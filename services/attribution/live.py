@@ -10,10 +10,11 @@ from onoma.science.activations import Explained, explain
 from onoma.science.pictures import BrokenPicture
 from onoma.v1 import attribution_pb2 as pb
 from onoma.v1 import inference_pb2, types_pb2
-from services.attribution.explainers import Explainers, look_at, picture_seen, preprocessing_of
+from services.attribution.explainers import Explainers, look_at, picture_seen
 from services.attribution.plans import SIGNIFICANT_SHARE, Network
 from services.attribution.shards import pack
 from services.runtime.errors import InvalidArgument
+from services.runtime.preprocessing import preprocessing_of
 
 
 def attribute(
@@ -38,7 +39,7 @@ def attribute(
     classes = list(model.classes)
     if category and category not in classes:
         raise InvalidArgument(f"model '{model.name}' has no class '{category[:80]}'")
-    preprocessing = preprocessing_of(model)
+    preprocessing = preprocessing_of(model.preprocessing)
     try:
         pixels = picture_seen(content, preprocessing, max_pixels)
     except BrokenPicture as error:

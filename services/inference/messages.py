@@ -5,7 +5,6 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from onoma.science.pictures import Preprocessing
 from onoma.v1 import inference_pb2, types_pb2
 from services.inference import formats, tables
 from services.runtime.errors import InvalidArgument
@@ -28,11 +27,6 @@ _VIEWS = {
     inference_pb2.IMAGE_VIEW_UNSPECIFIED: "original",
     inference_pb2.IMAGE_VIEW_ORIGINAL: "original",
     inference_pb2.IMAGE_VIEW_MODEL_INPUT: "model input",
-}
-_INTERPOLATIONS = {
-    types_pb2.INTERPOLATION_UNSPECIFIED: "bilinear",
-    types_pb2.INTERPOLATION_BILINEAR: "bilinear",
-    types_pb2.INTERPOLATION_BICUBIC: "bicubic",
 }
 _INTERPOLATION_VALUES = {
     "bilinear": types_pb2.INTERPOLATION_BILINEAR,
@@ -60,23 +54,6 @@ def is_model_input(view: int) -> bool:
 def mode(value: int) -> str:
     """ "strict", "local", or "" when not said."""
     return _known({types_pb2.EXCITATION_MODE_UNSPECIFIED: "", **_MODES}, value, "mode")
-
-
-def preprocessing(message: types_pb2.Preprocessing) -> Preprocessing:
-    """How pictures become inputs.
-
-    Raises:
-        ValueError: a value no picture can be made to fit.
-    """
-    return Preprocessing(
-        channels=message.channels,
-        height=message.height,
-        width=message.width,
-        resize_shorter_side=message.resize_shorter_side,
-        mean=tuple(message.mean),
-        std=tuple(message.std),
-        interpolation=_known(_INTERPOLATIONS, message.interpolation, "interpolation"),
-    )
 
 
 def xnn_settings(message: inference_pb2.XnnSettings) -> dict[str, Any]:

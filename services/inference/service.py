@@ -30,6 +30,7 @@ from services.runtime.database import open_database
 from services.runtime.errors import Unimplemented
 from services.runtime.jobs import Jobs, JobServicer, job_message
 from services.runtime.objects import ObjectStore, open_object_store
+from services.runtime.preprocessing import preprocessing_of
 from services.runtime.server import Service
 from services.runtime.settings import RuntimeSettings, read_settings
 
@@ -135,7 +136,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             "name": request.name,
             "object_key": request.object_key,
             "classes": list(request.classes),
-            "preprocessing": asdict(messages.preprocessing(request.preprocessing)) if given else None,
+            "preprocessing": asdict(preprocessing_of(request.preprocessing)) if given else None,
             "attachment_layer": request.attachment_layer,
             "map_layer": request.map_layer,
             "mode": messages.mode(request.mode),

@@ -51,6 +51,7 @@ class World:
     live_category: str = "p"
     is_attribution_down: bool = False
     method: str = "Excitation Backprop"
+    boxes: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
 
 
 def worked_example() -> World:
@@ -81,6 +82,21 @@ class StandInInference(inference_pb2_grpc.InferenceServiceServicer):
                     return inference_pb2.GetImageResponse(content=b"PNG of " + name.encode())
                 return inference_pb2.GetImageResponse(content=picture(name))
         return context.abort(grpc.StatusCode.NOT_FOUND, f"there is no image '{request.image_id}'")
+
+    def ListImages(self, request: Any, context: grpc.ServicerContext) -> inference_pb2.ListImagesResponse:
+        images = [
+            inference_pb2.Image(
+                image_id=image_id(name),
+                class_name=category,
+                width=6,
+                height=4,
+                bounding_box=self._world.boxes.get(name, ()),
+            )
+            for category, content in self._world.categories.items()
+            for name in content["images"]
+            if request.class_name in ("", category)
+        ]
+        return inference_pb2.ListImagesResponse(images=images[: request.page_size])
 
     def GetModel(self, request: Any, context: grpc.ServicerContext) -> inference_pb2.GetModelResponse:
         preprocessing = types_pb2.Preprocessing(channels=1, height=4, width=4)

@@ -80,3 +80,18 @@ def test_few_annotators_are_no_error(analytics: Stub, world: World, annotators: 
 def test_options_that_cannot_be_are_refused(analytics: Stub, shuffles: int, seed: int) -> None:
     request = pb.GetAgreementRequest(study_id=STUDY_ID, shuffles=shuffles, seed=seed)
     assert refusal(analytics.GetAgreement, request)[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_where_objects_lie_is_told_by_bounding_boxes(analytics: Stub, world: World) -> None:
+    for content in world.categories.values():
+        for name in content["images"]:
+            world.boxes[name] = (0, 0, 3, 2)  # a quarter of the picture; the maps are the same everywhere
+    answers = list(
+        analytics.AnalyseStudy(pb.AnalyseStudyRequest(study_id=STUDY_ID, shuffles=0), timeout=DEADLINE_S)
+    )
+    places = json.loads(answers[0].json)["expected"]["concept_places"]
+    found = [place for of_annotator in places.values() for place in of_annotator]
+    assert found
+    for place in found:
+        assert place["inside"] == pytest.approx(0.25)
+        assert place["outside"] is True

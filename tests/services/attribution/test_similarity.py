@@ -6,8 +6,9 @@ import torch
 
 from onoma.science.activations import explain
 from onoma.v1 import attribution_pb2 as pb
-from services.attribution.explainers import Explainers, look_at, picture_seen, preprocessing_of
+from services.attribution.explainers import Explainers, look_at, picture_seen
 from services.attribution.plans import fetch_network
+from services.runtime.preprocessing import preprocessing_of
 from tests.services.attribution.conftest import STUDY_ID, refusal
 
 Code = grpc.StatusCode
@@ -22,7 +23,7 @@ def test_pooled_features_are_the_map_layers_under_each_map(store, world, peers):
     network = fetch_network(peers, "net", "xnns")
     explainers = Explainers(store)
     explainer = explainers.model(network.model)
-    preprocessing = preprocessing_of(network.model)
+    preprocessing = preprocessing_of(network.model.preprocessing)
     pictures = [picture_seen(store.get(key), preprocessing) for _, key in world.images["circle"][:3]]
     seen = look_at(explainer, pictures, preprocessing)
     explained = explain(explainer, explainers.xnn(network, "circle"), 0, seen)
