@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, delete, insert, tuple_, update
+from sqlalchemy import Engine, delete, func, insert, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import bindparam
 from sqlmodel import Session, col, select
@@ -101,8 +101,10 @@ def record_all(opened: Session, study: Study, key: NamingKey, commands: Sequence
     locked(opened, [key])
     held = namings.load(opened, key)
     for command in commands:
+        asked = Asked(key, uuid.uuid4().hex, held.state.revision, command)
+        needs = _Needs(opened, {key: held}, [asked])
         changes = _Changes()
-        held = _taken(opened, study, key, held, uuid.uuid4().hex, command, changes)
+        held = _taken(opened, study, held, asked, needs, changes)
         changes.write(opened)
 
 
@@ -142,7 +144,6 @@ class _Batch:
     def __init__(self, opened: Session, asked: Sequence[Asked], kept: Mapping[NamingKey, Held]) -> None:
         self.changes = _Changes()
         self._opened = opened
-        self._kept = kept
         self._studies = self._locked_studies(asked)
         known = self._annotators(asked)
         fits = [
@@ -152,9 +153,16 @@ class _Batch:
             and (one.key.study_id, one.key.annotator_id) in known
             and one.key.category in study.categories
         ]
-        self._revisions = locked(opened, [one.key for one in fits]) if fits else {}
+        revisions = locked(opened, [one.key for one in fits]) if fits else {}
         # Only now, under the lock: the same request may be under way.
         self._logged = self._acts_of(fits)
+        self._held = {
+            key: held
+            if (held := kept.get(key, UNTOUCHED)).state.revision == revision
+            else namings.load(opened, key)
+            for key, revision in revisions.items()
+        }
+        self._needs = _Needs(opened, self._held, fits)
 
     def answer(self, asked: Asked) -> Done | ServiceError:
         """What comes of an act."""
@@ -164,15 +172,13 @@ class _Batch:
             return error
 
     def _done(self, asked: Asked) -> Done:
-        key, command = asked.key, asked.command
+        key = asked.key
         checked_id(asked.request_id, "request id")
-        if key not in self._revisions:
+        if key not in self._held:
             namings.check_key(self._opened, key)
             raise Unavailable("the study was being changed; try again")
-        study, revision = self._studies[key.study_id], self._revisions[key]
-        held = self._kept.get(key, UNTOUCHED)
-        if held.state.revision != revision:
-            held = namings.load(self._opened, key)
+        study, held = self._studies[key.study_id], self._held[key]
+        revision = held.state.revision
         shown_in = namings.order(self._opened, study, key)
         if logged := self._logged.get((key.study_id, key.annotator_id, asked.request_id)):
             _check_same(asked, *logged)
@@ -191,8 +197,7 @@ class _Batch:
                 present=namings.message(key, held, shown_in),
                 reason="STALE_REVISION",
             )
-        held = _taken(self._opened, study, key, held, asked.request_id, command, self.changes)
-        return Done(held, shown_in)
+        return Done(_taken(self._opened, study, held, asked, self._needs, self.changes), shown_in)
 
     def _locked_studies(self, asked: Sequence[Asked]) -> dict[str, Study]:
         """The studies, kept in their state until the transaction ends."""
@@ -224,6 +229,41 @@ class _Batch:
             (study_id, annotator_id, request_id): (category, revision, command)
             for study_id, annotator_id, request_id, category, revision, command in self._opened.exec(query)
         }
+
+
+class _Needs:
+    """What the commands of some acts refer to beyond their namings, read in one statement each.
+
+    Attributes:
+        edits: of the act that an undo takes back, or a redo brings back, by naming.
+        used: those of the ids chosen for new concepts that are taken: (study, annotator, concept).
+    """
+
+    def __init__(self, opened: Session, held: Mapping[NamingKey, Held], asked: Sequence[Asked]) -> None:
+        depths = [
+            (*one.key.row(), depth) for one in asked if (depth := _depth(held[one.key], one.command)) > 0
+        ]
+        chosen = [
+            (one.key.study_id, one.key.annotator_id, id_)
+            for one in asked
+            if one.command.WhichOneof("command")
+            and "\0" not in (id_ := acts.new_concept(one.command))
+            and id_
+        ]
+        self.edits = _edits_at(opened, depths) if depths else {}
+        key = (col(Concept.study_id), col(Concept.annotator_id), col(Concept.concept_id))
+        taken = opened.exec(select(*key).where(tuple_(*key).in_(chosen))) if chosen else ()
+        self.used = set(map(tuple, taken))
+
+
+def _depth(held: Held, command: pb.Command) -> int:
+    """Where in the stack the act lies that an undo or a redo concerns; 0 where there is none."""
+    match command.WhichOneof("command"):
+        case "undo":
+            return held.undo_count
+        case "redo":
+            return held.undo_count + 1 if held.redo_count else 0
+    return 0
 
 
 def _check_same(asked: Asked, category: str, revision: int, command: bytes) -> None:
@@ -292,25 +332,18 @@ _UPDATE_NAMING = (
 )
 
 
-def _taken(
-    opened: Session,
-    study: Study,
-    key: NamingKey,
-    held: Held,
-    request_id: str,
-    command: pb.Command,
-    changes: _Changes,
-) -> Held:
-    """The naming after a command; what it changes is added to `changes`."""
+def _taken(opened: Session, study: Study, held: Held, asked: Asked, needs: _Needs, changes: _Changes) -> Held:
+    """The naming after an act; what it changes is added to `changes`."""
+    key, command = asked.key, asked.command
     kind = acts.kind_of(command)
     state = held.state
-    if kind == "undo" and held.undo_count:
-        state = replace(state, done=(_edits_at(opened, key, held.undo_count),))
-    elif kind == "redo" and held.redo_count:
-        state = replace(state, undone=(_edits_at(opened, key, held.undo_count + 1),))
-    else:
-        _check_activations(opened, study, key, acts.named_activations(command))
-        _check_unused(opened, key, command)
+    if key in needs.edits:
+        stack = (needs.edits[key],)
+        state = replace(state, done=stack) if kind == "undo" else replace(state, undone=stack)
+    _check_activations(opened, study, key, acts.named_activations(command))
+    chosen = acts.new_concept(command)
+    if (key.study_id, key.annotator_id, chosen) in needs.used:
+        raise acts.already_used(chosen)
     after, inverse = acts.apply(state, command)
     edits = inverse.inverse()
     depth = 0
@@ -325,7 +358,7 @@ def _taken(
         key.columns()
         | {
             "revision": after.revision,
-            "request_id": request_id,
+            "request_id": asked.request_id,
             "command": _serialised(command),
             "edits": _as_json(edits) if depth else {},
             "depth": depth,
@@ -362,15 +395,16 @@ def _check_activations(opened: Session, study: Study, key: NamingKey, activation
         raise NotFound(f"category {shown(key.category)} has no activation {shown(unknown[0])}{more}")
 
 
-def _check_unused(opened: Session, key: NamingKey, command: pb.Command) -> None:
-    chosen = acts.new_concept(command)
-    if chosen and opened.get(Concept, (key.study_id, key.annotator_id, checked_id(chosen, "concept id"))):
-        raise acts.already_used(chosen)
+def _edits_at(opened: Session, depths: Sequence[tuple[str, str, str, int]]) -> dict[NamingKey, Edits]:
+    """Edits of the latest act at a depth of each naming: (study, annotator, category, depth)."""
+    naming = (col(Act.study_id), col(Act.annotator_id), col(Act.category))
+    at_depth = tuple_(*naming, col(Act.depth)).in_(depths)
+    latest = select(*naming, func.max(Act.revision)).where(at_depth).group_by(*naming)
+    query = select(*naming, Act.edits).where(tuple_(*naming, col(Act.revision)).in_(latest))
+    return {NamingKey(*key): _edits(written) for *key, written in opened.exec(query)}
 
 
-def _edits_at(opened: Session, key: NamingKey, depth: int) -> Edits:
-    query = select(Act.edits).where(*_of_naming(key), Act.depth == depth)
-    written = opened.exec(query.order_by(col(Act.revision).desc()).limit(1)).one()
+def _edits(written: dict[str, Any]) -> Edits:
     return Edits(
         {
             id_: (acts.Concept(*before), acts.Concept(*after))

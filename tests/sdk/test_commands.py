@@ -212,10 +212,7 @@ def test_people_links_and_labels_of_a_study(onoma, open_study: OpenStudy) -> Non
     assert onoma("study", "invite", "shapes", "Vi of the commands", "--viewer")[0] == 0
     assert onoma("study", "revoke", "shapes", "Eve of the commands")[0] == 0
     code, text = onoma("study", "annotators", "shapes", "--json")
-    states = {
-        person["display_name"]: (person["role"], person["link_state"])
-        for person in json.loads(text)
-    }
+    states = {person["display_name"]: (person["role"], person["link_state"]) for person in json.loads(text)}
     assert states["Eve of the commands"] == ("ROLE_ANNOTATOR", "LINK_STATE_REVOKED")
     assert states["Vi of the commands"] == ("ROLE_VIEWER", "LINK_STATE_GOOD")
     code, text = onoma("study", "revoke", "shapes", "Nobody")
