@@ -121,7 +121,7 @@ def scroll(page: Page) -> dict[str, float]:
 def select_twenty(page: Page) -> None:
     page.locator(".tile").nth(0).click()
     page.locator(".tile").nth(GROUPED - 1).click(modifiers=["Shift"])
-    expect(page.locator(".selection-acts")).to_contain_text(f"{GROUPED} selected")
+    expect(page.locator(".act-bar")).to_contain_text(f"{GROUPED} selected")
 
 
 def press(page: Page, key: str) -> float:

@@ -1,39 +1,12 @@
 """A hand on the page, a real server behind it."""
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import expect
 
-from onoma.v1 import naming_pb2
 from tests.web.conftest import Naming
+from tests.web.hands import concept, groups, make_concept, names, sizes, tiles, wait_until_saved
 
 pytestmark = pytest.mark.browser
-
-
-def tiles(page: Page) -> Locator:
-    return page.locator(".tile")
-
-
-def concept(page: Page, name: str) -> Locator:
-    return page.locator(".concept", has_text=name)
-
-
-def make_concept(page: Page, positions: list[int], name: str) -> None:
-    """Selects tiles, drags them onto 'New concept' and types a name."""
-    tiles(page).nth(positions[0]).click()
-    for position in positions[1:]:
-        tiles(page).nth(position).click(modifiers=["Control"])
-    tiles(page).nth(positions[0]).drag_to(page.locator(".new-concept"))
-    page.keyboard.type(name)
-    page.keyboard.press("Enter")
-
-
-def groups(stored: naming_pb2.Naming) -> list[tuple[str, list[str]]]:
-    """Name and activations of each concept."""
-    return [(c.name, list(c.activation_ids)) for c in stored.concepts]
-
-
-def wait_until_saved(page: Page) -> None:
-    expect(page.locator(".saving")).to_have_text("saved")
 
 
 def test_a_group_is_made_and_named_by_mouse(naming: Naming):
@@ -63,26 +36,6 @@ def test_concepts_are_merged_by_dragging_and_unmerged_by_undo(naming: Naming):
     naming.wait_until_stored(lambda stored: [name for name, _ in groups(stored)] == ["one", "other"])
 
 
-def test_keys_discard_and_bring_back(naming: Naming):
-    page = naming.page
-    before = list(naming.stored().pool)
-    tiles(page).first.click()
-    page.keyboard.press("x")
-    naming.wait_until_stored(lambda stored: [list(d.activation_ids) for d in stored.discards] == [before[:1]])
-    page.keyboard.press("Control+z")
-    naming.wait_until_stored(lambda stored: list(stored.pool) == before)
-
-
-def test_a_new_group_takes_three_key_presses(naming: Naming):
-    page = naming.page
-    count = len(naming.stored().pool)
-    page.locator(".grid").focus()
-    for key in ("Control+a", "n", "Enter"):
-        page.keyboard.press(key)
-    expect(page.locator(".concept")).to_contain_text(str(count))
-    naming.wait_until_stored(lambda stored: [len(ids) for _, ids in groups(stored)] == [count])
-
-
 def test_a_lasso_from_between_the_tiles_selects_what_it_touches(naming: Naming):
     page = naming.page
     first = tiles(page).first.bounding_box()
@@ -101,59 +54,104 @@ def test_the_large_view_shows_every_map_of_the_image(naming: Naming):
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_acts_without_a_network_wait_and_are_sent_later(naming: Naming):
+def test_a_whole_category_is_named_by_mouse(naming: Naming):
     page = naming.page
-    page.context.set_offline(True)
-    make_concept(page, [0], "sleeve")
-    expect(concept(page, "sleeve")).to_be_visible()
-    expect(page.locator(".saving")).to_contain_text("2 changes waiting")
-    assert len(naming.stored().concepts) == 0
-    page.context.set_offline(False)
-    naming.wait_until_stored(lambda stored: [name for name, _ in groups(stored)] == ["sleeve"])
-    wait_until_saved(page)
-
-
-def test_acts_that_waited_survive_a_closed_tab(naming: Naming):
-    page = naming.page
-    address = page.url
-    page.context.set_offline(True)
-    make_concept(page, [0], "hem")
-    page.close()
-    page.context.set_offline(False)
-    again = page.context.new_page()
-    again.goto(address)
-    expect(concept(again, "hem")).to_be_visible()
-    wait_until_saved(again)
-
-
-def test_two_tabs_lose_nothing(naming: Naming):
-    first = naming.page
-    second = first.context.new_page()
-    second.goto(first.url)
-    expect(tiles(second).first).to_be_visible()
-    make_concept(first, [0], "first tab")
-    wait_until_saved(first)
-    expect(concept(second, "first tab")).to_be_visible()
-    make_concept(second, [1], "second tab")
-    expect(concept(first, "second tab")).to_be_visible()
+    count = tiles(page).count()
+    make_concept(page, [0, 1], "left")
+    make_concept(page, [0], "right")
+    tiles(page).first.click()
+    tiles(page).nth(1).click(modifiers=["Shift"])
+    tiles(page).first.drag_to(concept(page, "right"))
+    tiles(page).first.hover()
+    page.mouse.down()
+    page.locator(".shelf-row", has_text="Discarded").hover()
+    page.locator(".discard-reasons > div", has_text="unclear").hover()
+    page.mouse.up()
+    tiles(page).first.click()
+    tiles(page).last.click(modifiers=["Shift"])
+    tiles(page).first.drag_to(page.locator(".shelf-row", has_text="Discarded"))
+    page.get_by_role("button", name="noise", exact=False).first.click()
+    expect(page.get_by_text("The pool is empty")).to_be_visible()
+    expect(page.locator(".progress-words")).to_have_text(f"{count} maps, 5 named, {count - 5} discarded")
     naming.wait_until_stored(
-        lambda stored: [name for name, _ in groups(stored)] == ["first tab", "second tab"]
+        lambda stored: (
+            sizes(stored) == [("left", 2), ("right", 3)]
+            and [len(d.activation_ids) for d in stored.discards] == [count - 6, 1]
+        )
     )
 
 
-def test_a_link_that_nobody_made_says_so(naming: Naming):
-    naming.page.goto("about:blank")
-    naming.page.goto(naming.link.partition("#")[0] + "#guess")
-    expect(naming.page.get_by_role("heading")).to_have_text("This link does not open")
-
-
-def test_the_owner_invites_by_link(naming: Naming):
+def test_the_menu_of_a_concept_renames_and_deletes(naming: Naming):
     page = naming.page
-    page.goto(naming.link.partition("/name")[0])
-    page.get_by_role("link", name=naming.study.name, exact=True).first.click()
-    page.get_by_role("textbox", name="Invite").fill("Grace")
-    page.get_by_role("button", name="Make a link").click()
-    link = page.locator(".link").inner_text()
-    page.goto("about:blank")
-    page.goto(link)
+    make_concept(page, [0, 1], "sleve")
+    concept(page, "sleve").click(button="right")
+    page.get_by_role("menuitem", name="Rename").click()
+    page.keyboard.type("sleeve")
+    page.keyboard.press("Enter")
+    naming.wait_until_stored(lambda stored: names(stored) == ["sleeve"])
+    concept(page, "sleeve").get_by_role("button", name="More about sleeve").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    naming.wait_until_stored(lambda stored: names(stored) == [])
+    page.get_by_role("button", name="Take it back").click()
+    naming.wait_until_stored(lambda stored: sizes(stored) == [("sleeve", 2)])
+
+
+def test_after_a_merge_by_dragging_the_other_name_is_one_click_away(naming: Naming):
+    page = naming.page
+    make_concept(page, [0], "collar")
+    make_concept(page, [0], "neck")
+    concept(page, "neck").drag_to(concept(page, "collar"))
+    expect(page.get_by_role("alert")).to_contain_text("“neck” (1) is now part of “collar” (1)")
+    page.get_by_role("button", name="Keep the name “neck”").click()
+    naming.wait_until_stored(lambda stored: sizes(stored) == [("neck", 2)])
+    page.get_by_role("button", name="Undo").click()
+    naming.wait_until_stored(lambda stored: names(stored) == ["collar", "neck"])
+
+
+def test_the_pool_is_sorted_by_image_and_by_contribution(naming: Naming):
+    page = naming.page
+    shown = lambda: [tile.get_attribute("data-id") for tile in tiles(page).all()]  # noqa: E731
+    columns = naming.client.list_activations(
+        naming.study.study_id, page.get_by_role("combobox", name="Category").input_value()
+    )
+    share = dict(zip(columns.activation_id, columns.share, strict=True))
+    image = dict(zip(columns.activation_id, columns.image_id, strict=True))
+    given = shown()
+    page.get_by_label("sort").select_option("share")
     expect(tiles(page).first).to_be_visible()
+    assert [share[id_] for id_ in shown()] == sorted(share.values(), reverse=True)
+    page.get_by_label("sort").select_option("image")
+    expect(tiles(page).first).to_be_visible()
+    assert [image[id_] for id_ in shown()] == sorted(image.values())
+    page.get_by_label("sort").select_option("given")
+    expect(tiles(page).first).to_be_visible()
+    assert shown() == given
+
+
+def test_names_are_text_in_any_script(naming: Naming):
+    page = naming.page
+    for name in ("<img src=x onerror=alert(1)>", "שרוול שמאל", "👕 צווארון"):
+        make_concept(page, [0], name)
+    naming.wait_until_stored(
+        lambda stored: names(stored) == ["<img src=x onerror=alert(1)>", "שרוול שמאל", "👕 צווארון"]
+    )
+    expect(page.locator(".shelf-name", has_text="<img src=x onerror=alert(1)>")).to_be_visible()
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_each_category_remembers_where_it_stood(naming: Naming):
+    page = naming.page
+    make_concept(page, [0, 1], "collar")
+    concept(page, "collar").locator(".shelf-face").click()
+    expect(page.get_by_role("heading", name="collar 2")).to_be_visible()
+    category = page.get_by_role("combobox", name="Category")
+    here = category.input_value()
+    there = next(one for one in naming.study.categories if one != here)
+    category.select_option(there)
+    expect(page.get_by_role("heading", name="Pool")).to_be_visible()
+    category.select_option(here)
+    expect(page.get_by_role("heading", name="collar 2")).to_be_visible()
+    wait_until_saved(page)
+    page.goto(page.url.partition("?")[0])
+    expect(page.get_by_role("heading", name="collar 2")).to_be_visible()
+    expect(category).to_have_value(here)

@@ -2,8 +2,8 @@ import { type CSSProperties, useEffect } from "react";
 import { listen } from "../api/events";
 import { namingEventsUrl } from "../api/naming";
 import type { Naming } from "../api/openapi";
+import { ActBar } from "./ActBar";
 import { Bands, NoticeBand } from "./Bands";
-import { ConceptMenu } from "./ConceptMenu";
 import { Grid } from "./Grid";
 import { GridBar } from "./GridBar";
 import { Help } from "./Help";
@@ -48,6 +48,7 @@ export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) 
             <GridBar />
             <Grid />
             <NoticeBand />
+            <ActBar />
           </section>
           <Shelf />
         </main>
@@ -57,7 +58,6 @@ export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) 
       </p>
       <LargeView />
       <MergeDialog />
-      <ConceptMenu />
       <Help />
     </div>
   );

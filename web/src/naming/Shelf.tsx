@@ -1,4 +1,5 @@
 import type { Discard } from "../api/openapi";
+import { ConceptMenu } from "./ConceptMenu";
 import { ConceptRow } from "./ConceptRow";
 import { DropTarget } from "./DropTarget";
 import { Finder } from "./Finder";
@@ -66,16 +67,14 @@ export function Shelf() {
       </div>
 
       <DiscardPile discards={naming.discards} shown={place === "discarded"} />
+      <ConceptMenu />
     </aside>
   );
 }
 
-/** The pile, and while tiles are dragged a place for each reason. */
+/** The pile, and a place for each reason: always there, so that nothing moves under a drag. */
 function DiscardPile({ discards, shown }: { discards: Discard[]; shown: boolean }) {
-  const dragging = useNaming(({ dragged }) => dragged !== null && "tiles" in dragged);
-  const reasons = discards
-    .filter(({ reason }) => CHOSEN_REASONS.includes(reason))
-    .map(({ reason, activation_ids }) => `${REASON_WORDS[reason]} ${activation_ids.length}`);
+  const counts = new Map(discards.map((one) => [one.reason, one.activation_ids.length]));
   return (
     <div className="discard-pile">
       <DropTarget
@@ -92,22 +91,19 @@ function DiscardPile({ discards, shown }: { discards: Discard[]; shown: boolean 
           <span className="shelf-number">X</span>
           <span className="shelf-name">Discarded</span>
           <span className="shelf-count">{discardedIds({ discards }).length}</span>
-          {reasons.length > 0 && <span className="hint">{reasons.join(", ")}</span>}
         </button>
       </DropTarget>
-      {dragging && (
-        <div className="discard-reasons">
-          {CHOSEN_REASONS.map((reason) => (
-            <DropTarget
-              key={reason}
-              accepts={tilesOnly}
-              onTake={(dragged) => dropOn.discarded(dragged, reason)}
-            >
-              {REASON_WORDS[reason]}
-            </DropTarget>
-          ))}
-        </div>
-      )}
+      <div className="discard-reasons">
+        {CHOSEN_REASONS.map((reason) => (
+          <DropTarget
+            key={reason}
+            accepts={tilesOnly}
+            onTake={(dragged) => dropOn.discarded(dragged, reason)}
+          >
+            {REASON_WORDS[reason]} {counts.get(reason) ?? 0}
+          </DropTarget>
+        ))}
+      </div>
     </div>
   );
 }

@@ -125,11 +125,10 @@ function standAt(stand: Stand | undefined): void {
 export function rememberStands(): () => void {
   return useNaming.subscribe((state, before) => {
     const { study, annotator, category, view, place, selection } = state;
-    const isMoved =
-      place !== before.place ||
-      selection.cursor !== before.selection.cursor ||
-      view !== before.view;
-    if (!view || !study || !annotator || !isMoved) return;
+    const isMoved = place !== before.place || selection.cursor !== before.selection.cursor;
+    // What a category that is just opening shows first is not where anybody stood.
+    if (!view || !before.view || category !== before.category || !isMoved) return;
+    if (!study || !annotator) return;
     const stand = { place, cursor: selection.cursor };
     saveStand(study.study_id, annotator.annotator_id, category, stand);
   });

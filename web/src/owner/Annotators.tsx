@@ -1,38 +1,43 @@
 import { type FormEvent, useState } from "react";
 import { invitationLink } from "../address";
-import { answered, api, messageOf } from "../api/client";
-import type { Annotator, Study } from "../api/openapi";
-import { newId } from "../naming/commands";
+import { messageOf } from "../api/client";
+import type { Study } from "../api/openapi";
+import { type Invited, invite, type Link, type Role, renew, revoke } from "./studies";
+import { LINK_WORDS, percentOf } from "./words";
 
 interface AnnotatorsProps {
   study: Study;
-  annotators: Annotator[];
-  onInvited: () => void;
+  annotators: Invited[];
+  onChanged: () => void;
 }
 
-/** Who names, how far they are, and a form that makes a link for one more. */
-export function Annotators({ study, annotators, onInvited }: AnnotatorsProps) {
-  const [invited, setInvited] = useState<{ name: string; link: string } | null>(null);
+/** Who names, how far they are, their links, and a form that makes a link for one more. */
+export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
+  const [made, setMade] = useState<{ name: string; link: string } | null>(null);
   const [refusal, setRefusal] = useState<string | null>(null);
+  const { study_id } = study;
 
-  async function invite(event: FormEvent<HTMLFormElement>) {
-    event.preventDefault();
-    const form = event.currentTarget;
-    const display_name = String(new FormData(form).get("name")).trim();
+  async function doing(name: string, work: () => Promise<Link | unknown>): Promise<boolean> {
     try {
-      const { token } = await answered(
-        api.POST("/api/studies/{study_id}/annotators", {
-          params: { path: { study_id: study.study_id } },
-          body: { display_name, request_id: newId() },
-        }),
-      );
-      setInvited({ name: display_name, link: invitationLink(location.origin, token) });
+      const answer = await work();
+      const token = (answer as Partial<Link>).token;
+      setMade(token ? { name, link: invitationLink(location.origin, token) } : null);
       setRefusal(null);
-      form.reset();
-      onInvited();
+      onChanged();
+      return true;
     } catch (error) {
       setRefusal(messageOf(error));
+      return false;
     }
+  }
+
+  async function onInvite(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const form = event.currentTarget;
+    const fields = new FormData(form);
+    const name = String(fields.get("name")).trim();
+    const role = String(fields.get("role")) as Role;
+    if (await doing(name, () => invite(study_id, name, role))) form.reset();
   }
 
   return (
@@ -49,50 +54,123 @@ export function Annotators({ study, annotators, onInvited }: AnnotatorsProps) {
               <th className="number">Discarded</th>
               <th className="number">In the pool</th>
               <th>Progress</th>
+              <th>Link</th>
             </tr>
           </thead>
           <tbody>
-            {annotators.map(({ annotator_id, display_name, named_count, discarded_count }) => (
-              <tr key={annotator_id}>
-                <td>{display_name}</td>
-                <td className="number">{named_count}</td>
-                <td className="number">{discarded_count}</td>
-                <td className="number">{study.activation_count - named_count - discarded_count}</td>
-                <td>
-                  <progress
-                    className="progress"
-                    aria-label={`Progress of ${display_name}`}
-                    value={named_count + discarded_count}
-                    max={study.activation_count || 1}
-                  />
-                </td>
-              </tr>
+            {annotators.map((annotator) => (
+              <Row
+                key={annotator.annotator_id}
+                annotator={annotator}
+                total={study.activation_count}
+                onRevoke={() => void doing("", () => revoke(study_id, annotator.annotator_id))}
+                onRenew={() =>
+                  void doing(annotator.display_name, () => renew(study_id, annotator.annotator_id))
+                }
+              />
             ))}
           </tbody>
         </table>
       )}
-      <form className="invite" onSubmit={invite}>
+      <form className="invite" onSubmit={onInvite}>
         <label>
-          Invite <input name="name" required maxLength={200} placeholder="name of the annotator" />
+          Invite{" "}
+          <input
+            name="name"
+            required
+            maxLength={200}
+            dir="auto"
+            placeholder="name of the annotator"
+          />
+        </label>
+        <label>
+          to{" "}
+          <select name="role">
+            <option value="ROLE_ANNOTATOR">name</option>
+            <option value="ROLE_VIEWER">look only</option>
+          </select>
         </label>
         <button type="submit">Make a link</button>
       </form>
-      {refusal && <p className="band">{refusal}</p>}
-      {invited && <InvitedLink {...invited} />}
+      {refusal && (
+        <p className="band" role="alert">
+          {refusal}
+        </p>
+      )}
+      {made && <MadeLink key={made.link} {...made} />}
     </section>
   );
 }
 
-function InvitedLink({ name, link }: { name: string; link: string }) {
-  const [copied, setCopied] = useState(false);
+interface RowProps {
+  annotator: Invited;
+  total: number;
+  onRevoke: () => void;
+  onRenew: () => void;
+}
+
+function Row({ annotator, total, onRevoke, onRenew }: RowProps) {
+  const { display_name, named_count, discarded_count, role, link_state } = annotator;
+  const done = named_count + discarded_count;
+  const isViewer = role === "ROLE_VIEWER";
+  const isGood = link_state === undefined || link_state === "LINK_STATE_GOOD";
   return (
-    <p className="band">
-      Link for {name}, shown once: <code className="link">{link}</code>
-      <button
-        type="button"
-        onClick={() => void navigator.clipboard.writeText(link).then(() => setCopied(true))}
-      >
-        {copied ? "Copied" : "Copy"}
+    <tr>
+      <td>
+        <bdi>{display_name}</bdi> {isViewer && <span className="quiet">looks only</span>}
+      </td>
+      <td className="number">{named_count}</td>
+      <td className="number">{discarded_count}</td>
+      <td className="number">{total - done}</td>
+      <td>
+        {!isViewer && (
+          <>
+            <progress
+              className="progress"
+              aria-label={`Progress of ${display_name}`}
+              value={done}
+              max={total || 1}
+            />{" "}
+            <span className="quiet">{percentOf(done, total)}</span>
+          </>
+        )}
+      </td>
+      <td className="link-acts">
+        <span className="quiet">{LINK_WORDS[link_state ?? ""]}</span>
+        {isGood && (
+          <button
+            type="button"
+            aria-label={`Revoke the link of ${display_name}`}
+            onClick={onRevoke}
+          >
+            Revoke
+          </button>
+        )}
+        <button type="button" aria-label={`New link for ${display_name}`} onClick={onRenew}>
+          New link
+        </button>
+      </td>
+    </tr>
+  );
+}
+
+function MadeLink({ name, link }: { name: string; link: string }) {
+  const [words, setWords] = useState("Copy");
+  function copy() {
+    // Without https or a permission there is no clipboard; the link can be marked by hand.
+    Promise.resolve(navigator.clipboard?.writeText(link) ?? Promise.reject()).then(
+      () => setWords("Copied"),
+      () => setWords("Mark it and copy it by hand"),
+    );
+  }
+  return (
+    <p className="band" role="status">
+      <span>
+        Link for <bdi>{name}</bdi>, shown once:
+      </span>
+      <code className="link">{link}</code>
+      <button type="button" onClick={copy}>
+        {words}
       </button>
     </p>
   );

@@ -1,24 +1,37 @@
+import { useState } from "react";
 import { studyPath } from "../address";
 import { answered, api } from "../api/client";
+import { NewStudy } from "./NewStudy";
 import { OwnerHeader } from "./OwnerHeader";
 import { useLoaded } from "./useLoaded";
 import { STATE_WORDS } from "./words";
 
 const loadStudies = () => answered(api.GET("/api/studies"));
 
-/** All studies of this server. */
+/** All studies of this server, and a form for one more. */
 export function StudiesPage() {
   const { data, failure } = useLoaded(loadStudies);
+  const [isMaking, setMaking] = useState(false);
   return (
     <>
       <OwnerHeader />
       <main className="paper">
-        <h1>Studies</h1>
-        {failure && <p className="band">{failure}</p>}
+        <div className="title-line">
+          <h1>Studies</h1>
+          <button type="button" aria-expanded={isMaking} onClick={() => setMaking(!isMaking)}>
+            {isMaking ? "Not now" : "New study"}
+          </button>
+        </div>
+        {isMaking && <NewStudy />}
+        {failure && (
+          <p className="band" role="alert">
+            {failure}
+          </p>
+        )}
         {data?.studies.length === 0 && (
           <p className="empty">
-            No studies yet. <code>onoma demo</code> makes one of ready pictures;{" "}
-            <code>onoma study create</code> makes one of yours.
+            No studies yet. “New study” makes one of the networks and pictures that are here;{" "}
+            <code>onoma demo</code> brings both and makes one to look at.
           </p>
         )}
         {data && data.studies.length > 0 && (
@@ -37,7 +50,9 @@ export function StudiesPage() {
               {data.studies.map((study) => (
                 <tr key={study.study_id}>
                   <td>
-                    <a href={studyPath(study.study_id)}>{study.name}</a>
+                    <a href={studyPath(study.study_id)}>
+                      <bdi>{study.name}</bdi>
+                    </a>
                   </td>
                   <td>{STATE_WORDS[study.state]}</td>
                   <td>{study.model}</td>

@@ -1,13 +1,17 @@
 import { useCallback, useEffect, useState } from "react";
 import { answered, api, messageOf } from "../api/client";
+import { listen } from "../api/events";
 import { Annotators } from "./Annotators";
 import { CoverageTable } from "./CoverageTable";
 import { OwnerHeader } from "./OwnerHeader";
+import { StudyMaps } from "./StudyMaps";
 import { SummaryTable } from "./SummaryTable";
+import { type Invited, progressEventsUrl } from "./studies";
 import { useLoaded } from "./useLoaded";
 import { STATE_WORDS } from "./words";
 
 const PROGRESS_EVERY_MS = 5000;
+const PROGRESS_BESIDE_EVENTS_MS = 60_000;
 
 /** One study: who names it, how far they are, and what their names say. */
 export function StudyPage({ studyId }: { studyId: string }) {
@@ -21,11 +25,14 @@ export function StudyPage({ studyId }: { studyId: string }) {
     return { study, annotators };
   }, [studyId]);
   const { data, failure, reload } = useLoaded(load);
-  useEffect(() => {
-    const timer = setInterval(reload, PROGRESS_EVERY_MS);
-    return () => clearInterval(timer);
-  }, [reload]);
+  const { live, forget } = useLiveAnnotators(studyId, reload);
+  const annotators = live ?? data?.annotators ?? [];
   const [refusal, setRefusal] = useState<string | null>(null);
+
+  function onChanged() {
+    forget();
+    reload();
+  }
 
   async function turn(path: "/api/studies/{study_id}/open" | "/api/studies/{study_id}/close") {
     try {
@@ -41,10 +48,16 @@ export function StudyPage({ studyId }: { studyId: string }) {
     <>
       <OwnerHeader />
       <main className="paper">
-        {(failure ?? refusal) && <p className="band">{failure ?? refusal}</p>}
+        {(failure ?? refusal) && (
+          <p className="band" role="alert">
+            {failure ?? refusal}
+          </p>
+        )}
         {data && (
           <>
-            <h1>{data.study.name}</h1>
+            <h1>
+              <bdi>{data.study.name}</bdi>
+            </h1>
             <p className="facts">
               <span>
                 <strong>{STATE_WORDS[data.study.state]}</strong>, {data.study.activation_count}{" "}
@@ -52,24 +65,53 @@ export function StudyPage({ studyId }: { studyId: string }) {
                 {data.study.categories.length === 1 ? "category" : "categories"}, model{" "}
                 {data.study.model}, data set {data.study.dataset}
               </span>
-              {data.study.state === "STUDY_STATE_OPEN" ? (
+              {data.study.state === "STUDY_STATE_OPEN" && (
                 <button type="button" onClick={() => turn("/api/studies/{study_id}/close")}>
                   Close the study
                 </button>
-              ) : (
-                <button type="button" onClick={() => turn("/api/studies/{study_id}/open")}>
+              )}
+              {data.study.state !== "STUDY_STATE_OPEN" && data.study.activation_count > 0 && (
+                <button
+                  type="button"
+                  className="main-act"
+                  onClick={() => turn("/api/studies/{study_id}/open")}
+                >
                   Open the study
                 </button>
               )}
             </p>
-            <Annotators study={data.study} annotators={data.annotators} onInvited={reload} />
-            <CoverageTable study={data.study} annotators={data.annotators} />
-            {data.annotators.length > 0 && (
-              <SummaryTable study={data.study} annotators={data.annotators} />
+            {data.study.activation_count === 0 && <StudyMaps study={data.study} onDone={reload} />}
+            <Annotators study={data.study} annotators={annotators} onChanged={onChanged} />
+            {data.study.activation_count > 0 && (
+              <CoverageTable study={data.study} annotators={annotators} />
+            )}
+            {data.study.activation_count > 0 && annotators.length > 0 && (
+              <SummaryTable study={data.study} annotators={annotators} />
             )}
           </>
         )}
       </main>
     </>
   );
+}
+
+/** The annotators as the server streams them; asked for again and again where it does not. */
+function useLiveAnnotators(studyId: string, reload: () => void) {
+  const [live, setLive] = useState<Invited[] | null>(null);
+  const isStreamed = live !== null;
+  useEffect(
+    () =>
+      listen<{ annotators: Invited[] }>(progressEventsUrl(studyId), ({ annotators }) =>
+        setLive(annotators),
+      ),
+    [studyId],
+  );
+  useEffect(() => {
+    const every = isStreamed ? PROGRESS_BESIDE_EVENTS_MS : PROGRESS_EVERY_MS;
+    const timer = setInterval(reload, every);
+    return () => clearInterval(timer);
+  }, [reload, isStreamed]);
+  /** What was streamed is older than what is about to be loaded. */
+  const forget = useCallback(() => setLive(null), []);
+  return { live, forget };
 }

@@ -12,3 +12,16 @@ export const STATE_WORDS: Record<StudyState, string> = {
 export function percent(share: number | undefined): string {
   return share === undefined ? "–" : `${(100 * share).toFixed(1)} %`;
 }
+
+/** How far something is, in whole percent; never 100 before the end. */
+export function percentOf(done: number, total: number): string {
+  return total === 0 ? "" : `${Math.floor((100 * done) / total)} %`;
+}
+
+/** By link_state. */
+export const LINK_WORDS: Record<string, string> = {
+  LINK_STATE_GOOD: "good",
+  LINK_STATE_EXPIRED: "expired",
+  LINK_STATE_REVOKED: "revoked",
+  LINK_STATE_NONE: "none",
+};

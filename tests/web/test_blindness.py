@@ -1,0 +1,34 @@
+"""Whoever has one annotator's link sees nothing of another's work."""
+
+import pytest
+from playwright.sync_api import Response, expect
+
+from tests.web.conftest import Naming
+from tests.web.hands import make_concept, tiles, wait_until_saved
+
+pytestmark = pytest.mark.browser
+
+SECRET = "the first one's own words"
+
+
+def test_another_annotators_link_shows_nothing_of_the_first(naming: Naming):
+    make_concept(naming.page, [0, 1], SECRET)
+    wait_until_saved(naming.page)
+    other = naming.client.invite_annotator(naming.study.study_id, f"other of {naming.annotator.display_name}")
+    context = naming.page.context.browser.new_context()
+    page = context.new_page()
+    answers: list[Response] = []
+    page.on("response", lambda response: answers.append(response))
+    page.goto(f"{naming.link.partition('#')[0]}#{other.token}")
+    expect(tiles(page).first).to_be_visible()
+    expect(page.locator(".concept")).to_have_count(0)
+    for category in naming.study.categories:
+        page.get_by_role("combobox", name="Category").select_option(category)
+        expect(page.locator(".progress-words")).to_contain_text("0 named, 0 discarded")
+    bodies = [one.text() for one in answers if "json" in (one.header_value("content-type") or "")]
+    assert len(bodies) >= 2 * len(naming.study.categories)
+    assert not any(SECRET in body or f'"{naming.annotator.display_name}"' in body for body in bodies)
+    # The first one's address is worth nothing without the first one's link.
+    page.goto(naming.page.url)
+    expect(page.get_by_role("heading", name="This naming cannot be shown")).to_be_visible()
+    context.close()

@@ -1,0 +1,47 @@
+"""One annotator in two tabs, on two devices, and two annotators in one browser."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.web.conftest import Naming
+from tests.web.hands import concept, make_concept, names, tiles, wait_until_saved
+
+pytestmark = pytest.mark.browser
+
+
+def test_two_tabs_lose_nothing(naming: Naming):
+    first = naming.page
+    second = first.context.new_page()
+    second.goto(first.url)
+    expect(tiles(second).first).to_be_visible()
+    make_concept(first, [0], "first tab")
+    wait_until_saved(first)
+    expect(concept(second, "first tab")).to_be_visible()
+    make_concept(second, [1], "second tab")
+    expect(concept(first, "second tab")).to_be_visible()
+    naming.wait_until_stored(lambda stored: names(stored) == ["first tab", "second tab"])
+
+
+def test_what_waited_in_one_tab_joins_what_another_device_did(naming: Naming):
+    here = naming.page
+    elsewhere = here.context.browser.new_context()
+    there = elsewhere.new_page()
+    there.goto(naming.link)
+    category = here.get_by_role("combobox", name="Category").input_value()
+    there.get_by_role("combobox", name="Category").select_option(category)
+    expect(tiles(there)).to_have_count(tiles(here).count())
+    here.context.set_offline(True)
+    make_concept(here, [0], "in a train")
+    make_concept(there, [1], "at home")
+    wait_until_saved(there)
+    here.context.set_offline(False)
+    expect(here.get_by_role("alert")).to_contain_text("also changed in another tab")
+    expect(concept(here, "at home")).to_be_visible()
+    naming.wait_until_stored(lambda stored: names(stored) == ["at home", "in a train"])
+    elsewhere.close()
+
+
+def test_a_link_that_nobody_made_says_so(naming: Naming):
+    naming.page.goto("about:blank")
+    naming.page.goto(naming.link.partition("#")[0] + "#guess")
+    expect(naming.page.get_by_role("heading")).to_have_text("This link does not open")

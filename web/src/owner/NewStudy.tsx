@@ -1,0 +1,185 @@
+import { type FormEvent, useState } from "react";
+import { studyPath } from "../address";
+import { messageOf } from "../api/client";
+import { Categories } from "./Categories";
+import { type Choices, createStudy, loadChoices, type NewStudy as Wanted } from "./studies";
+import { useLoaded } from "./useLoaded";
+
+/** The form that makes a study of what this server has. */
+export function NewStudy() {
+  const { data: choices, failure } = useLoaded(loadChoices);
+  if (failure) {
+    return (
+      <p className="band">
+        Studies cannot be made on this page now ({failure}). <code>onoma study create</code> makes
+        them, too.
+      </p>
+    );
+  }
+  if (!choices) return <p className="empty">Looking at what this server has.</p>;
+  if (choices.models.length === 0 || choices.datasets.length === 0) {
+    return (
+      <p className="empty">
+        A study needs a network and pictures first: <code>onoma model add</code> and{" "}
+        <code>onoma dataset add</code> bring them here.
+      </p>
+    );
+  }
+  return <Form choices={choices} />;
+}
+
+function Form({ choices: { models, datasets, xnnSets } }: { choices: Choices }) {
+  const [refusal, setRefusal] = useState<string | null>(null);
+  const [modelName, setModel] = useState(xnnSets[0]?.model ?? models[0]?.name ?? "");
+  const [datasetName, setDataset] = useState(xnnSets[0]?.dataset ?? datasets[0]?.name ?? "");
+  const [part, setPart] = useState<Wanted["part"]>("DATASET_PART_TEST");
+  const model = models.find(({ name }) => name === modelName);
+  const dataset = datasets.find(({ name }) => name === datasetName);
+  const fitting = xnnSets.filter((one) => one.model === modelName && one.dataset === datasetName);
+  const counts = part === "DATASET_PART_TEST" ? dataset?.test_counts : dataset?.train_counts;
+  const categories = (dataset?.classes ?? [])
+    .map((name, at) => ({ name, count: counts?.[at] ?? 0 }))
+    .filter(({ name }) => model?.classes.includes(name));
+
+  async function submit(event: FormEvent<HTMLFormElement>) {
+    event.preventDefault();
+    const form = new FormData(event.currentTarget);
+    const text = (name: string) => String(form.get(name) ?? "").trim();
+    const wanted = form.getAll("category").map(String);
+    if (wanted.length === 0) {
+      setRefusal("Choose at least one category.");
+      return;
+    }
+    try {
+      const study = await createStudy({
+        name: text("name"),
+        model: modelName,
+        dataset: datasetName,
+        part,
+        xnn_set: text("xnn_set"),
+        categories: wanted,
+        settings: settingsOf(form),
+      });
+      location.assign(studyPath(study.study_id));
+    } catch (error) {
+      setRefusal(messageOf(error));
+    }
+  }
+
+  return (
+    <form className="new-study" onSubmit={submit}>
+      <label>
+        <span>Name</span>
+        <input
+          name="name"
+          required
+          maxLength={200}
+          dir="auto"
+          placeholder="what people will read"
+        />
+      </label>
+      <label>
+        <span>Network</span>
+        <select value={modelName} onChange={(event) => setModel(event.target.value)}>
+          {models.map(({ name }) => (
+            <option key={name}>{name}</option>
+          ))}
+        </select>
+      </label>
+      <label>
+        <span>Data set</span>
+        <select value={datasetName} onChange={(event) => setDataset(event.target.value)}>
+          {datasets.map(({ name }) => (
+            <option key={name}>{name}</option>
+          ))}
+        </select>
+      </label>
+      <label>
+        <span>Pictures</span>
+        <select value={part} onChange={(event) => setPart(event.target.value as Wanted["part"])}>
+          <option value="DATASET_PART_TEST">those for testing</option>
+          <option value="DATASET_PART_TRAIN">those for training</option>
+        </select>
+      </label>
+      <label>
+        <span>Explanation networks</span>
+        <select name="xnn_set">
+          {fitting.map(({ name }) => (
+            <option key={name}>{name}</option>
+          ))}
+          <option value="">none: maps made elsewhere are imported</option>
+        </select>
+      </label>
+      <Categories key={`${modelName}/${datasetName}`} categories={categories} />
+      <details>
+        <summary>Settings</summary>
+        <Settings />
+      </details>
+      {refusal && (
+        <p className="band" role="alert">
+          {refusal}
+        </p>
+      )}
+      <button type="submit" className="main-act">
+        Make the study
+      </button>
+    </form>
+  );
+}
+
+function Settings() {
+  return (
+    <div className="settings">
+      <label>
+        <span>Pictures a category, at most</span>
+        <input name="max_images_per_category" type="number" min={0} placeholder="all" />
+      </label>
+      <label>
+        <span>Share of the evidence that counts as significant</span>
+        <input
+          name="significant_share"
+          type="number"
+          min={0.01}
+          max={0.99}
+          step={0.01}
+          defaultValue={0.9}
+        />
+      </label>
+      <label>
+        <span>Pictures that a concept needs for the statistics</span>
+        <input name="min_concept_images" type="number" min={1} defaultValue={3} />
+      </label>
+      <label>
+        <span>Order of the examples</span>
+        <select name="pool_order">
+          <option value="POOL_ORDER_RANDOM">random, another for each annotator</option>
+          <option value="POOL_ORDER_IMAGE">image by image</option>
+          <option value="POOL_ORDER_SHARE">largest contribution first</option>
+        </select>
+      </label>
+      <label>
+        <input name="blind" type="checkbox" defaultChecked />
+        Annotators see nothing of each other until the study is closed
+      </label>
+      <label>
+        <input name="suggestions" type="checkbox" />
+        Annotators may sort by similarity
+      </label>
+    </div>
+  );
+}
+
+/** What is left at its default is not sent, so that older servers take the form, too. */
+function settingsOf(form: FormData): Wanted["settings"] {
+  const order = String(form.get("pool_order"));
+  return {
+    ...(form.get("max_images_per_category")
+      ? { max_images_per_category: Number(form.get("max_images_per_category")) }
+      : {}),
+    significant_share: Number(form.get("significant_share")),
+    min_concept_images: Number(form.get("min_concept_images")),
+    blind: form.has("blind"),
+    ...(order === "POOL_ORDER_RANDOM" ? {} : { pool_order: order }),
+    ...(form.has("suggestions") ? { suggestions: true } : {}),
+  };
+}

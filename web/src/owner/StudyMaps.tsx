@@ -1,0 +1,97 @@
+import { useEffect, useState } from "react";
+import { messageOf } from "../api/client";
+import type { Study } from "../api/openapi";
+import { type Job, loadMapsJob, startMaps } from "./studies";
+
+const LOOK_EVERY_MS = 1000;
+
+/** For a study without maps: starts them, and shows how far they are. */
+export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void }) {
+  const key = `onoma/maps-job/${study.study_id}`;
+  const [jobId, setJobId] = useState(() => sessionStorage.getItem(key));
+  const [job, setJob] = useState<Job | null>(null);
+  const [refusal, setRefusal] = useState<string | null>(null);
+  const isOver = job !== null && !["JOB_STATE_PENDING", "JOB_STATE_RUNNING"].includes(job.state);
+
+  useEffect(() => {
+    if (jobId === null || isOver) return;
+    const look = () =>
+      loadMapsJob(jobId).then(
+        (found) => {
+          if (found) setJob(found);
+          if (found?.state === "JOB_STATE_SUCCEEDED") onDone();
+        },
+        (error: unknown) => setRefusal(messageOf(error)),
+      );
+    void look();
+    const timer = setInterval(look, LOOK_EVERY_MS);
+    return () => clearInterval(timer);
+  }, [jobId, isOver, onDone]);
+
+  async function start() {
+    try {
+      const started = await startMaps(study.study_id);
+      sessionStorage.setItem(key, started.job_id);
+      setJob(started);
+      setJobId(started.job_id);
+      setRefusal(null);
+    } catch (error) {
+      setRefusal(messageOf(error));
+    }
+  }
+
+  if (study.xnn_set === "") {
+    return (
+      <section>
+        <h2>Maps</h2>
+        <p className="empty">
+          This study takes maps made elsewhere: <code>onoma maps import</code> brings them.
+        </p>
+      </section>
+    );
+  }
+  const failed = job?.state === "JOB_STATE_FAILED" || job?.state === "JOB_STATE_CANCELLED";
+  return (
+    <section>
+      <h2>Maps</h2>
+      {refusal && (
+        <p className="band" role="alert">
+          {refusal}
+        </p>
+      )}
+      {failed && (
+        <p className="band" role="alert">
+          The maps are not done{job.error && `: ${job.error}`}
+        </p>
+      )}
+      {job && !isOver ? (
+        <Progress job={job} />
+      ) : (
+        <p className="facts">
+          <span>There is nothing to name yet: the maps have to be drawn first.</span>
+          <button type="button" className="main-act" onClick={start}>
+            {failed ? "Try again" : "Compute the maps"}
+          </button>
+        </p>
+      )}
+    </section>
+  );
+}
+
+function Progress({ job }: { job: Job }) {
+  const [done, total] = [Number(job.done), Number(job.total)];
+  return (
+    <p className="facts" role="status">
+      <progress
+        className="progress"
+        aria-label="Maps"
+        {...(total > 0 ? { value: done, max: total } : {})}
+      />
+      <span>
+        {job.stage || "waiting for a worker"}
+        {total > 0 && `, ${done} of ${total}`}
+        {job.rate_per_s > 0 && `, ${job.rate_per_s.toFixed(1)} a second`}
+      </span>
+    </p>
+  );
+}
