@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from services.runtime.errors import ServiceError
-from services.runtime.memory import keep_freed_memory
+from services.runtime.memory import keep_freed_memory, leave_out_of_collections
 from services.runtime.server import RunningServer, bracketed, start, stop_all
 from services.runtime.settings import RuntimeSettings, read_settings
 
@@ -120,6 +120,7 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
         if isinstance(error, ServiceError):
             raise OSError(str(error)) from error
         raise
+    leave_out_of_collections()
     addresses = {name: getattr(settings, f"{name}_address") for name in SERVICES}
     return Up(addresses, page.url if page else "", tuple(servers), page, settings.drain_s)
 

@@ -1,20 +1,21 @@
 """Who holds an invitation's token, remembered for a moment."""
 
+import random
 import threading
 import time
 
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from services.naming import invitations
-from services.naming.namings import reading
 from services.runtime.access import Guest
 
-_REMEMBERED_S = 1.0  # so long may another replica's revocation take to be seen here
+_REMEMBERED_S = 10.0  # so long may another replica's revocation take to be seen here
 _MOST = 10_000
 
 
 class Guests:
-    """Looks tokens up; what it found holds for a second, or until something here changes it."""
+    """Looks tokens up; what it found holds for seconds, or until something here changes it."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -29,13 +30,14 @@ class Guests:
             changes = self._changes
         if time.monotonic() < until:
             return guest
-        with reading(self._engine) as opened:
+        with Session(self._engine) as opened:
             guest = invitations.guest_of(opened, token)
         with self._lock:
             if changes == self._changes:
                 if len(self._found) >= _MOST:
                     self._found.clear()
-                self._found[token] = (time.monotonic() + _REMEMBERED_S, guest)
+                spread = random.uniform(0.5, 1)  # noqa: S311  so that not all are asked anew at once
+                self._found[token] = (time.monotonic() + spread * _REMEMBERED_S, guest)
         return guest
 
     def forget(self) -> None:

@@ -2,15 +2,15 @@
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, delete, func, insert, tuple_, update
+from sqlalchemy import Connection, Engine, delete, func, insert, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import bindparam
-from sqlmodel import Session, col, select
+from sqlmodel import Session, SQLModel, col, select
 
 from onoma.v1 import naming_pb2 as pb
 from services.naming import acts, namings, studies
@@ -30,8 +30,6 @@ from services.naming.tables import (
 from services.naming.transactions import transact
 from services.runtime import paging
 from services.runtime.errors import Aborted, InvalidArgument, NotFound, ServiceError, Unavailable
-
-_IDS_A_QUERY = 10_000  # SQLite takes 32,766 values in a statement
 
 # Activations of categories, kept because each act needs them. Their keys name all that they depend on.
 _activations: dict[tuple[str, str, int], frozenset[str]] = {}
@@ -109,16 +107,29 @@ def record_all(opened: Session, study: Study, key: NamingKey, commands: Sequence
 
 
 def locked(opened: Session, keys: Sequence[NamingKey]) -> dict[NamingKey, int]:
-    """Revisions of namings, made where they are missing, and kept from other acts until the transaction ends."""
+    """Revisions of namings, made where they are missing, and kept from other acts until the transaction ends.
+
+    Those of people who are no annotators of the study are left out.
+    """
     columns = (col(Naming.study_id), col(Naming.annotator_id), col(Naming.category))
     query = select(*columns, Naming.revision).where(tuple_(*columns).in_([key.row() for key in keys]))
-    rows = opened.exec(query.order_by(*columns).with_for_update())
+    rows = opened.connection().execute(query.order_by(*columns).with_for_update())
     revisions = {NamingKey(*key): revision for *key, revision in rows}
-    missing = [key for key in keys if key not in revisions]
+    missing = _of_annotators(opened, [key for key in keys if key not in revisions])
     if missing:
         zeros = {"revision": 0, "undo_count": 0, "redo_count": 0}
         opened.execute(insert(Naming.__table__), [key.columns() | zeros for key in missing])
     return revisions | dict.fromkeys(missing, 0)
+
+
+def _of_annotators(opened: Session, keys: Sequence[NamingKey]) -> list[NamingKey]:
+    if not keys:
+        return []
+    columns = (col(Annotator.study_id), col(Annotator.annotator_id))
+    asked = {(key.study_id, key.annotator_id) for key in keys}
+    query = select(*columns).where(tuple_(*columns).in_(asked), Annotator.role == ANNOTATOR)
+    known = set(map(tuple, opened.connection().execute(query)))
+    return [key for key in keys if (key.study_id, key.annotator_id) in known]
 
 
 def page(opened: Session, key: NamingKey, page_size: int, page_token: str) -> tuple[list[pb.LoggedAct], str]:
@@ -145,17 +156,20 @@ class _Batch:
         self.changes = _Changes()
         self._opened = opened
         self._studies = self._locked_studies(asked)
-        known = self._annotators(asked)
-        fits = [
-            one
+        known = [
+            one.key
             for one in asked
             if (study := self._studies.get(one.key.study_id))
-            and (one.key.study_id, one.key.annotator_id) in known
+            and "\0" not in one.key.annotator_id
             and one.key.category in study.categories
         ]
-        revisions = locked(opened, [one.key for one in fits]) if fits else {}
-        # Only now, under the lock: the same request may be under way.
-        self._logged = self._acts_of(fits)
+        revisions = locked(opened, known) if known else {}
+        fits = [one for one in asked if one.key in revisions]
+        # Only now, under the lock: the same request may be under way. A request that comes again is against a revision
+        # that has passed. Where it is not, its id was used for something else: it cannot be inserted among others, and
+        # is taken alone (Writer).
+        again = [one for one in fits if len(asked) == 1 or one.base_revision != revisions[one.key]]
+        self._logged = self._acts_of(again) if again else {}
         self._held = {
             key: held
             if (held := kept.get(key, UNTOUCHED)).state.revision == revision
@@ -205,15 +219,6 @@ class _Batch:
         query = select(Study).where(col(Study.study_id).in_(ids)).order_by(Study.study_id)
         return {study.study_id: study for study in self._opened.exec(query.with_for_update(read=True))}
 
-    def _annotators(self, asked: Sequence[Asked]) -> set[tuple[str, str]]:
-        people = {(one.key.study_id, one.key.annotator_id) for one in asked}
-        columns = (col(Annotator.study_id), col(Annotator.annotator_id))
-        query = select(*columns).where(
-            tuple_(*columns).in_([pair for pair in people if "\0" not in "".join(pair)]),
-            Annotator.role == ANNOTATOR,
-        )
-        return {(study_id, annotator_id) for study_id, annotator_id in self._opened.exec(query)}
-
     def _acts_of(self, asked: Sequence[Asked]) -> dict[tuple[str, str, str], tuple[str, int, bytes]]:
         """Category, revision and command of those requests that are in the log."""
         columns = (col(Act.study_id), col(Act.annotator_id), col(Act.request_id))
@@ -227,7 +232,9 @@ class _Batch:
         )
         return {
             (study_id, annotator_id, request_id): (category, revision, command)
-            for study_id, annotator_id, request_id, category, revision, command in self._opened.exec(query)
+            for study_id, annotator_id, request_id, category, revision, command in self._opened.connection().execute(
+                query
+            )
         }
 
 
@@ -252,7 +259,8 @@ class _Needs:
         ]
         self.edits = _edits_at(opened, depths) if depths else {}
         key = (col(Concept.study_id), col(Concept.annotator_id), col(Concept.concept_id))
-        taken = opened.exec(select(*key).where(tuple_(*key).in_(chosen))) if chosen else ()
+        query = select(*key).where(tuple_(*key).in_(chosen))
+        taken = opened.connection().execute(query) if chosen else ()
         self.used = set(map(tuple, taken))
 
 
@@ -282,7 +290,7 @@ class _Changes:
     acts: list[dict[str, Any]] = field(default_factory=list)
     namings: list[dict[str, Any]] = field(default_factory=list)
     concepts: list[dict[str, Any]] = field(default_factory=list)
-    left: list[tuple[str, str, str]] = field(default_factory=list)
+    left: list[dict[str, str]] = field(default_factory=list)
     placed: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, key: NamingKey, edits: Edits) -> None:
@@ -290,10 +298,10 @@ class _Changes:
         for concept_id, (_, concept) in edits.concepts.items():
             columns = {"name": concept.name, "place": concept.place, "standing": concept.standing}
             self.concepts.append(key.columns() | {"concept_id": concept_id} | columns)
-        for id_, (before, place) in edits.placements.items():
-            if before is not None:
-                self.left.append((key.study_id, key.annotator_id, id_))
-            if place is not None:
+        for id_, (_, place) in edits.placements.items():
+            if place is None:
+                self.left.append({"of_study": key.study_id, "of_annotator": key.annotator_id, "of_id": id_})
+            else:
                 columns = {
                     "concept_id": place.concept_id,
                     "reason": place.reason,
@@ -306,29 +314,31 @@ class _Changes:
         connection = opened.connection()
         if self.acts:
             connection.execute(insert(Act.__table__), self.acts)
-            connection.execute(_UPDATE_NAMING, self.namings)
+            _put(connection, Naming, self.namings)
         if self.concepts:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            added = dialect.insert(Concept.__table__)
-            new = {name: added.excluded[name] for name in ("name", "place", "standing")}
-            primary = ["study_id", "annotator_id", "concept_id"]
-            connection.execute(added.on_conflict_do_update(index_elements=primary, set_=new), self.concepts)
-        key = tuple_(col(Placement.study_id), col(Placement.annotator_id), col(Placement.activation_id))
-        for rows in _batches(self.left):
-            connection.execute(delete(Placement.__table__).where(key.in_(rows)))
+            _put(connection, Concept, self.concepts)
+        if self.left:
+            connection.execute(_DELETE_PLACEMENT, self.left)
         if self.placed:
-            connection.execute(insert(Placement.__table__), self.placed)
+            _put(connection, Placement, self.placed)
 
 
-_table: Any = Naming.__table__
-_UPDATE_NAMING = (
-    update(_table)
-    .where(
-        _table.c.study_id == bindparam("of_study"),
-        _table.c.annotator_id == bindparam("of_annotator"),
-        _table.c.category == bindparam("of_category"),
-    )
-    .values({name: bindparam(name) for name in ("revision", "undo_count", "redo_count")})
+def _put(connection: Connection, model: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
+    """Rows as they are now, new or not, each at most once. Many go in one statement, since they return something."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    table: Any = model.__table__  # type: ignore[attr-defined]  # SQLModel's classes of tables have it
+    added = dialect.insert(table)
+    new = {column.name: added.excluded[column.name] for column in table.columns if not column.primary_key}
+    put = added.on_conflict_do_update(index_elements=table.primary_key.columns, set_=new)
+    connection.execute(put.returning(table.c.study_id), rows)
+
+
+# Row by row: for a list of tuples PostgreSQL looks at every placement of the study.
+_placements: Any = Placement.__table__
+_DELETE_PLACEMENT = delete(_placements).where(
+    _placements.c.study_id == bindparam("of_study"),
+    _placements.c.annotator_id == bindparam("of_annotator"),
+    _placements.c.activation_id == bindparam("of_id"),
 )
 
 
@@ -366,14 +376,7 @@ def _taken(opened: Session, study: Study, held: Held, asked: Asked, needs: _Need
         }
     )
     changes.namings.append(
-        {
-            "of_study": key.study_id,
-            "of_annotator": key.annotator_id,
-            "of_category": key.category,
-            "revision": after.revision,
-            "undo_count": undo_count,
-            "redo_count": redo_count,
-        }
+        key.columns() | {"revision": after.revision, "undo_count": undo_count, "redo_count": redo_count}
     )
     changes.add(key, edits)
     return Held(replace(after, done=(), undone=()), undo_count, redo_count)
@@ -401,7 +404,7 @@ def _edits_at(opened: Session, depths: Sequence[tuple[str, str, str, int]]) -> d
     at_depth = tuple_(*naming, col(Act.depth)).in_(depths)
     latest = select(*naming, func.max(Act.revision)).where(at_depth).group_by(*naming)
     query = select(*naming, Act.edits).where(tuple_(*naming, col(Act.revision)).in_(latest))
-    return {NamingKey(*key): _edits(written) for *key, written in opened.exec(query)}
+    return {NamingKey(*key): _edits(written) for *key, written in opened.connection().execute(query)}
 
 
 def _edits(written: dict[str, Any]) -> Edits:
@@ -433,11 +436,6 @@ def _of_naming(key: NamingKey) -> tuple[Any, ...]:
         Act.annotator_id == key.annotator_id,
         Act.category == key.category,
     )
-
-
-def _batches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(rows), _IDS_A_QUERY):
-        yield rows[start : start + _IDS_A_QUERY]
 
 
 def _serialised(command: pb.Command) -> bytes:

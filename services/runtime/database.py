@@ -160,13 +160,17 @@ def _postgresql(url: str, service: str, connections: int) -> Engine:
             f"ONOMA_DATABASE_URL names {parsed.get_backend_name()}; it takes postgresql+psycopg://... "
             "(leave it empty for a SQLite file a service in ONOMA_DATA_DIR)"
         )
-    return create_engine(
+    engine = create_engine(
         parsed.set(drivername="postgresql+psycopg").update_query_dict(
             {"options": f"-csearch_path={service}"}
         ),
         pool_pre_ping=True,
         pool_size=connections,
     )
+    engine.dialect.use_insertmanyvalues_wo_returning = (
+        True  # many rows a statement, as psycopg2's dialect does
+    )
+    return engine
 
 
 def _translate(context: ExceptionContext) -> ServiceError | None:

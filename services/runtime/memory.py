@@ -1,8 +1,9 @@
-"""How malloc treats what a server frees."""
+"""How malloc and the garbage collector treat what a server holds."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 # Names and numbers of glibc's malloc.h.
@@ -25,3 +26,12 @@ def keep_freed_memory() -> bool:
         return False
     options = ((_MMAP_THRESHOLD, _KEPT), (_TRIM_THRESHOLD, _KEPT), (_ARENA_MAX, 1))
     return all(mallopt(*option) == 1 for option in options)
+
+
+def leave_out_of_collections() -> None:
+    """Keeps the garbage collector from looking again and again at all that a start has made: modules, tables, messages.
+
+    In the naming service under load each full collection took 70 ms, in which no call was answered.
+    """
+    gc.collect()
+    gc.freeze()

@@ -20,7 +20,7 @@ from services.runtime.access import AccessInterceptor, Guest
 from services.runtime.errors import ServiceError
 from services.runtime.interceptors import CallInterceptor
 from services.runtime.logs import log_json
-from services.runtime.memory import keep_freed_memory
+from services.runtime.memory import keep_freed_memory, leave_out_of_collections
 from services.runtime.settings import RuntimeSettings, read_settings
 
 _log = logging.getLogger(__name__)
@@ -187,6 +187,7 @@ def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
     except OSError as error:
         service.close()
         sys.exit(str(error))
+    leave_out_of_collections()
     _log.info("%s is ready", name, extra={"address": running.address})
     stop.wait()
     running.stop()

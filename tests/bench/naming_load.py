@@ -41,6 +41,7 @@ from rich.console import Console
 from onoma.v1 import inference_pb2_grpc, types_pb2
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
+from services.runtime.memory import leave_out_of_collections
 from tests.bench.machine import machine_name
 from tests.postgresql_fixture import PostgresqlServer, running_postgresql
 from tests.services.naming.conftest import StandInInference
@@ -256,6 +257,7 @@ def call(
     target: str, invited: list[Invited], seconds: float, done: Any, answers: Any
 ) -> None:  # in a process of its own
     """All annotators, until the time is over or `done` is set; puts acknowledged acts and the seconds of each."""
+    leave_out_of_collections()
     answers.put(asyncio.run(_call_all(target, invited, seconds, done)))
 
 
