@@ -1,7 +1,7 @@
 """Acts that are taken together: each by itself, the memory never believed against the database."""
 
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -16,7 +16,7 @@ from services.naming.namings import Held, NamingKey
 from services.naming.tables import Annotator
 from services.naming.writer import Writer
 from services.runtime.database import open_database, session
-from services.runtime.errors import Aborted, NotFound, Unavailable
+from services.runtime.errors import Aborted, InvalidArgument, NotFound, Unavailable
 from tests.services.naming.test_ledger import IDS, new_naming, quick, replayed, some_messages
 
 
@@ -122,6 +122,35 @@ def test_a_batch_that_the_database_refuses_is_done_one_by_one(engine, monkeypatc
         answers = list(threads.map(lambda key: started.act(Asked(key, "a", 0, create("c1"))), keys))
     started.close()
     assert [answer.held.state.revision for answer in answers] == [1, 1, 1]
+
+
+def test_a_request_id_that_was_used_before_disturbs_nobody_else(engine):
+    keys, started = three(engine), Writer(engine)
+    started.act(Asked(keys[0], "a", 0, create("c1")))
+    started.act(Asked(keys[1], "a", 0, create("c1")))
+    asked = [
+        Asked(keys[0], "a", 1, create("c2")),
+        Asked(keys[1], "b", 1, create("c2")),
+        Asked(keys[2], "c", 0, create("c1")),
+    ]
+    with pytest.raises(
+        IntegrityError
+    ):  # it is found out by the database: acts of a batch are not looked for in the log
+        ledger.act_all(engine, asked, {})
+    answers = [Future() for _ in asked]
+    started._do(list(zip(asked, answers, strict=True)))
+    started.close()
+    assert isinstance(answers[0].exception(), InvalidArgument)
+    assert [answer.result().held.state.revision for answer in answers[1:]] == [2, 1]
+
+
+def test_a_request_that_comes_again_is_answered_within_a_batch(engine):
+    keys, kept = three(engine), {}
+    asked = [Asked(key, "a", 0, create("c1", IDS[:1])) for key in keys]
+    first = ledger.act_all(engine, asked, kept)
+    again = ledger.act_all(engine, asked, kept)
+    assert [visible(done.held) for done in again] == [visible(done.held) for done in first]
+    assert [stored(engine, key).state.revision for key in keys] == [1, 1, 1]
 
 
 def test_acts_on_one_naming_at_once_are_done_in_turn(engine):
