@@ -3,7 +3,9 @@
 Undefined numbers (0/0) are None; the page prints them as an en dash with the reason.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -67,11 +69,12 @@ class CoverageRow:
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One distinct explanation, and how many images have it."""
+    """One distinct explanation, and the images that have it."""
 
     names: tuple[str, ...]
     image_count: int
     share: float
+    image_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,23 @@ class CategoryMaps:
     x_feature_counts: tuple[int, ...]
     samples: tuple[MapSample, ...]
     scores: npt.NDArray[np.floating] = field(default_factory=lambda: np.zeros((0, 2)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two annotators' namings of a category, for a drawing of their matching (paper, Figure 7).
+
+    Attributes:
+        left, right: the annotators.
+        overlaps: concepts that share activations: one of the left, one of the right, how many they share.
+        pair: the analysis of the two, with its matchings.
+    """
+
+    category: str
+    left: str
+    right: str
+    overlaps: tuple[tuple[str, str, int], ...]
+    pair: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -210,6 +230,9 @@ class ReportData:
         summaries: by category, then annotator.
         maps: by category.
         created: when, as it is to be printed.
+        analysis: of the whole study (`onoma.science.analysis.analyse`); empty where nobody has named anything.
+        comparisons: some pairs of namings, at most one a category.
+        pictures: uint8 (h, w, 3) RGB or (h, w, 1) grey, as the network saw them, of some images, by id.
     """
 
     study: str
@@ -228,6 +251,9 @@ class ReportData:
     maps: tuple[CategoryMaps, ...]
     provenance: Provenance
     created: str
+    analysis: Mapping[str, Any] = field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = ()
+    pictures: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def is_named(self) -> bool:

@@ -1,8 +1,10 @@
 """A report's figures, by matplotlib: each as SVG and PNG, readable in the colours of the page."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,10 +13,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from onoma.pictures_of_maps import boxes_for_missing_glyphs, enlarge, font_families, overlay
-from onoma.report.data import CategoryMaps, CoverageRow, MapSample
+from onoma.report.data import CategoryMaps, Comparison, CoverageRow, MapSample
+from onoma.science.matching import Kind
 
 INK, QUIET, RULE, BAR, ACCENT = "#1b1b19", "#6a6963", "#d9d7cf", "#c9d6df", "#1f5f8b"
 """Colours of the light page; the page replaces them by its own when it shows an SVG."""
+PAPER = "#fdfdfb"
 
 _COVERAGES = (
     ("activation", "activations named"),
@@ -23,6 +27,8 @@ _COVERAGES = (
 )
 _DOT = "#4a90c4"  # drawn as pixels, so it has to do on light and dark pages alike
 _PNG_DPI = 160
+_MOST_IN_LEGEND = 9
+_LONGEST_NAME = 28
 _MAPS_PER_ROW = 10
 _TILE_INCHES, _LABEL_INCHES, _TITLE_INCHES = 1.1, 0.7, 0.32
 
@@ -49,6 +55,94 @@ def coverage_figure(coverage: Sequence[CoverageRow]) -> Figure:
         axes.set_ylim(len(categories) - 0.4, -0.6)
         _quiet(axes)
     return figure
+
+
+def named_by_figure(categories: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Share of the activations that exactly n annotators name, a bar a category (paper, Figure 6).
+
+    Args:
+        categories: the analysis' "expected".
+    """
+    most = max(len(found["named_by_exactly_n"]) for found in categories.values())
+    figure = Figure(figsize=(8.2, 0.9 + 0.27 * len(categories)), layout="constrained")
+    axes = figure.subplots()
+    shades = matplotlib.colormaps["Blues"](np.linspace(0.12, 0.95, most))
+    for row, found in enumerate(categories.values()):
+        left = 0.0
+        for n in range(most):
+            ratio = found["named_by_exactly_n"].get(str(n))
+            width = 0.0 if ratio is None else 100 * ratio["value"]
+            axes.barh(
+                row, width, left=left, height=0.62, color=shades[n], label=f"by {n}" if row == 0 else None
+            )
+            left += width
+    axes.set_xlim(0, 100)
+    axes.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
+    axes.set_yticks(range(len(categories)), categories)
+    axes.set_ylim(len(categories) - 0.4, -0.6)
+    if most <= _MOST_IN_LEGEND:
+        axes.legend(
+            ncols=most, frameon=False, fontsize=8, labelcolor=QUIET, loc="lower left", bbox_to_anchor=(0, 1)
+        )
+    else:
+        scale = matplotlib.cm.ScalarMappable(
+            matplotlib.colors.Normalize(0, most - 1), matplotlib.colormaps["Blues"]
+        )
+        figure.colorbar(scale, ax=axes, label="annotators", fraction=0.03).ax.tick_params(
+            labelsize=8, colors=QUIET
+        )
+    _quiet(axes)
+    return figure
+
+
+def matching_figure(comparison: Comparison, kind: Kind = Kind.ONE_TO_MANY) -> Figure:
+    """Two namings and their matching: concepts on two sides, lines as thick as what they share (paper, Figure 7)."""
+    weights: dict[tuple[str, str], int] = {}
+    for left, right, weight in comparison.overlaps:
+        weights[left, right] = weights.get((left, right), 0) + weight
+    matching = comparison.pair[kind.value]
+    inside = {(a, b) for part in matching["sets"] for a in part[0] for b in part[1]}
+    sizes = [Counter[str](), Counter[str]()]
+    for pair, weight in weights.items():
+        for side in (0, 1):
+            sizes[side][pair[side]] += weight
+    lefts = [name for part in matching["sets"] for name in part[0]]
+    rights = [name for part in matching["sets"] for name in part[1]]
+    lefts += [name for name in sizes[0] if name not in lefts]
+    rights += [name for name in sizes[1] if name not in rights]
+    rows = max(len(lefts), len(rights))
+    figure = Figure(figsize=(7.2, 0.9 + 0.34 * rows), layout="constrained")
+    axes = figure.subplots()
+    height = {
+        (side, name): (place + 0.5) * rows / len(names)
+        for side, names in enumerate((lefts, rights))
+        for place, name in enumerate(names)
+    }
+    thickest = max(weights.values())
+    for (left, right), weight in sorted(weights.items(), key=lambda item: (item[0] in inside, item[1])):
+        is_inside = (left, right) in inside
+        axes.plot(
+            [0, 1], [height[0, left], height[1, right]], "-", solid_capstyle="round",
+            lw=0.8 + 7 * weight / thickest, color=ACCENT if is_inside else RULE, zorder=2 if is_inside else 1,
+        )  # fmt: skip
+        if is_inside:
+            middle = (height[0, left] + height[1, right]) / 2
+            axes.text(0.5, middle, f"{weight:,}", ha="center", va="center", fontsize=7, color=INK, zorder=3,
+                      bbox={"boxstyle": "round,pad=0.2", "fc": PAPER, "ec": "none"})  # fmt: skip
+    for side, (names, annotator) in enumerate(((lefts, comparison.left), (rights, comparison.right))):
+        at, align = (-0.02, "right") if side == 0 else (1.02, "left")
+        axes.text(at, -0.25, annotator, ha=align, va="bottom", fontsize=9, weight="bold", color=INK)
+        for name in names:
+            words = f"{_short(name)}  {sizes[side][name]:,}"
+            axes.text(at, height[side, name], words, ha=align, va="center", fontsize=8.5, color=INK)
+    axes.set_xlim(-0.75, 1.75)
+    axes.set_ylim(rows, -0.6)
+    axes.set_axis_off()
+    return figure
+
+
+def _short(name: str) -> str:
+    return (name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…") or "unnamed"
 
 
 @dataclass(frozen=True, eq=False)

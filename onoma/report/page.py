@@ -4,21 +4,29 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
 from onoma.pictures_of_maps import enlarge, overlay
-from onoma.report import figures
+from onoma.report import figures, tables
+from onoma.report.cells import Table
 from onoma.report.data import CoverageRow, MapSample, ReportData
 from onoma.science.summary import OTHER, UNLABELED
 
 _THUMBNAIL_PX = 168
-_SUMMARY_ROWS_SHOWN = 8
+SUMMARY_ROWS_SHOWN = 8
 _COVERAGE_ROWS_SHOWN = 60
 _ANNOTATORS_LISTED = 3
+_TABLE_ROWS_SHOWN = 40
+SUSPECTS_SHOWN = 6  # of a category
+_SMALL_PX = 64
 _PAGE_COLOURS = {
+    figures.PAPER: "var(--paper)",
     figures.INK: "var(--ink)",
     figures.QUIET: "var(--quiet)",
     figures.RULE: "var(--rule)",
@@ -28,12 +36,17 @@ _PAGE_COLOURS = {
 
 
 def page_html(
-    data: ReportData, svg: Mapping[str, str], links: Sequence[str], summary_files: Mapping[str, str]
+    data: ReportData,
+    analysed: Mapping[str, Table],
+    svg: Mapping[str, str],
+    links: Sequence[str],
+    summary_files: Mapping[str, str],
 ) -> str:
     """The page as HTML.
 
     Args:
         data: everything to show.
+        analysed: tables of the analysis, by their names.
         svg: the figures to put into the page, by name, as matplotlib wrote them.
         links: files of the report's folder to link to, relative to the page.
         summary_files: file with all explanations, by category.
@@ -45,18 +58,33 @@ def page_html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, number=number, picture=_data_uri, named=_named)
+    environment.filters.update(percent=percent, number=number, picture=_data_uri, named=_named, small=_small)
+    matchings = tables.file_names(comparison.category for comparison in data.comparisons)
     return environment.get_template("page.html").render(
         data=data,
+        analysed=analysed,
+        compared=[
+            (comparison, f"matching_{matchings[comparison.category]}") for comparison in data.comparisons
+        ],
+        suspects=_suspects(data),
+        picture_classes={image_id: f"i{place}" for place, image_id in enumerate(data.pictures)},
+        table_rows_shown=_TABLE_ROWS_SHOWN,
         svg={name: _inlined(text) for name, text in svg.items()},
         links=links,
         summary_files=summary_files,
         sentences=[sentence.replace(" %", "\N{NO-BREAK SPACE}%") for sentence in _at_a_glance(data)],
         why_uncovered=_why_uncovered,
-        summary_rows_shown=_SUMMARY_ROWS_SHOWN,
+        summary_rows_shown=SUMMARY_ROWS_SHOWN,
         coverage_rows_shown=_COVERAGE_ROWS_SHOWN,
         words_for_unnamed=(OTHER, UNLABELED),
     )
+
+
+def _suspects(data: ReportData) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """By category, the images that are predicted rightly with the least usual explanations."""
+    found = data.analysis.get("expected", {})
+    ranked = ((category, of["right_for_the_wrong_reason"] or []) for category, of in found.items())
+    return [(category, images[:SUSPECTS_SHOWN]) for category, images in ranked if images]
 
 
 def percent(share: float | None, reason: str = "0 of 0", digits: int = 1) -> str:
@@ -136,6 +164,15 @@ def _data_uri(sample: MapSample) -> str:
     image.thumbnail((2 * _THUMBNAIL_PX, 2 * _THUMBNAIL_PX))
     buffer = BytesIO()
     image.save(buffer, "WEBP", quality=82)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _small(picture: npt.NDArray[np.uint8]) -> str:
+    """A small picture as a data URI."""
+    image = Image.fromarray(picture.squeeze())
+    image.thumbnail((_SMALL_PX, _SMALL_PX))
+    buffer = BytesIO()
+    image.convert("RGB").save(buffer, "WEBP", quality=80)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

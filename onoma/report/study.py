@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ from onoma.client.columns import map_arrays
 from onoma.report.data import (
     CategoryMaps,
     ClassRow,
+    Comparison,
     CoverageRow,
     ImportedMaps,
     MapSample,
@@ -25,10 +28,13 @@ from onoma.report.data import (
     ReportData,
     SummaryRow,
 )
+from onoma.report.page import SUMMARY_ROWS_SHOWN, SUSPECTS_SHOWN
 from onoma.report.write import write_report
 from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, naming_pb2, types_pb2
 
 MAPS_PER_X_FEATURE = 6
+PICTURES_PER_ROW = 6  # of a summary
+MAX_PICTURES = 60  # of a category
 MAX_X_FEATURES = 24  # shown of a category; imported maps may be of thousands of units
 _MODES = {types_pb2.EXCITATION_MODE_STRICT: "strict", types_pb2.EXCITATION_MODE_LOCAL: "local"}
 
@@ -51,12 +57,13 @@ def write_study_report(
         OSError: the folder cannot be written to.
     """
     category_count = len(study.categories)
-    data = gather(client, study, lambda done: progress(done, 2 * category_count))
-    written = write_report(
-        data,
-        out,
-        lambda _name, done, total: progress(category_count * (total + done) // total, 2 * category_count),
-    )
+    total = 3 * category_count  # gathered, analysed, written
+
+    def written_so_far(_name: str, done: int, steps: int) -> None:
+        progress(category_count * 2 + category_count * done // steps, total)
+
+    data = gather(client, study, lambda done: progress(done, total))
+    written = write_report(data, out, written_so_far)
     return written[0]
 
 
@@ -64,20 +71,35 @@ def gather(client: Client, study: naming_pb2.Study, progress: Callable[[int], No
     """Everything a report of the study shows.
 
     Args:
-        progress: called with the number of categories gathered.
+        progress: called with the number of categories gathered, and on to twice that as they are analysed.
     """
     model = client.get_model(study.model)
     made_by = client.get_map_provenance(study.study_id)
     # Maps made elsewhere are of no xNN, whatever set the study was made with.
     xnn_set = inference_pb2.XnnSet() if made_by.archive_hash else client.get_xnn_set(study.xnn_set)
-    people = {a.annotator_id: a.display_name for a in client.list_annotators(study.study_id)}
-    names = _names(client, study, people)
+    people = {
+        one.annotator_id: one.display_name
+        for one in client.list_annotators(study.study_id)
+        if one.role == naming_pb2.ROLE_ANNOTATOR
+    }
+    document = json.loads(client.export_namings(study.study_id))["namings"]
+    names = _names(document, people)
     summaries: list[NamingSummary] = []
     maps: list[CategoryMaps] = []
     for done, category in enumerate(study.categories, start=1):
         maps.append(_category_maps(client, study, category, xnn_set.settings.x_feature_count, names))
         summaries += [_summary(client, study, category, *person) for person in people.items()]
         progress(done)
+    analysis = (
+        client.analyse_study(
+            study.study_id,
+            progress=lambda done, total: progress(
+                len(study.categories) + len(study.categories) * done // max(total, 1)
+            ),
+        )
+        if any(document.values())
+        else {}
+    )
     return ReportData(
         study=study.name,
         model=study.model,
@@ -94,6 +116,9 @@ def gather(client: Client, study: naming_pb2.Study, progress: Callable[[int], No
         summaries=tuple(summaries),
         maps=tuple(maps),
         provenance=_provenance(study, made_by, model, xnn_set),
+        analysis=analysis,
+        comparisons=tuple(_comparisons(document, people, analysis)) if analysis else (),
+        pictures=_pictures(client, study, summaries, analysis),
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
 
@@ -155,19 +180,63 @@ def _model_input(client: Client, model: str, image_id: str) -> npt.NDArray[np.ui
         return np.atleast_3d(np.asarray(picture))
 
 
-def _names(
-    client: Client, study: naming_pb2.Study, people: dict[str, str]
-) -> dict[str, tuple[tuple[str, str], ...]]:
-    """What annotators called each activation, as (annotator, name)."""
+def _names(document: dict[str, Any], people: dict[str, str]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """What annotators called each activation, as (annotator, name).
+
+    Args:
+        document: the study's namings as they are exported, by annotator and category.
+    """
     names: dict[str, tuple[tuple[str, str], ...]] = {}
-    document = json.loads(client.export_namings(study.study_id))
-    for annotator_id, categories in document["namings"].items():
+    for annotator_id, categories in document.items():
         for naming in categories.values():
             for concept in naming["concepts"]:
                 for activation_id in concept["activations"]:
                     called = (people.get(annotator_id, annotator_id), concept["name"])
                     names[activation_id] = (*names.get(activation_id, ()), called)
     return names
+
+
+def _comparisons(
+    document: dict[str, Any], people: dict[str, str], analysis: dict[str, Any]
+) -> Iterator[Comparison]:
+    """Of each category the pair of annotators who named the most activations in common."""
+    ids = {name: annotator_id for annotator_id, name in people.items()}
+    for category, found in analysis["expected"].items():
+        pairs = [pair for pair in found["pairs"].values() if pair["common"]]
+        if not pairs:
+            continue
+        pair = max(pairs, key=lambda pair: int(pair["common"]))
+        left, right = pair["annotators"]
+        kept = found["clusters_kept"]
+        of_left, of_right = (
+            {
+                activation_id: concept["name"]
+                for concept in document[ids[person]][category]["concepts"]
+                for activation_id in concept["activations"]
+                if concept["name"] in kept[person]
+            }
+            for person in (left, right)
+        )
+        shared = Counter((name, of_right[id_]) for id_, name in of_left.items() if id_ in of_right)
+        overlaps = tuple((one, other, weight) for (one, other), weight in sorted(shared.items()))
+        yield Comparison(category, left, right, overlaps, pair)
+
+
+def _pictures(
+    client: Client, study: naming_pb2.Study, summaries: Iterable[NamingSummary], analysis: dict[str, Any]
+) -> dict[str, npt.NDArray[np.uint8]]:
+    """Pictures of the images that the page shows: some of each explanation, and the suspects."""
+    wanted: dict[str, set[str]] = {}
+    for category, found in analysis.get("expected", {}).items():
+        suspects = found["right_for_the_wrong_reason"] or []
+        wanted[category] = {one["image"] for one in suspects[:SUSPECTS_SHOWN]}
+    for summary in summaries:
+        of_category = wanted.setdefault(summary.category, set())
+        for row in summary.named_only[:SUMMARY_ROWS_SHOWN]:
+            if len(of_category) < MAX_PICTURES:
+                of_category.update(row.image_ids)
+    ids = sorted({image_id for of_category in wanted.values() for image_id in of_category})
+    return {image_id: _model_input(client, study.model, image_id) for image_id in ids}
 
 
 def _summary(
@@ -177,7 +246,12 @@ def _summary(
         return client.get_summary(study.study_id, annotator_id, category, reading)
 
     def rows(response: analytics_pb2.GetSummaryResponse) -> tuple[SummaryRow, ...]:
-        return tuple(SummaryRow(tuple(row.names), row.image_count, row.share) for row in response.rows)
+        return tuple(
+            SummaryRow(
+                tuple(row.names), row.image_count, row.share, tuple(sorted(row.image_ids)[:PICTURES_PER_ROW])
+            )
+            for row in response.rows
+        )
 
     named_only = read(analytics_pb2.SUMMARY_READING_NAMED_ONLY)
     return NamingSummary(

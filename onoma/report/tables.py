@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onoma.report.data import ClassRow, CoverageRow, NamingSummary
 
-Cell = str | int | float | bool | None
+Value = str | int | float | bool | None
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -17,7 +17,7 @@ _LATEX = {
 }
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> list[Path]:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Value]]) -> list[Path]:
     """A CSV file in UTF-8; undefined numbers are empty cells.
 
     Text that a spreadsheet would take for a formula is preceded by an apostrophe; numbers are not.
@@ -131,7 +131,7 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
     return stems
 
 
-def _csv_cell(cell: Cell) -> Cell:
+def _csv_cell(cell: Value) -> Value:
     if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
         return "'" + cell
     return cell

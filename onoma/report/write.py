@@ -6,7 +6,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from onoma.report import figures, tables
+from onoma.report import cells, figures, statistics, tables
+from onoma.report.cells import Table
 from onoma.report.data import ReportData
 from onoma.report.page import page_html
 
@@ -36,7 +37,12 @@ def write_report(
     """
     (out / "figures").mkdir(parents=True, exist_ok=True)
     summary_files = _summary_files(data)
-    steps = [*_table_steps(data, out, summary_files), *_figure_steps(data, out / "figures")]
+    analysed = statistics.tables(data.analysis) if data.analysis else {}
+    steps = [
+        *_table_steps(data, out, summary_files),
+        *_analysis_steps(data, out, analysed),
+        *_figure_steps(data, out / "figures"),
+    ]
     written: list[Path] = []
     for done, (name, step) in enumerate(steps, start=1):
         written += step()
@@ -45,6 +51,7 @@ def write_report(
     index.write_text(
         page_html(
             data,
+            analysed,
             svg={path.stem: path.read_text(encoding="utf-8") for path in written if path.suffix == ".svg"},
             links=[path.relative_to(out).as_posix() for path in written],
             summary_files=summary_files,
@@ -74,6 +81,16 @@ def _table_steps(data: ReportData, out: Path, summary_files: dict[str, str]) -> 
         )
 
 
+def _analysis_steps(data: ReportData, out: Path, analysed: dict[str, Table]) -> Iterator[Step]:
+    for table in analysed.values():
+        yield f"{table.name} as CSV and LaTeX", partial(cells.write, table, out)
+    if data.analysis:
+        yield (
+            "pairs as CSV",
+            partial(statistics.write_pairs_csv, out / "pairs.csv", data.analysis["expected"]),
+        )
+
+
 def _figure_steps(data: ReportData, folder: Path) -> Iterator[Step]:
     def saved(name: str, draw: Callable[[], Figure], forms: Sequence[str] = ("svg", "png")) -> Step:
         return name, partial(figures.save, draw, folder / name, forms)
@@ -83,6 +100,11 @@ def _figure_steps(data: ReportData, folder: Path) -> Iterator[Step]:
     scored = [maps for maps in data.maps if len(maps.scores)]
     if scored:
         yield saved("scores", partial(figures.scores_figure, scored))
+    if data.analysis and data.annotators:
+        yield saved("named_by", partial(figures.named_by_figure, data.analysis["expected"]))
+    compared = tables.file_names(comparison.category for comparison in data.comparisons)
+    for comparison in data.comparisons:
+        yield saved(f"matching_{compared[comparison.category]}", partial(figures.matching_figure, comparison))
     drawn = [maps for maps in data.maps if maps.samples]
     stems = tables.file_names(maps.category for maps in drawn)
     for maps in drawn:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 OPENAPI_FILE = Path(__file__).with_name("openapi.json")
 MAX_BODY_BYTES = 8 * 1024 * 1024
+# A report is one file that holds its own styles and pictures; it runs nothing.
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 IMMUTABLE = "private, max-age=31536000, immutable"
 SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -173,7 +175,8 @@ def _handwritten_routes(backends: Backends, reports: Reports) -> list[HttpRoute]
         if name not in files:
             raise problems.RefusedError(grpc.StatusCode.NOT_FOUND, f"the report has no file {name[:200]!r}")
         media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        return Response(files[name], media_type=media_type, headers={"Cache-Control": "no-store"})
+        headers = {"Cache-Control": "no-store", "Content-Security-Policy": REPORT_POLICY}
+        return Response(files[name], media_type=media_type, headers=headers)
 
     async def namings(request: Request) -> Response:
         await sessions.check_viewer(request, backends)
@@ -299,13 +302,15 @@ class _Envelope:
 
         async def send_with_headers(message: AsgiMessage) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                    (b"referrer-policy", b"no-referrer"),
-                    (b"content-security-policy", b"default-src 'self'; img-src 'self' blob: data:"),
-                ]
+                safety = {
+                    b"x-request-id": request_id.encode(),
+                    b"x-content-type-options": b"nosniff",
+                    b"referrer-policy": b"no-referrer",
+                    b"content-security-policy": b"default-src 'self'; img-src 'self' blob: data:",
+                }
+                own = [name for name, _ in message["headers"]]
+                more = [header for header in safety.items() if header[0] not in own]
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

@@ -1,0 +1,156 @@
+"""Tables whose entries know how they are printed, what files hold of them, and what they rest on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onoma.report.tables import Value, latex, write_csv
+
+DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An entry of a table.
+
+    Attributes:
+        printed: as people read it; DASH where it is undefined.
+        values: what a file for programs holds, one a name of the column's.
+        note: what it rests on, or why it is undefined; shown on hover.
+    """
+
+    printed: str
+    values: tuple[Value, ...]
+    note: str = ""
+
+    @property
+    def is_undefined(self) -> bool:
+        """Whether there is no value to print."""
+        return self.printed == DASH
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        title: its heading.
+        names: of the columns of the CSV file that hold it.
+        is_text: set to the left, and read as text.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    is_text: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: stem of its files.
+        caption: what its numbers are.
+        columns: of every row.
+        rows: each with an entry a column.
+        means: the last row, of means over the others; empty for none.
+    """
+
+    name: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    means: tuple[Cell, ...] = ()
+
+
+def text(words: str) -> Cell:
+    """Words."""
+    return Cell(words, (words,))
+
+
+def count(n: int) -> Cell:
+    """A whole number."""
+    return Cell(f"{n:,}", (n,))
+
+
+def number(value: float | None, digits: int = 2, note: str = "") -> Cell:
+    """A number; `note` says why where there is none."""
+    if value is None:
+        return Cell(DASH, (None,), note)
+    return Cell(f"{value:.{digits}f}".replace("-", MINUS), (value,), note)
+
+
+def share(ratio: Mapping[str, Any] | None, why: str) -> Cell:
+    """A share as a percentage, with its fraction on hover.
+
+    Args:
+        ratio: value, numerator and denominator; None for 0/0.
+        why: it is undefined.
+    """
+    if ratio is None:
+        return Cell(DASH, (None,), why)
+    fraction = f"{ratio['numerator']:,} of {ratio['denominator']:,}"
+    return Cell(f"{100 * ratio['value']:.1f}", (ratio["value"],), fraction)
+
+
+def spread(of_pairs: Mapping[str, Any], of: int) -> Cell:
+    """Mean and sample standard deviation of shares, as percentages; in files also minimum, maximum and n.
+
+    Args:
+        of_pairs: a distribution of the analysis ("pair_summary").
+        of: pairs there are.
+    """
+    values = tuple(of_pairs[key] for key in ("mean", "std_sample", "min", "max", "n"))
+    mean, std, low, high, n = values
+    if mean is None:
+        return Cell(DASH, values, of_pairs.get("reasons", {}).get("mean", ""))
+    printed = f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
+    return Cell(printed, values, f"{100 * low:.1f} to {100 * high:.1f}, n = {n:,} of {of:,} pairs")
+
+
+def spread_names(stem: str) -> tuple[str, ...]:
+    """Names of the columns that hold a spread."""
+    return tuple(f"{stem}_{part}" for part in ("mean", "std_sample", "min", "max", "n"))
+
+
+def write(table: Table, folder: Path) -> list[Path]:
+    """Writes a table as NAME.csv and NAME.tex.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    stem = folder / table.name
+    names = [name for column in table.columns for name in column.names]
+    rows = [[value for cell in row for value in cell.values] for row in table.rows]
+    written = write_csv(stem.with_name(f"{table.name}.csv"), names, rows)
+    path = stem.with_name(f"{table.name}.tex")
+    path.write_text(_latex(table), encoding="utf-8")
+    return [*written, path]
+
+
+def _latex(table: Table) -> str:
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        *(f"% {line}" for line in table.caption.splitlines()),
+        r"\begin{tabular}{" + "".join("l" if column.is_text else "r" for column in table.columns) + "}",
+        r"\toprule",
+        " & ".join(latex(column.title) for column in table.columns) + r" \\",
+        r"\midrule",
+        *map(_latex_row, table.rows),
+        *([r"\midrule", _latex_row(table.means)] if table.means else []),
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _latex_row(row: Sequence[Cell]) -> str:
+    return " & ".join(map(_latex_cell, row)) + r" \\"
+
+
+def _latex_cell(cell: Cell) -> str:
+    printed = latex(cell.printed)
+    return printed.replace(DASH, "--").replace(MINUS, "$-$").replace("±", r"$\pm$")
