@@ -3,6 +3,7 @@
 from onoma.report.data import (
     CategoryMaps,
     ClassRow,
+    Comparison,
     CoverageRow,
     ImportedMaps,
     MapSample,
@@ -16,6 +17,7 @@ from onoma.report.write import write_report
 __all__ = [
     "CategoryMaps",
     "ClassRow",
+    "Comparison",
     "CoverageRow",
     "ImportedMaps",
     "MapSample",

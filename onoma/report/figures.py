@@ -122,7 +122,7 @@ def matching_figure(comparison: Comparison, kind: Kind = Kind.ONE_TO_MANY) -> Fi
     for (left, right), weight in sorted(weights.items(), key=lambda item: (item[0] in inside, item[1])):
         is_inside = (left, right) in inside
         axes.plot(
-            [0, 1], [height[0, left], height[1, right]], "-", solid_capstyle="round",
+            [0.01, 0.99], [height[0, left], height[1, right]], "-", solid_capstyle="butt",
             lw=0.8 + 7 * weight / thickest, color=ACCENT if is_inside else RULE, zorder=2 if is_inside else 1,
         )  # fmt: skip
         if is_inside:

@@ -107,6 +107,25 @@ def named_by_table(categories: Categories) -> Table:
     return _with_means(Table("named_by", caption, (_CATEGORY, *columns), tuple(rows)))
 
 
+def explanations_table(categories: Categories) -> Table:
+    """The distinct explanations of each category (paper, Table 4)."""
+    rows = [
+        (
+            text(category),
+            text(person),
+            text(", ".join(one["labels"])),
+            count(one["images"]),
+            number(one["percent"], 1),
+        )
+        for category, found in categories.items()
+        for person, explanations in found["explanation_summary_table4_style"].items()
+        for one in explanations
+    ]
+    explanation = Column("explanation", ("explanation",), is_text=True)
+    columns = (_CATEGORY, _ANNOTATOR, explanation, Column("images", ("images",)), Column("%", ("percent",)))
+    return Table("explanations", "Table 4. The explanations of each category's images.", columns, tuple(rows))
+
+
 def agreement_table(categories: Categories) -> Table:
     """Jaccard and agreement by each matching, beside chance (paper, Table 5)."""
     columns = [_CATEGORY, Column("pairs", ("pairs",)), Column("Jaccard", spread_names("jaccard"))]
@@ -353,6 +372,7 @@ def tables(analysis: Mapping[str, Any]) -> dict[str, Table]:
         purity_table(categories, "CX", 2),
         purity_table(categories, "XC", 3),
         named_by_table(categories),
+        explanations_table(categories),
         agreement_table(categories),
         compatibility_table(categories),
         other_measures_table(others),

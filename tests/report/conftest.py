@@ -1,4 +1,6 @@
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from onoma.report import (
     CategoryMaps,
     ClassRow,
+    Comparison,
     CoverageRow,
     ImportedMaps,
     MapSample,
@@ -14,6 +17,8 @@ from onoma.report import (
     ReportData,
     SummaryRow,
 )
+from onoma.science.analysis import analyse
+from onoma.science.study_file import study_from_document
 
 PROVENANCE = Provenance(
     method="Excitation Backprop",
@@ -111,3 +116,21 @@ def unnamed(named: ReportData) -> ReportData:
         if not row.annotator
     )
     return replace(named, annotators=(), coverage=nobody, summaries=())
+
+
+@pytest.fixture
+def analysed(named: ReportData) -> ReportData:
+    """Three annotators of two categories: the worked example."""
+    document = json.loads(
+        (Path(__file__).parents[1] / "data" / "worked_example.json").read_text(encoding="utf-8")
+    )
+    analysis = analyse(study_from_document(document["input"]))
+    pair = analysis["expected"]["p"]["pairs"]["A1-A2"]
+    overlaps = (("Eye", "beak", 3), ("Eye", "eye", 3), ("Wing", "Open Wing", 3))
+    return replace(
+        named,
+        annotators=("A1", "A2", "A3"),
+        analysis=analysis,
+        comparisons=(Comparison("p", "A1", "A2", overlaps, pair),),
+        pictures={"p1": np.full((8, 8, 1), 90, dtype=np.uint8)},
+    )
