@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from onoma.v1 import naming_pb2
 from tests.web.conftest import Naming
 from tests.web.hands import make_concept, tiles, wait_until_saved
 
@@ -55,3 +56,25 @@ def test_an_invitation_without_a_name_that_is_free_is_refused_in_words(naming: N
     owner.get_by_role("button", name="Make a link").click()
     expect(owner.get_by_role("alert")).to_contain_text(naming.annotator.display_name)
     expect(owner.locator(".link")).to_have_count(0)
+
+
+def test_the_report_opens_from_the_study_with_its_own_looks(naming: Naming):
+    make_concept(naming.page, [0, 1, 2], "kept")
+    wait_until_saved(naming.page)
+    owner = study_page(naming)
+    refused: list[str] = []
+    owner.on(
+        "console", lambda message: refused.append(message.text) if "Security Policy" in message.text else None
+    )
+    owner.get_by_role("link", name="Write the report").click()
+    expect(owner.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=60_000)
+    assert owner.locator("h1").evaluate("heading => getComputedStyle(heading).fontSize") == "32px"
+    assert not refused
+
+
+def test_a_viewers_link_leads_to_the_results(naming: Naming):
+    answer = naming.client.invite_annotator(naming.study.study_id, "Vera", role=naming_pb2.ROLE_VIEWER)
+    page = naming.page.context.new_page()
+    page.goto(f"{naming.link.partition('#')[0]}#{answer.token}")
+    expect(page.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=60_000)
+    assert answer.token not in page.url

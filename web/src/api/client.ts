@@ -119,5 +119,9 @@ export function studyImageUrl(address: Omit<NamingAddress, "category">, imageId:
 }
 
 export function resultImageUrl(studyId: string, imageId: string): string {
-  return `/api/studies/${encodeURIComponent(studyId)}/images/${imageId}`;
+  return resultUrl(studyId, `images/${imageId}`);
+}
+
+export function resultUrl(studyId: string, file: string): string {
+  return `/api/studies/${encodeURIComponent(studyId)}/${file}`;
 }

@@ -4,6 +4,7 @@ import { listen } from "../api/events";
 import { Annotators } from "./Annotators";
 import { CoverageTable } from "./CoverageTable";
 import { OwnerHeader } from "./OwnerHeader";
+import { Results } from "./Results";
 import { StudyMaps } from "./StudyMaps";
 import { SummaryTable } from "./SummaryTable";
 import { type Invited, progressEventsUrl } from "./studies";
@@ -82,6 +83,7 @@ export function StudyPage({ studyId }: { studyId: string }) {
             </p>
             {data.study.activation_count === 0 && <StudyMaps study={data.study} onDone={reload} />}
             <Annotators study={data.study} annotators={annotators} onChanged={onChanged} />
+            {data.study.activation_count > 0 && <Results studyId={studyId} />}
             {data.study.activation_count > 0 && (
               <CoverageTable study={data.study} annotators={annotators} />
             )}
