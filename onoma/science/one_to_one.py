@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from onoma.science.overlaps import DENSE_CELLS, Overlaps, Solution
 
+_SQUARED = 64  # rows up to which squaring a matrix is faster than looking for its components
+
 
 def one_to_one(graph: Overlaps, deadline: float) -> Solution:
     """The lexicographically first maximum-weight matching of a connected graph; always proven, unless out of time.
@@ -61,15 +63,26 @@ def _tight(weights: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.
 
 def _exchangeable(tight: NDArray[np.bool_], column: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(k, k) tight cells outside the assignment that are in another maximum assignment."""
-    from scipy.sparse.csgraph import connected_components
-
     takes = tight[:, column]
     np.fill_diagonal(takes, False)
     exchangeable = np.zeros_like(tight)
     if takes.any():
-        _, component = connected_components(takes, directed=True, connection="strong")
-        exchangeable[:, column] = takes & (component[:, None] == component)
+        exchangeable[:, column] = takes & _reached(takes).T
     return exchangeable
+
+
+def _reached(steps: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(k, k) whether the second is reached from the first by any number of steps."""
+    if len(steps) > _SQUARED:
+        from scipy.sparse.csgraph import connected_components
+
+        # Where only cycles matter, two are as good as connected where they are in one strong component.
+        _, component = connected_components(steps, directed=True, connection="strong")
+        return np.asarray(component[:, None] == component)
+    reached = steps.astype(np.float32)
+    for _ in range(len(steps).bit_length()):
+        reached = np.minimum(reached + reached @ reached, 1)
+    return reached > 0
 
 
 def _first(

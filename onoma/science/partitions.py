@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+_CELLS_AT_ONCE = 20_000
 _SPREADS = 12  # standard deviations of a hypergeometric count beyond which its probability is below rounding
 
 
@@ -93,29 +94,45 @@ def _chance(rows: NDArray[np.int64], columns: NDArray[np.int64], total: int) -> 
     The count of a cell is hypergeometric; counts further than `_SPREADS` from its mean are left out.
     """
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
-    expected = 0.0
+    rows, row_repeats = np.unique(rows, return_counts=True)
     columns, column_repeats = np.unique(columns, return_counts=True)
-    for row, row_repeats in zip(*np.unique(rows, return_counts=True), strict=True):
-        mean = row * columns / total
-        reach = _SPREADS * np.sqrt(mean) + 2 * _SPREADS
-        low = np.maximum(np.maximum(1, row + columns - total), np.floor(mean - reach)).astype(np.int64)
-        high = np.minimum(np.minimum(row, columns), np.ceil(mean + reach)).astype(np.int64)
-        counts = low[:, None] + np.arange(max(int((high - low).max()) + 1, 0))
-        possible = counts <= high[:, None]
-        counts = np.where(possible, counts, low[:, None])
-        column = columns[:, None]
-        log_probability = (
+    expected = 0.0
+    at_once = max(_CELLS_AT_ONCE // columns.size, 1)
+    for start in range(0, rows.size, at_once):
+        row, column = (
+            part.ravel() for part in np.meshgrid(rows[start : start + at_once], columns, indexing="ij")
+        )
+        repeats = np.outer(row_repeats[start : start + at_once], column_repeats).ravel()
+        expected += float((repeats * _cell_chances(row, column, total, log_factorial)).sum())
+    return expected
+
+
+def _cell_chances(
+    row: NDArray[np.int64], column: NDArray[np.int64], total: int, log_factorial: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n,) expected share in the mutual information of cells of rows and columns of these sizes."""
+    mean = row * column / total
+    reach = _SPREADS * np.sqrt(mean) + 2 * _SPREADS
+    low = np.maximum(np.maximum(1, row + column - total), np.floor(mean - reach)).astype(np.int64)
+    high = np.minimum(np.minimum(row, column), np.ceil(mean + reach)).astype(np.int64)
+    widths = np.maximum(high - low + 1, 0)
+    # All counts of all cells in one row: those of a cell are beside each other.
+    cell = np.repeat(np.arange(row.size), widths)
+    counts = np.arange(cell.size) - np.repeat(np.cumsum(widths) - widths, widths) + low[cell]
+    of_row, of_column = row[cell], column[cell]
+    log_probability = (
+        (
             log_factorial[row]
             + log_factorial[column]
             + log_factorial[total - row]
             + log_factorial[total - column]
-            - log_factorial[total]
-            - log_factorial[counts]
-            - log_factorial[row - counts]
-            - log_factorial[column - counts]
-            - log_factorial[total - row - column + counts]
-        )
-        information = counts / total * np.log(total * counts / (row * column))
-        terms = np.where(possible, information * np.exp(log_probability), 0.0).sum(axis=1)
-        expected += float(row_repeats * (terms * column_repeats).sum())
-    return expected
+        )[cell]
+        - log_factorial[total]
+        - log_factorial[counts]
+        - log_factorial[of_row - counts]
+        - log_factorial[of_column - counts]
+        - log_factorial[total - of_row - of_column + counts]
+    )
+    information = counts / total * np.log(total * counts / (of_row * of_column))
+    terms = information * np.exp(log_probability)
+    return np.asarray(np.bincount(cell, terms, minlength=row.size), dtype=np.float64)
