@@ -8,6 +8,8 @@ from math import comb
 from statistics import fmean
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from onoma.science.agreement import spread
 from onoma.science.category_analysis import Options, analyse_category
 from onoma.science.plain_numbers import Json, put
@@ -57,16 +59,24 @@ def analyse_categories(
     progress(0, total)
     if options.processes == 1:
         for name in names:
-            yield name, analyse_category(file, options, name, partial(_report, progress, done, total))
+            yield name, _on_one_core(file, options, name, partial(_report, progress, done, total))
             done += work[name]
             progress(done, total)
         return
     with ProcessPoolExecutor(options.processes) as pool:
-        parts = pool.map(analyse_category, map(file.only, names), repeat(options), names)
+        parts = pool.map(_on_one_core, map(file.only, names), repeat(options), names)
         for name, part in zip(names, parts, strict=True):
             yield name, part
             done += work[name]
             progress(done, total)
+
+
+def _on_one_core(
+    file: StudyFile, options: Options, name: str, progress: Callable[[int], None] = lambda _done: None
+) -> Json:
+    """Analyses a category; its thousands of small products of matrices are slower the more threads share them."""
+    with threadpool_limits(1, "blas"):
+        return analyse_category(file, options, name, progress)
 
 
 def averages(categories: Iterable[Mapping[str, Any]]) -> Json:
