@@ -89,13 +89,13 @@ def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
         if route.access is Access.OWNER:
             sessions.check_owner(request)
         elif route.access is Access.VIEWER:
-            await sessions.check_viewer(request, backends)
+            token = await sessions.check_viewer(request, backends)
         else:
             _, token = await sessions.annotator_of(request, backends)
         options: dict[str, Any] = {
             "timeout_s": route.timeout_s,
             "request_id": request.state.request_id,
-            # Naming knows who holds it, and what of the study they may see; the others serve the gateway.
+            # Naming knows who holds it, and what of the study they may see; the others serve the gateway alone.
             "token": token if route.backend == "naming" else "",
         }
         message = await _read_message(request, message_class)
@@ -154,19 +154,18 @@ def _handwritten_routes(backends: Backends, reports: Reports) -> list[HttpRoute]
         return await image(request, session.study.model)
 
     async def image_behind_a_result(request: Request) -> Response:
-        await sessions.check_viewer(request, backends)
-        return await image(request, (await study_of(request)).model)
+        return await image(request, (await viewed_study(request)).model)
 
-    async def study_of(request: Request) -> naming_pb2.Study:
+    async def viewed_study(request: Request) -> naming_pb2.Study:
+        token = await sessions.check_viewer(request, backends)
         message = naming_pb2.GetStudyRequest(study_id=request.path_params["study_id"])
         answer: naming_pb2.GetStudyResponse = await backends.call(
-            "naming", "GetStudy", message, timeout_s=10, request_id=request.state.request_id
+            "naming", "GetStudy", message, timeout_s=10, request_id=request.state.request_id, token=token
         )
         return answer.study
 
     async def report(request: Request) -> Response:
-        await sessions.check_viewer(request, backends)
-        study, name = await study_of(request), request.path_params["file"]
+        study, name = await viewed_study(request), request.path_params["file"]
         is_fresh = name == "index.html" and request.query_params.get("fresh") == "1"
         try:
             files = await run_in_threadpool(reports.of, study.study_id, is_fresh=is_fresh)
@@ -179,14 +178,19 @@ def _handwritten_routes(backends: Backends, reports: Reports) -> list[HttpRoute]
         return Response(files[name], media_type=media_type, headers=headers)
 
     async def namings(request: Request) -> Response:
-        await sessions.check_viewer(request, backends)
+        token = await sessions.check_viewer(request, backends)
         as_csv = request.url.path.endswith(".csv")
         message = naming_pb2.ExportNamingsRequest(
             study_id=request.path_params["study_id"],
             format=naming_pb2.NAMINGS_FORMAT_CSV if as_csv else naming_pb2.NAMINGS_FORMAT_JSON,
         )
         answer = await backends.call(
-            "naming", "ExportNamings", message, timeout_s=120, request_id=request.state.request_id
+            "naming",
+            "ExportNamings",
+            message,
+            timeout_s=120,
+            request_id=request.state.request_id,
+            token=token,
         )
         return Response(
             answer.csv if as_csv else answer.json,
@@ -228,8 +232,8 @@ async def _read_message(request: Request, message_class: type[Message]) -> Any:
     """The request message: JSON body (POST) or query (GET), then the fields of the path.
 
     Raises:
-        RefusedError: INVALID_ARGUMENT; also where a POST is not declared as JSON, which is
-            what keeps pages of other sites from sending one.
+        RefusedError: INVALID_ARGUMENT; also where a field of the path has another value beside it, and
+            where a POST is not declared as JSON, which is what keeps pages of other sites from sending one.
     """
     fields = message_class.DESCRIPTOR.fields_by_name
     if request.method == "POST":
@@ -252,13 +256,24 @@ async def _read_message(request: Request, message_class: type[Message]) -> Any:
             else request.query_params[name]
             for name in request.query_params
         }
-    values |= {name: value for name, value in request.path_params.items() if name in fields}
+    in_path = {name: value for name, value in request.path_params.items() if name in fields}
+    for name, value in in_path.items():
+        # Protobuf JSON takes both spellings; who may ask was decided by the path.
+        given = [values[spelling] for spelling in (name, fields[name].json_name) if spelling in values]
+        if any(one != value for one in given):
+            raise problems.RefusedError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"{name} is {value[:200]!r} in the address and another in the request; leave it out there",
+            )
     try:
-        return ParseDict(values, message_class())
+        message = ParseDict(values, message_class())
     except ParseError as error:
         raise problems.RefusedError(
             grpc.StatusCode.INVALID_ARGUMENT, f"not a {message_class.DESCRIPTOR.name}: {error}"
         ) from error
+    for name, value in in_path.items():
+        setattr(message, name, value)
+    return message
 
 
 def _json(message: Message) -> JSONResponse:

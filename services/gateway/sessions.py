@@ -57,9 +57,11 @@ def is_owner(request: Request) -> bool:
     return True
 
 
-async def check_viewer(request: Request, backends: Backends) -> None:
+async def check_viewer(request: Request, backends: Backends) -> str:
     """Lets the owner and the study's viewers in.
 
+    Returns:
+        The viewer's token; empty for the owner.
     Raises:
         RefusedError: neither of them.
         grpc.RpcError: the naming service could not answer.
@@ -67,11 +69,12 @@ async def check_viewer(request: Request, backends: Backends) -> None:
     token = request.cookies.get(cookie_name(request.path_params["study_id"], VIEWER))
     if is_owner(request) or not token:
         check_owner(request)
-        return
+        return ""
     accepted = await _accepted(request, backends, token)
     is_viewer = accepted.annotator.role == naming_pb2.ROLE_VIEWER
     if not is_viewer or accepted.study.study_id != request.path_params["study_id"]:
         raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, "this invitation is not for these results")
+    return token
 
 
 async def annotator_of(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import grpc
 import numpy as np
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
@@ -57,8 +58,9 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
 
     def __init__(self) -> None:
         self.acts: list[naming_pb2.ActRequest] = []
+        self.asked: list[Message] = []
         self.request_ids: list[str] = []
-        self.authorizations: list[str | None] = []
+        self.authorizations: list[tuple[str, str | None]] = []
 
     def ListStudies(self, request, context):
         self.request_ids.append(dict(context.invocation_metadata())["x-request-id"])
@@ -85,7 +87,6 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
         return naming_pb2.GetNamingResponse(naming=self._naming(request))
 
     def WatchNaming(self, request, context):
-        self.authorizations.append(dict(context.invocation_metadata()).get("authorization"))
         naming = self._naming(request)
         for revision in range(3):
             naming.revision = revision
@@ -165,6 +166,28 @@ class StandInAnalytics(analytics_pb2_grpc.AnalyticsServiceServicer):
         return analytics_pb2.GetSummaryResponse(rows=[row], image_count=1)
 
 
+class Hearing(grpc.ServerInterceptor):
+    """Notes what naming is asked, and by whose token."""
+
+    def __init__(self, naming: StandInNaming) -> None:
+        self.naming = naming
+
+    def intercept_service(self, continuation, details):
+        handler = continuation(details)
+        service, _, rpc = details.method.rpartition("/")
+        if handler is None or not service.endswith("NamingService"):
+            return handler
+        authorization = dict(details.invocation_metadata).get("authorization")
+
+        def read(content):
+            request = handler.request_deserializer(content)
+            self.naming.asked.append(request)
+            self.naming.authorizations.append((rpc, authorization))
+            return request
+
+        return handler._replace(request_deserializer=read)
+
+
 @dataclass
 class StandIns:
     """The four of them behind one address."""
@@ -173,7 +196,7 @@ class StandIns:
 
     def start(self) -> tuple[grpc.Server, str]:
         """A running server and its address."""
-        server = grpc.server(futures.ThreadPoolExecutor(4))
+        server = grpc.server(futures.ThreadPoolExecutor(4), interceptors=[Hearing(self.naming)])
         naming_pb2_grpc.add_NamingServiceServicer_to_server(self.naming, server)
         attribution_pb2_grpc.add_AttributionServiceServicer_to_server(StandInAttribution(), server)
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(StandInInference(), server)

@@ -19,7 +19,7 @@ def test_each_message_of_a_stream_is_an_event(ada: TestClient, stand_ins: StandI
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.headers["cache-control"] == "no-store"
     assert [event["naming"]["revision"] for event in data_of(answer.text)] == ["0", "1", "2"]
-    assert stand_ins.naming.authorizations == ["Bearer ada-token"]
+    assert stand_ins.naming.authorizations[-1] == ("WatchNaming", "Bearer ada-token")
 
 
 def test_a_stream_that_cannot_begin_is_a_problem(owner: TestClient):

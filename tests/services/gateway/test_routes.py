@@ -4,11 +4,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from services.gateway.app import build
+from services.gateway.routes import HANDWRITTEN, ROUTES, Access
 from services.runtime.settings import RuntimeSettings
 from tests.services.gateway.conftest import LOOPBACK
 from tests.services.gateway.standins import StandIns
+from tests.services.gateway.test_sessions import PATH_VALUES
 
 ADA = "/api/studies/s1/annotators/ada"
+TABLE = {(route.method, route.path.format(**PATH_VALUES | {"annotator_id": "ada"})) for route in ROUTES}
+VIEWER_ROUTES = [(r.method, r.path) for r in (*ROUTES, *HANDWRITTEN) if r.access is Access.VIEWER]
 
 
 def test_the_gateway_is_alive_without_its_services():
@@ -28,9 +32,9 @@ def test_path_and_query_make_the_request(owner: TestClient):
     assert answer["rows"][0]["names"] == ["ada", "SUMMARY_READING_WITH_OTHER"]
 
 
-def test_an_act_is_the_annotators_in_the_path_whatever_the_body_says(ada: TestClient, stand_ins: StandIns):
+def test_an_act_is_the_annotators_in_the_path(ada: TestClient, stand_ins: StandIns):
     body = {
-        "annotator_id": "bob",
+        "annotator_id": "ada",
         "category": "T-shirt/top",
         "request_id": "r1",
         "base_revision": "7",
@@ -39,6 +43,54 @@ def test_an_act_is_the_annotators_in_the_path_whatever_the_body_says(ada: TestCl
     naming = ada.post(f"{ADA}/acts", json=body).json()["naming"]
     assert (naming["annotator_id"], naming["revision"]) == ("ada", "8")
     assert stand_ins.naming.acts[0].command.create.name == "collar"
+
+
+def spellings(name: str) -> set[str]:
+    """How protobuf JSON may spell a field."""
+    first, *more = name.split("_")
+    return {name, first + "".join(part.capitalize() for part in more)}
+
+
+IN_PATH = [
+    (route.method, route.path, part, spelling)
+    for route in (*ROUTES, *HANDWRITTEN)
+    for part in PATH_VALUES
+    if f"{{{part}}}" in route.path
+    for spelling in sorted(spellings(part))
+]
+
+
+@pytest.mark.parametrize(("method", "path", "part", "spelling"), IN_PATH)
+def test_what_the_path_names_cannot_be_named_otherwise(
+    owner: TestClient, stand_ins: StandIns, method: str, path: str, part: str, spelling: str
+):
+    owner.post("/api/invitations", json={"token": "ada-token"}).raise_for_status()
+    path = path.format(**PATH_VALUES | {"annotator_id": "ada"})
+    other = {spelling: "another"}
+    stand_ins.naming.asked.clear()
+    answer = owner.post(path, json=other) if method == "POST" else owner.get(path, params=other)
+    assert "another" not in str(stand_ins.naming.asked)
+    if (method, path) in TABLE:
+        assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize("spelling", sorted(spellings("study_id")))
+def test_a_viewers_cookie_for_one_study_reads_no_other(settings, stand_ins: StandIns, spelling: str):
+    with TestClient(build(settings), base_url="http://onoma.test", client=("203.0.113.9", 50000)) as viewer:
+        viewer.post("/api/invitations", json={"token": "vi-token"}).raise_for_status()
+        for _, path in VIEWER_ROUTES:
+            viewer.get(path.format(**PATH_VALUES), params={spelling: "s2"})
+    assert "s2" not in str(stand_ins.naming.asked)
+
+
+def test_a_viewers_token_goes_on_to_naming(settings, stand_ins: StandIns):
+    with TestClient(build(settings), base_url="http://onoma.test", client=("203.0.113.9", 50000)) as viewer:
+        viewer.post("/api/invitations", json={"token": "vi-token"}).raise_for_status()
+        stand_ins.naming.authorizations.clear()
+        for path in ("", "/annotators", "/namings.csv", "/images/image1"):
+            viewer.get(f"/api/studies/s1{path}").raise_for_status()
+    told = [token for rpc, token in stand_ins.naming.authorizations if rpc != "AcceptInvitation"]
+    assert told == ["Bearer vi-token"] * 4
 
 
 def test_a_stale_act_gets_the_naming_as_it_stands(ada: TestClient):

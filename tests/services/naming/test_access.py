@@ -102,7 +102,7 @@ def test_annotators_see_each_other_when_the_study_is_closed_or_not_blind(server,
     server.calls.CloseStudy(pb.CloseStudyRequest(study_id=ada.study_id))
     found = tried(server, ada, other.token, other.annotator.annotator_id)
     shown = {"GetStudy", "ListAnnotators", "WatchAnnotators", "GetNaming", "WatchNaming", "ListActs"}
-    shown.add("ExportNamings")
+    shown |= {"ExportNamings", "GetVocabulary"}
     assert {rpc for rpc, answer in found.items() if isinstance(answer, list)} == shown
     assert found["Act"][0] == Code.PERMISSION_DENIED
     open_desk = server.desk(server.open_study(settings=pb.StudySettings(blind=False)).study_id, "Ada")
