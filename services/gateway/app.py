@@ -31,6 +31,7 @@ from onoma.v1 import inference_pb2, naming_pb2
 from services.gateway import activations, problems, sessions
 from services.gateway.backends import Backends, method_of, open_backends, request_class
 from services.gateway.page import page_routes
+from services.gateway.pictures import Pictures
 from services.gateway.reports import Reports
 from services.gateway.routes import ANNOTATOR, ROUTES, STUDY, Access, Route
 
@@ -66,7 +67,7 @@ def build(settings: RuntimeSettings) -> Starlette:
             HttpRoute("/healthz", lambda _: PlainTextResponse("ok\n")),
             HttpRoute("/api/openapi.json", lambda _: FileResponse(OPENAPI_FILE)),
             *(_rpc_route(route, backends) for route in ROUTES),
-            *_handwritten_routes(backends, Reports(settings)),
+            *_handwritten_routes(backends, Reports(settings), Pictures(backends)),
             *page_routes(),
         ],
         middleware=[Middleware(_Envelope), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)],
@@ -112,7 +113,7 @@ def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
     )
 
 
-def _handwritten_routes(backends: Backends, reports: Reports) -> list[HttpRoute]:
+def _handwritten_routes(backends: Backends, reports: Reports, pictures: Pictures) -> list[HttpRoute]:
     async def accept_invitation(request: Request) -> Response:
         body = await _read_message(request, naming_pb2.AcceptInvitationRequest)
         accepted = await sessions.accept(request, backends, body.token)
@@ -151,10 +152,10 @@ def _handwritten_routes(backends: Backends, reports: Reports) -> list[HttpRoute]
 
     async def study_image(request: Request) -> Response:
         session, _ = await sessions.annotator_of(request, backends)
-        return await image(request, session.study.model)
+        return await image(request, session.study)
 
     async def image_behind_a_result(request: Request) -> Response:
-        return await image(request, (await viewed_study(request)).model)
+        return await image(request, await viewed_study(request))
 
     async def viewed_study(request: Request) -> naming_pb2.Study:
         token = await sessions.check_viewer(request, backends)
@@ -201,18 +202,13 @@ def _handwritten_routes(backends: Backends, reports: Reports) -> list[HttpRoute]
             },
         )
 
-    async def image(request: Request, model: str) -> Response:
-        answer = await backends.call(
-            "inference",
-            "GetImage",
-            inference_pb2.GetImageRequest(
-                image_id=request.path_params["image_id"],
-                view=inference_pb2.IMAGE_VIEW_MODEL_INPUT,
-                model=model,
-            ),
-            timeout_s=30,
-            request_id=request.state.request_id,
+    async def image(request: Request, study: naming_pb2.Study) -> Response:
+        image_id, request_id = request.path_params["image_id"], request.state.request_id
+        await run_in_threadpool(pictures.check, study.study_id, image_id, request_id)
+        message = inference_pb2.GetImageRequest(
+            image_id=image_id, view=inference_pb2.IMAGE_VIEW_MODEL_INPUT, model=study.model
         )
+        answer = await backends.call("inference", "GetImage", message, timeout_s=30, request_id=request_id)
         return Response(answer.content, media_type=answer.media_type, headers={"Cache-Control": IMMUTABLE})
 
     return [

@@ -127,7 +127,7 @@ HANDWRITTEN = (
         ANNOTATOR + "/images/{image_id}",
         "GetStudyImage",
         Access.ANNOTATOR,
-        "What the network saw of an image.",
+        "What the network saw of an image that the study explains; any other is NOT_FOUND.",
         media_type="image/png",
     ),
     Handwritten(
@@ -135,7 +135,7 @@ HANDWRITTEN = (
         STUDY + "/images/{image_id}",
         "GetImage",
         Access.VIEWER,
-        "What the study's network saw of an image.",
+        "What the study's network saw of an image that the study explains; any other is NOT_FOUND.",
         media_type="image/png",
     ),
     Handwritten(

@@ -126,7 +126,18 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
 
 
 class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
-    """Knows three activations of one category."""
+    """Knows three activations of one category, and what it was asked for the images."""
+
+    def __init__(self) -> None:
+        self.images = ["image1", "image2", "bare"]
+        self.image_lists = 0
+
+    def ListExplainedImages(self, request, context):
+        self.image_lists += 1
+        if request.study_id == STUDY.study_id:
+            for image_id in self.images:
+                images = types_pb2.ExplainedImageColumns(image_id=[image_id])
+                yield attribution_pb2.ListExplainedImagesResponse(images=images)
 
     def ListActivations(self, request, context):
         if request.category == "T-shirt/top":
@@ -193,12 +204,13 @@ class StandIns:
     """The four of them behind one address."""
 
     naming: StandInNaming = field(default_factory=StandInNaming)
+    attribution: StandInAttribution = field(default_factory=StandInAttribution)
 
     def start(self) -> tuple[grpc.Server, str]:
         """A running server and its address."""
         server = grpc.server(futures.ThreadPoolExecutor(4), interceptors=[Hearing(self.naming)])
         naming_pb2_grpc.add_NamingServiceServicer_to_server(self.naming, server)
-        attribution_pb2_grpc.add_AttributionServiceServicer_to_server(StandInAttribution(), server)
+        attribution_pb2_grpc.add_AttributionServiceServicer_to_server(self.attribution, server)
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(StandInInference(), server)
         analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(StandInAnalytics(), server)
         port = server.add_insecure_port("127.0.0.1:0")

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from starlette.testclient import TestClient
 
+from services.gateway import pictures
 from services.gateway.activations import stretch
+from tests.services.gateway.standins import StandIns
 
 ADA = "/api/studies/s1/annotators/ada"
 
@@ -58,6 +60,32 @@ def test_an_annotator_gets_pictures_as_the_studys_network_saw_them(ada: TestClie
 
 def test_the_owner_gets_the_pictures_behind_results(owner: TestClient):
     assert owner.get("/api/studies/s1/images/image1").content == b"image1 as net sees it"
+
+
+PICTURES = ("/api/studies/s1/images", f"{ADA}/images")
+
+
+def test_pictures_that_the_study_does_not_show_are_not_found(owner: TestClient):
+    owner.post("/api/invitations", json={"token": "ada-token"}).raise_for_status()
+    for path in PICTURES:
+        assert owner.get(f"{path}/bare").status_code == 200
+        answer = owner.get(f"{path}/of-another-data-set")
+        assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
+
+
+def test_the_pictures_of_a_study_are_listed_once(owner: TestClient, stand_ins: StandIns):
+    for image in ("image1", "image2", "unknown", "unknown"):
+        owner.get(f"/api/studies/s1/images/{image}")
+    assert stand_ins.attribution.image_lists == 1
+
+
+def test_pictures_that_came_later_are_found_after_a_while(
+    owner: TestClient, stand_ins: StandIns, monkeypatch
+):
+    monkeypatch.setattr(pictures, "LISTED_AGAIN_S", 0.0)
+    assert owner.get("/api/studies/s1/images/new").status_code == 404
+    stand_ins.attribution.images.append("new")
+    assert owner.get("/api/studies/s1/images/new").status_code == 200
 
 
 @given(arrays(np.float16, (3, 4, 5), elements=st.floats(0, 1, width=16, allow_subnormal=False)))
