@@ -109,7 +109,6 @@ def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
         endpoint,
         methods=[route.method],
         name=method.full_name,
-        max_body_size=MAX_BODY_BYTES,
     )
 
 
@@ -212,7 +211,7 @@ def _handwritten_routes(backends: Backends, reports: Reports, pictures: Pictures
         return Response(answer.content, media_type=answer.media_type, headers={"Cache-Control": IMMUTABLE})
 
     return [
-        HttpRoute("/api/invitations", accept_invitation, methods=["POST"], max_body_size=MAX_BODY_BYTES),
+        HttpRoute("/api/invitations", accept_invitation, methods=["POST"]),
         HttpRoute(ANNOTATOR, get_invitation),
         HttpRoute(ANNOTATOR + "/activations", list_activations),
         HttpRoute(ANNOTATOR + "/maps", get_maps),
@@ -238,7 +237,7 @@ async def _read_message(request: Request, message_class: type[Message]) -> Any:
                 grpc.StatusCode.INVALID_ARGUMENT, "the body has to be sent as Content-Type: application/json"
             )
         try:
-            values = json.loads(await request.body() or b"{}")
+            values = json.loads(await _body(request) or b"{}")
         except ValueError as error:
             raise problems.RefusedError(
                 grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}"
@@ -270,6 +269,24 @@ async def _read_message(request: Request, message_class: type[Message]) -> Any:
     for name, value in in_path.items():
         setattr(message, name, value)
     return message
+
+
+async def _body(request: Request) -> bytes:
+    """The body.
+
+    Raises:
+        RefusedError: RESOURCE_EXHAUSTED where it is over 8 MiB.
+    """
+    content = bytearray()
+    async for chunk in request.stream():
+        content += chunk
+        if len(content) > MAX_BODY_BYTES:
+            raise problems.RefusedError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"the request has over {MAX_BODY_BYTES // 1024**2} MiB, more than the server takes; send less at once",
+                "TOO_LARGE",
+            )
+    return bytes(content)
 
 
 def _json(message: Message) -> JSONResponse:

@@ -96,7 +96,9 @@ class Backends:
         """
         if self._watching.available_tokens < 1:
             raise RefusedError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many pages are being watched; try again later"
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "too many pages are being watched; try again later",
+                "BUSY",
             )
         method = getattr(self.stubs[backend], rpc)
         stream = method(request, timeout=timeout_s, metadata=_metadata(request_id, token))

@@ -1,5 +1,7 @@
-"""What went wrong, as JSON: {"code", "message", "reason", "request_id"} and, for a stale
-revision, "naming": the naming as it stands.
+"""What went wrong, as JSON: {"code", "message", "reason", "request_id"}.
+
+A stale revision is 409 with the reason STALE_REVISION and, where it is small, "naming": the naming as it stands.
+Of what is 429, only an answer with the header Retry-After may be asked again unchanged; the others are limits.
 """
 
 from __future__ import annotations
@@ -42,18 +44,25 @@ HTTP_STATUS = {
 }
 
 
+# Reasons of RESOURCE_EXHAUSTED that pass by themselves, or when somebody has made room.
+PASSING = frozenset({"BUSY", "QUEUE_FULL", "TOO_MANY_STREAMS", "DISK_FULL"})
+RETRY_AFTER_S = 2
+
+
 class RefusedError(Exception):
     """The gateway itself refuses a request.
 
     Args:
         code: a gRPC status; decides the HTTP status.
         message: one line for people.
+        reason: constant in capitals for programs, where it is more than the status says.
     """
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(self, code: grpc.StatusCode, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.reason = reason
 
 
 def proto_json(message: Any) -> dict[str, Any]:
@@ -64,7 +73,7 @@ def proto_json(message: Any) -> dict[str, Any]:
 def of_refusal(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request that the gateway refuses."""
     assert isinstance(error, RefusedError)
-    return _problem(request, HTTP_STATUS[error.code], error.code.name, error.message)
+    return _problem(request, HTTP_STATUS[error.code], error.code.name, error.message, error.reason)
 
 
 def of_rpc(request: Request, error: Exception) -> JSONResponse:
@@ -83,17 +92,17 @@ def of_rpc(request: Request, error: Exception) -> JSONResponse:
             naming = naming_pb2.Naming()
             detail.Unpack(naming)
             extra["naming"] = proto_json(naming)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not extra:  # gRPC itself: the services give reasons
+        extra["reason"] = "TOO_LARGE" if "larger than max" in message else "BUSY"
     if code is grpc.StatusCode.UNAVAILABLE:
         message = f"a service of Onoma does not answer ({message})"
     return _problem(request, HTTP_STATUS[code], code.name, message, **extra)
 
 
 def of_http(request: Request, error: Exception) -> JSONResponse:
-    """The answer where no route fits, or a body is too large."""
+    """The answer where no route fits."""
     http: HTTPException = error  # type: ignore[assignment]
-    code = {404: "NOT_FOUND", 405: "UNIMPLEMENTED", 413: "RESOURCE_EXHAUSTED"}.get(
-        http.status_code, "INVALID_ARGUMENT"
-    )
+    code = {404: "NOT_FOUND", 405: "UNIMPLEMENTED"}.get(http.status_code, "INVALID_ARGUMENT")
     return _problem(request, http.status_code, code, f"{http.detail}: {request.method} {request.url.path}")
 
 
@@ -115,7 +124,8 @@ def _problem(
     }
     return JSONResponse(
         body,
-        status_code=status,
+        status_code=413 if reason == "TOO_LARGE" else status,
         media_type="application/problem+json",
-        headers={"Cache-Control": "no-store"},
+        headers={"Cache-Control": "no-store"}
+        | ({"Retry-After": str(RETRY_AFTER_S)} if reason in PASSING else {}),
     )

@@ -44,11 +44,18 @@ PROBLEM = {
     "properties": {
         "code": {"type": "string", "description": "Name of the gRPC status."},
         "message": {"type": "string", "description": "One line for people."},
-        "reason": {"type": "string", "description": "Stable name of the reason, where there is one."},
+        "reason": {
+            "type": "string",
+            "description": "Stable name of the reason, where there is one. STALE_REVISION: another change came first; "
+            "read anew and send the act again. With the header Retry-After (BUSY, QUEUE_FULL, TOO_MANY_STREAMS, DISK_FULL) "
+            "the same request may be sent again later; without it, RESOURCE_EXHAUSTED is a limit (TOO_MANY_CONCEPTS, "
+            "TOO_LARGE and others), and sending again changes nothing.",
+        },
         "request_id": {"type": "string", "description": "To find the request in the logs."},
         "naming": {
             "allOf": [{"$ref": "#/components/schemas/Naming"}],
-            "description": "For ABORTED: the naming as it stands.",
+            "description": "With STALE_REVISION: the naming as it stands; left out where it is large, and then to be "
+            "asked for.",
         },
     },
 }

@@ -113,5 +113,6 @@ def _check_count(count: int) -> None:
     if count > MAX_ACTIVATIONS:
         raise ResourceExhausted(
             f"over {MAX_ACTIVATIONS} activations, the most a study takes: make the study with fewer "
-            "categories or images (max_images_per_category)"
+            "categories or images (max_images_per_category)",
+            "TOO_MANY_ACTIVATIONS",
         )

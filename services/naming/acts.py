@@ -263,7 +263,8 @@ def _made(state: State, concept_id: str, name: str) -> dict[str, tuple[Concept, 
         raise already_used(concept_id)
     if sum(concept.standing for concept in state.concepts.values()) >= MAX_CONCEPTS:
         raise ResourceExhausted(
-            f"this naming has {MAX_CONCEPTS} concepts, the most there may be; merge or delete some first"
+            f"this naming has {MAX_CONCEPTS} concepts, the most there may be; merge or delete some first",
+            "TOO_MANY_CONCEPTS",
         )
     concept = Concept(checked_name(name, "concept name", may_be_empty=True), place=state.revision + 1)
     return {concept_id: (replace(concept, standing=False), concept)}

@@ -97,7 +97,9 @@ def add(opened: Session, study: Study, name: str, role: str = ANNOTATOR, request
     ).one()
     if count >= MAX_ANNOTATORS:
         raise ResourceExhausted(
-            f"study {shown(study.name)} has {MAX_ANNOTATORS} annotators, the most it takes"
+            f"study {shown(study.name)} has {MAX_ANNOTATORS} annotators and viewers, the most it takes; make another "
+            "study for more",
+            "TOO_MANY_ANNOTATORS",
         )
     row = Annotator(
         study_id=study.study_id,

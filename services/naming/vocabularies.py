@@ -43,7 +43,10 @@ def put(engine: Engine, request: pb.SetVocabularyRequest) -> pb.Vocabulary:
     groups = [[checked_name(word, "synonym") for word in group.words] for group in request.synonyms]
     vague_words = [checked_name(word, "vague word") for word in request.vague_words]
     if sum(map(len, groups)) + len(vague_words) > MAX_WORDS:
-        raise ResourceExhausted(f"the vocabulary would have over {MAX_WORDS} words, the most it takes")
+        raise ResourceExhausted(
+            f"the vocabulary would have over {MAX_WORDS} words, the most it takes; leave some out",
+            "TOO_MANY_WORDS",
+        )
     seen: set[str] = set()
     for group in groups:
         if len(group) < 2:
@@ -88,7 +91,10 @@ def overrule(engine: Engine, request: pb.OverruleLabelsRequest) -> pb.Vocabulary
 
     def change(vocabulary: pb.Vocabulary) -> None:
         if len(vocabulary.overrulings) >= MAX_OVERRULINGS:
-            raise ResourceExhausted(f"the study has {MAX_OVERRULINGS} decisions by hand, the most it takes")
+            raise ResourceExhausted(
+                f"the study has {MAX_OVERRULINGS} decisions by hand, the most it takes; make synonyms of some",
+                "TOO_MANY_DECISIONS",
+            )
         vocabulary.overrulings.append(overruling)
 
     return _changed(engine, request.study_id, change)

@@ -59,6 +59,7 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
     def __init__(self) -> None:
         self.acts: list[naming_pb2.ActRequest] = []
         self.asked: list[Message] = []
+        self.refusal = (grpc.StatusCode.UNIMPLEMENTED, "not served")
         self.request_ids: list[str] = []
         self.authorizations: list[tuple[str, str | None]] = []
 
@@ -77,6 +78,9 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
 
     def OpenStudy(self, request, context):
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, "its maps are not computed yet")
+
+    def CloseStudy(self, request, context):
+        context.abort(*self.refusal)
 
     def AcceptInvitation(self, request, context):
         if request.token not in TOKENS:

@@ -1,5 +1,6 @@
 """JSON in, one RPC, JSON out; and what goes wrong on the way."""
 
+import grpc
 import pytest
 from starlette.testclient import TestClient
 
@@ -153,6 +154,9 @@ def test_a_form_of_another_site_is_refused(owner: TestClient):
 def test_a_body_over_the_limit_is_refused(ada: TestClient):
     answer = ada.post(f"{ADA}/acts", json={"request_id": "x" * (9 * 1024 * 1024)})
     assert answer.status_code == 413
+    assert answer.json()["reason"] == "TOO_LARGE"
+    assert "send less at once" in answer.json()["message"]
+    assert "retry-after" not in answer.headers
 
 
 def test_the_request_id_goes_on_to_the_service(owner: TestClient, stand_ins: StandIns):
@@ -160,3 +164,19 @@ def test_the_request_id_goes_on_to_the_service(owner: TestClient, stand_ins: Sta
     owner.get("/api/studies", headers={"X-Request-Id": "evil\tid"})
     assert stand_ins.naming.request_ids[0] == sent
     assert stand_ins.naming.request_ids[1] != "evil\tid"
+
+
+@pytest.mark.parametrize(
+    ("details", "status", "reason", "passes"),
+    [
+        ("Concurrent RPC limit exceeded!", 429, "BUSY", True),
+        ("SERVER: Received message larger than max (9 vs. 8)", 413, "TOO_LARGE", False),
+    ],
+)
+def test_what_grpc_itself_refuses_has_a_reason(
+    owner: TestClient, stand_ins: StandIns, details: str, status: int, reason: str, passes: bool
+):
+    stand_ins.naming.refusal = (grpc.StatusCode.RESOURCE_EXHAUSTED, details)
+    answer = owner.post("/api/studies/s1/close", json={})
+    assert (answer.status_code, answer.json()["reason"]) == (status, reason)
+    assert ("retry-after" in answer.headers) == passes
