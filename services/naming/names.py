@@ -12,7 +12,8 @@ _CONTROL = frozenset(("Cc", "Zl", "Zp"))  # control characters, line and paragra
 
 
 def checked_name(name: str, what: str, *, may_be_empty: bool = False) -> str:
-    """`name` normalised to NFC; any script, right-to-left marks and joined emoji included.
+    """`name` normalised to NFC, without white space around it; any script, right-to-left marks and joined emoji
+    included. One that shows nothing (white space, invisible marks) is empty.
 
     Raises:
         InvalidArgument: over 200 characters, blank where it may not be, or with a control character.
@@ -25,9 +26,11 @@ def checked_name(name: str, what: str, *, may_be_empty: bool = False) -> str:
             raise InvalidArgument(
                 f"{what} {normal!a} has the control character U+{ord(character):04X}; leave it out"
             )
-    if not may_be_empty and not normal.strip():
+    if all(character.isspace() or unicodedata.category(character) == "Cf" for character in normal):
+        normal = ""
+    if not may_be_empty and not normal:
         raise InvalidArgument(f"{what} is empty; use 1 to {MAX_NAME} characters")
-    return normal
+    return normal.strip()
 
 
 def checked_id(value: str, what: str) -> str:

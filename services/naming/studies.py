@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select, tuple_
 
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1 import types_pb2
-from services.naming.names import checked_name, shown
+from services.naming.names import checked_id, checked_name, shown
 from services.naming.tables import CLOSED, DRAFT, OPEN, Study
 from services.naming.transactions import transact
 from services.runtime import paging
@@ -186,6 +186,8 @@ def checked_request(request: pb.CreateStudyRequest) -> dict[str, Any]:
     Raises:
         InvalidArgument: something in it cannot be, whatever inference holds.
     """
+    if request.request_id:
+        checked_id(request.request_id, "request id")
     if request.part not in _PART_NAMES:
         raise InvalidArgument(f"part {request.part} is none of {', '.join(types_pb2.DatasetPart.keys())}")
     if not request.categories:

@@ -68,6 +68,17 @@ def test_names_are_normalised(desk):
     assert concepts(naming)["c1"][0] == "\u00e9toile"
 
 
+@pytest.mark.parametrize("name", [" ", "\u3000\u00a0", "\u200b", " \u200f "])
+def test_a_name_that_shows_nothing_is_none_yet(desk, name):
+    desk.act(**create("c1", name="bow"))
+    naming = desk.act(rename=pb.RenameConcept(concept_id="c1", name=name))
+    assert concepts(naming)["c1"][0] == ""
+
+
+def test_white_space_around_a_name_is_no_part_of_it(desk):
+    assert concepts(desk.act(**create("c1", name=" left sleeve\u00a0")))["c1"][0] == "left sleeve"
+
+
 @pytest.mark.parametrize("name", ["", "ـ العربية \u200f", "👩‍👩‍👧", "<b>bold</b>", "x" * 200])
 def test_names_of_any_script_are_kept(desk, name):
     desk.act(**create("c1"))
