@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from onoma.pictures_of_maps import boxes_for_missing_glyphs, enlarge, font_families, overlay
 from onoma.report.data import CategoryMaps, Comparison, CoverageRow, MapSample
+from onoma.report.statistics import numbers_of_annotators
 from onoma.science.matching import Kind
 
 INK, QUIET, RULE, BAR, ACCENT = "#1b1b19", "#6a6963", "#d9d7cf", "#c9d6df", "#1f5f8b"
@@ -63,13 +64,14 @@ def named_by_figure(categories: Mapping[str, Mapping[str, Any]]) -> Figure:
     Args:
         categories: the analysis' "expected".
     """
-    most = max(len(found["named_by_exactly_n"]) for found in categories.values())
+    numbers = numbers_of_annotators(categories)
+    most = len(numbers)
     figure = Figure(figsize=(8.2, 0.9 + 0.27 * len(categories)), layout="constrained")
     axes = figure.subplots()
     shades = matplotlib.colormaps["Blues"](np.linspace(0.12, 0.95, most))
     for row, found in enumerate(categories.values()):
         left = 0.0
-        for n in range(most):
+        for n in numbers:
             ratio = found["named_by_exactly_n"].get(str(n))
             width = 0.0 if ratio is None else 100 * ratio["value"]
             axes.barh(

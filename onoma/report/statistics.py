@@ -87,21 +87,27 @@ def _with_means(table: Table) -> Table:
     return Table(table.name, table.caption, table.columns, table.rows, tuple(means))
 
 
+def numbers_of_annotators(categories: Categories) -> range:
+    """0, 1, ... to the most annotators of a category: how many may name an activation."""
+    most = (int(n) for found in categories.values() for n in found["named_by_exactly_n"] if n.isdigit())
+    return range(max(most, default=-1) + 1)
+
+
 def named_by_table(categories: Categories) -> Table:
     """Share of the activations that exactly n annotators name (paper, Figure 6)."""
-    most = max((len(found["named_by_exactly_n"]) for found in categories.values()), default=0)
+    numbers = numbers_of_annotators(categories)
     rows = []
     for category, found in categories.items():
-        shares, reasons = found["named_by_exactly_n"], found["named_by_exactly_n"].get("reasons", {})
+        shares = found["named_by_exactly_n"]
         cells = [
-            share(shares[str(n)], reasons.get(str(n), "")) if str(n) in shares
+            share(shares[str(n)], "the category has no significant activation") if str(n) in shares
             else Cell(DASH, (None,), "the category has fewer annotators")
-            for n in range(most)
+            for n in numbers
         ]  # fmt: skip
         rows.append((text(category), count(found["n"]["activations"]), *cells))
     columns = (
         Column("activations", ("activations",)),
-        *(Column(f"by {n}", (f"by_{n}",)) for n in range(most)),
+        *(Column(f"by {n}", (f"by_{n}",)) for n in numbers),
     )
     caption = "Activations that exactly n annotators name, % (Figure 6)."
     return _with_means(Table("named_by", caption, (_CATEGORY, *columns), tuple(rows)))

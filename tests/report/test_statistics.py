@@ -78,6 +78,21 @@ def test_the_page_shows_all_of_it_and_nothing_undefined_as_a_number(
     assert "None" not in words
 
 
+def test_figure_6_has_a_column_for_each_number_of_annotators_and_no_more(
+    named: ReportData, tmp_path: Path
+) -> None:
+    document = json.loads(json.dumps(EXAMPLE["input"]))
+    document["categories"]["empty"] = {"images": [], "activations": {}}
+    document["namings"]["A1"]["empty"] = {"clusters": {}}
+    analysis = analyse(study_from_document(document))
+    write_report(replace(named, annotators=("A1", "A2", "A3"), analysis=analysis), tmp_path)
+    rows = rows_of(tmp_path / "named_by.csv")
+    assert list(rows[0]) == ["category", "activations", "by_0", "by_1", "by_2", "by_3"]
+    assert "by 4" not in (tmp_path / "figures" / "named_by.svg").read_text(encoding="utf-8")
+    page = Page(tmp_path / "index.html")
+    assert "the category has no significant activation" in page.titles
+
+
 def test_names_in_tables_and_figures_are_text(tmp_path: Path, named: ReportData) -> None:
     renamed = json.loads(json.dumps(EXAMPLE["input"]).replace('"Eye"', '"<i>$Eye_1$</i> 眼"'))
     del renamed["label_judgements"]
