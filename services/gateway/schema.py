@@ -48,8 +48,8 @@ PROBLEM = {
             "type": "string",
             "description": "Stable name of the reason, where there is one. STALE_REVISION: another change came first; "
             "read anew and send the act again. With the header Retry-After (BUSY, QUEUE_FULL, TOO_MANY_STREAMS, "
-            "DISK_FULL) the same request may be sent again later; without it, RESOURCE_EXHAUSTED is a limit (TOO_MANY_CONCEPTS, "
-            "TOO_LARGE and others), and sending again changes nothing.",
+            "DISK_FULL) the same request may be sent again later; without it, RESOURCE_EXHAUSTED is a limit "
+            "(TOO_MANY_CONCEPTS, TOO_LARGE and others), and sending again changes nothing.",
         },
         "request_id": {"type": "string", "description": "To find the request in the logs."},
         "naming": {

@@ -128,6 +128,20 @@ def test_a_viewer_reads_all_and_changes_nothing(server, ada):
     assert "Vi" not in exported.json
 
 
+def test_an_invitation_opens_no_other_study(server, ada):
+    elsewhere = server.open_study(settings=pb.StudySettings(blind=False)).study_id
+    for role in (pb.ROLE_ANNOTATOR, pb.ROLE_VIEWER):
+        request = pb.InviteAnnotatorRequest(study_id=elsewhere, display_name=f"Bo {role}", role=role)
+        other = server.calls.InviteAnnotator(request)
+        found = tried(server, ada, other.token, other.annotator.annotator_id)
+        told = "this invitation is for another study"
+        assert {rpc for rpc, answer in found.items() if answer == (Code.PERMISSION_DENIED, told)} == {
+            path.rpartition("/")[2] for path in REACHES
+        }
+        assert all(answer[0] == Code.PERMISSION_DENIED for answer in found.values())
+        assert SECRET not in str(found)
+
+
 def test_an_annotator_works_with_the_token_alone(open_server, tmp_path):
     server = open_server(tmp_path, access_token=OWNER)
     with grpc.insecure_channel(server.address) as channel:
