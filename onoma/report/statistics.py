@@ -315,7 +315,7 @@ def _interval(ends: Sequence[float] | None, why: str) -> Cell:
 
 
 def places_table(categories: Categories) -> Table:
-    """How much of each concept's maps lies inside the object; those outside come first."""
+    """How much of each concept's maps lies on the object; those outside come first."""
     rows = []
     for category, found in categories.items():
         for person, concepts in (found["concept_places"] or {}).items():
@@ -328,7 +328,8 @@ def places_table(categories: Categories) -> Table:
                     else number(100 * inside, 1, f"n = {one['n']} maps")
                 )
                 mark = "outside" if one["outside"] else ""
-                cells = (text(category), text(person), text(one["name"]), cell, count(one["n"]), text(mark))
+                known = (count(one["n"]), count(one["n_by_points"]))
+                cells = (text(category), text(person), text(one["name"]), cell, *known, text(mark))
                 rows.append((2.0 if inside is None else inside, cells))
     rows.sort(key=lambda row: row[0])
     columns = (
@@ -337,9 +338,14 @@ def places_table(categories: Categories) -> Table:
         Column("concept", ("concept",), is_text=True),
         Column("inside, %", ("inside",)),
         Column("maps", ("maps",)),
+        Column("by points", ("maps_by_points",)),
         Column("", ("outside",), is_text=True),
     )
-    caption = "Mean share of a concept's maps inside the object's bounding box; below one half it counts as outside."
+    caption = (
+        "Mean share of the mass of a concept's maps that lies on the object: inside its bounding box or, for the maps "
+        "counted under 'by points', near its part points, where a picture has no box. Below one half a concept counts "
+        "as outside."
+    )
     return Table("places", caption, columns, tuple(row for _, row in rows))
 
 

@@ -27,6 +27,7 @@ def practice_answers(
     """
     found: Json = {}
     correct, inside = file.correct.get(category.name), file.inside.get(category.name)
+    by_points = file.by_points.get(category.name)
     if correct is None:
         for key in ("accuracy_by_explanation", "right_for_the_wrong_reason"):
             put(found, key, None, "the study does not say what the network predicts")
@@ -50,7 +51,8 @@ def practice_answers(
         put(found, "concept_places", None, "the study does not say where objects lie")
     else:
         found["concept_places"] = {
-            naming.annotator: [_place(place) for place in places(naming, inside)] for naming in namings
+            naming.annotator: [_place(place) for place in places(naming, inside, by_points)]
+            for naming in namings
         }
     return found
 
@@ -69,6 +71,11 @@ def _accuracy(row: ExplanationAccuracy) -> Json:
 
 
 def _place(place: ConceptPlace) -> Json:
-    found: Json = {"name": place.name, "n": place.n, "outside": place.outside}
+    found: Json = {
+        "name": place.name,
+        "n": place.n,
+        "n_by_points": place.n_by_points,
+        "outside": place.outside,
+    }
     put(found, "inside", place.inside, "it is known of none of its maps")
     return found

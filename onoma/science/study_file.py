@@ -1,7 +1,7 @@
 """A study in one document, as `onoma analyse` reads it: what is said of each part stands in docs/statistics.md."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -35,6 +35,8 @@ class StudyFile:
         correct: by category, (images,) bool, whether the network predicts the image rightly; left out where not told.
         inside: by category, (S,) share of each map's mass inside the object, NaN where not told; left out without any.
         unread: keys that mean nothing here.
+        by_points: by category, (S,) bool, whether `inside` is a share near part points; elsewhere it is one inside a
+            bounding box, or whatever the document took.
     """
 
     study: Study
@@ -42,6 +44,7 @@ class StudyFile:
     correct: Mapping[str, NDArray[np.bool_]]
     inside: Mapping[str, NDArray[np.float64]]
     unread: tuple[str, ...] = ()
+    by_points: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def only(self, category: str) -> "StudyFile":
         """The file with this category alone."""
@@ -55,6 +58,7 @@ class StudyFile:
             self.vocabulary,
             {name: of for name, of in self.correct.items() if name == category},
             {name: of for name, of in self.inside.items() if name == category},
+            by_points={name: of for name, of in self.by_points.items() if name == category},
         )
 
 

@@ -1,10 +1,12 @@
 """Where the objects of a study's pictures are, and how much of each map lies on them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from onoma.science.pictures import Preprocessing, box_seen
-from onoma.science.practice import share_inside
+from onoma.science.practice import PART_RADIUS, share_inside, share_near
 from onoma.science.study_data import Category, Study
 from onoma.v1 import attribution_pb2, inference_pb2
 from services.analytics.study import StudyReader
@@ -13,39 +15,64 @@ from services.runtime.preprocessing import preprocessing_of
 
 _MAPS_A_CALL = 10_000
 
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom, as shares of the width and height of what the network sees."""
+
+@dataclass(frozen=True)
+class OnObjects:
+    """How much of each map of a category lies on its picture's object.
+
+    Attributes:
+        inside: (S,) share of the map's mass in [0, 1], NaN where it is not known or the map has no mass.
+        by_points: (S,) bool, whether it is known by part points, and not by a bounding box.
+    """
+
+    inside: NDArray[np.float64]
+    by_points: NDArray[np.bool_]
 
 
-def inside_objects(reader: StudyReader, study: Study) -> dict[str, NDArray[np.float64]]:
-    """Share of each map's mass inside the bounding box of its picture's object.
+@dataclass(frozen=True, eq=False)
+class _Object:
+    """An object in a picture as the network sees it, by its box or by its points.
+
+    Attributes:
+        box: left, top, right, bottom, as shares of the width and height; None where there are points only.
+        points: (p, 2) x and y likewise.
+    """
+
+    box: tuple[float, float, float, float] | None
+    points: NDArray[np.float64]
+
+    def share_of(self, map_hw: NDArray[np.float64]) -> float | None:
+        """Share of the map's mass on the object; None for a map without mass."""
+        if self.box is None:
+            return share_near(map_hw, self.points, PART_RADIUS)
+        left, top, right, bottom = self.box
+        if left < right and top < bottom:
+            return share_inside(map_hw, self.box)
+        return 0.0 if map_hw.any() else None  # the object was cropped away
+
+
+def on_objects(reader: StudyReader, study: Study) -> dict[str, OnObjects]:
+    """Share of each map's mass on its picture's object: inside its box, or near its part points where it has no box.
 
     Returns:
-        By category, (S,) in [0, 1], NaN where the picture has no box or the map no mass; a category is left out where
-        no picture of it has one.
+        By category; a category is left out where no picture of it has either.
     """
-    request = inference_pb2.ListImagesRequest(
-        dataset=reader.study.dataset, part=reader.study.part, page_size=1
-    )
     with asking("inference"):
-        first = reader.peers.inference.ListImages(request, timeout=reader.timeout_s).images
-        if not any(image.bounding_box for image in first):  # a data set has boxes, or it has none
-            return {}
         model = reader.peers.inference.GetModel(
             inference_pb2.GetModelRequest(name=reader.study.model), timeout=reader.timeout_s
         ).model
     preprocessing = preprocessing_of(model.preprocessing)
     found = {}
     for name, category in study.categories.items():
-        boxes = _boxes(reader, name, preprocessing)
-        if boxes:
-            found[name] = _inside(reader, category, boxes)
+        objects = _objects(reader, name, preprocessing)
+        if objects:
+            found[name] = _on_objects(reader, category, objects)
     return found
 
 
-def _boxes(reader: StudyReader, category: str, preprocessing: Preprocessing) -> dict[str, Box]:
-    """Boxes by image id; those of pictures whose object was cropped away have no area."""
-    boxes: dict[str, Box] = {}
+def _objects(reader: StudyReader, category: str, preprocessing: Preprocessing) -> dict[str, _Object]:
+    """Objects by image id, of the pictures that say where theirs is."""
+    objects: dict[str, _Object] = {}
     request = inference_pb2.ListImagesRequest(
         dataset=reader.study.dataset, part=reader.study.part, class_name=category, page_size=10_000
     )
@@ -53,25 +80,30 @@ def _boxes(reader: StudyReader, category: str, preprocessing: Preprocessing) -> 
         with asking("inference"):
             response = reader.peers.inference.ListImages(request, timeout=reader.timeout_s)
         for image in response.images:
-            if image.bounding_box:
-                boxes[image.image_id] = _box(image, preprocessing)
+            if image.bounding_box or image.part_points:
+                objects[image.image_id] = _object(image, preprocessing)
         if not response.next_page_token:
-            return boxes
+            return objects
         request.page_token = response.next_page_token
 
 
-def _box(image: inference_pb2.Image, preprocessing: Preprocessing) -> Box:
+def _object(image: inference_pb2.Image, preprocessing: Preprocessing) -> _Object:
     left, top, right, bottom = box_seen((image.width, image.height), preprocessing)
+    corner, size = np.array([left, top]), np.array([right - left, bottom - top])
+    points = np.array([[point.x, point.y] for point in image.part_points]).reshape(-1, 2)
+    seen = (points - corner) / size
+    if not image.bounding_box:
+        return _Object(None, seen)
     x, y, width, height = image.bounding_box
-    across = [(edge - left) / (right - left) for edge in (x, x + width)]
-    down = [(edge - top) / (bottom - top) for edge in (y, y + height)]
-    edges = np.clip([across[0], down[0], across[1], down[1]], 0, 1).tolist()
-    return edges[0], edges[1], edges[2], edges[3]
+    edges = (np.array([[x, y], [x + width, y + height]]) - corner) / size
+    clipped = np.clip(edges, 0, 1).ravel().tolist()
+    return _Object((clipped[0], clipped[1], clipped[2], clipped[3]), seen)
 
 
-def _inside(reader: StudyReader, category: Category, boxes: dict[str, Box]) -> NDArray[np.float64]:
+def _on_objects(reader: StudyReader, category: Category, objects: dict[str, _Object]) -> OnObjects:
     inside = np.full(len(category.activation_ids), np.nan)
-    known = [i for i, image in enumerate(category.image) if category.image_ids[image] in boxes]
+    of_activation = [objects.get(category.image_ids[image]) for image in category.image]
+    known = [i for i, found in enumerate(of_activation) if found is not None]
     for start in range(0, len(known), _MAPS_A_CALL):
         asked = known[start : start + _MAPS_A_CALL]
         request = attribution_pb2.GetMapsRequest(
@@ -83,9 +115,9 @@ def _inside(reader: StudyReader, category: Category, boxes: dict[str, Box]) -> N
                 maps = np.frombuffer(response.maps.values, "<f2").astype(np.float64)
                 for one in maps.reshape(-1, response.maps.height, response.maps.width):
                     i = asked[position]
-                    left, top, right, bottom = box = boxes[category.image_ids[category.image[i]]]
-                    is_seen = left < right and top < bottom
-                    share = share_inside(one, box) if is_seen else 0.0
-                    inside[i] = np.nan if share is None or not one.any() else share
+                    found = of_activation[i]
+                    share = None if found is None else found.share_of(one)
+                    inside[i] = np.nan if share is None else share
                     position += 1
-    return inside
+    by_points = [found is not None and found.box is None for found in of_activation]
+    return OnObjects(inside, np.array(by_points, dtype=np.bool_))

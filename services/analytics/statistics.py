@@ -14,7 +14,7 @@ from onoma.science.study_data import Study
 from onoma.science.study_file import StudyFile
 from onoma.v1 import analytics_pb2 as pb
 from onoma.v1 import naming_pb2
-from services.analytics.objects import inside_objects
+from services.analytics.objects import on_objects
 from services.analytics.study import StudyReader
 from services.runtime.errors import InvalidArgument
 from services.runtime.peers import asking
@@ -32,7 +32,7 @@ def study_file(reader: StudyReader, category: str = "") -> StudyFile:
     """The study, or one category of it, with its annotators by their display names.
 
     What the network predicts is told where every image of a category says it, and how much of each map lies on the
-    object where the data set has bounding boxes.
+    object where the data set has bounding boxes or part points.
 
     Raises:
         NotFound: the study has no such category.
@@ -48,8 +48,14 @@ def study_file(reader: StudyReader, category: str = "") -> StudyFile:
         for name, of_images in predicted.items()
         if all(of_images.values())
     }
-    inside = inside_objects(reader, study)
-    return StudyFile(study, _vocabulary(reader), correct, inside)
+    objects = on_objects(reader, study)
+    return StudyFile(
+        study,
+        _vocabulary(reader),
+        correct,
+        {name: found.inside for name, found in objects.items()},
+        by_points={name: found.by_points for name, found in objects.items()},
+    )
 
 
 def options(request: pb.GetAgreementRequest | pb.AnalyseStudyRequest) -> Options:

@@ -90,6 +90,17 @@ def test_concepts_whose_maps_lie_outside_come_first() -> None:
     assert (found[tail].inside, found[tail].n, found[tail].outside) == (None, 0, False)
 
 
+def test_places_say_of_how_many_maps_the_object_is_known_by_points_alone() -> None:
+    category, _ = bird()
+    naming = make_namings(category, {"ann": [("eye", ["a", "b"]), ("tail", ["c"])]})["ann"]
+    known_by_points = np.array([True, False, True, True])
+    found = {
+        place.name: place for place in places(naming, np.array([0.9, 0.1, np.nan, 0.5]), known_by_points)
+    }
+    assert (found["eye"].n, found["eye"].n_by_points) == (2, 1)
+    assert (found["tail"].n, found["tail"].n_by_points) == (0, 0)
+
+
 def test_a_box_takes_its_share_of_the_mass() -> None:
     flat = np.ones((4, 4))
     assert share_inside(flat, (0, 0, 1, 1)) == pytest.approx(1)

@@ -52,6 +52,13 @@ class World:
     is_attribution_down: bool = False
     method: str = "Excitation Backprop"
     boxes: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    points: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+    image_ids: dict[str, str] = field(default_factory=dict)
+
+    def image_id(self, name: str) -> str:
+        """Id of an image, of its file where no other is given."""
+        return self.image_ids.get(name) or image_id(name)
 
 
 def worked_example() -> World:
@@ -91,6 +98,10 @@ class StandInInference(inference_pb2_grpc.InferenceServiceServicer):
                 width=6,
                 height=4,
                 bounding_box=self._world.boxes.get(name, ()),
+                part_points=[
+                    inference_pb2.PartPoint(name="part", x=x, y=y)
+                    for x, y in self._world.points.get(name, ())
+                ],
             )
             for category, content in self._world.categories.items()
             for name in content["images"]
@@ -129,7 +140,7 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
                 names = content["images"]
                 yield attribution_pb2.ListExplainedImagesResponse(
                     images=types_pb2.ExplainedImageColumns(
-                        image_id=map(image_id, names),
+                        image_id=map(self._world.image_id, names),
                         category=[category] * len(names),
                         predicted_class=["seen as " + name for name in names],
                     )
@@ -142,7 +153,7 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
                     yield attribution_pb2.ListActivationsResponse(
                         activations=types_pb2.ActivationColumns(
                             activation_id=[activation_id],
-                            image_id=[image_id(image)],
+                            image_id=[self._world.image_id(image)],
                             category=[category],
                             x_feature=[int(x_feature[1:])],
                             share=[0.3 + 0.3 * int(x_feature[1:])],
@@ -151,7 +162,8 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
 
     def GetMaps(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         for i, activation_id in enumerate(request.activation_ids):
-            yield attribution_pb2.GetMapsResponse(maps=a_map(activation_id, i))
+            values = self._world.maps.get(activation_id, np.full((MAP_SIDE, MAP_SIDE), i))
+            yield attribution_pb2.GetMapsResponse(maps=a_map(activation_id, values))
 
     def GetMapProvenance(
         self, request: Any, context: grpc.ServicerContext
@@ -175,13 +187,14 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
             ),
         )
         for i in range(len(x_features)):
-            response.maps.MergeFrom(a_map(str(i), i))
+            response.maps.MergeFrom(a_map(str(i), np.full((MAP_SIDE, MAP_SIDE), i)))
         return response
 
 
 class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, dataset: str = "") -> None:
         self._world = world
+        self._dataset = dataset
 
     def GetStudy(self, request: Any, context: grpc.ServicerContext) -> naming_pb2.GetStudyResponse:
         if request.study_id not in (STUDY_ID, "worked example"):
@@ -191,6 +204,7 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
                 study_id=STUDY_ID,
                 name="worked example",
                 model="m",
+                dataset=self._dataset,
                 xnn_set="x",
                 categories=self._world.categories,
                 settings=naming_pb2.StudySettings(min_concept_images=3),
@@ -224,14 +238,13 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
         return naming_pb2.ExportNamingsResponse(json=json.dumps(document))
 
 
-def a_map(activation_id: str, value: int) -> types_pb2.MapColumns:
-    values = np.full((MAP_SIDE, MAP_SIDE), value, dtype="<f2")
+def a_map(activation_id: str, values: np.ndarray) -> types_pb2.MapColumns:
     return types_pb2.MapColumns(
         activation_id=[activation_id],
-        height=MAP_SIDE,
-        width=MAP_SIDE,
+        height=values.shape[0],
+        width=values.shape[1],
         scale=[1.0],
-        values=values.tobytes(),
+        values=values.astype("<f2").tobytes(),
     )
 
 

@@ -95,3 +95,23 @@ def test_where_objects_lie_is_told_by_bounding_boxes(analytics: Stub, world: Wor
     for place in found:
         assert place["inside"] == pytest.approx(0.25)
         assert place["outside"] is True
+
+
+def test_each_picture_says_by_its_own_box_or_points_where_its_object_is(
+    analytics: Stub, world: World
+) -> None:
+    first, *others = world.categories["p"]["images"]  # the first says nothing
+    for name in others[:2]:
+        world.boxes[name] = (0, 0, 3, 2)
+    for name in others[2:]:
+        world.points[name] = [(1.5, 1)]  # the middle of one of four cells
+    request = pb.AnalyseStudyRequest(study_id=STUDY_ID, shuffles=0)
+    answer = next(a for a in analytics.AnalyseStudy(request, timeout=DEADLINE_S) if a.category == "p")
+    places = json.loads(answer.json)["expected"]["concept_places"]["name of A1"]
+    activations = world.categories["p"]["activations"]
+    for concept in world.namings["A1"]["p"]["concepts"]:
+        images = [activations[id_][0] for id_ in concept["activations"]]
+        place = next(one for one in places if one["name"] == concept["name"])
+        assert place["inside"] == pytest.approx(0.25)
+        assert place["n"] <= len([name for name in images if name != first])
+        assert place["n_by_points"] == len([name for name in images if name in others[2:]])

@@ -29,6 +29,7 @@ class Inference:
     calls: InferenceServiceStub
     jobs: JobServiceStub
     data_dir: Path
+    address: str
 
     def ended(self, job):
         """The job once it has ended."""
@@ -102,7 +103,7 @@ def serving(data_dir, import_root):
     server = start(build(settings), "127.0.0.1:0", settings)
     try:
         with grpc.insecure_channel(server.address) as channel:
-            yield Inference(InferenceServiceStub(channel), JobServiceStub(channel), data_dir)
+            yield Inference(InferenceServiceStub(channel), JobServiceStub(channel), data_dir, server.address)
     finally:
         server.stop()
 
