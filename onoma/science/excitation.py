@@ -120,7 +120,10 @@ def prepare(
     for node, value in known.items():
         if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
             layers = ", ".join(f"'{user.name}'" for user in node.users)
-            raise ValueError(f"a weight of layer {layers} is NaN or infinite")
+            raise ValueError(
+                f"weight '{node.target}' of layer {layers} is NaN or infinite; "
+                "export the network from a training that did not diverge"
+            )
     weights = {node: weight_of(node) for node in path if node is not lower}
     positive = {
         node: known[weight].clamp(min=0).to(dtype) for node, weight in weights.items() if weight is not None
@@ -323,7 +326,7 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     """Whether mass can go through the operator: it has a rule that holds for this use of it.
 
     Weights must be constant, the images must stay the first axis, two branches that are added must have one shape, and
-    two that are multiplied must be cells and a smaller gate.
+    two that are multiplied must be cells and a smaller gate. A factor or divisor must not make more units.
     """
     if node.target not in RULES or shape_of(node)[:1] not in ((), _BLANK_IMAGES):
         return False
@@ -331,9 +334,10 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     if node.target is _aten.add.Tensor:
         return len({shape_of(n) for n in inputs}) == 1 and "alpha" not in node.kwargs
     if node.target is _aten.mul.Tensor:
-        return gated_input(node, set(inputs)) is not None
+        gated = gated_input(node, set(inputs))
+        return gated is not None and shape_of(gated) == shape_of(node)
     if node.target is _aten.div.Tensor:
-        return len(inputs) == 1 and inputs[0] is node.args[0]
+        return inputs == [node.args[0]] and shape_of(inputs[0]) == shape_of(node)
     if node.target is _aten.convolution.default:
         return len(shape_of(node)) == 4 and not node.args[6] and node.args[1] in known
     if node.target in (_aten.addmm.default, _aten.mm.default):

@@ -244,7 +244,6 @@ def _scaled(step: Step, scale: Tensor) -> Tensor:
     _aten.alias.default,
     _aten.detach.default,
     _aten.gelu.default,
-    _aten.div.Tensor,
     _aten.split_with_sizes.default,
 )
 def _identity(step: Step) -> Masses:
@@ -416,10 +415,24 @@ def _gate(step: Step) -> Masses:
     """
     below = gated_input(step.node, set(step.inputs))
     assert below is not None
+    factor = _factor(step)
+    return [(below, step.mass if factor is None else _scaled(step, factor))]
+
+
+@rule(_aten.div.Tensor)
+def _divide(step: Step) -> Masses:
+    """By a constant, which is the product with its reciprocal: a diagonal map."""
+    divisor = _factor(step)
+    assert divisor is not None
+    return [(step.inputs[0], _scaled(step, divisor.reciprocal()))]
+
+
+def _factor(step: Step) -> Tensor | None:
+    """The factor or divisor that does not depend on the image; None where there is none."""
     constant = [step.values[n] for n in step.node.all_input_nodes if n not in step.path and n in step.values]
     scalar = [torch.tensor(float(a)) for a in step.node.args if isinstance(a, int | float)]
-    scale = next(iter(constant + scalar), None)
-    return [(below, step.mass if scale is None else _scaled(step, scale.to(step.mass)))]
+    found: Tensor | None = next(iter(constant + scalar), None)
+    return None if found is None else found.to(step.mass)
 
 
 def gated_input(node: fx.Node, inputs: set[fx.Node]) -> fx.Node | None:

@@ -50,6 +50,16 @@ class ProgramReport:
     reasons: tuple[str, ...]
 
 
+def choose_layers(program: Program, attachment: str = "", map_layer: str = "") -> tuple[str, str]:
+    """Attachment and map layer: those named, and found where they are not.
+
+    Raises:
+        ValueError: none can be found.
+    """
+    attachment = attachment or find_attachment(program)
+    return attachment, map_layer or find_map_layer(program, attachment)
+
+
 def check(data: bytes) -> ProgramReport:
     """Looks into a `.pt2` archive, loads it and reads its graph; never raises for what is in it."""
     try:
@@ -57,8 +67,7 @@ def check(data: bytes) -> ProgramReport:
     except RefusedProgram as error:
         return ProgramReport((), "", "", (str(error),))
     try:
-        attachment = find_attachment(program)
-        map_layer = find_map_layer(program, attachment)
+        attachment, map_layer = choose_layers(program)
     except ValueError as error:
         return ProgramReport(operators(program, None, None), "", "", (str(error),))
     uses = operators(program, attachment, map_layer)

@@ -16,8 +16,9 @@ from torch import fx
 
 from onoma.science.excitation import LEAK_LIMIT, prepare, strict_leak
 from onoma.science.pictures import Preprocessing
-from onoma.science.program import Program, find_attachment, find_map_layer, load, shape_of, with_features
+from onoma.science.program import Program, load, shape_of, with_features
 from onoma.science.registration import check as check_program
+from onoma.science.registration import choose_layers
 from onoma.v1 import inference_pb2 as pb
 from services.inference import tables
 from services.inference.sessions import CELLS, FEATURES, SCORES, open_session, run
@@ -71,11 +72,9 @@ def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[st
     context.stage("reading the program", 4)
     check_request(engine, store, params["name"], params["object_key"])
     program = load(store.get(params["object_key"]))
-    _check_weights(program)
     classes = _checked_classes(params["classes"] or program.metadata.get("classes"), program.class_count)
     preprocessing = _preprocessing(params["preprocessing"] or program.metadata.get("preprocessing"), program)
-    attachment = params["attachment_layer"] or find_attachment(program)
-    map_layer = params["map_layer"] or find_map_layer(program, attachment)
+    attachment, map_layer = choose_layers(program, params["attachment_layer"], params["map_layer"])
     prepare(program, attachment, map_layer, "strict")
     context.advance()
     context.check()
@@ -148,14 +147,6 @@ def _checked_classes(classes: Any, class_count: int) -> list[str]:  # Any: the p
     if doubled:
         raise InvalidArgument(f"class names must be distinct; twice: {', '.join(doubled)}")
     return classes
-
-
-def _check_weights(program: Program) -> None:
-    for name, weight in program.graph_module.state_dict().items():
-        if weight.isnan().any():
-            raise InvalidArgument(
-                f"weight '{name}' of the program is NaN; export the network from a training that did not diverge"
-            )
 
 
 def _preprocessing(given: dict[str, Any] | None, program: Program) -> Preprocessing:

@@ -253,7 +253,6 @@ def test_a_batch_norm_loses_mass_where_gamma_is_negative_in_strict_mode() -> Non
         (aten.alias.default, ()),
         (aten.detach.default, ()),
         (aten.gelu.default, ()),
-        (aten.div.Tensor, (6.0,)),
     ],
 )
 def test_units_that_map_one_to_one_hand_their_mass_on(target, rest) -> None:
@@ -423,6 +422,31 @@ def test_mass_stays_where_a_constant_factor_is_positive() -> None:
     [local] = passed_down(aten.mul.Tensor, [values], mass, weight=factor, mode=LOCAL)
     assert strict.tolist() == [[pytest.approx(0.2), 0.0, 0.0]]
     assert local.equal(mass)
+
+
+@pytest.mark.parametrize(
+    ("target", "constant", "kept"),
+    [
+        (aten.mul.Tensor, 3.0, [0.2, 0.3, 0.0]),
+        (aten.div.Tensor, 3.0, [0.2, 0.3, 0.0]),
+        (aten.mul.Tensor, -3.0, [0.0, 0.0, 0.0]),
+        (aten.div.Tensor, -3.0, [0.0, 0.0, 0.0]),
+    ],
+)
+def test_a_division_by_a_constant_is_the_product_with_its_reciprocal(target, constant, kept) -> None:
+    """Units (2, 1, -1), mass (0.2, 0.3, 0.5): times or by 3, W+ z = 0 at the third alone; by -3 at every unit."""
+    values, mass = torch.tensor([[2.0, 1.0, -1.0]]), torch.tensor([[0.2, 0.3, 0.5]])
+    [strict] = passed_down(target, [values], mass, constant)
+    [local] = passed_down(target, [values], mass, constant, mode=LOCAL)
+    assert strict.tolist() == [pytest.approx(kept)]
+    assert local.equal(mass)
+
+
+def test_a_division_by_weights_loses_mass_where_they_are_negative() -> None:
+    """Units (2, 2) by (4, -4): as the product with (1/4, -1/4)."""
+    values, mass = torch.tensor([[2.0, 2.0]]), torch.tensor([[0.4, 0.6]])
+    [given] = passed_down(aten.div.Tensor, [values], mass, weight=torch.tensor([4.0, -4.0]))
+    assert given.tolist() == [[pytest.approx(0.4), 0.0]]
 
 
 def test_a_piece_of_a_split_puts_its_mass_at_its_place() -> None:
