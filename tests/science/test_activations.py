@@ -1,18 +1,19 @@
 """An xNN's significant activations with their maps, in one call."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from onoma.science.activations import Explained, explain, explain_classes
 from onoma.science.excitation import Explainer, Mode, draw, encoder_mass, look, prepare
-from onoma.science.program import find_attachment, find_map_layer
+from onoma.science.program import find_attachment, find_map_layer, shape_of
 from onoma.science.significance import significant
 from onoma.science.xnn import Xnn, score, terms, x_features
-from tests.networks import SHAPE, MobileLike, images, program_of, vgg_like
+from tests.networks import SHAPE, MobileLike, ModernLike, images, program_of, vgg_like
 
 
 @pytest.fixture(scope="module", params=["strict", "local"])
@@ -24,12 +25,20 @@ def explainer(request: pytest.FixtureRequest) -> Explainer:
     return prepare(program, attachment, find_map_layer(program, attachment), mode)
 
 
-@pytest.fixture(scope="module")
-def xnn() -> Xnn:
+def random_xnn(features: int) -> Xnn:
     """Two layers without biases, X-features of both signs."""
     torch.manual_seed(3)
-    encoder = ((torch.randn(12, 24) + 0.3, torch.zeros(12)), (torch.randn(5, 12) + 0.3, torch.zeros(5)))
+    encoder = (
+        (torch.randn(12, features) + 0.3, torch.zeros(12)),
+        (torch.randn(5, 12) + 0.3, torch.zeros(5)),
+    )
     return Xnn(encoder, torch.tensor([2.0, 1.0, -1.0, 1.5, 0.5]), torch.tensor(0.5))
+
+
+@pytest.fixture(scope="module")
+def xnn() -> Xnn:
+    """Of the networks that `explainer` has."""
+    return random_xnn(24)
 
 
 @pytest.fixture(scope="module")
@@ -107,20 +116,45 @@ def test_where_nothing_inhibits_a_contrastive_map_is_the_plain_one(
     np.testing.assert_allclose(contrastive.maps, plain.maps, atol=1e-6)
 
 
-def test_an_image_is_explained_alone_as_among_others(explainer: Explainer, xnn: Xnn, pixels: Tensor) -> None:
-    together = explain(explainer, xnn, 0, look(explainer, pixels))
-    for row in range(len(pixels)):
-        alone = explain(explainer, xnn, 0, look(explainer, pixels[row : row + 1]))
-        np.testing.assert_array_equal(alone.x_features, together.x_features[together.images == row])
-        np.testing.assert_allclose(alone.maps, together.maps[together.images == row], atol=1e-5)
+@pytest.mark.parametrize(
+    ("network", "mode"),
+    [(vgg_like, "strict"), (MobileLike, "strict"), (MobileLike, "local"), (ModernLike, "local")],
+    ids=["plain", "depthwise, strict", "depthwise, local", "residuals and norms, local"],
+)
+@pytest.mark.parametrize("contrastive", [True, False])
+def test_neither_batch_size_nor_order_changes_anything(
+    network: Callable[[], nn.Module], mode: Mode, contrastive: bool
+) -> None:
+    """64 images, in batches of 1, 7, 16 and all at once, each time in another order."""
+    program = program_of(network(), SHAPE)
+    attachment = find_attachment(program)
+    explainer = prepare(program, attachment, find_map_layer(program, attachment), mode)
+    of_network, pixels = random_xnn(shape_of(explainer.attachment)[1]), images(64, SHAPE)
 
+    def by_image(batch: int, order: Tensor) -> dict[str, np.ndarray]:
+        """Every field; activations in order of image and X-feature."""
+        parts = [
+            explain(explainer, of_network, 1, look(explainer, pixels[chosen]), contrastive=contrastive)
+            for chosen in order.split(batch)
+        ]
+        of_batches = [
+            chosen.numpy()[part.images] for chosen, part in zip(order.split(batch), parts, strict=True)
+        ]
+        fields = {name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
+        fields["images"] = np.concatenate(of_batches)
+        of_images = {"dnn_scores", "xnn_scores", "predicted"}
+        places = np.lexsort((fields["x_features"], fields["images"]))
+        return {
+            name: values[order.argsort().numpy() if name in of_images else places]
+            for name, values in fields.items()
+        }
 
-def test_the_order_of_the_images_changes_nothing(explainer: Explainer, xnn: Xnn, pixels: Tensor) -> None:
-    forward = explain(explainer, xnn, 0, look(explainer, pixels))
-    backward = explain(explainer, xnn, 0, look(explainer, pixels.flip(0)))
-    for row in range(len(pixels)):
-        mirrored = backward.images == len(pixels) - 1 - row
-        np.testing.assert_allclose(backward.maps[mirrored], forward.maps[forward.images == row], atol=1e-5)
+    expected = by_image(64, torch.arange(64))
+    assert len(expected["maps"]) > 64
+    for batch in (1, 7, 16, 64):
+        shuffled = torch.randperm(64, generator=torch.Generator().manual_seed(batch))
+        for name, values in by_image(batch, shuffled).items():
+            np.testing.assert_allclose(values, expected[name], atol=1e-5, rtol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("contrastive", [True, False])
