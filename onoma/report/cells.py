@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,13 @@ class Column:
         title: its heading.
         names: of the columns of the CSV file that hold it.
         is_text: set to the left, and read as text.
+        group: heading over it and its neighbours of the same group; empty for none.
     """
 
     title: str
     names: tuple[str, ...]
     is_text: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,12 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     means: tuple[Cell, ...] = ()
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Headings over the columns and how many each spans, in order; empty where no column has one."""
+        found = [(group, len(list(columns))) for group, columns in groupby(self.columns, lambda c: c.group)]
+        return found if any(group for group, _ in found) else []
 
 
 def text(words: str) -> Cell:
@@ -136,6 +145,7 @@ def _latex(table: Table) -> str:
         *(f"% {line}" for line in table.caption.splitlines()),
         r"\begin{tabular}{" + "".join("l" if column.is_text else "r" for column in table.columns) + "}",
         r"\toprule",
+        *_latex_groups(table.groups),
         " & ".join(latex(column.title) for column in table.columns) + r" \\",
         r"\midrule",
         *map(_latex_row, table.rows),
@@ -145,6 +155,19 @@ def _latex(table: Table) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _latex_groups(groups: Sequence[tuple[str, int]]) -> list[str]:
+    """The row of headings over columns, and the rules under them."""
+    if not groups:
+        return []
+    headings, rules, place = [], [], 1
+    for group, span in groups:
+        headings.append(rf"\multicolumn{{{span}}}{{c}}{{{latex(group)}}}" if group else "& " * (span - 1))
+        if group:
+            rules.append(rf"\cmidrule(lr){{{place}-{place + span - 1}}}")
+        place += span
+    return [" & ".join(headings) + r" \\", " ".join(rules)]
 
 
 def _latex_row(row: Sequence[Cell]) -> str:

@@ -13,6 +13,7 @@ Categories = Mapping[str, Mapping[str, Any]]
 """The analysis' "expected", by category."""
 
 KINDS = {Kind.ONE_TO_ONE: "one to one", Kind.ONE_TO_MANY: "one to many", Kind.BICLIQUE: "biclique"}
+_FITS = ("exact", "subset", "ambiguous")
 _MOST_COLUMNS = 8  # annotators that get a column each
 _CATEGORY = Column("category", ("category",), is_text=True)
 _ANNOTATOR = Column("annotator", ("annotator",), is_text=True)
@@ -137,9 +138,10 @@ def agreement_table(categories: Categories) -> Table:
     columns = [_CATEGORY, Column("pairs", ("pairs",)), Column("Jaccard", spread_names("jaccard"))]
     for kind, title in KINDS.items():
         columns += [
-            Column(title, spread_names(kind.value)),
-            Column("chance", (f"{kind.value}_chance",)),
-            Column("proven", (f"{kind.value}_proven", f"{kind.value}_matchings")),
+            Column("agreement", spread_names(kind.value), group=title),
+            Column("chance", (f"{kind.value}_chance",), group=title),
+            Column("proven", (f"{kind.value}_proven", f"{kind.value}_matchings"), group=title),
+            _several_column(kind, title),
         ]
     rows = []
     for category, found in categories.items():
@@ -156,14 +158,31 @@ def agreement_table(categories: Categories) -> Table:
                 spread(found["pair_summary"][kind.value], len(pairs)),
                 _chance(found["chance"], kind.value),
                 Cell(f"{proven:,} of {len(matched):,}", (proven, len(matched)), note),
+                _several(matched),
             ]
         rows.append(tuple(cells))
     caption = (
         "Table 5. Agreement of pairs of annotators, %, mean ± standard deviation over pairs: Jaccard on what is named; "
         "activations inside each matching of their concepts over those that both named; the same for shuffled namings; "
-        "and how many matchings are proven optimal."
+        "how many matchings are proven optimal; and how many pairs have several optima, of which the first is taken."
     )
     return _with_means(Table("agreement", caption, tuple(columns), tuple(rows)))
+
+
+def _several_column(kind: Kind, group: str) -> Column:
+    names = (f"{kind.value}_pairs_with_several_optima", f"{kind.value}_pairs_settled")
+    return Column("several", names, group=group)
+
+
+def _several(matched: Sequence[Mapping[str, Any]]) -> Cell:
+    """Pairs whose matching is one of several optima, of the pairs where that is settled."""
+    settled = [matching for matching in matched if matching["several_optima"] is not None]
+    several = sum(matching["several_optima"] for matching in settled)
+    open_ones = len(matched) - len(settled)
+    if not settled:
+        return Cell(DASH, (None, 0), "it is settled for no pair")
+    note = f"not settled for {open_ones:,} of {len(matched):,} pairs" if open_ones else ""
+    return Cell(f"{several:,} of {len(settled):,}", (several, len(settled)), note)
 
 
 def _chance(chance: Mapping[str, Any], key: str) -> Cell:
@@ -178,21 +197,23 @@ def compatibility_table(categories: Categories) -> Table:
     """How far names of matched concepts fit (paper, Table 6)."""
     columns, rows = [_CATEGORY], []
     for kind, title in KINDS.items():
-        for fit in ("exact", "subset"):
-            columns.append(Column(f"{title}, {fit}", spread_names(f"{kind.value}_{fit}")))
+        for fit in _FITS:
+            columns.append(Column(fit, spread_names(f"{kind.value}_{fit}"), group=title))
+        columns.append(_several_column(kind, title))
     columns.append(Column("edges by hand", ("edges_judged_by_hand", "edges")))
     for category, found in categories.items():
-        matched = [p[k.value] for p in found["pairs"].values() for k in KINDS if p[k.value] is not None]
-        by_hand, edges = (sum(m[key] for m in matched) for key in ("edges_judged_by_hand", "edges"))
-        cells = [
-            spread(found["pair_summary"][f"{kind.value}_{fit}_compat"], len(found["pairs"]))
-            for kind in KINDS
-            for fit in ("exact", "subset")
-        ]
+        cells, by_hand, edges = [], 0, 0
+        for kind in KINDS:
+            matched = [pair[kind.value] for pair in found["pairs"].values() if pair[kind.value] is not None]
+            by_hand += sum(matching["edges_judged_by_hand"] for matching in matched)
+            edges += sum(matching["edges"] for matching in matched)
+            of_kind = (found["pair_summary"][f"{kind.value}_{fit}_compat"] for fit in _FITS)
+            cells += [*(spread(of_pairs, len(found["pairs"])) for of_pairs in of_kind), _several(matched)]
         rows.append((text(category), *cells, Cell(f"{by_hand:,} of {edges:,}", (by_hand, edges))))
     caption = (
         "Table 6. Activations of matched concepts whose names fit, % of those inside the matching, mean ± standard "
-        "deviation over pairs; subset includes exact. Last: matched edges whose names a person judged."
+        "deviation over pairs. Subset includes exact; ambiguous names do not fit, and are in neither. Several: pairs "
+        "with several optima, where names depend on which is taken. Last: matched edges whose names a person judged."
     )
     return _with_means(Table("compatibility", caption, tuple(columns), tuple(rows)))
 

@@ -140,9 +140,10 @@ def analyse_category(
     return {"expected": expected, "other_measures": other}
 
 
+_COMPATS = ("exact_compat", "subset_compat", "ambiguous_compat")
 _KEYS_OF_KINDS = [
     *(kind.value for kind in Kind),
-    *(f"{kind.value}_{compat}" for kind in Kind for compat in ("exact_compat", "subset_compat")),
+    *(f"{kind.value}_{compat}" for kind in Kind for compat in _COMPATS),
 ]
 
 
@@ -210,7 +211,7 @@ def _pair(
         key = kind.value
         if not pair.matchings:
             put(found, key, None, _NO_COMMON)
-            for name in (key, f"{key}_exact_compat", f"{key}_subset_compat"):
+            for name in (key, *(f"{key}_{compat}" for compat in _COMPATS)):
                 _add(summaries, name, None)
             continue
         matching = pair.matchings[kind]
@@ -227,6 +228,7 @@ def _pair(
         _add(summaries, key, pair.agreement(kind).value)
         _add(summaries, f"{key}_exact_compat", compatible.exact.value)
         _add(summaries, f"{key}_subset_compat", compatible.subset.value)
+        _add(summaries, f"{key}_ambiguous_compat", compatible.ambiguous.value)
     return found
 
 

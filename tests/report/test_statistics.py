@@ -78,6 +78,40 @@ def test_the_page_shows_all_of_it_and_nothing_undefined_as_a_number(
     assert "None" not in words
 
 
+def test_tables_5_and_6_say_of_how_many_pairs_the_matching_is_one_of_several_optima(
+    analysed: ReportData, tmp_path: Path
+) -> None:
+    write_report(analysed, tmp_path)
+    pairs = list(analysed.analysis["expected"]["p"]["pairs"].values())
+    for name in ("agreement", "compatibility"):
+        of_p = rows_of(tmp_path / f"{name}.csv")[0]
+        for kind in ("one_to_one", "one_to_many", "biclique"):
+            several = sum(pair[kind]["several_optima"] for pair in pairs)
+            assert int(of_p[f"{kind}_pairs_with_several_optima"]) == several
+            assert int(of_p[f"{kind}_pairs_settled"]) == 3
+
+
+def test_ambiguous_names_are_shown_apart(named: ReportData, tmp_path: Path) -> None:
+    document = json.loads(json.dumps(EXAMPLE["input"]).replace('"Wing"', '"other"'))
+    del document["label_judgements"]
+    analysis = analyse(study_from_document(document))
+    write_report(replace(named, annotators=("A1", "A2", "A3"), analysis=analysis), tmp_path)
+    pairs = [pair["one_to_one"]["ambiguous_compat"] for pair in analysis["expected"]["p"]["pairs"].values()]
+    of_p = rows_of(tmp_path / "compatibility.csv")[0]
+    assert float(of_p["one_to_one_ambiguous_mean"]) == pytest.approx(np.mean([one["value"] for one in pairs]))
+    assert float(of_p["one_to_one_ambiguous_mean"]) > 0
+
+
+def test_headings_over_columns_span_them_in_latex(analysed: ReportData, tmp_path: Path) -> None:
+    write_report(analysed, tmp_path)
+    lines = (tmp_path / "compatibility.tex").read_text(encoding="utf-8").splitlines()
+    headings, rules = lines[lines.index(r"\toprule") + 1 : lines.index(r"\toprule") + 3]
+    assert headings == (
+        r" & \multicolumn{4}{c}{one to one} & \multicolumn{4}{c}{one to many} & \multicolumn{4}{c}{biclique} &  \\"
+    )
+    assert rules == r"\cmidrule(lr){2-5} \cmidrule(lr){6-9} \cmidrule(lr){10-13}"
+
+
 def test_figure_6_has_a_column_for_each_number_of_annotators_and_no_more(
     named: ReportData, tmp_path: Path
 ) -> None:
