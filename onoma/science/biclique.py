@@ -21,6 +21,12 @@ from onoma.science.star_forest import first_of
 MAX_PARTITIONED = 15
 """Concepts of the smaller side whose partitions are searched."""
 
+MOST_BLOCK_VALUES = 8_000_000
+"""Values of a block in a column that the search keeps, of which there are 2^rows a column: some 100 MB."""
+
+MOST_LISTED = 100_000
+"""Best partitions among which the first is looked for; graphs full of ties have more."""
+
 _PRICE_ROUNDS = {8: 12, 9: 20, 10: 40}  # by size of the smaller side; the search is short below, long above
 _MOST_PRICE_ROUNDS = 80
 _CHUNK = 200_000  # partial partitions that are looked at together
@@ -35,32 +41,51 @@ def bicliques(graph: Overlaps, deadline: float) -> Solution:
     """
     if graph.left.size == graph.cells:  # one biclique has everything
         return Solution(np.ones(graph.left.size, np.bool_), graph.total, several_optima=False, first=True)
-    if min(graph.left_count, graph.right_count) > MAX_PARTITIONED:
+    if not _may_be_partitioned(graph.left_count, graph.right_count):
         from onoma.science.biclique_programs import solve_bicliques
 
         return solve_bicliques(graph, deadline)
     table = graph.table()
     swap = graph.left_count > graph.right_count
     found = _best_partitions(table.T if swap else table, deadline)
-    several, edges = False, np.zeros((0, graph.left.size), dtype=np.bool_)
+    several, first, edges = False, found.all_listed, np.zeros((0, graph.left.size), dtype=np.bool_)
     for blocks in found.partitions:
         inside, tied = _inside(table.T if swap else table, blocks)
-        first, distinct = first_of(
-            np.vstack([edges, (inside.T if swap else inside)[graph.left, graph.right]])
-        )
+        masks = np.vstack([edges, (inside.T if swap else inside)[graph.left, graph.right]])
+        earliest, distinct = first_of(masks)
         several |= distinct or tied
-        edges = first[None]
-    complete = found.complete
-    return Solution(edges[0], found.upper_bound, several if several or complete else None, first=complete)
+        edges = earliest[None]
+        if time.monotonic() > deadline:
+            first = first and blocks is found.partitions[-1]
+            break
+    if found.proven and (several or first):
+        return Solution(edges[0], found.upper_bound, several, first)
+    why = (
+        "the time limit ended the search for another"
+        if found.proven
+        else "the matching is not proven optimal"
+    )
+    return Solution(edges[0], found.upper_bound, None, first=False, several_unknown=why)
+
+
+def _may_be_partitioned(left: int, right: int) -> bool:
+    rows = min(left, right)
+    return rows <= MAX_PARTITIONED and max(left, right) << rows <= MOST_BLOCK_VALUES
 
 
 @dataclass(frozen=True)
 class _Found:
-    """Partitions of the rows that reach the best value, each as blocks (bit masks of rows)."""
+    """Partitions of the rows that reach the best value, each as blocks (bit masks of rows).
+
+    Attributes:
+        proven: whether the upper bound is their value.
+        all_listed: whether there are no others.
+    """
 
     partitions: list[tuple[int, ...]]
     upper_bound: int
-    complete: bool
+    proven: bool
+    all_listed: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +182,10 @@ class _Relaxation:
 def biclique_value(table: NDArray[np.int64], deadline: float) -> int | None:
     """The value alone of the best partition of a table; None where it is too large, or time too short to prove it."""
     table = table if len(table) <= table.shape[1] else table.T
-    if len(table) > MAX_PARTITIONED:
+    if not _may_be_partitioned(*table.shape):
         return None
     found = _best_partitions(table, deadline, every=False)
-    return found.upper_bound if found.complete else None
+    return found.upper_bound if found.proven else None
 
 
 def _best_partitions(table: NDArray[np.int64], deadline: float, *, every: bool = True) -> _Found:
@@ -172,7 +197,7 @@ def _best_partitions(table: NDArray[np.int64], deadline: float, *, every: bool =
     rows = len(table)
     blocks, values = _blocks(rows), _block_values(table)
     relaxed, best, partition = _prices(
-        blocks, values, _PRICE_ROUNDS.get(rows, 5 if rows < 8 else _MOST_PRICE_ROUNDS)
+        blocks, values, _PRICE_ROUNDS.get(rows, 5 if rows < 8 else _MOST_PRICE_ROUNDS), deadline
     )
     bound = floor(relaxed.bound + _ROUNDING)
     found: list[tuple[int, ...]] = []
@@ -181,7 +206,7 @@ def _best_partitions(table: NDArray[np.int64], deadline: float, *, every: bool =
     stack = [(np.array([len(values) - 1]), np.zeros((1, table.shape[1])), np.zeros((1, 0), dtype=np.int64))]
     while stack:
         if time.monotonic() > deadline:
-            return _Found(found or [partition], bound, complete=False)
+            return _Found(found or [partition], max(bound, int(best)), proven=False, all_listed=False)
         left, has, taken = stack.pop()
         first = blocks.start[blocks.position[left]]
         counts = blocks.start[blocks.position[left] + 1] - first
@@ -208,13 +233,15 @@ def _best_partitions(table: NDArray[np.int64], deadline: float, *, every: bool =
             if reached.max() > best:
                 best, found = reached.max(), []
             found += [tuple(row) for row in taken[whole][reached == best].tolist()]
+            if len(found) > MOST_LISTED:
+                every, enough = False, 1 - _ROUNDING  # from here on only a better one
         if not whole.all():
             stack.append((rest[~whole], has[~whole], taken[~whole]))
-    return _Found(found or [partition], int(best), complete=True)
+    return _Found(found or [partition], int(best), proven=True, all_listed=every)
 
 
 def _prices(
-    blocks: _Blocks, values: NDArray[np.float64], rounds: int
+    blocks: _Blocks, values: NDArray[np.float64], rounds: int, deadline: float
 ) -> tuple[_Relaxation, float, tuple[int, ...]]:
     """Prices that bound well (subgradient steps), and the best partition met on the way with its value."""
     price = values.max(axis=0) / 2
@@ -231,7 +258,7 @@ def _prices(
             tightest = relaxed
         else:
             step *= 0.8
-        if tightest.bound - best < 1:
+        if tightest.bound - best < 1 or time.monotonic() > deadline:
             break
         excess = (chosen > relaxed.price).sum(axis=0) - 1.0
         norm = float(excess @ excess)

@@ -12,8 +12,12 @@ from onoma.science.overlaps import Overlaps, Solution
 MOST_REFINED = 600
 """Edges of a graph whose lexicographically first optimum is looked for; above, some optimum is returned."""
 
+MOST_VARIABLES = 1_000_000
+"""Of a programme that HiGHS is given: setting up a larger one takes long whatever its time limit."""
+
 _REFINED_AT_ONCE = 16  # edges whose order one pass settles: their weights are powers of two
-_SLACK = 0.01  # HiGHS computes in floating point, the weights are whole
+_DUAL_TOLERANCE = 1e-7  # HiGHS's default
+_ROUNDING = 1e-10  # of a sum, relative: generous beside 2^-53
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +54,12 @@ def maximise(
 ) -> Answer:
     """Maximises a whole-numbered objective over variables in [0, 1].
 
+    The bound is HiGHS's, which computes in floating point: a reduced cost may be wrong by its tolerance, a variable
+    contributes at most that since none exceeds 1, and sums round. Were that error below 1/4, then twice it and 1/2
+    more keep a bound that meets a whole optimum where it is, and lift one that was too low by the error. Where the
+    error may be larger (weights above 2e9 in all, or millions of variables) the bound comes out above the optimum:
+    nothing is then taken for proven.
+
     Args:
         whole: which variables must be 0 or 1.
         deadline: `time.monotonic()` when to give up.
@@ -58,7 +68,7 @@ def maximise(
     from scipy.sparse import coo_array
 
     seconds = deadline - time.monotonic()
-    if seconds <= 0:
+    if seconds <= 0 or objective.size > MOST_VARIABLES:
         return Answer(None, None)
     constraints = [
         LinearConstraint(
@@ -79,7 +89,10 @@ def maximise(
     bound = result.mip_dual_bound
     if bound is None and result.status == 0:
         bound = result.fun
-    return Answer(result.x, None if bound is None or not np.isfinite(bound) else floor(-bound + _SLACK))
+    if bound is None or not np.isfinite(bound):
+        return Answer(result.x, None)
+    error = _DUAL_TOLERANCE * objective.size + _ROUNDING * float(np.abs(objective).sum())
+    return Answer(result.x, floor(-bound + 0.5 + 2 * error))
 
 
 def sums_of_edges(groups: NDArray[np.int64], count: int, high: float = 1.0) -> Rows:
@@ -92,8 +105,12 @@ def sums_of_edges(groups: NDArray[np.int64], count: int, high: float = 1.0) -> R
     return Rows(groups, edges, np.ones(edges.size), np.full(count, -np.inf), np.full(count, high))
 
 
-def solve_one_to_one(graph: Overlaps, deadline: float) -> Solution:
-    """Maximum-weight matching over the edges alone; the linear programme's corners are whole."""
+def solve_one_to_one(graph: Overlaps, deadline: float) -> tuple[NDArray[np.bool_], int]:
+    """Maximum-weight matching over the edges alone; the linear programme's corners are whole.
+
+    Returns:
+        (E,) bool edges of a matching, and a proven bound.
+    """
     rows = [
         sums_of_edges(graph.left, graph.left_count),
         sums_of_edges(graph.right, graph.right_count),
@@ -101,8 +118,7 @@ def solve_one_to_one(graph: Overlaps, deadline: float) -> Solution:
     objective = graph.weight.astype(np.float64)
     answer = maximise(objective, np.zeros(graph.left.size, np.bool_), rows, deadline)
     edges = _greedy_matching(graph) if answer.x is None else answer.x > 0.5
-    bound = _bound(answer, graph.weight, edges, graph.total)
-    return Solution(edges, bound, several_optima=None, first=False)
+    return edges, _bound(answer, graph.weight, edges, graph.total)
 
 
 def solve_star_forest(graph: Overlaps, deadline: float) -> Solution:
@@ -115,16 +131,21 @@ def solve_star_forest(graph: Overlaps, deadline: float) -> Solution:
     edges = max(candidates, key=lambda edges: int(graph.weight[edges].sum()))
     best = int(graph.weight[edges].sum())
     bound = _bound(answer, graph.weight, edges, graph.total)
+
+    def unknown(why: str) -> Solution:
+        return Solution(edges, bound, several_optima=None, first=False, several_unknown=why)
+
     if bound > best:
-        return Solution(edges, bound, several_optima=None, first=False)
+        return unknown("the matching is not proven optimal")
     another = program.solve(graph.weight, [program.not_all_of(edges)], deadline, whole_edges=edges)
     if another.bound is None:
-        return Solution(edges, bound, several_optima=None, first=False)
+        return unknown("the time limit ended the search for another")
     if another.bound < best:
         return Solution(edges, bound, several_optima=False, first=True)
-    several = True if another.x is not None and program.value(another.x) == best else None
-    if several is None or graph.left.size > MOST_REFINED:
-        return Solution(edges, bound, several, first=False)
+    if another.x is None or program.value(another.x) < best:
+        return unknown("the time limit ended the search for another")
+    if graph.left.size > MOST_REFINED:
+        return Solution(edges, bound, several_optima=True, first=False)
     refined = program.first_optimum(best, deadline)
     return Solution(edges if refined is None else refined, bound, True, first=refined is not None)
 
@@ -216,7 +237,8 @@ class _StarProgram:
                     settled,
                 )
             )
-        return self.edges(x)
+        edges = self.edges(x)
+        return edges if int(graph.weight[edges].sum()) == best else None
 
     def _sum(self, coefficients: NDArray[np.float64], low: float, high: float) -> Rows:
         columns = np.arange(2 * coefficients.size)

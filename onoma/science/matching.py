@@ -56,6 +56,7 @@ class Matching:
         several_optima: whether another matching has the same value; None where that is not known.
         lexicographically_first: of all optimal matchings this is the one with the earliest edges (by left concept,
             then right). Only large graphs, or a short time limit, leave that open.
+        several_unknown: why `several_optima` is None, otherwise empty.
     """
 
     kind: Kind
@@ -64,6 +65,7 @@ class Matching:
     sets: tuple[ConceptSet, ...]
     several_optima: bool | None
     lexicographically_first: bool
+    several_unknown: str = ""
 
     @property
     def status(self) -> str:
@@ -143,6 +145,7 @@ def _matching(graph: Overlaps, kind: Kind, chosen: NDArray[np.bool_], solutions:
         _sets(inside),
         several,
         all(solution.first for solution in solutions),
+        next((s.several_unknown for s in solutions if s.several_unknown), "") if several is None else "",
     )
 
 

@@ -11,6 +11,8 @@ from onoma.science.study_data import Naming
 DENSE_CELLS = 4_000_000
 """Above this many cells a part of the graph is kept as edges alone."""
 
+_SMALL = 2000  # edges up to which a graph is looked at without scipy
+
 
 @dataclass(frozen=True, eq=False)
 class Overlaps:
@@ -39,6 +41,14 @@ class Overlaps:
         return int(self.weight.sum())
 
     @property
+    def turned(self) -> "Overlaps":
+        """The graph with left and right exchanged."""
+        order = np.lexsort((self.left, self.right))
+        return Overlaps(
+            self.right_count, self.left_count, self.right[order], self.left[order], self.weight[order]
+        )
+
+    @property
     def cells(self) -> int:
         """Cells of the contingency table."""
         return self.left_count * self.right_count
@@ -59,12 +69,14 @@ class Solution:
         upper_bound: no solution is worth more; proven.
         several_optima: whether another set of edges is worth as much; None where that is not known.
         first: whether `edges` is the lexicographically first optimum.
+        several_unknown: why `several_optima` is None, otherwise empty.
     """
 
     edges: NDArray[np.bool_]
     upper_bound: int
     several_optima: bool | None
     first: bool
+    several_unknown: str = ""
 
 
 def overlaps_of_table(table: NDArray[np.int64]) -> Overlaps:
@@ -117,8 +129,18 @@ def _components(graph: Overlaps) -> NDArray[np.int64]:
     """(left,) the smallest left concept that each left concept is connected with.
 
     The smallest number known goes along all edges, to the right and back, until none changes. Thousands of pairs have
-    graphs so small that scipy takes a millisecond to look at one.
+    graphs so small that scipy takes a millisecond to look at one; in large ones the way may be long.
     """
+    if graph.left.size > _SMALL:
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        nodes = graph.left_count + graph.right_count
+        ends = (graph.left, graph.left_count + graph.right)
+        _, label = connected_components(coo_array((graph.weight, ends), shape=(nodes, nodes)), directed=False)
+        smallest = np.full(nodes, nodes)
+        np.minimum.at(smallest, label[: graph.left_count], np.arange(graph.left_count))
+        return np.asarray(smallest[label[: graph.left_count]])
     smallest = np.arange(graph.left_count)
     while True:
         at_right = np.full(graph.right_count, graph.left_count)

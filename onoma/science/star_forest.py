@@ -4,6 +4,7 @@ A star forest is known by its centres: every other concept is a leaf of the cent
 graphs are solved by trying all choices of centres in a few matrix products, large ones as an integer programme.
 """
 
+import time
 from functools import cache, lru_cache
 from math import comb
 from typing import Any
@@ -26,7 +27,7 @@ def star_forest(graph: Overlaps, deadline: float) -> Solution:
     """The lexicographically first maximum-weight star forest of a connected graph.
 
     Args:
-        deadline: `time.monotonic()` when an integer programme gives up; what it has by then is returned.
+        deadline: `time.monotonic()` when to stop; what is known by then is returned.
     """
     left, right = graph.left_count, graph.right_count
     if min(left, right) == 1:
@@ -37,14 +38,21 @@ def star_forest(graph: Overlaps, deadline: float) -> Solution:
         return solve_star_forest(graph, deadline)
     table = graph.table()
     value, centres, other_centres = _best_centres(table)
-    several, edges = False, np.zeros((0, graph.left.size), dtype=np.bool_)
+    several, all_seen, edges = False, False, np.zeros((0, graph.left.size), dtype=np.bool_)
     for start in range(0, len(centres), _CHUNK):  # a graph full of ties has very many best choices
         chunk = slice(start, start + _CHUNK)
         forests, tied = _forests(table, centres[chunk], other_centres[chunk])
         first, distinct = first_of(np.concatenate([edges, forests[:, graph.left, graph.right]]))
         several |= distinct or bool(tied.any())
         edges = first[None]
-    return Solution(edges[0], value, several, first=True)
+        all_seen = start + _CHUNK >= len(centres)
+        if time.monotonic() > deadline:
+            break
+    if several or all_seen:
+        return Solution(edges[0], value, several, first=all_seen)
+    return Solution(
+        edges[0], value, None, first=False, several_unknown="the time limit ended the search for another"
+    )
 
 
 def star_forest_value(table: NDArray[np.int64]) -> int | None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onoma.science.biclique_programs import local_search, solve_bicliques
-from onoma.science.integer_programs import solve_one_to_one, solve_star_forest
-from onoma.science.matching import Kind, Matching, best_value, match, match_all
+from onoma.science.integer_programs import Rows, maximise, solve_star_forest
+from onoma.science.matching import Kind, best_value, match, match_all
+from onoma.science.one_to_one import one_to_one
 from onoma.science.overlaps import Overlaps, Solution, overlaps, overlaps_of_table, parts
 from onoma.science.study_data import UNNAMED, Naming
 
@@ -65,10 +66,16 @@ def test_every_tiny_graph_agrees_with_brute_force(kind: Kind, table: Table) -> N
     assert list(matching.edges) == first
 
 
+def one_to_one_of_edges(graph: Overlaps, deadline: float) -> Solution:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("onoma.science.one_to_one._MOST_STEPS", 0)
+        return one_to_one(graph, deadline)
+
+
 @pytest.mark.parametrize(
     ("kind", "solve"),
     [
-        (Kind.ONE_TO_ONE, solve_one_to_one),
+        (Kind.ONE_TO_ONE, one_to_one_of_edges),
         (Kind.ONE_TO_MANY, solve_star_forest),
         (Kind.BICLIQUE, solve_bicliques),
     ],
@@ -221,24 +228,73 @@ def test_a_search_for_bicliques_that_is_cut_off_says_so() -> None:
     assert cut.several_optima is None
 
 
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("side", [12, 14, 40])
+def test_graphs_full_of_ties_end_soon_after_their_time(kind: Kind, side: int) -> None:
+    graph = overlaps_of_table(1 - np.eye(side, dtype=np.int64))
+    start = time.monotonic()
+    matching = match(graph, kind, time_limit_s=1)
+    assert time.monotonic() - start < 15
+    assert matching.value <= matching.upper_bound
+    assert (matching.several_optima is None) is bool(matching.several_unknown)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_thousands_of_concepts_in_one_chain_end_soon_after_their_time(kind: Kind) -> None:
+    start = time.monotonic()
+    matching = match(ring(10_000, (1, 1), seed=1), kind, time_limit_s=2)
+    assert time.monotonic() - start < 20
+    assert matching.value * 2 >= 10_000
+    assert matching.value <= matching.upper_bound
+    assert matching.several_unknown or matching.several_optima is not None
+
+
+def test_a_bound_in_floating_point_proves_nothing_of_weights_too_large_for_it() -> None:
+    large = 10**10
+    objective = np.array([large + 1, large], dtype=np.float64)
+    one = [Rows(np.zeros(2, np.int64), np.arange(2), np.ones(2), np.array([-np.inf]), np.array([1.0]))]
+    whole = np.ones(2, np.bool_)
+    for scale, proven in ((1.0, False), (1e-9, True)):
+        answer = maximise(np.round(objective * scale), whole, one, time.monotonic() + 10)
+        assert answer.x is not None
+        assert answer.bound is not None
+        value = int(np.round(objective * scale)[answer.x > 0.5].sum())
+        assert (answer.bound == value) is proven
+
+
 def test_the_local_search_finds_bicliques_that_are_there() -> None:
-    table = np.kron(np.eye(20, dtype=np.int64), np.full((2, 2), 7))
-    assert table[local_search(table, deadline=0)].sum() == table.sum()
+    graph = overlaps_of_table(np.kron(np.eye(20, dtype=np.int64), np.full((2, 2), 7)))
+    assert local_search(graph, deadline=0).all()
 
 
-def test_thousands_of_concepts_are_matched_by_their_edges_alone() -> None:
-    count = 3000
+def ring(count: int, weights: tuple[int, int], seed: int | None = None) -> Overlaps:
+    """A cycle through `count` concepts a side; a seed gives them their numbers at random."""
     index = np.arange(count)
-    graph = Overlaps(
-        count,
-        count,
-        np.repeat(index, 2),
-        np.sort(np.stack([index, (index + 1) % count], axis=1), axis=1).ravel(),
-        np.tile([2, 1], count),
-    )
-    matching: Matching = match(graph, Kind.ONE_TO_ONE)
-    assert matching.status == "optimal"
-    assert matching.value >= 2 * count - 2
+    left, right = np.repeat(index, 2), np.stack([index, (index + 1) % count], axis=1).ravel()
+    if seed is not None:
+        rng = np.random.default_rng(seed)
+        left, right = rng.permutation(count)[left], rng.permutation(count)[right]
+    order = np.lexsort((right, left))
+    return Overlaps(count, count, left[order], right[order], np.tile(weights, count)[order])
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize(("weights", "several"), [((2, 1), False), ((1, 1), True)])
+@pytest.mark.parametrize("count", [100, 3000])
+def test_long_rings_are_matched_first_and_soon(
+    count: int, weights: tuple[int, int], several: bool, seed: int | None
+) -> None:
+    start = time.monotonic()
+    matching = match(ring(count, weights, seed), Kind.ONE_TO_ONE, time_limit_s=20)
+    assert (matching.status, matching.value) == ("optimal", weights[0] * count)
+    assert (matching.several_optima, matching.lexicographically_first) == (several, True)
+    assert time.monotonic() - start < 20
+
+
+def test_a_long_ring_in_no_time_is_matched_without_looking_for_others() -> None:
+    matching = match(ring(900, (1, 1)), Kind.ONE_TO_ONE, time_limit_s=1e-9)
+    assert (matching.status, matching.value) == ("optimal", 900)
+    assert not matching.lexicographically_first
 
 
 def test_overlaps_count_what_both_named() -> None:
