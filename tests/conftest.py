@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 
 from onoma.client import Addresses, Client
 from onoma.v1 import inference_pb2, naming_pb2
@@ -12,6 +13,11 @@ from services.up import Up, local_settings, start_all
 from tests.synthetic import tiny_program, write_image_folder
 
 pytest_plugins = ["tests.minio_fixture", "tests.postgresql_fixture"]
+
+
+def pytest_configure() -> None:
+    """The tests' products are small: a second core gains little, and costs tenfold where others use it."""
+    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
