@@ -22,12 +22,17 @@ IMAGES_AT_ONCE = 4
 
 
 def make_study(client: Client, folder: Path, tiles: int, maps_per_image: int) -> naming_pb2.Study:
-    """An open study of `tiles` activations in one category (and a second, small one)."""
+    """An open study of `tiles` activations in one category (and a second, small one), with suggestions."""
     pictures = _write_pictures(folder / "pictures", tiles // maps_per_image)
     client.import_dataset("stand-in", str(folder / "pictures")).wait()
     client.register_model("stand-in", _program()).wait()
     study = client.create_study(
-        f"stand-in study of {tiles} synthetic tiles", "stand-in", "stand-in", "", [CATEGORY, "few"]
+        f"stand-in study of {tiles} synthetic tiles",
+        "stand-in",
+        "stand-in",
+        "",
+        [CATEGORY, "few"],
+        settings=naming_pb2.StudySettings(suggestions=True),
     )
     client.import_maps(study.study_id, _archive(pictures, maps_per_image)).wait()
     return client.open_study(study.study_id)

@@ -3,7 +3,9 @@
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -11,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from onoma.client import Client
 from onoma.v1 import naming_pb2
 from services.gateway.page import BUILT_PAGE
+from tests.bench.page_study import make_study
 from tests.conftest import OpenStudy
 
 # A machine without a screen, a GPU or the world outside.
@@ -64,16 +67,18 @@ class Naming:
             time.sleep(0.05)
 
 
-@pytest.fixture
-def naming(
-    browser: Browser,
-    open_study: OpenStudy,
-    request: pytest.FixtureRequest,
+@contextmanager
+def followed(
+    browser: Browser, open_study: OpenStudy, study: naming_pb2.Study, annotator: str, **options: Any
 ) -> Iterator[Naming]:
-    """The page of an annotator who has just followed a link, at the category with the most to name."""
-    client, study = open_study.client, open_study.study
-    invited = client.invite_annotator(study.study_id, request.node.name[:200])
-    context = browser.new_context()
+    """A page that has just followed an annotator's link, at the category with the most to name.
+
+    Args:
+        options: of the browser's context.
+    """
+    client = open_study.client
+    invited = client.invite_annotator(study.study_id, annotator[:200])
+    context = browser.new_context(**options)
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -88,3 +93,25 @@ def naming(
     yield Naming(page, client, study, invited.annotator, link)
     context.close()
     assert errors == []
+
+
+@pytest.fixture
+def naming(browser: Browser, open_study: OpenStudy, request: pytest.FixtureRequest) -> Iterator[Naming]:
+    """The page of an annotator who has just followed a link, at the category with the most to name."""
+    with followed(browser, open_study, open_study.study, request.node.name) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def large_study(open_study: OpenStudy, tmp_path_factory: pytest.TempPathFactory) -> naming_pb2.Study:
+    """An open study with 240 synthetic tiles in one category, where the page may sort by similarity."""
+    return make_study(open_study.client, tmp_path_factory.mktemp("large-study"), 240, 4)
+
+
+@pytest.fixture
+def large_naming(
+    browser: Browser, open_study: OpenStudy, large_study: naming_pb2.Study, request: pytest.FixtureRequest
+) -> Iterator[Naming]:
+    """The same of the large study: more rows than the window shows."""
+    with followed(browser, open_study, large_study, request.node.name) as opened:
+        yield opened

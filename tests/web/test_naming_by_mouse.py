@@ -1,9 +1,13 @@
 """A hand on the page, a real server behind it."""
 
-import pytest
-from playwright.sync_api import expect
+import time
 
-from tests.web.conftest import Naming
+import pytest
+from playwright.sync_api import Browser, expect
+
+from onoma.v1 import naming_pb2
+from tests.conftest import OpenStudy
+from tests.web.conftest import Naming, followed
 from tests.web.hands import concept, groups, make_concept, names, sizes, tiles, wait_until_saved
 
 pytestmark = pytest.mark.browser
@@ -44,6 +48,110 @@ def test_a_lasso_from_between_the_tiles_selects_what_it_touches(naming: Naming):
     page.mouse.move(first["x"] + 1.5 * first["width"], first["y"] + first["height"] / 2)
     page.mouse.up()
     expect(page.locator(".tile[aria-selected=true]")).to_have_count(2)
+
+
+def test_a_lasso_scrolls_on_at_the_edge_and_selects_what_it_passed(large_naming: Naming):
+    page = large_naming.page
+    first = tiles(page).first.bounding_box()
+    scroller = page.locator(".grid-scroller")
+    box = scroller.bounding_box()
+    columns = round(box["width"] // (first["width"] + 8))
+    page.mouse.move(first["x"] - 4, first["y"] + first["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(first["x"] + 1.5 * first["width"], box["y"] + box["height"] - 4, steps=3)
+    end = "scroller => scroller.scrollTop + scroller.clientHeight > scroller.scrollHeight - 2"
+    until = time.monotonic() + 20
+    while not scroller.evaluate(end):
+        assert time.monotonic() < until, "the lasso does not scroll to the end"
+        time.sleep(0.05)
+    page.mouse.up()
+    pool = list(large_naming.stored().pool)
+    rows = -(-len(pool) // columns)
+    expect(page.locator(".act-bar")).to_contain_text("selected")
+    chosen = int(page.locator(".act-bar").inner_text().split()[0])
+    assert 2 * (rows - 1) <= chosen <= 2 * rows
+    page.keyboard.press("x")
+    left = [id_ for at, id_ in enumerate(pool) if at % columns > 1]
+    large_naming.wait_until_stored(lambda stored: set(left) <= set(stored.pool) and len(stored.discards) == 1)
+    assert len(large_naming.stored().pool) == len(pool) - chosen
+    expect(page.locator(".lasso")).to_have_count(0)
+
+
+def test_a_drag_brings_examples_back_to_the_pool(naming: Naming):
+    page = naming.page
+    before = sorted(naming.stored().pool)
+    make_concept(page, [0, 1], "not so sure")
+    concept(page, "not so sure").locator(".shelf-face").click()
+    expect(tiles(page)).to_have_count(2)
+    tiles(page).first.drag_to(page.locator(".shelf-row", has_text="Pool"))
+    naming.wait_until_stored(lambda stored: sizes(stored) == [("not so sure", 1)])
+    assert len(naming.stored().pool) == len(before) - 1
+    tiles(page).first.drag_to(page.locator(".shelf-row", has_text="Pool"))
+    naming.wait_until_stored(lambda stored: sorted(stored.pool) == before)
+
+
+def test_the_pool_is_sorted_by_similarity_to_the_selection(browser: Browser, open_study: OpenStudy):
+    client = open_study.client
+    settings = naming_pb2.StudySettings(suggestions=True)
+    study = client.create_study(
+        "with suggestions", "tiny", "shapes", "tiny", ["circle", "cross"], settings=settings
+    )
+    client.compute_maps(study.study_id).wait()
+    client.open_study(study.study_id)
+    with followed(browser, open_study, study, "sorts") as naming:
+        page = naming.page
+        sort = page.get_by_label("sort")
+        sort.select_option("similarity")
+        expect(page.get_by_role("alert")).to_contain_text("Select one example or more first")
+        expect(sort).to_have_value("given")
+        chosen = tiles(page).nth(3).get_attribute("data-id")
+        tiles(page).nth(3).click()
+        with page.expect_response("**/similarity") as answer:
+            sort.select_option("similarity")
+        order = answer.value.json()["activation_ids"]
+        expect(tiles(page).first).to_have_attribute("data-id", chosen)
+        shown = [tile.get_attribute("data-id") for tile in tiles(page).all()]
+        assert shown == [id_ for id_ in order if id_ in set(shown)]
+        # An act keeps the order, and another selection gives another.
+        tiles(page).first.click()
+        page.keyboard.press("x")
+        expect(tiles(page)).to_have_count(len(shown) - 1)
+        assert [tile.get_attribute("data-id") for tile in tiles(page).all()] == shown[1:]
+        last = tiles(page).last.get_attribute("data-id")
+        tiles(page).last.click()
+        page.get_by_role("button", name="Sort again").click()
+        expect(tiles(page).first).to_have_attribute("data-id", last)
+
+
+def test_the_sliders_change_tiles_and_maps_at_once_and_are_remembered(naming: Naming):
+    page = naming.page
+    expect(page.locator(".tile .map").first).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_label("map", exact=True).fill("30")
+    assert page.locator(".tile .map").first.evaluate("map => getComputedStyle(map).opacity") == "0.3"
+    red = page.locator(".tile .map").first.get_attribute("src")
+    page.get_by_label("colours of the maps").select_option("viridis")
+    expect(page.locator(".tile .map").first).not_to_have_attribute("src", red)
+    width = tiles(page).first.bounding_box()["width"]
+    page.get_by_label("size").fill("208")
+    expect(tiles(page).first).not_to_have_css("width", f"{width:g}px")
+    assert tiles(page).first.bounding_box()["width"] >= 208
+    assert not [url for url in asked if "/images/" not in url]
+    page.reload()
+    expect(page.get_by_label("map", exact=True)).to_have_value("30")
+    expect(page.get_by_label("size")).to_have_value("208")
+    expect(page.get_by_label("colours of the maps")).to_have_value("viridis")
+
+
+def test_a_mouse_that_rests_on_an_example_shows_it_without_its_map(naming: Naming):
+    page = naming.page
+    expect(page.locator(".tile .map").first).to_be_visible()
+    tiles(page).first.hover()
+    expect(page.locator(".tile .map").first).to_have_css("opacity", "0")
+    assert page.locator(".tile .map").nth(1).evaluate("map => getComputedStyle(map).opacity") != "0"
+    page.mouse.move(0, 0)
+    expect(page.locator(".tile .map").first).not_to_have_css("opacity", "0")
 
 
 def test_the_large_view_shows_every_map_of_the_image(naming: Naming):
@@ -94,6 +202,22 @@ def test_the_menu_of_a_concept_renames_and_deletes(naming: Naming):
     naming.wait_until_stored(lambda stored: names(stored) == [])
     page.get_by_role("button", name="Take it back").click()
     naming.wait_until_stored(lambda stored: sizes(stored) == [("sleeve", 2)])
+
+
+def test_a_name_that_is_there_already_offers_a_merge_and_never_merges_by_itself(naming: Naming):
+    page = naming.page
+    make_concept(page, [0], "Collar")
+    make_concept(page, [0], "neck")
+    concept(page, "neck").click(button="right")
+    page.get_by_role("menuitem", name="Rename").click()
+    page.keyboard.type("collar")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("There is another concept called “Collar” (1)")
+    naming.wait_until_stored(lambda stored: sizes(stored) == [("Collar", 1), ("collar", 1)])
+    page.get_by_role("button", name="Merge them").click()
+    naming.wait_until_stored(lambda stored: sizes(stored) == [("Collar", 2)])
+    page.get_by_role("button", name="Take it back").click()
+    naming.wait_until_stored(lambda stored: sizes(stored) == [("Collar", 1), ("collar", 1)])
 
 
 def test_after_a_merge_by_dragging_the_other_name_is_one_click_away(naming: Naming):

@@ -1,18 +1,19 @@
 """The owner's pages: studies, links, progress, the end of a study."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from onoma.v1 import naming_pb2
-from tests.web.conftest import Naming
-from tests.web.hands import make_concept, tiles, wait_until_saved
+from tests.conftest import OpenStudy
+from tests.web.conftest import Naming, followed
+from tests.web.hands import make_concept, press, tiles, wait_until_saved
 
 pytestmark = pytest.mark.browser
 
 
-def study_page(naming: Naming) -> Page:
-    """The study's page in a tab of its own."""
-    page = naming.page.context.new_page()
+def study_page(naming: Naming, context: BrowserContext | None = None) -> Page:
+    """The study's page in a tab of its own, or in another browser."""
+    page = (context or naming.page.context).new_page()
     page.goto(f"{naming.link.partition('/name')[0]}/studies/{naming.study.study_id}")
     expect(page.get_by_role("heading", name=naming.study.name)).to_be_visible()
     return page
@@ -28,6 +29,81 @@ def test_the_owner_invites_by_link(naming: Naming):
     page.goto("about:blank")
     page.goto(link)
     expect(tiles(page).first).to_be_visible()
+
+
+def test_a_study_is_made_opened_and_closed_on_the_page(naming: Naming):
+    page = naming.page.context.new_page()
+    page.goto(naming.link.partition("/name")[0])
+    page.get_by_role("button", name="New study").click()
+    page.get_by_role("textbox", name="Name").fill("made by hand")
+    page.get_by_role("combobox", name="Network", exact=True).select_option("tiny")
+    page.get_by_role("combobox", name="Data set").select_option("shapes")
+    page.get_by_role("combobox", name="Explanation networks").select_option("tiny")
+    page.get_by_role("checkbox", name="cross").uncheck()
+    page.get_by_text("Settings", exact=True).click()
+    order = page.get_by_label("Order of the examples")
+    assert order.locator("option").evaluate_all("options => options.map(one => one.value)") == [
+        "POOL_ORDER_RANDOM",
+        "POOL_ORDER_IMAGE",
+    ]
+    order.select_option("POOL_ORDER_IMAGE")
+    page.get_by_label("Share of the evidence").fill("1")
+    page.get_by_label("Seed").fill("7")
+    page.get_by_label("contrastive").uncheck()
+    page.get_by_label("Annotators see nothing of each other").uncheck()
+    expect(page.get_by_label("Annotators may sort by similarity")).not_to_be_checked()
+    page.get_by_role("button", name="Make the study").click()
+    expect(page.get_by_role("heading", name="made by hand")).to_be_visible()
+    study = naming.client.get_study("made by hand")
+    assert study.categories == ["circle", "square"]
+    settings = study.settings
+    assert (settings.seed, settings.significant_share, settings.pool_order) == (
+        7,
+        1,
+        naming_pb2.POOL_ORDER_IMAGE,
+    )
+    assert [settings.contrastive, settings.blind, settings.suggestions] == [False, False, False]
+    page.get_by_role("button", name="Compute the maps").click()
+    page.get_by_role("button", name="Open the study").click(timeout=60_000)
+    page.get_by_role("button", name="Close the study").click()
+    expect(page.locator(".facts").first).to_contain_text("closed")
+    # A closed study cannot be opened again, and the page does not offer it.
+    expect(page.get_by_role("button", name="Open the study")).to_have_count(0)
+    assert naming.client.get_study(study.study_id).state == naming_pb2.STUDY_STATE_CLOSED
+
+
+def test_the_images_behind_an_explanation_are_one_click_away(large_naming: Naming):
+    page = large_naming.page
+    page.locator(".grid").focus()
+    press(page, "Control+a", "n")
+    page.keyboard.type("everything")
+    press(page, "Enter")
+    wait_until_saved(page)
+    large_naming.client.invite_annotator(large_naming.study.study_id, "Victor", role=naming_pb2.ROLE_VIEWER)
+    owner = study_page(large_naming)
+    section = owner.locator("section", has=owner.get_by_role("heading", name="What the network looked at"))
+    whose = section.get_by_label("in the words of")
+    expect(whose.get_by_role("option", name="Victor")).to_have_count(0)
+    whose.select_option(large_naming.annotator.display_name)
+    row = section.get_by_role("row", name="everything")
+    expect(row.locator(".number").first).to_have_text("60")
+    row.click()
+    images = section.locator(".explained")
+    expect(images).to_have_count(12)
+    expect(images.first.locator("img.map")).to_have_count(4)
+    expect(images.first.get_by_text("everything")).to_have_count(4)
+    for image in images.first.locator("img").all():
+        assert image.evaluate("img => img.decode().then(() => img.naturalWidth)") > 0
+    seen = set()
+    for _ in range(5):
+        seen |= {img.get_attribute("src") for img in images.locator("> .picture img").all()}
+        after = section.get_by_role("button", name="After")
+        if after.is_enabled():
+            after.click()
+    assert len(seen) == 60
+    expect(section.get_by_text("49 to 60 of 60 images")).to_be_visible()
+    section.get_by_role("button", name="everything").press("Enter")
+    expect(images).to_have_count(0)
 
 
 def test_progress_appears_without_a_reload(naming: Naming):
@@ -48,6 +124,43 @@ def test_a_revoked_link_keeps_what_waits_and_a_new_one_sends_it(naming: Naming):
     expect(page.get_by_role("alert")).to_contain_text("2 changes are kept here")
     expect(page.locator(".concept", has_text="kept")).to_be_visible()
     assert not naming.stored().concepts
+    row.get_by_text("New link", exact=True).click()
+    link = owner.locator(".link").inner_text()
+    assert link != naming.link
+    page.get_by_label("Your link").fill(link)
+    page.get_by_role("button", name="Open").click()
+    naming.wait_until_stored(lambda stored: [one.name for one in stored.concepts] == ["kept"])
+    wait_until_saved(page)
+    expect(page.get_by_label("Your link")).to_have_count(0)
+
+
+def test_closing_the_study_in_mid_session_ends_naming_in_words(browser: Browser, open_study: OpenStudy):
+    client = open_study.client
+    study = client.create_study("to be closed", "tiny", "shapes", "tiny", ["circle", "cross"])
+    client.compute_maps(study.study_id).wait()
+    client.open_study(study.study_id)
+    with followed(browser, open_study, study, "at the end") as naming:
+        page = naming.page
+        make_concept(page, [0], "in time")
+        wait_until_saved(page)
+        page.context.set_offline(True)
+        make_concept(page, [0], "too late")
+        tiles(page).first.click()
+        press(page, "x")
+        expect(page.locator(".saving")).to_contain_text("3 changes waiting")
+        owner = study_page(naming, naming.page.context.browser.new_context())
+        owner.get_by_role("button", name="Close the study").click()
+        expect(owner.locator(".facts").first).to_contain_text("closed")
+        page.context.set_offline(False)
+        expect(page.get_by_role("alert")).to_contain_text("3 changes not taken: the study was closed before.")
+        expect(page.locator(".band").first).to_contain_text("This study is closed. What you named is kept")
+        wait_until_saved(page)
+        expect(page.locator(".concept .shelf-name")).to_have_text(["in time"])
+        tiles(page).first.click()
+        press(page, "x")
+        expect(page.get_by_role("alert")).to_contain_text("This study is closed")
+        assert [(one.name, len(one.activation_ids)) for one in naming.stored().concepts] == [("in time", 1)]
+        owner.context.close()
 
 
 def test_an_invitation_without_a_name_that_is_free_is_refused_in_words(naming: Naming):

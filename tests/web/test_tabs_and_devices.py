@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.web.conftest import Naming
-from tests.web.hands import concept, make_concept, names, tiles, wait_until_saved
+from tests.web.hands import concept, make_concept, names, sizes, tiles, wait_until_saved
 
 pytestmark = pytest.mark.browser
 
@@ -38,6 +38,32 @@ def test_what_waited_in_one_tab_joins_what_another_device_did(naming: Naming):
     expect(here.get_by_role("alert")).to_contain_text("also changed in another tab")
     expect(concept(here, "at home")).to_be_visible()
     naming.wait_until_stored(lambda stored: names(stored) == ["at home", "in a train"])
+    elsewhere.close()
+
+
+def test_offline_work_on_a_large_category_joins_what_the_other_tab_did(large_naming: Naming):
+    """The naming is too large for the refusal of a stale act: the page asks for it."""
+    here = large_naming.page
+    elsewhere = here.context.browser.new_context()
+    there = elsewhere.new_page()
+    there.goto(large_naming.link)
+    expect(tiles(there).first).to_be_visible()
+    here.context.set_offline(True)
+    for name in ("offline one", "offline two", "offline three"):
+        make_concept(here, [0, 1], name)
+    expect(here.locator(".saving")).to_contain_text("6 changes waiting")
+    make_concept(there, [10, 11], "online")
+    wait_until_saved(there)
+    here.context.set_offline(False)
+    expect(here.get_by_role("alert")).to_contain_text("also changed in another tab; both changes are here")
+    wait_until_saved(here)
+    everything = ["online", "offline one", "offline two", "offline three"]
+    large_naming.wait_until_stored(
+        lambda stored: sizes(stored) == [(name, 2) for name in everything] and len(stored.pool) == 240 - 8
+    )
+    for name in everything:
+        expect(concept(here, name)).to_be_visible()
+        expect(concept(there, name)).to_be_visible()
     elsewhere.close()
 
 

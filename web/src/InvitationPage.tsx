@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "react";
 import { messageOf, resultUrl } from "./api/client";
 import { acceptInvitation } from "./api/naming";
 import { useNaming } from "./naming/store";
+import { sentence } from "./naming/words";
 
 interface InvitationPageProps {
   token: string;
@@ -42,8 +43,7 @@ export function InvitationPage({ token, onAccepted }: InvitationPageProps) {
   return (
     <main className="empty-page">
       <h1>This link does not open</h1>
-      <p>{failure}</p>
-      <p>Ask the study's owner for a new one.</p>
+      <p>{sentence(failure)}</p>
     </main>
   );
 }

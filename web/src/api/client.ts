@@ -1,13 +1,14 @@
 /** Calls of the gateway, with the types of its OpenAPI document. */
 import createClient from "openapi-fetch";
-import type { Answer, PendingAct } from "../naming/queue";
-import type { Command, Problem, paths } from "./openapi";
+import type { Problem, paths } from "./openapi";
 
 /** Nobody answered: no network, or no server. */
 export class NoAnswerError extends Error {}
 
 export const api = createClient<paths>({
   baseUrl: location.origin,
+  // The gateway takes nothing else, so that pages of other sites cannot make a browser act; also without a body.
+  headers: { "Content-Type": "application/json" },
   fetch: async (request) => {
     try {
       return await fetch(request);
@@ -22,6 +23,8 @@ export class ApiError extends Error {
   constructor(
     readonly status: number,
     readonly problem: Problem,
+    /** Whether the same request may go well later. */
+    readonly isPassing: boolean,
   ) {
     super(problem.message);
   }
@@ -37,7 +40,11 @@ interface Result<T> {
 export async function answered<T>(call: Promise<Result<T>>): Promise<T> {
   const { data, error, response } = await call;
   if (data === undefined || !response.ok)
-    throw new ApiError(response.status, problemOf(error, response));
+    throw new ApiError(
+      response.status,
+      problemOf(error, response),
+      response.status >= 500 || response.headers.has("Retry-After"),
+    );
   return data;
 }
 
@@ -58,53 +65,6 @@ export interface NamingAddress {
   study_id: string;
   annotator_id: string;
   category: string;
-}
-
-/** Sends one act; never throws for what a network or server can do. */
-export async function sendAct(
-  { category, ...path }: NamingAddress,
-  { request_id, command }: PendingAct,
-  base_revision: string,
-): Promise<Answer> {
-  try {
-    const { naming } = await answered(
-      api.POST("/api/studies/{study_id}/annotators/{annotator_id}/acts", {
-        params: { path },
-        body: { category, request_id, base_revision, command: command as Command },
-      }),
-    );
-    if (!naming) return { kind: "unreachable", message: "the server answered without a naming" };
-    return { kind: "done", naming };
-  } catch (error) {
-    if (error instanceof ApiError) return answerOf(error);
-    if (error instanceof NoAnswerError) return { kind: "unreachable", message: "" };
-    throw error;
-  }
-}
-
-function answerOf({ status, problem }: ApiError): Answer {
-  if (problem.code === "ABORTED" && problem.naming)
-    return { kind: "stale", naming: problem.naming };
-  if (status === 401 || status === 403) return { kind: "signed_out", message: problem.message };
-  if (status >= 500 || status === 429) return { kind: "unreachable", message: problem.message };
-  return { kind: "refused", message: problem.message };
-}
-
-/** Calls a route by its path; the same errors as `answered`. */
-export async function send<T>(method: "GET" | "POST", path: string, body?: unknown): Promise<T> {
-  const response = await fetch(path, {
-    method,
-    ...(body === undefined
-      ? {}
-      : { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } }),
-  }).catch((cause: unknown) => {
-    throw new NoAnswerError("The server does not answer.", { cause });
-  });
-  const content: unknown = await response.json().catch(() => undefined);
-  if (!response.ok || content === undefined) {
-    throw new ApiError(response.status, problemOf(content as Problem | undefined, response));
-  }
-  return content as T;
 }
 
 /** Path of an annotator's routes. */

@@ -4,19 +4,24 @@ const AGAIN_MS = 20_000;
 
 /**
  * Calls `onData` with each event's JSON while the tab is visible. The browser connects again
- * when a stream ends; where the server has no such stream, it is asked for again now and then.
+ * when a stream ends; where one is refused, it is asked for again now and then.
  *
+ * @param onAgain called when the stream is there again after it was not.
  * @returns ends it.
  */
-export function listen<T>(url: string, onData: (data: T) => void, onOpen = () => {}): () => void {
+export function listen<T>(url: string, onData: (data: T) => void, onAgain = () => {}): () => void {
   let source: EventSource | null = null;
+  let wasOpen = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   function open(): void {
     clearTimeout(timer);
     if (source || document.visibilityState !== "visible") return;
     source = new EventSource(url);
-    source.onopen = onOpen;
+    source.onopen = () => {
+      if (wasOpen) onAgain();
+      wasOpen = true;
+    };
     source.onmessage = (event: MessageEvent<string>) => onData(JSON.parse(event.data) as T);
     source.onerror = () => {
       if (source?.readyState !== EventSource.CLOSED) return;

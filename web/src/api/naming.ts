@@ -1,6 +1,6 @@
 /** What the naming page reads from the gateway. */
 import { type Maps, readMaps } from "../maps/npy";
-import { annotatorPath, answered, api, type NamingAddress, send } from "./client";
+import { annotatorPath, answered, api, type NamingAddress } from "./client";
 import type { Annotator, Naming, Study } from "./openapi";
 
 export interface Activation {
@@ -76,14 +76,15 @@ export async function loadNaming({ category, ...path }: NamingAddress): Promise<
 
 /** All activations of the category, those most like the given ones first. */
 export async function loadSimilar(
-  { study_id, annotator_id, category }: NamingAddress,
-  activation_ids: readonly string[],
+  { category, ...path }: NamingAddress,
+  activation_ids: string[],
 ): Promise<string[]> {
-  const path = `${annotatorPath({ study_id, annotator_id })}/similarity`;
-  const answer = await send<{ activation_ids: string[] }>("POST", path, {
-    category,
-    activation_ids,
-  });
+  const answer = await answered(
+    api.POST("/api/studies/{study_id}/annotators/{annotator_id}/similarity", {
+      params: { path },
+      body: { category, activation_ids },
+    }),
+  );
   return answer.activation_ids;
 }
 

@@ -17,17 +17,20 @@ function chunksOf(png: Uint8Array): Map<string, Uint8Array> {
 }
 
 test("a map is a PNG with its values as indices into the colours", () => {
-  const chunks = chunksOf(pngOf(Uint8Array.of(0, 1, 2, 253, 254, 255), 2, 3));
+  const chunks = chunksOf(pngOf(Uint8Array.of(0, 1, 2, 253, 254, 255), 2, 3, "viridis"));
   expect([...chunks.keys()]).toEqual(["IHDR", "PLTE", "tRNS", "IDAT", "IEND"]);
   const rows = inflateSync(chunks.get("IDAT") ?? new Uint8Array());
   expect([...rows]).toEqual([0, 0, 1, 2, 0, 253, 254, 255]);
+  expect([...(chunks.get("PLTE")?.subarray(-3) ?? [])]).toEqual([0xfd, 0xe7, 0x25]);
   expect(chunks.get("tRNS")?.[0]).toBe(0);
   expect(chunks.get("tRNS")?.[255]).toBe(255);
 });
 
 test("a map of 512 by 512 cells is stored in several blocks", () => {
   const values = Uint8Array.from({ length: 512 * 512 }, (_, at) => at % 251);
-  const rows = inflateSync(chunksOf(pngOf(values, 512, 512)).get("IDAT") ?? new Uint8Array());
+  const rows = inflateSync(
+    chunksOf(pngOf(values, 512, 512, "inferno")).get("IDAT") ?? new Uint8Array(),
+  );
   expect(rows.length).toBe(512 * 513);
   expect(rows[513 * 511 + 512]).toBe((512 * 512 - 1) % 251);
 });

@@ -2,21 +2,35 @@
  * Maps as small pictures: PNG with one byte a cell and the colours of colormap.ts as palette.
  * (A canvas a tile would be a layer of its own for the browser, and a hundred layers are slow.)
  */
-import { LOOKUP } from "./colormap";
+import { type Colours, LOOKUPS } from "./colormap";
 
 const SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
 const END = chunk("IEND", new Uint8Array());
-const [PALETTE, TRANSPARENCY] = palette();
+const PALETTES: Record<Colours, Uint8Array> = {
+  inferno: palette(LOOKUPS.inferno),
+  viridis: palette(LOOKUPS.viridis),
+  cividis: palette(LOOKUPS.cividis),
+};
 const LARGEST_BLOCK = 65_535;
 
 /** An address that shows these values, row by row, in colours. */
-export function mapUrl(values: Uint8Array, height: number, width: number): string {
+export function mapUrl(
+  values: Uint8Array,
+  height: number,
+  width: number,
+  colours: Colours,
+): string {
   let text = "";
-  for (const byte of pngOf(values, height, width)) text += String.fromCharCode(byte);
+  for (const byte of pngOf(values, height, width, colours)) text += String.fromCharCode(byte);
   return `data:image/png;base64,${btoa(text)}`;
 }
 
-export function pngOf(values: Uint8Array, height: number, width: number): Uint8Array {
+export function pngOf(
+  values: Uint8Array,
+  height: number,
+  width: number,
+  colours: Colours,
+): Uint8Array {
   const header = new Uint8Array(13);
   const fields = new DataView(header.buffer);
   fields.setUint32(0, width);
@@ -31,21 +45,21 @@ export function pngOf(values: Uint8Array, height: number, width: number): Uint8A
   return joined([
     SIGNATURE,
     chunk("IHDR", header),
-    PALETTE,
-    TRANSPARENCY,
+    PALETTES[colours],
     chunk("IDAT", stored(rows)),
     END,
   ]);
 }
 
-function palette(): [Uint8Array, Uint8Array] {
+/** The chunks that hold the colours and how much each hides. */
+function palette(lookup: Uint8ClampedArray): Uint8Array {
   const colours = new Uint8Array(256 * 3);
   const alphas = new Uint8Array(256);
   for (let value = 0; value < 256; value++) {
-    colours.set(LOOKUP.subarray(4 * value, 4 * value + 3), 3 * value);
-    alphas[value] = LOOKUP[4 * value + 3] ?? 0;
+    colours.set(lookup.subarray(4 * value, 4 * value + 3), 3 * value);
+    alphas[value] = lookup[4 * value + 3] ?? 0;
   }
-  return [chunk("PLTE", colours), chunk("tRNS", alphas)];
+  return joined([chunk("PLTE", colours), chunk("tRNS", alphas)]);
 }
 
 /** A zlib stream that holds the bytes as they are. */

@@ -38,7 +38,7 @@ export function Grid() {
     estimateSize: () => pitch,
     overscan: 3,
   });
-  const { rectangle, onPointerDown } = useLasso(content, columns, pitch);
+  const { rectangle, onPointerDown } = useLasso(scroller, content, columns, pitch);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: rows have another height when the pitch changes
   useLayoutEffect(() => rows.measure(), [pitch]);

@@ -1,3 +1,4 @@
+import { COLOUR_WORDS, type Colours } from "../maps/colormap";
 import { sortBySimilarity } from "./hands";
 import { SORT_WORDS, type Sort } from "./order";
 import { conceptAt, idsShown, type NamingState, sortBy, useNaming } from "./store";
@@ -16,6 +17,7 @@ export function GridBar() {
       <SortChoice />
       <Slider name="size" field="tileSize" min={64} max={256} step={16} />
       <Slider name="map" field="opacity" min={0} max={100} step={1} />
+      <ColourChoice />
     </div>
   );
 }
@@ -28,9 +30,7 @@ function titleOf(state: NamingState): string {
 
 function SortChoice() {
   const sort = useNaming((state) => state.sort);
-  const hasSuggestions = useNaming(
-    ({ study }) => (study?.settings as { suggestions?: boolean } | undefined)?.suggestions === true,
-  );
+  const hasSuggestions = useNaming(({ study }) => study?.settings?.suggestions === true);
   const sorts: Sort[] = [
     "given",
     "image",
@@ -59,6 +59,23 @@ function SortChoice() {
         </button>
       )}
     </>
+  );
+}
+
+function ColourChoice() {
+  const colours = useNaming((state) => state.colours);
+  return (
+    <select
+      aria-label="colours of the maps"
+      value={colours}
+      onChange={(event) => useNaming.setState({ colours: event.target.value as Colours })}
+    >
+      {Object.entries(COLOUR_WORDS).map(([one, words]) => (
+        <option key={one} value={one}>
+          {words}
+        </option>
+      ))}
+    </select>
   );
 }
 

@@ -1,7 +1,7 @@
 import { type CSSProperties, useEffect } from "react";
 import { listen } from "../api/events";
 import { namingEventsUrl } from "../api/naming";
-import type { Naming } from "../api/openapi";
+import type { WatchNamingResponse } from "../api/openapi";
 import { ActBar } from "./ActBar";
 import { Bands, NoticeBand } from "./Bands";
 import { Grid } from "./Grid";
@@ -10,12 +10,13 @@ import { Help } from "./Help";
 import { LargeView } from "./LargeView";
 import { LinkAgain } from "./LinkAgain";
 import { MergeDialog } from "./MergeDialog";
-import { openNaming, refresh, rememberStands, retryNow } from "./opening";
+import { openNaming, refresh, refreshStudy, rememberStands, retryNow } from "./opening";
 import { Shelf } from "./Shelf";
 import { onKeyDown, onKeyUp } from "./shortcuts";
 import { addressNow, useNaming } from "./store";
 import { TopBar } from "./TopBar";
 import { hearOtherTabs } from "./tabs";
+import { sentence } from "./words";
 
 interface NamingPageProps {
   studyId: string;
@@ -39,7 +40,7 @@ export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) 
       {failure ? (
         <main className="empty-page">
           <h1>This naming cannot be shown</h1>
-          <p>{failure.message}</p>
+          <p>{sentence(failure.message)}</p>
           {failure.isSignedOut ? <LinkAgain /> : <p>The page goes on trying by itself.</p>}
         </main>
       ) : (
@@ -91,6 +92,7 @@ function useElsewhere(studyId: string, annotatorId: string): void {
       if (document.visibilityState !== "visible") return;
       retryNow();
       void refresh();
+      void refreshStudy();
     };
     window.addEventListener("online", retryNow);
     document.addEventListener("visibilitychange", onReturn);
@@ -107,10 +109,13 @@ function useElsewhere(studyId: string, annotatorId: string): void {
 
   useEffect(() => {
     if (!channel) return;
-    return listen<Naming>(
+    return listen<WatchNamingResponse>(
       namingEventsUrl(addressNow()),
-      (naming) => channel.meet(naming),
-      retryNow,
+      ({ naming }) => naming && channel.meet(naming),
+      () => {
+        retryNow();
+        void refreshStudy();
+      },
     );
   }, [channel]);
 }

@@ -24,10 +24,13 @@ function Photo({ imageId }: { imageId: string }) {
 function MapLayer({ id }: { id: string }) {
   const index = useNaming((state) => state.activations.get(id)?.index);
   const maps = useNaming((state) => state.maps);
+  const colours = useNaming((state) => state.colours);
   const src = useMemo(
     () =>
-      maps && index !== undefined ? mapUrl(mapAt(maps, index), maps.height, maps.width) : undefined,
-    [maps, index],
+      maps && index !== undefined
+        ? mapUrl(mapAt(maps, index), maps.height, maps.width, colours)
+        : undefined,
+    [maps, index, colours],
   );
   if (src === undefined) return null;
   return (

@@ -2,7 +2,8 @@
  * One category's way to the server: its queue, what keeps it over a closed tab, and its
  * sender. It goes on sending when the page has turned to another category.
  */
-import { type NamingAddress, sendAct } from "../api/client";
+import { sendAct } from "../api/acts";
+import type { NamingAddress } from "../api/client";
 import type { Command, Naming } from "../api/openapi";
 import { newId } from "./commands";
 import { reusing, viewOf } from "./naming";
@@ -28,6 +29,8 @@ export interface Listener {
   met: () => void;
   /** The server has taken an act of this tab. */
   done: () => void;
+  /** The study was closed before an act came. */
+  closed: () => void;
 }
 
 export function openChannel(address: NamingAddress, naming: Naming, listener: Listener): Channel {
@@ -55,6 +58,7 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
     },
     report: listener.saving,
     tell: listener.tell,
+    closed: listener.closed,
     wait: (ms) =>
       new Promise((resolve) => {
         tryEarlier = resolve;

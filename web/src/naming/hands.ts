@@ -2,6 +2,7 @@
 import { messageOf } from "../api/client";
 import { loadSimilar } from "../api/naming";
 import type { Command, Concept, DiscardReason } from "../api/openapi";
+import { COLOUR_WORDS, type Colours } from "../maps/colormap";
 import {
   assign,
   createConcept,
@@ -14,6 +15,7 @@ import {
   UNDO,
   unassign,
 } from "./commands";
+import { isSameName } from "./matching";
 import { choose, type Modifiers } from "./selection";
 import {
   act,
@@ -186,11 +188,22 @@ export const renameShown = () => withShown((renaming) => set({ renaming }));
 export const mergeShown = () => withShown((merging) => set({ merging }));
 export const deleteShown = () => withShown(removeConcept);
 
-/** Takes a name that was typed; null keeps the old one. */
+/** Takes a name that was typed; null keeps the old one. Two concepts of one name stay two until the hand merges them. */
 export function takeName(conceptId: string, name: string | null): void {
   set({ renaming: null });
-  if (name !== null && name !== conceptOf(conceptId)?.name) act(renameConcept(conceptId, name));
+  if (name !== null && name !== conceptOf(conceptId)?.name && act(renameConcept(conceptId, name))) {
+    offerMergeOfName(conceptId, name);
+  }
   focusGrid();
+}
+
+function offerMergeOfName(conceptId: string, name: string): void {
+  const concepts = get().view?.naming.concepts ?? [];
+  const other = concepts.find((one) => one.concept_id !== conceptId && isSameName(one.name, name));
+  if (!other) return;
+  const words = `There is another concept called “${nameOf(other)}” (${other.activation_ids.length}). They stay two concepts unless you merge them.`;
+  const run = () => mergeConcepts(conceptId, other.concept_id);
+  set({ notice: { words, offers: [{ label: "Merge them", run }] } });
 }
 
 export function removeConcept(conceptId: string): void {
@@ -265,4 +278,11 @@ export function resizeTiles(direction: 1 | -1): void {
 
 export function changeOpacity(direction: 1 | -1): void {
   set({ opacity: Math.min(100, Math.max(0, get().opacity + 10 * direction)) });
+}
+
+/** Draws the maps in the next of the colours. */
+export function changeColours(): void {
+  const all = Object.keys(COLOUR_WORDS) as Colours[];
+  const next = all[(all.indexOf(get().colours) + 1) % all.length];
+  if (next !== undefined) set({ colours: next });
 }

@@ -20,6 +20,11 @@ function rank(name: string, wanted: string): number {
   return name.includes(wanted) ? 3 : NOT_FOUND;
 }
 
+/** Whether people would take two names for one; no name is not one. */
+export function isSameName(one: string, other: string): boolean {
+  return plain(one) !== "" && plain(one) === plain(other);
+}
+
 /** Without accents and capitals: who types “armel” finds “Ärmel”. */
 function plain(text: string): string {
   return text

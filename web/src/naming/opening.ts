@@ -164,6 +164,7 @@ async function channelOf(address: NamingAddress, isOpen: () => boolean): Promise
     tell: (words) => isOpen() && set({ notice: { words } }),
     met: () => isOpen() && set({ saving: { kind: "saved", elsewhere: true } }),
     done: () => tellOtherTabs({ kind: "changed", category: address.category }),
+    closed: () => void refreshStudy(),
   });
   channels.set(address.category, channel);
   return channel;
@@ -171,7 +172,7 @@ async function channelOf(address: NamingAddress, isOpen: () => boolean): Promise
 
 /** Whether another try is worth it. */
 function mayPass(error: unknown): boolean {
-  return error instanceof NoAnswerError || (error instanceof ApiError && error.status >= 500);
+  return error instanceof NoAnswerError || (error instanceof ApiError && error.isPassing);
 }
 
 function fail(error: unknown, again: () => Promise<void>): void {
@@ -206,11 +207,23 @@ export function retryNow(): void {
 export async function refresh(): Promise<void> {
   const { channel, category } = get();
   if (!channel || channel.queue().pending.length > 0) return;
-  try {
+  await unasked(async () => {
     const naming = await loadNaming(addressNow());
     if (get().category === category) channel.meet(naming);
+  });
+}
+
+/** Takes in what the owner has done with the study: it may be closed. */
+export async function refreshStudy(): Promise<void> {
+  const { study_id, annotator_id } = addressNow();
+  await unasked(async () => set(await loadInvitation(study_id, annotator_id)));
+}
+
+/** What nobody has asked for may fail: the next act says whether anything is wrong. */
+async function unasked(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
   } catch (error) {
-    // Nobody has asked for this; the next act says whether anything is wrong.
     if (!(error instanceof ApiError || error instanceof NoAnswerError)) throw error;
   }
 }

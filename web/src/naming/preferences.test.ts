@@ -4,13 +4,16 @@ import { loadPreferences, loadStands, savePreferences, saveStand } from "./prefe
 beforeEach(() => localStorage.clear());
 
 test("preferences come back", () => {
-  savePreferences({ tileSize: 64, opacity: 10, singleKeys: false });
-  expect(loadPreferences()).toEqual({ tileSize: 64, opacity: 10, singleKeys: false });
+  const liked = { tileSize: 64, opacity: 10, colours: "cividis", singleKeys: false } as const;
+  savePreferences(liked);
+  expect(loadPreferences()).toEqual(liked);
 });
 
 test("what is damaged counts as not there", () => {
   localStorage.setItem("onoma/preferences", "{");
   expect(loadPreferences().singleKeys).toBe(true);
+  localStorage.setItem("onoma/preferences", '{"colours": "rainbow", "opacity": 10}');
+  expect(loadPreferences()).toMatchObject({ colours: "inferno", opacity: 10 });
 });
 
 test("each category remembers where it stood, and the study the last one", () => {

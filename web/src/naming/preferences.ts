@@ -1,9 +1,12 @@
 /** What this browser remembers of how its user likes the page, and where each category stood. */
+import { type Colours, LOOKUPS } from "../maps/colormap";
 import type { Place } from "./store";
 
 export interface Preferences {
   tileSize: number;
   opacity: number;
+  /** Of the maps. */
+  colours: Colours;
   /** Whether keys without Ctrl do something; off for those who speak to their computer. */
   singleKeys: boolean;
 }
@@ -20,14 +23,15 @@ export interface Stands {
 }
 
 const PREFERENCES_KEY = "onoma/preferences";
-const DEFAULTS: Preferences = { tileSize: 112, opacity: 85, singleKeys: true };
+const DEFAULTS: Preferences = { tileSize: 112, opacity: 85, colours: "inferno", singleKeys: true };
 
 export function loadPreferences(): Preferences {
-  return { ...DEFAULTS, ...read<Preferences>(PREFERENCES_KEY) };
+  const found = { ...DEFAULTS, ...read<Preferences>(PREFERENCES_KEY) };
+  return found.colours in LOOKUPS ? found : { ...found, colours: DEFAULTS.colours };
 }
 
-export function savePreferences({ tileSize, opacity, singleKeys }: Preferences): void {
-  write(PREFERENCES_KEY, { tileSize, opacity, singleKeys });
+export function savePreferences({ tileSize, opacity, colours, singleKeys }: Preferences): void {
+  write(PREFERENCES_KEY, { tileSize, opacity, colours, singleKeys });
 }
 
 export function loadStands(studyId: string, annotatorId: string): Stands {

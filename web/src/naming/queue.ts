@@ -22,6 +22,8 @@ export type Answer =
   | { kind: "stale"; naming: Naming }
   // The act is wrong and stays wrong.
   | { kind: "refused"; message: string }
+  // The study has ended: neither this act nor any other is taken.
+  | { kind: "closed"; message: string }
   // Nobody answered (no message), or the server is in trouble: worth another try.
   | { kind: "unreachable"; message: string }
   // The invitation is no longer good in this browser.

@@ -28,6 +28,7 @@ function stage(acts: PendingAct[], answers: (Answer | "take")[] = []) {
     sent: [] as { request_id: string; base: string }[],
     savings: [] as Saving["kind"][],
     told: [] as string[],
+    closed: 0,
     waits: [] as number[],
   };
   const wiring: Wiring = {
@@ -44,6 +45,9 @@ function stage(acts: PendingAct[], answers: (Answer | "take")[] = []) {
     },
     report: ({ kind }) => state.savings.push(kind),
     tell: (message) => state.told.push(message),
+    closed: () => {
+      state.closed++;
+    },
     wait: async (ms) => void state.waits.push(ms),
   };
   return { state, send: createSender(wiring) };
@@ -120,6 +124,21 @@ test("a refused act is dropped with those that rested on it", async () => {
   await send();
   expect(state.told).toEqual(["2 changes not taken: the study is closed"]);
   expect(present(state.queue).naming).toEqual(EMPTY);
+});
+
+test("a study that is closed meanwhile ends the queue at once, and says so once", async () => {
+  const other: PendingAct = { request_id: "r3", command: createConcept(["2"], "hem") };
+  const { state, send } = stage(
+    [create, rename, other],
+    ["take", { kind: "closed", message: "study 's' is closed" }],
+  );
+  await send();
+  expect(state.sent).toHaveLength(2);
+  expect(state.told).toEqual(["2 changes not taken: the study was closed before."]);
+  expect(state.closed).toBe(1);
+  expect(state.queue.pending).toEqual([]);
+  expect(present(state.queue).naming.concepts.map(({ name }) => name)).toEqual(["collar"]);
+  expect(state.savings.at(-1)).toBe("saved");
 });
 
 test("a lost invitation stops sending and keeps the acts", async () => {

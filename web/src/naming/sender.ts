@@ -15,6 +15,8 @@ export interface Wiring {
   report: (saving: Saving) => void;
   /** Tells the annotator what was lost, and why. */
   tell: (message: string) => void;
+  /** The study was closed in the meantime. */
+  closed: () => void;
   /** Resolves after this long, or when there is reason to try earlier. */
   wait: (ms: number) => Promise<void>;
 }
@@ -47,7 +49,7 @@ export function createSender(wiring: Wiring): () => Promise<void> {
     wiring.report({ kind: "saved" });
   }
 
-  function take(answer: Extract<Answer, { kind: "done" | "stale" | "refused" }>): void {
+  function take(answer: Extract<Answer, { kind: "done" | "stale" | "refused" | "closed" }>): void {
     if (answer.kind === "done") {
       wiring.write(acknowledge(wiring.read(), answer.naming));
       return;
@@ -56,6 +58,13 @@ export function createSender(wiring: Wiring): () => Promise<void> {
       const { queue, lost } = refuse(wiring.read());
       wiring.write(queue);
       wiring.tell(`${changes(lost)} not taken: ${answer.message}`);
+      return;
+    }
+    if (answer.kind === "closed") {
+      const { confirmed, pending } = wiring.read();
+      wiring.write({ confirmed, pending: [] });
+      wiring.tell(`${changes(pending.length)} not taken: the study was closed before.`);
+      wiring.closed();
       return;
     }
     const { queue, lost } = rebase(wiring.read(), answer.naming);

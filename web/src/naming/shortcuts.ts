@@ -1,5 +1,6 @@
 /** Every key of the naming page, with the words that the help shows for it. */
 import {
+  changeColours,
   changeOpacity,
   deleteShown,
   discardSelection,
@@ -112,6 +113,7 @@ export const SHORTCUTS: Shortcut[] = [
   { keys: ["-"], shown: "", words: "", run: () => resizeTiles(-1) },
   { keys: ["o"], shown: "O, Shift O", words: "stronger, weaker maps", run: () => changeOpacity(1) },
   { keys: ["shift+o"], shown: "", words: "", run: () => changeOpacity(-1) },
+  { keys: ["c"], shown: "C", words: "maps in other colours", run: changeColours },
   {
     keys: ["]"],
     shown: "[ ]",

@@ -3,6 +3,7 @@ import { create } from "zustand";
 import type { NamingAddress } from "../api/client";
 import type { Activation } from "../api/naming";
 import type { Annotator, Command, Concept, Study } from "../api/openapi";
+import type { Colours } from "../maps/colormap";
 import type { Maps } from "../maps/npy";
 import type { Channel } from "./channel";
 import { DoesNotApply, discardedIds, type View } from "./naming";
@@ -63,6 +64,7 @@ export interface NamingState {
   tileSize: number;
   /** Of the maps over the photographs, in percent. */
   opacity: number;
+  colours: Colours;
   /** Whether keys without Ctrl do something. */
   singleKeys: boolean;
   /** Whether the maps are hidden for the moment. */
@@ -119,6 +121,7 @@ useNaming.subscribe((state, before) => {
   const isChanged =
     state.tileSize !== before.tileSize ||
     state.opacity !== before.opacity ||
+    state.colours !== before.colours ||
     state.singleKeys !== before.singleKeys;
   if (isChanged) savePreferences(state);
 });
@@ -146,13 +149,10 @@ export function isThere({ naming }: View, place: Place): boolean {
 }
 
 /** Why nothing can be changed here; null where it can. */
-export function readOnlyReason({ study, annotator }: NamingState): string | null {
-  if (study?.state === "STUDY_STATE_CLOSED") {
-    return "This study is closed. What you named is kept; nothing more is taken.";
-  }
-  const { role } = (annotator ?? {}) as { role?: string };
-  if (role === "ROLE_VIEWER") return "Your link is for looking: it shows all and changes nothing.";
-  return null;
+export function readOnlyReason({ study }: NamingState): string | null {
+  return study?.state === "STUDY_STATE_CLOSED"
+    ? "This study is closed. What you named is kept; nothing more is taken."
+    : null;
 }
 
 /** Does an act: it paints at once, is kept, and is sent. False where it makes no sense now. */

@@ -26,5 +26,5 @@ export function nameOf({ name }: Pick<Concept, "name">): string {
 }
 
 export function sentence(words: string): string {
-  return `${words[0]?.toUpperCase() ?? ""}${words.slice(1)}.`;
+  return `${words[0]?.toUpperCase() ?? ""}${words.slice(1)}${words.endsWith(".") ? "" : "."}`;
 }

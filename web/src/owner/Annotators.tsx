@@ -1,13 +1,13 @@
 import { type FormEvent, useState } from "react";
 import { invitationLink } from "../address";
 import { messageOf } from "../api/client";
-import type { Study } from "../api/openapi";
-import { type Invited, invite, type Link, type Role, renew, revoke } from "./studies";
+import type { Annotator, Role, Study } from "../api/openapi";
+import { invite, type Link, renew, revoke } from "./studies";
 import { LINK_WORDS, percentOf } from "./words";
 
 interface AnnotatorsProps {
   study: Study;
-  annotators: Invited[];
+  annotators: Annotator[];
   onChanged: () => void;
 }
 
@@ -17,11 +17,17 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
   const [refusal, setRefusal] = useState<string | null>(null);
   const { study_id } = study;
 
-  async function doing(name: string, work: () => Promise<Link | unknown>): Promise<boolean> {
+  async function doing(work: () => Promise<Link | undefined>): Promise<boolean> {
     try {
-      const answer = await work();
-      const token = (answer as Partial<Link>).token;
-      setMade(token ? { name, link: invitationLink(location.origin, token) } : null);
+      const made = await work();
+      setMade(
+        made
+          ? {
+              name: made.annotator.display_name,
+              link: invitationLink(location.origin, made.token),
+            }
+          : null,
+      );
       setRefusal(null);
       onChanged();
       return true;
@@ -37,7 +43,7 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
     const fields = new FormData(form);
     const name = String(fields.get("name")).trim();
     const role = String(fields.get("role")) as Role;
-    if (await doing(name, () => invite(study_id, name, role))) form.reset();
+    if (await doing(() => invite(study_id, name, role))) form.reset();
   }
 
   return (
@@ -63,10 +69,8 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
                 key={annotator.annotator_id}
                 annotator={annotator}
                 total={study.activation_count}
-                onRevoke={() => void doing("", () => revoke(study_id, annotator.annotator_id))}
-                onRenew={() =>
-                  void doing(annotator.display_name, () => renew(study_id, annotator.annotator_id))
-                }
+                onRevoke={() => void doing(() => revoke(study_id, annotator.annotator_id))}
+                onRenew={() => void doing(() => renew(study_id, annotator.annotator_id))}
               />
             ))}
           </tbody>
@@ -103,7 +107,7 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
 }
 
 interface RowProps {
-  annotator: Invited;
+  annotator: Annotator;
   total: number;
   onRevoke: () => void;
   onRenew: () => void;
@@ -113,7 +117,7 @@ function Row({ annotator, total, onRevoke, onRenew }: RowProps) {
   const { display_name, named_count, discarded_count, role, link_state } = annotator;
   const done = named_count + discarded_count;
   const isViewer = role === "ROLE_VIEWER";
-  const isGood = link_state === undefined || link_state === "LINK_STATE_GOOD";
+  const isGood = link_state === "LINK_STATE_GOOD";
   return (
     <tr>
       <td>
@@ -136,7 +140,7 @@ function Row({ annotator, total, onRevoke, onRenew }: RowProps) {
         )}
       </td>
       <td className="link-acts">
-        <span className="quiet">{LINK_WORDS[link_state ?? ""]}</span>
+        <span className="quiet">{LINK_WORDS[link_state]}</span>
         {isGood && (
           <button
             type="button"

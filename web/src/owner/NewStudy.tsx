@@ -1,8 +1,9 @@
 import { type FormEvent, useState } from "react";
 import { studyPath } from "../address";
 import { messageOf } from "../api/client";
+import type { DatasetPart, PoolOrder, StudySettings } from "../api/openapi";
 import { Categories } from "./Categories";
-import { type Choices, createStudy, loadChoices, type NewStudy as Wanted } from "./studies";
+import { type Choices, createStudy, loadChoices } from "./studies";
 import { useLoaded } from "./useLoaded";
 
 /** The form that makes a study of what this server has. */
@@ -32,7 +33,7 @@ function Form({ choices: { models, datasets, xnnSets } }: { choices: Choices }) 
   const [refusal, setRefusal] = useState<string | null>(null);
   const [modelName, setModel] = useState(xnnSets[0]?.model ?? models[0]?.name ?? "");
   const [datasetName, setDataset] = useState(xnnSets[0]?.dataset ?? datasets[0]?.name ?? "");
-  const [part, setPart] = useState<Wanted["part"]>("DATASET_PART_TEST");
+  const [part, setPart] = useState<DatasetPart>("DATASET_PART_TEST");
   const model = models.find(({ name }) => name === modelName);
   const dataset = datasets.find(({ name }) => name === datasetName);
   const fitting = xnnSets.filter((one) => one.model === modelName && one.dataset === datasetName);
@@ -96,7 +97,7 @@ function Form({ choices: { models, datasets, xnnSets } }: { choices: Choices }) 
       </label>
       <label>
         <span>Pictures</span>
-        <select value={part} onChange={(event) => setPart(event.target.value as Wanted["part"])}>
+        <select value={part} onChange={(event) => setPart(event.target.value as DatasetPart)}>
           <option value="DATASET_PART_TEST">those for testing</option>
           <option value="DATASET_PART_TRAIN">those for training</option>
         </select>
@@ -132,7 +133,11 @@ function Settings() {
     <div className="settings">
       <label>
         <span>Pictures a category, at most</span>
-        <input name="max_images_per_category" type="number" min={0} placeholder="all" />
+        <input name="max_images_per_category" type="number" min={1} placeholder="all" />
+      </label>
+      <label>
+        <span>Seed of random orders</span>
+        <input name="seed" type="number" min={0} step={1} defaultValue={0} required />
       </label>
       <label>
         <span>Share of the evidence that counts as significant</span>
@@ -140,7 +145,7 @@ function Settings() {
           name="significant_share"
           type="number"
           min={0.01}
-          max={0.99}
+          max={1}
           step={0.01}
           defaultValue={0.9}
         />
@@ -154,8 +159,11 @@ function Settings() {
         <select name="pool_order">
           <option value="POOL_ORDER_RANDOM">random, another for each annotator</option>
           <option value="POOL_ORDER_IMAGE">image by image</option>
-          <option value="POOL_ORDER_SHARE">largest contribution first</option>
         </select>
+      </label>
+      <label>
+        <input name="contrastive" type="checkbox" defaultChecked />
+        Maps show what speaks for the category and not what speaks as much against it (contrastive)
       </label>
       <label>
         <input name="blind" type="checkbox" defaultChecked />
@@ -169,17 +177,17 @@ function Settings() {
   );
 }
 
-/** What is left at its default is not sent, so that older servers take the form, too. */
-function settingsOf(form: FormData): Wanted["settings"] {
-  const order = String(form.get("pool_order"));
+/** All of the form is sent: some of the server's defaults depend on other fields. */
+function settingsOf(form: FormData): StudySettings {
   return {
-    ...(form.get("max_images_per_category")
-      ? { max_images_per_category: Number(form.get("max_images_per_category")) }
-      : {}),
+    max_images_per_category: Number(form.get("max_images_per_category")),
+    // A 64-bit number, which JSON carries as a string.
+    seed: String(form.get("seed")),
     significant_share: Number(form.get("significant_share")),
     min_concept_images: Number(form.get("min_concept_images")),
+    pool_order: form.get("pool_order") as PoolOrder,
+    contrastive: form.has("contrastive"),
     blind: form.has("blind"),
-    ...(order === "POOL_ORDER_RANDOM" ? {} : { pool_order: order }),
-    ...(form.has("suggestions") ? { suggestions: true } : {}),
+    suggestions: form.has("suggestions"),
   };
 }

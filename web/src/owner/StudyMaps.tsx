@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { messageOf } from "../api/client";
-import type { Study } from "../api/openapi";
-import { type Job, loadMapsJob, startMaps } from "./studies";
+import type { Job, Study } from "../api/openapi";
+import { loadMapsJob, startMaps } from "./studies";
 
 const LOOK_EVERY_MS = 1000;
 

@@ -1,13 +1,14 @@
 import { useCallback, useEffect, useState } from "react";
 import { answered, api, messageOf } from "../api/client";
 import { listen } from "../api/events";
+import type { Annotator, WatchAnnotatorsResponse } from "../api/openapi";
 import { Annotators } from "./Annotators";
 import { CoverageTable } from "./CoverageTable";
 import { OwnerHeader } from "./OwnerHeader";
 import { Results } from "./Results";
 import { StudyMaps } from "./StudyMaps";
 import { SummaryTable } from "./SummaryTable";
-import { type Invited, progressEventsUrl } from "./studies";
+import { namers, progressEventsUrl } from "./studies";
 import { useLoaded } from "./useLoaded";
 import { STATE_WORDS } from "./words";
 
@@ -71,7 +72,7 @@ export function StudyPage({ studyId }: { studyId: string }) {
                   Close the study
                 </button>
               )}
-              {data.study.state !== "STUDY_STATE_OPEN" && data.study.activation_count > 0 && (
+              {data.study.state === "STUDY_STATE_DRAFT" && data.study.activation_count > 0 && (
                 <button
                   type="button"
                   className="main-act"
@@ -85,10 +86,10 @@ export function StudyPage({ studyId }: { studyId: string }) {
             <Annotators study={data.study} annotators={annotators} onChanged={onChanged} />
             {data.study.activation_count > 0 && <Results studyId={studyId} />}
             {data.study.activation_count > 0 && (
-              <CoverageTable study={data.study} annotators={annotators} />
+              <CoverageTable study={data.study} annotators={namers(annotators)} />
             )}
-            {data.study.activation_count > 0 && annotators.length > 0 && (
-              <SummaryTable study={data.study} annotators={annotators} />
+            {data.study.activation_count > 0 && namers(annotators).length > 0 && (
+              <SummaryTable study={data.study} annotators={namers(annotators)} />
             )}
           </>
         )}
@@ -97,13 +98,13 @@ export function StudyPage({ studyId }: { studyId: string }) {
   );
 }
 
-/** The annotators as the server streams them; asked for again and again where it does not. */
+/** The annotators as the server streams them; asked for again and again while it does not. */
 function useLiveAnnotators(studyId: string, reload: () => void) {
-  const [live, setLive] = useState<Invited[] | null>(null);
+  const [live, setLive] = useState<Annotator[] | null>(null);
   const isStreamed = live !== null;
   useEffect(
     () =>
-      listen<{ annotators: Invited[] }>(progressEventsUrl(studyId), ({ annotators }) =>
+      listen<WatchAnnotatorsResponse>(progressEventsUrl(studyId), ({ annotators }) =>
         setLive(annotators),
       ),
     [studyId],

@@ -1,6 +1,7 @@
-import { useCallback, useState } from "react";
+import { Fragment, useCallback, useState } from "react";
 import { answered, api, resultImageUrl } from "../api/client";
 import type { Annotator, Study } from "../api/openapi";
+import { ImagesBehind } from "./ImagesBehind";
 import { useLoaded } from "./useLoaded";
 import { percent } from "./words";
 
@@ -10,6 +11,7 @@ const IMAGES_SHOWN = 8;
 export function SummaryTable({ study, annotators }: { study: Study; annotators: Annotator[] }) {
   const [annotatorId, setAnnotatorId] = useState(annotators[0]?.annotator_id ?? "");
   const [category, setCategory] = useState(study.categories[0] ?? "");
+  const [opened, setOpened] = useState<string | null>(null);
   const { study_id } = study;
   const load = useCallback(
     () =>
@@ -62,24 +64,53 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
             </tr>
           </thead>
           <tbody>
-            {data.rows.map((row) => (
-              <tr key={row.names.join("\n")}>
-                <td>{row.names.join(", ")}</td>
-                <td className="number">{row.image_count}</td>
-                <td className="number">{percent(row.share)}</td>
-                <td className="thumbnails">
-                  {row.image_ids.slice(0, IMAGES_SHOWN).map((id) => (
-                    <img
-                      key={id}
-                      className="thumbnail"
-                      src={resultImageUrl(study_id, id)}
-                      alt=""
-                      loading="lazy"
-                    />
-                  ))}
-                </td>
-              </tr>
-            ))}
+            {data.rows.map((row) => {
+              const key = row.names.join("\n");
+              const isOpen = opened === key;
+              return (
+                <Fragment key={key}>
+                  <tr className="opens" onClick={() => setOpened(isOpen ? null : key)}>
+                    <td>
+                      <button type="button" className="explanation" aria-expanded={isOpen}>
+                        {row.names.map((name, at) => (
+                          <Fragment key={name}>
+                            {at > 0 && ", "}
+                            <bdi>{name}</bdi>
+                          </Fragment>
+                        ))}
+                      </button>
+                    </td>
+                    <td className="number">{row.image_count}</td>
+                    <td className="number">{percent(row.share)}</td>
+                    <td>
+                      <span className="thumbnails">
+                        {row.image_ids.slice(0, IMAGES_SHOWN).map((id) => (
+                          <img
+                            key={id}
+                            className="thumbnail"
+                            src={resultImageUrl(study_id, id)}
+                            alt=""
+                            loading="lazy"
+                          />
+                        ))}
+                      </span>
+                    </td>
+                  </tr>
+                  {isOpen && (
+                    <tr>
+                      <td colSpan={4}>
+                        <ImagesBehind
+                          studyId={study_id}
+                          annotatorId={annotatorId}
+                          category={category}
+                          imageIds={row.image_ids}
+                        />
+                      </td>
+                    </tr>
+                  )}
+                </Fragment>
+              );
+            })}
           </tbody>
         </table>
       )}

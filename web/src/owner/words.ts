@@ -1,5 +1,5 @@
 /** How numbers and states are written. */
-import type { StudyState } from "../api/openapi";
+import type { LinkState, StudyState } from "../api/openapi";
 
 export const STATE_WORDS: Record<StudyState, string> = {
   STUDY_STATE_UNSPECIFIED: "unknown",
@@ -18,8 +18,8 @@ export function percentOf(done: number, total: number): string {
   return total === 0 ? "" : `${Math.floor((100 * done) / total)} %`;
 }
 
-/** By link_state. */
-export const LINK_WORDS: Record<string, string> = {
+export const LINK_WORDS: Record<LinkState, string> = {
+  LINK_STATE_UNSPECIFIED: "unknown",
   LINK_STATE_GOOD: "good",
   LINK_STATE_EXPIRED: "expired",
   LINK_STATE_REVOKED: "revoked",

@@ -1,16 +1,17 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { sendAct } from "./client";
+import { sendAct } from "./acts";
 
 const ADDRESS = { study_id: "s1", annotator_id: "a 1", category: "T-shirt/top" };
 const ACT = { request_id: "r1", command: { undo: {} } };
 
-function serverAnswers(status: number, body: unknown) {
+function serverAnswers(status: number, body: unknown, headers = {}) {
   const fetch = vi.fn(
     async (_request: Request) =>
       new Response(JSON.stringify(body), {
         status,
         headers: {
           "Content-Type": status === 200 ? "application/json" : "application/problem+json",
+          ...headers,
         },
       }),
   );
@@ -44,19 +45,30 @@ test("an act is sent to its annotator with its revision", async () => {
 test.each([
   [
     409,
-    problem("ABORTED", { naming: { revision: "9" } }),
+    problem("ABORTED", { reason: "STALE_REVISION", naming: { revision: "9" } }),
     { kind: "stale", naming: { revision: "9" } },
   ],
   [409, problem("ALREADY_EXISTS"), { kind: "refused", message: "why" }],
   [400, problem("FAILED_PRECONDITION"), { kind: "refused", message: "why" }],
+  [
+    400,
+    problem("FAILED_PRECONDITION", { reason: "STUDY_CLOSED" }),
+    { kind: "closed", message: "why" },
+  ],
   [401, problem("UNAUTHENTICATED"), { kind: "signed_out", message: "why" }],
   [403, problem("PERMISSION_DENIED"), { kind: "signed_out", message: "why" }],
-  [429, problem("RESOURCE_EXHAUSTED"), { kind: "unreachable", message: "why" }],
+  [429, problem("RESOURCE_EXHAUSTED"), { kind: "refused", message: "why" }],
+  [413, problem("RESOURCE_EXHAUSTED"), { kind: "refused", message: "why" }],
   [503, problem("UNAVAILABLE"), { kind: "unreachable", message: "why" }],
   [502, "<html>", { kind: "unreachable", message: "the server answered 502" }],
 ])("an answer of %i %o is understood", async (status, body, answer) => {
   serverAnswers(status, body);
   expect(await sendAct(ADDRESS, ACT, "3")).toEqual(answer);
+});
+
+test("a server that says when to ask again is asked again", async () => {
+  serverAnswers(429, problem("RESOURCE_EXHAUSTED", { reason: "BUSY" }), { "Retry-After": "2" });
+  expect(await sendAct(ADDRESS, ACT, "3")).toEqual({ kind: "unreachable", message: "why" });
 });
 
 test("without a network the act waits", async () => {
@@ -65,4 +77,35 @@ test("without a network the act waits", async () => {
     kind: "unreachable",
     message: "",
   });
+});
+
+test("a naming too large for the refusal is asked for", async () => {
+  const asked: string[] = [];
+  vi.stubGlobal("fetch", async ({ method, url }: Request) => {
+    asked.push(`${method} ${new URL(url).pathname}`);
+    return method === "POST"
+      ? new Response(JSON.stringify(problem("ABORTED", { reason: "STALE_REVISION" })), {
+          status: 409,
+        })
+      : new Response(JSON.stringify({ naming: { revision: "9" } }));
+  });
+  expect(await sendAct(ADDRESS, ACT, "3")).toEqual({ kind: "stale", naming: { revision: "9" } });
+  expect(asked).toEqual([
+    "POST /api/studies/s1/annotators/a%201/acts",
+    "GET /api/studies/s1/annotators/a%201/naming",
+  ]);
+});
+
+test.each([
+  [503, { kind: "unreachable", message: "why" }],
+  [401, { kind: "signed_out", message: "why" }],
+])("where that fails with %i, the act waits", async (status, answer) => {
+  vi.stubGlobal("fetch", async ({ method }: Request) =>
+    method === "POST"
+      ? new Response(JSON.stringify(problem("ABORTED", { reason: "STALE_REVISION" })), {
+          status: 409,
+        })
+      : new Response(JSON.stringify(problem("ANY")), { status }),
+  );
+  expect(await sendAct(ADDRESS, ACT, "3")).toEqual(answer);
 });

@@ -1,0 +1,48 @@
+/** Sends acts, and tells from the answer what comes next. */
+import type { Answer, PendingAct } from "../naming/queue";
+import { ApiError, answered, api, type NamingAddress, NoAnswerError } from "./client";
+import { loadNaming } from "./naming";
+import type { Command } from "./openapi";
+
+/** Sends one act; never throws for what a network or server can do. */
+export async function sendAct(
+  address: NamingAddress,
+  { request_id, command }: PendingAct,
+  base_revision: string,
+): Promise<Answer> {
+  const { category, ...path } = address;
+  try {
+    const { naming } = await answered(
+      api.POST("/api/studies/{study_id}/annotators/{annotator_id}/acts", {
+        params: { path },
+        body: { category, request_id, base_revision, command: command as Command },
+      }),
+    );
+    if (!naming) return { kind: "unreachable", message: "the server answered without a naming" };
+    return { kind: "done", naming };
+  } catch (error) {
+    return isStale(error) ? presentOf(error, address) : answerOf(error);
+  }
+}
+
+function isStale(error: unknown): error is ApiError {
+  return error instanceof ApiError && error.problem.reason === "STALE_REVISION";
+}
+
+/** What another tab left: it comes with the refusal where it is small, and is asked for where not. */
+async function presentOf({ problem }: ApiError, address: NamingAddress): Promise<Answer> {
+  try {
+    return { kind: "stale", naming: problem.naming ?? (await loadNaming(address)) };
+  } catch (error) {
+    return answerOf(error);
+  }
+}
+
+function answerOf(error: unknown): Answer {
+  if (error instanceof NoAnswerError) return { kind: "unreachable", message: "" };
+  if (!(error instanceof ApiError)) throw error;
+  const { status, message, problem } = error;
+  if (status === 401 || status === 403) return { kind: "signed_out", message };
+  if (error.isPassing) return { kind: "unreachable", message };
+  return { kind: problem.reason === "STUDY_CLOSED" ? "closed" : "refused", message };
+}

@@ -1,0 +1,65 @@
+import { beforeEach, expect, test } from "vitest";
+import type { Activation } from "../api/naming";
+import type { Command, Naming } from "../api/openapi";
+import type { Channel } from "./channel";
+import { discardSelection, makeConcept } from "./hands";
+import { viewOf } from "./naming";
+import { enqueue, type Queue } from "./queue";
+import { everything } from "./selection";
+import { idsShown, select, showQueue, useNaming } from "./store";
+
+const LARGEST = 10_000;
+const POOL = Array.from({ length: 25_000 }, (_, at) => `t${at}`);
+
+let acts: Command[];
+
+beforeEach(() => {
+  acts = [];
+  const naming: Naming = {
+    study_id: "s",
+    annotator_id: "a",
+    category: "shirt",
+    revision: "0",
+    concepts: [],
+    discards: [],
+    pool: POOL,
+    undo_count: 0,
+    redo_count: 0,
+  };
+  let queue: Queue = { confirmed: viewOf(naming), pending: [] };
+  const channel: Partial<Channel> = {
+    act: (command) => {
+      acts.push(command);
+      queue = enqueue(queue, { request_id: String(acts.length), command });
+      showQueue(queue);
+    },
+  };
+  useNaming.setState({
+    activations: new Map<string, Activation>(),
+    channel: channel as Channel,
+    place: "pool",
+    order: null,
+  });
+  showQueue(queue);
+});
+
+const sizes = () =>
+  acts
+    .map((act) => Object.values(act)[0] as { activation_ids: string[] })
+    .map(({ activation_ids }) => activation_ids.length);
+
+test("more than 10,000 examples go in several acts, none twice and none left", () => {
+  select(everything(idsShown()));
+  discardSelection();
+  expect(sizes()).toEqual([LARGEST, LARGEST, 5_000]);
+  const sent = acts.flatMap(({ discard }) => discard?.activation_ids ?? []);
+  expect(new Set(sent).size).toBe(25_000);
+  expect(useNaming.getState().view?.naming.pool).toEqual([]);
+});
+
+test("a concept of more than 10,000 is made and then filled", () => {
+  makeConcept(POOL, "all");
+  expect(acts.map((act) => Object.keys(act)[0])).toEqual(["create", "assign", "assign"]);
+  expect(sizes()).toEqual([LARGEST, LARGEST, 5_000]);
+  expect(useNaming.getState().view?.naming.concepts[0]?.activation_ids).toEqual(POOL);
+});

@@ -1,0 +1,89 @@
+import { useCallback, useMemo, useState } from "react";
+import { answered, api, resultImageUrl } from "../api/client";
+import { stretched } from "../maps/columns";
+import { mapAt } from "../maps/npy";
+import { mapUrl } from "../maps/png";
+import { loadPreferences } from "../naming/preferences";
+import { useLoaded } from "./useLoaded";
+import { percent } from "./words";
+
+const IMAGES_A_PAGE = 12;
+
+interface Whose {
+  studyId: string;
+  annotatorId: string;
+  category: string;
+}
+
+/** The images behind an explanation: each with the maps that make it up, a page at a time. */
+export function ImagesBehind({ imageIds, ...whose }: Whose & { imageIds: string[] }) {
+  const [page, setPage] = useState(0);
+  const from = page * IMAGES_A_PAGE;
+  const to = Math.min(from + IMAGES_A_PAGE, imageIds.length);
+  return (
+    <div className="images-behind">
+      {imageIds.slice(from, to).map((id) => (
+        <Explained key={id} imageId={id} {...whose} />
+      ))}
+      {imageIds.length > IMAGES_A_PAGE && (
+        <p className="choices">
+          <button type="button" disabled={page === 0} onClick={() => setPage(page - 1)}>
+            ‹ Before
+          </button>
+          <span>
+            {from + 1} to {to} of {imageIds.length} images
+          </span>
+          <button type="button" disabled={to === imageIds.length} onClick={() => setPage(page + 1)}>
+            After ›
+          </button>
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** One image as the network saw it, and beside it once for each thing that the network looked at. */
+function Explained({ imageId, studyId, annotatorId, category }: Whose & { imageId: string }) {
+  const load = useCallback(
+    () =>
+      answered(
+        api.GET("/api/studies/{study_id}/annotators/{annotator_id}/explanation", {
+          params: {
+            path: { study_id: studyId, annotator_id: annotatorId },
+            query: { image_id: imageId, category },
+          },
+        }),
+      ),
+    [studyId, annotatorId, category, imageId],
+  );
+  const { data, failure } = useLoaded(load);
+  const maps = useMemo(() => (data?.maps ? stretched(data.maps) : null), [data]);
+  const photo = resultImageUrl(studyId, imageId);
+  return (
+    <div className="explained">
+      <span className="picture">
+        <img src={photo} alt="What the network saw" />
+      </span>
+      {failure && <p>{failure}</p>}
+      {data?.activations.map(({ activation_id, name, share }, at) => (
+        <figure key={activation_id}>
+          <span className="picture">
+            <img src={photo} alt="" />
+            <span className="scrim" />
+            {maps && (
+              <img
+                className="map"
+                src={mapUrl(mapAt(maps, at), maps.height, maps.width, loadPreferences().colours)}
+                alt={`Where it looked for ${name || "something unnamed"}`}
+              />
+            )}
+          </span>
+          <figcaption>
+            <bdi className={name ? "" : "unnamed"}>{name || "unnamed"}</bdi>{" "}
+            <span className="quiet">{percent(share)}</span>
+          </figcaption>
+        </figure>
+      ))}
+    </div>
+  );
+}
