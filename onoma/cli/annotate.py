@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +13,27 @@ from onoma.cli.output import connected, console
 app = typer.Typer(no_args_is_help=True, help="Namings.")
 
 
+class Format(StrEnum):
+    """Form of a file of namings."""
+
+    json = "json"
+    csv = "csv"
+
+
 @app.command()
 def export(
     study: Annotated[str, typer.Argument(help="Study, by id or by name.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The JSON file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
+    format: Annotated[
+        Format | None, typer.Option("--format", help="Form of the file; as its name ends if not given.")
+    ] = None,
 ) -> None:
-    """Write all namings of a study to a JSON file."""
+    """Write all namings of a study to a JSON or CSV file."""
     with connected() as client:
-        out.write_text(client.export_namings(client.get_study(study).study_id), encoding="utf-8")
+        study_id = client.get_study(study).study_id
+        is_csv = (format or _format_of(out)) is Format.csv
+        text = client.export_namings_csv(study_id) if is_csv else client.export_namings(study_id)
+    out.write_text(text, encoding="utf-8", newline="")
     console.print(str(out), markup=False)
 
 
@@ -27,10 +41,19 @@ def export(
 def import_namings(
     study: Annotated[str, typer.Argument(help="Study, by id or by name.")],
     file: Annotated[
-        Path, typer.Argument(help="A JSON file as `export` writes it.", exists=True, dir_okay=False)
+        Path, typer.Argument(help="A .json or .csv file as `export` writes it.", exists=True, dir_okay=False)
     ],
 ) -> None:
-    """Bring namings into a study."""
+    """Bring namings into a study, all of the file or nothing."""
+    text = file.read_text(encoding="utf-8")
     with connected() as client:
-        result = client.import_namings(client.get_study(study).study_id, file.read_text(encoding="utf-8"))
+        study_id = client.get_study(study).study_id
+        is_csv = _format_of(file) is Format.csv
+        result = (
+            client.import_namings_csv(study_id, text) if is_csv else client.import_namings(study_id, text)
+        )
     console.print(f"{result.annotator_count} annotators, {result.concept_count} concepts")
+
+
+def _format_of(file: Path) -> Format:
+    return Format.csv if file.suffix.lower() == ".csv" else Format.json

@@ -23,6 +23,7 @@ from onoma.v1 import (
 )
 
 _ANALYSIS_S = 3600.0  # longest that the statistics of a study may take
+_TRANSFER_S = 600.0  # longest that namings of a study may take on their way
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -508,27 +509,46 @@ class Client:
         return self._paged("naming", "ListActs", request, "acts")
 
     def export_namings(self, study_id: str, annotator_ids: Sequence[str] = ()) -> str:
-        """Namings of a study as one JSON document."""
-        request = naming_pb2.ExportNamingsRequest(study_id=study_id, annotator_ids=annotator_ids)
-        response: naming_pb2.ExportNamingsResponse = self._transport.call("naming", "ExportNamings", request)
-        return response.json
+        """Namings of a study as one JSON document (docs/namings-format.md)."""
+        return self._exported(study_id, annotator_ids, naming_pb2.NAMINGS_FORMAT_JSON)
 
     def export_namings_csv(self, study_id: str, annotator_ids: Sequence[str] = ()) -> str:
         """Namings of a study as CSV, one row an activation."""
+        return self._exported(study_id, annotator_ids, naming_pb2.NAMINGS_FORMAT_CSV)
+
+    def _exported(self, study_id: str, annotator_ids: Sequence[str], format: naming_pb2.NamingsFormat) -> str:
         request = naming_pb2.ExportNamingsRequest(
-            study_id=study_id, annotator_ids=annotator_ids, format=naming_pb2.NAMINGS_FORMAT_CSV
+            study_id=study_id, annotator_ids=annotator_ids, format=format
         )
-        response: naming_pb2.ExportNamingsResponse = self._transport.call("naming", "ExportNamings", request)
-        return response.csv
+        pieces = self._transport.stream("naming", "ExportNamings", request, _TRANSFER_S)
+        return "".join(piece.text for piece in pieces)
 
     def import_namings(
         self, study_id: str, json: str, *, request_id: str | None = None
     ) -> naming_pb2.ImportNamingsResponse:
-        """Takes a document as `export_namings` makes it in, as acts."""
-        request = naming_pb2.ImportNamingsRequest(
-            study_id=study_id, json=json, request_id=request_id or _new_id()
+        """Takes a document as `export_namings` makes it in, as acts, all of it or nothing."""
+        return self._imported(study_id, json, naming_pb2.NAMINGS_FORMAT_JSON, request_id)
+
+    def import_namings_csv(
+        self, study_id: str, table: str, *, request_id: str | None = None
+    ) -> naming_pb2.ImportNamingsResponse:
+        """Takes a table as `export_namings_csv` makes it in, as acts, all of it or nothing."""
+        return self._imported(study_id, table, naming_pb2.NAMINGS_FORMAT_CSV, request_id)
+
+    def _imported(
+        self, study_id: str, text: str, format: naming_pb2.NamingsFormat, request_id: str | None
+    ) -> naming_pb2.ImportNamingsResponse:
+        def messages() -> Iterator[naming_pb2.ImportNamingsRequest]:
+            yield naming_pb2.ImportNamingsRequest(
+                study_id=study_id, format=format, request_id=request_id or _new_id()
+            )
+            for start in range(0, len(text), _CHUNK_BYTES):
+                yield naming_pb2.ImportNamingsRequest(text=text[start : start + _CHUNK_BYTES])
+            yield naming_pb2.ImportNamingsRequest(last=True)
+
+        response: naming_pb2.ImportNamingsResponse = self._transport.call(
+            "naming", "ImportNamings", messages(), _TRANSFER_S
         )
-        response: naming_pb2.ImportNamingsResponse = self._transport.call("naming", "ImportNamings", request)
         return response
 
     def sort_by_similarity(

@@ -154,7 +154,8 @@ class StudyReader:
                 study_id=self.study.study_id, annotator_ids=[annotator_id]
             )
             with asking("naming"):
-                exported = self.peers.naming.ExportNamings(request, timeout=self.timeout_s).json
+                pieces = self.peers.naming.ExportNamings(request, timeout=self.timeout_s)
+                exported = "".join(piece.text for piece in pieces)
             for category, naming in json.loads(exported)["namings"].get(annotator_id, {}).items():
                 namings.setdefault(category, {})[annotator_id] = [
                     (concept["name"], concept["activations"]) for concept in naming["concepts"]

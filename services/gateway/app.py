@@ -184,16 +184,16 @@ def _handwritten_routes(backends: Backends, reports: Reports, pictures: Pictures
             study_id=request.path_params["study_id"],
             format=naming_pb2.NAMINGS_FORMAT_CSV if as_csv else naming_pb2.NAMINGS_FORMAT_JSON,
         )
-        answer = await backends.call(
+        pieces = backends.events(
             "naming",
             "ExportNamings",
             message,
-            timeout_s=120,
+            timeout_s=600,
             request_id=request.state.request_id,
             token=token,
         )
-        return Response(
-            answer.csv if as_csv else answer.json,
+        return StreamingResponse(
+            _texts(await anext(pieces), pieces),
             media_type="text/csv" if as_csv else "application/json",
             headers={
                 "Content-Disposition": f'attachment; filename="namings.{"csv" if as_csv else "json"}"',
@@ -308,6 +308,16 @@ async def _event_stream(messages: AsyncGenerator[Message]) -> Response:
                     yield _event(message)
 
     return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _texts(
+    first: naming_pb2.ExportNamingsResponse, others: AsyncGenerator[naming_pb2.ExportNamingsResponse]
+) -> AsyncIterator[str]:
+    """A document as it comes; where it breaks off, the answer does."""
+    yield first.text
+    async with contextlib.aclosing(others):
+        async for piece in others:
+            yield piece.text
 
 
 def _event(message: Message) -> str:

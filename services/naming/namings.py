@@ -47,17 +47,15 @@ def reading(engine: Engine) -> Iterator[Session]:
         yield opened
 
 
-def check_key(opened: Session, key: NamingKey, *, lock_study: bool = False) -> Study:
+def check_key(opened: Session, key: NamingKey) -> Study:
     """The study of a naming that may be.
 
-    Args:
-        lock_study: keeps the study in its state until the transaction ends.
     Raises:
         NotFound: no such study, or annotator of it.
         InvalidArgument: the category is not one of the study's.
         FailedPrecondition: it would be a viewer's.
     """
-    study = studies.get(opened, key.study_id, lock="read" if lock_study else "")
+    study = studies.get(opened, key.study_id)
     annotator = check_annotator(opened, study, key.annotator_id)
     if annotator.role == VIEWER:
         raise FailedPrecondition(
@@ -177,20 +175,19 @@ def message(key: NamingKey, held: Held, shown_in: Sequence[str]) -> pb.Naming:
 
 def order(opened: Session, study: Study, key: NamingKey) -> tuple[str, ...]:
     """The category's activations in the order this annotator sees them: random, image by image where the study says so,
-    and always the same."""
-    seed = study.settings["seed"]
-    ordering = (key, seed, study.activation_revision)
+    and always the same (docs/namings-format.md says how it is made)."""
+    ordering = (key, study.settings["seed"], study.activation_revision)
     found = _orders.get(ordering)
     if found is None:
         query = select(StudyActivation.activation_id, StudyActivation.image_id).where(
             StudyActivation.study_id == key.study_id, StudyActivation.category == key.category
         )
-        salt = hashlib.blake2b(f"{seed}/{key.annotator_id}".encode()).digest()
+        salt = hashlib.blake2b(order_seed(study, key.annotator_id).encode()).digest()
 
         def random_place(id_: str) -> bytes:
             return hashlib.blake2b(id_.encode(), digest_size=16, key=salt).digest()
 
-        by_image = study.settings.get("pool_order") == pb.POOL_ORDER_IMAGE
+        by_image = is_by_image(study)
         places = {
             sys.intern(activation_id): (
                 random_place(image_id) if by_image else b"",
@@ -202,3 +199,13 @@ def order(opened: Session, study: Study, key: NamingKey) -> tuple[str, ...]:
             _orders.clear()
         found = _orders[ordering] = tuple(sorted(places, key=places.__getitem__))
     return found
+
+
+def order_seed(study: Study, annotator_id: str) -> str:
+    """What an annotator's orders are made of."""
+    return f"{study.settings['seed']}/{annotator_id}"
+
+
+def is_by_image(study: Study) -> bool:
+    """Whether activations of one image are shown beside each other."""
+    return bool(study.settings.get("pool_order") == pb.POOL_ORDER_IMAGE)

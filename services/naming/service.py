@@ -159,15 +159,19 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
             logged, token = ledger.page(opened, key, request.page_size, request.page_token)
             return pb.ListActsResponse(acts=logged, next_page_token=token)
 
-    def ExportNamings(self, request: pb.ExportNamingsRequest, context: Context) -> pb.ExportNamingsResponse:
+    def ExportNamings(
+        self, request: pb.ExportNamingsRequest, context: Context
+    ) -> Iterator[pb.ExportNamingsResponse]:
         with reading(self._engine) as opened:
-            return transfer.export_namings(opened, request)
+            for text in transfer.export_namings(opened, request):
+                yield pb.ExportNamingsResponse(text=text)
 
-    def ImportNamings(self, request: pb.ImportNamingsRequest, context: Context) -> pb.ImportNamingsResponse:
-        annotator_count, concept_count = transfer.import_namings(
-            self._engine, request.study_id, request.json, request.request_id
-        )
-        self.bell.ring(request.study_id)
+    def ImportNamings(
+        self, request_iterator: Iterator[pb.ImportNamingsRequest], context: Context
+    ) -> pb.ImportNamingsResponse:
+        request = transfer.received(request_iterator)
+        changed, annotator_count, concept_count = transfer.import_namings(self._engine, request)
+        self.bell.ring(request.study_id, *changed)
         return pb.ImportNamingsResponse(annotator_count=annotator_count, concept_count=concept_count)
 
     def GetVocabulary(self, request: pb.GetVocabularyRequest, context: Context) -> pb.GetVocabularyResponse:

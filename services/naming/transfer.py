@@ -1,101 +1,108 @@
-"""Namings of a study as one JSON document, out and in, and as CSV, out.
+"""Namings of a study out of it and into it, as documents.py has them."""
 
-    {"format": "onoma-namings", "version": 1, "study": STUDY_ID,
-     "annotators": {ANNOTATOR_ID: DISPLAY_NAME},
-     "namings": {ANNOTATOR_ID: {CATEGORY: {
-         "concepts": [{"id": ..., "name": ..., "activations": [...]}],
-         "discarded": [ACTIVATION_ID, ...],
-         "discard_reasons": {ACTIVATION_ID: "noise"}}}}}
-
-`discarded` lists all that is discarded; `discard_reasons` says why, where the annotator did. Only namings
-with an act are in it.
-"""
-
-import csv
 import hashlib
-import io
-import json
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from onoma.v1 import naming_pb2 as pb
-from services.naming import acts, invitations, ledger, namings, studies
+from services.naming import acts, documents, invitations, ledger, namings, studies
 from services.naming.names import checked_id, checked_name, shown
 from services.naming.namings import NamingKey
 from services.naming.tables import ANNOTATOR, Annotator, Naming, NamingImport, Study, StudyActivation
 from services.naming.transactions import transact
-from services.runtime.errors import InvalidArgument
+from services.runtime.errors import InvalidArgument, ResourceExhausted
 
-_COLUMNS = ("annotator", "category", "concept_id", "concept", "activation_id", "image_id", "discard_reason")
+MAX_IMPORT_BYTES = 256 * 1024 * 1024
 _REASON_PREFIX = "DISCARD_REASON_"
+_READ = {
+    pb.NAMINGS_FORMAT_UNSPECIFIED: documents.read_json,
+    pb.NAMINGS_FORMAT_JSON: documents.read_json,
+    pb.NAMINGS_FORMAT_CSV: documents.read_csv,
+}
 
 
-class _Concept(BaseModel):
-    name: str
-    activations: list[str]
-
-
-class _Naming(BaseModel):
-    concepts: list[_Concept]
-    discarded: list[str] = Field(default_factory=list)
-    discard_reasons: dict[str, str] = Field(default_factory=dict)
-
-
-class _Document(BaseModel):
-    format: Literal["onoma-namings"]
-    version: Literal[1]
-    annotators: dict[str, str] = Field(default_factory=dict)
-    namings: dict[str, dict[str, _Naming]]
-
-
-def export_namings(opened: Session, request: pb.ExportNamingsRequest) -> pb.ExportNamingsResponse:
-    """The document: of the annotators named, or of all.
+def export_namings(opened: Session, request: pb.ExportNamingsRequest) -> Iterator[str]:
+    """The document in pieces: of the annotators named, or of all.
 
     Raises:
         NotFound: no such study, or annotator of it.
         InvalidArgument: the format is none.
     """
+    _check_format(request.format)
     study = studies.get(opened, request.study_id)
     wanted = [namings.check_annotator(opened, study, id_) for id_ in request.annotator_ids]
     if not request.annotator_ids:
         everyone = select(Annotator).where(Annotator.study_id == study.study_id, Annotator.role == ANNOTATOR)
         wanted = list(opened.exec(everyone.order_by(col(Annotator.place))))
     if request.format == pb.NAMINGS_FORMAT_CSV:
-        return pb.ExportNamingsResponse(csv=_as_csv(opened, study, wanted))
-    if request.format not in pb.NamingsFormat.values():
-        raise InvalidArgument(f"format {request.format} is none of {', '.join(pb.NamingsFormat.keys())}")
-    document = {
+        return documents.pieces(documents.write_csv(_rows(opened, study, wanted)))
+    kind = "image" if namings.is_by_image(study) else "random"
+    head = {
         "format": "onoma-namings",
-        "version": 1,
+        "version": documents.VERSION,
         "study": study.study_id,
         "annotators": {row.annotator_id: row.display_name for row in wanted},
-        "namings": {row.annotator_id: _namings_of(opened, study, row.annotator_id) for row in wanted},
+        "orders": {
+            row.annotator_id: {"kind": kind, "seed": namings.order_seed(study, row.annotator_id)}
+            for row in wanted
+        },
     }
-    return pb.ExportNamingsResponse(json=json.dumps(document, ensure_ascii=False))
+    by_annotator = ((row.annotator_id, _namings_of(opened, study, row.annotator_id)) for row in wanted)
+    return documents.pieces(documents.write_json(head, by_annotator))
 
 
-def import_namings(engine: Engine, study_id: str, document_json: str, request_id: str) -> tuple[int, int]:
+def received(messages: Iterator[pb.ImportNamingsRequest]) -> pb.ImportNamingsRequest:
+    """The messages of one import as one.
+
+    Raises:
+        InvalidArgument: the stream was cut off.
+        ResourceExhausted: the document has over 256 MiB.
+    """
+    whole = pb.ImportNamingsRequest()
+    texts: list[str] = []
+    size_bytes = 0
+    for place, message in enumerate(messages):
+        size_bytes += message.ByteSize()
+        if size_bytes > MAX_IMPORT_BYTES:
+            raise ResourceExhausted(
+                f"the document has over {MAX_IMPORT_BYTES // 1024**2} MiB, the most an import takes; send its "
+                "annotators in several documents",
+                "TOO_LARGE",
+            )
+        texts.append(message.text)
+        message.ClearField("text")
+        if place == 0:
+            whole.CopyFrom(message)
+        whole.last = message.last
+    if not whole.last:
+        raise InvalidArgument("the import was cut off: no message says that it is the last; send it again")
+    whole.text = "".join(texts)
+    return whole
+
+
+def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[list[NamingKey], int, int]:
     """Takes a document in as acts, all of it or nothing; a request seen before changes nothing.
 
     Annotators are found by display name, or added without a link (the id stands for a missing name). New
     concepts get new ids; activations are taken from wherever they are.
 
     Returns:
-        Annotators added or found, and concepts made.
+        Namings that changed, annotators added or found, and concepts made.
     Raises:
         InvalidArgument: the document is not one, does not fit the study, or the request id came with another.
         FailedPrecondition: the study takes no acts.
     """
-    document = _parsed(document_json)
+    _check_format(request.format)
+    document = _READ[request.format](request.text)
+    study_id, request_id = request.study_id, request.request_id
     request_id = checked_id(request_id, "request id") if request_id else uuid.uuid4().hex
-    request_hash = hashlib.sha256(document_json.encode()).hexdigest()
+    request_hash = hashlib.sha256(request.text.encode()).hexdigest()
 
-    def work(opened: Session) -> tuple[int, int]:
+    def work(opened: Session) -> tuple[list[NamingKey], int, int]:
         study = studies.get(opened, study_id, lock="write")
         known = opened.get(NamingImport, (study_id, request_id))
         if known is not None and known.request_hash != request_hash:
@@ -104,15 +111,16 @@ def import_namings(engine: Engine, study_id: str, document_json: str, request_id
                 "REQUEST_ID_REUSED",
             )
         if known is not None:
-            return known.annotator_count, known.concept_count
+            return [], known.annotator_count, known.concept_count
         studies.check_open(study)
-        concept_count = 0
+        changed, concept_count = [], 0
         for writer, by_category in document.namings.items():
             annotator = _found_or_added(opened, study, document.annotators.get(writer, writer))
             for category, naming in by_category.items():
                 key = NamingKey(study_id, annotator.annotator_id, category)
                 namings.check_key(opened, key)
                 ledger.record_all(opened, study, key, list(_commands(naming)))
+                changed.append(key)
                 concept_count += len(naming.concepts)
         opened.add(
             NamingImport(
@@ -123,21 +131,26 @@ def import_namings(engine: Engine, study_id: str, document_json: str, request_id
                 concept_count=concept_count,
             )
         )
-        return len(document.namings), concept_count
+        return changed, len(document.namings), concept_count
 
     return transact(engine, work)
 
 
-def _namings_of(opened: Session, study: Study, annotator_id: str) -> dict[str, Any]:
+def _check_format(value: int) -> None:
+    if value not in pb.NamingsFormat.values():
+        raise InvalidArgument(f"format {value} is none of {', '.join(pb.NamingsFormat.keys())}")
+
+
+def _namings_of(opened: Session, study: Study, annotator_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Category and naming, one after another, since all at once take a large study's memory."""
     started = select(Naming.category).where(
         Naming.study_id == study.study_id, Naming.annotator_id == annotator_id
     )
     categories = set(opened.exec(started))
-    return {
-        category: _as_json(namings.read(opened, study, NamingKey(study.study_id, annotator_id, category)))
-        for category in study.categories
-        if category in categories
-    }
+    for category in study.categories:
+        if category in categories:
+            key = NamingKey(study.study_id, annotator_id, category)
+            yield category, _as_json(namings.message(key, namings.load(opened, key), ()))
 
 
 def _as_json(naming: pb.Naming) -> dict[str, Any]:
@@ -156,42 +169,19 @@ def _as_json(naming: pb.Naming) -> dict[str, Any]:
     }
 
 
-def _as_csv(opened: Session, study: Study, annotators: Sequence[Annotator]) -> str:
+def _rows(opened: Session, study: Study, annotators: Sequence[Annotator]) -> Iterator[tuple[str, ...]]:
+    """Rows of the table: each activation of a concept or the pile, and each concept that has none."""
     query = select(StudyActivation.activation_id, StudyActivation.image_id)
     images = dict(iter(opened.exec(query.where(StudyActivation.study_id == study.study_id))))
-    written = io.StringIO()
-    table = csv.writer(written, lineterminator="\n")
-    table.writerow(_COLUMNS)
-    for annotator in annotators:
-        for category, naming in _namings_of(opened, study, annotator.annotator_id).items():
-            rows = [
-                (concept["id"], concept["name"], id_, images[id_], "")
-                for concept in naming["concepts"]
-                for id_ in concept["activations"]
-            ]
-            reasons = naming["discard_reasons"]
-            rows += [
-                ("", "", id_, images[id_], reasons.get(id_, "unspecified")) for id_ in naming["discarded"]
-            ]
-            for row in rows:
-                table.writerow(map(_cell, (annotator.display_name, category, *row)))
-    return written.getvalue()
-
-
-def _cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def _parsed(document_json: str) -> _Document:
-    try:
-        return _Document.model_validate_json(document_json, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))[:200] or "document"
-        raise InvalidArgument(
-            f"not a document of namings (onoma-namings, version 1): {where}: {first['msg']}"
-        ) from error
+    for annotator_id, display_name in [(row.annotator_id, row.display_name) for row in annotators]:
+        for category, naming in _namings_of(opened, study, annotator_id):
+            for concept in naming["concepts"]:
+                for id_ in concept["activations"] or [""]:
+                    named = (concept["id"], concept["name"], id_, images.get(id_, ""))
+                    yield (display_name, category, *named, "")
+            for id_ in naming["discarded"]:
+                reason = naming["discard_reasons"].get(id_, "unspecified")
+                yield (display_name, category, "", "", id_, images[id_], reason)
 
 
 def _found_or_added(opened: Session, study: Study, display_name: str) -> Annotator:
@@ -199,7 +189,7 @@ def _found_or_added(opened: Session, study: Study, display_name: str) -> Annotat
     return invitations.named(opened, study, name) or invitations.add(opened, study, name)
 
 
-def _commands(naming: _Naming) -> Iterator[pb.Command]:
+def _commands(naming: documents.Naming) -> Iterator[pb.Command]:
     for concept in naming.concepts:
         concept_id = str(uuid.uuid4())
         yield pb.Command(create=pb.CreateConcept(concept_id=concept_id, name=concept.name))

@@ -235,7 +235,7 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
         wanted = list(request.annotator_ids) or self._world.annotators
         namings = {a: self._world.namings[a] for a in wanted if a in self._world.namings}
         document = {"format": "onoma-namings", "version": 1, "study": STUDY_ID, "namings": namings}
-        return naming_pb2.ExportNamingsResponse(json=json.dumps(document))
+        yield naming_pb2.ExportNamingsResponse(text=json.dumps(document))
 
 
 def a_map(activation_id: str, values: np.ndarray) -> types_pb2.MapColumns:

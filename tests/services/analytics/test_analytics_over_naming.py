@@ -85,10 +85,8 @@ def test_namings_done_in_naming_are_covered_as_the_worked_example_says(stubs: St
     naming, analytics = stubs
     study_id = a_study_of(world, naming)
     document = {"format": "onoma-namings", "version": 1, "namings": world.namings}
-    naming.ImportNamings(
-        naming_pb2.ImportNamingsRequest(study_id=study_id, json=json.dumps(document), request_id="i"),
-        timeout=DEADLINE_S,
-    )
+    request = naming_pb2.ImportNamingsRequest(study_id=study_id, text=json.dumps(document), last=True)
+    naming.ImportNamings(iter([request]), timeout=DEADLINE_S)
     annotators = naming.ListAnnotators(
         naming_pb2.ListAnnotatorsRequest(study_id=study_id), timeout=DEADLINE_S
     ).annotators

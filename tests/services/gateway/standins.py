@@ -105,8 +105,10 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
 
     def ExportNamings(self, request, context):
         if request.format == naming_pb2.NAMINGS_FORMAT_CSV:
-            return naming_pb2.ExportNamingsResponse(csv="annotator,category\n")
-        return naming_pb2.ExportNamingsResponse(json="{}")
+            for text in ("annotator,", "category\n"):
+                yield naming_pb2.ExportNamingsResponse(text=text)
+        else:
+            yield naming_pb2.ExportNamingsResponse(text="{}")
 
     def Act(self, request, context):
         naming = self._naming(request)

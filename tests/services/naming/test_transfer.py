@@ -1,13 +1,17 @@
 """Namings out of a study and into one."""
 
 import csv
+import hashlib
 import io
 import json
+import time
 
 import grpc
 import pytest
+import rapidjson
 
 from onoma.v1 import naming_pb2 as pb
+from services.naming import documents, service, transfer
 from tests.services.naming.conftest import ACTIVATIONS, create
 from tests.services.naming.test_refusals import refusal
 
@@ -21,14 +25,26 @@ DOCUMENT = {
 
 
 def export(server, study, *annotator_ids):
-    request = pb.ExportNamingsRequest(study_id=study.study_id, annotator_ids=annotator_ids)
-    return json.loads(server.calls.ExportNamings(request).json)
+    return json.loads(exported(server, study.study_id, annotator_ids))
 
 
-def take_in(server, study, document, request_id=""):
+def exported(server, study_id, annotator_ids=(), format=pb.NAMINGS_FORMAT_JSON):
+    request = pb.ExportNamingsRequest(study_id=study_id, annotator_ids=annotator_ids, format=format)
+    return "".join(piece.text for piece in server.calls.ExportNamings(request, timeout=30))
+
+
+def export_csv(server, study):
+    return exported(server, study.study_id, format=pb.NAMINGS_FORMAT_CSV)
+
+
+def take_in(server, study, document, request_id="", format=pb.NAMINGS_FORMAT_JSON):
     text = document if isinstance(document, str) else json.dumps(document)
-    request = pb.ImportNamingsRequest(study_id=study.study_id, json=text, request_id=request_id)
-    answer = server.calls.ImportNamings(request, timeout=30)
+    messages = [
+        pb.ImportNamingsRequest(study_id=study.study_id, request_id=request_id, format=format),
+        *(pb.ImportNamingsRequest(text=text[start : start + 50]) for start in range(0, len(text), 50)),
+        pb.ImportNamingsRequest(last=True),
+    ]
+    answer = server.calls.ImportNamings(iter(messages), timeout=30)
     return answer.annotator_count, answer.concept_count
 
 
@@ -49,6 +65,10 @@ def test_the_export_holds_every_naming_with_an_act(server, study, named):
         "version": 1,
         "study": study.study_id,
         "annotators": {named.annotator_id: "Ada", idle: "Bo"},
+        "orders": {
+            annotator_id: {"kind": "random", "seed": f"0/{annotator_id}"}
+            for annotator_id in (named.annotator_id, idle)
+        },
         "namings": {
             named.annotator_id: {
                 "boat": {
@@ -159,19 +179,133 @@ def test_an_import_takes_more_activations_than_one_act_may(server, study, desk, 
 
 def test_the_csv_has_a_row_for_each_activation_that_was_placed(server, study, named):
     named.act(rename=pb.RenameConcept(concept_id="c1", name="=bow, stern"))
-    request = pb.ExportNamingsRequest(study_id=study.study_id, format=pb.NAMINGS_FORMAT_CSV)
-    rows = list(csv.DictReader(io.StringIO(server.calls.ExportNamings(request).csv)))
+    rows = list(csv.DictReader(io.StringIO(export_csv(server, study))))
     assert {row["annotator"] for row in rows} == {"Ada"}
     assert {row["category"] for row in rows} == {"boat"}
     assert [(row["concept"], row["activation_id"], row["discard_reason"]) for row in rows] == [
         ("'=bow, stern", B, ""),
         ("'=bow, stern", A, ""),
+        ("\u00e9toile", "", ""),
         ("", D, "unspecified"),
         ("", C, "noise"),
     ]
-    assert [row["image_id"] for row in rows] == ["image" + id_ for id_ in (B, A, D, C)]
+    assert [row["image_id"] for row in rows] == [id_ and "image" + id_ for id_ in (B, A, "", D, C)]
 
 
 def test_a_format_that_is_none_is_refused(server, study):
-    request = pb.ExportNamingsRequest(study_id=study.study_id, format=9)
-    assert refusal(lambda: server.calls.ExportNamings(request))[0] == Code.INVALID_ARGUMENT
+    refused = refusal(lambda: exported(server, study.study_id, format=9))
+    assert refused[0] == Code.INVALID_ARGUMENT
+    assert "format 9 is none of" in refused[1]
+    assert refusal(lambda: take_in(server, study, DOCUMENT, format=9))[0] == Code.INVALID_ARGUMENT
+
+
+NAMES = ["=1+1", "'=1+1", "''@x", "'tis", "-", 'a, "b"', "\u05e9\u05dc\u05d5\u05dd", "", "same", "same"]
+
+
+@pytest.mark.parametrize("format", [pb.NAMINGS_FORMAT_JSON, pb.NAMINGS_FORMAT_CSV])
+def test_what_is_exported_comes_in_as_it_was(server, study, format):
+    desk = server.desk(study.study_id, "=Ada")
+    for number, name in enumerate(NAMES):
+        desk.act(**create(f"c{number}", ACTIVATIONS["boat"][number : number + 1], name))
+    desk.act(**create("empty", name="empty"))
+    desk.at("shoe").act(
+        discard=pb.DiscardActivations(
+            activation_ids=ACTIVATIONS["shoe"][3:1:-1], reason=pb.DISCARD_REASON_NOISE
+        )
+    )
+    desk.at("shoe").act(discard=pb.DiscardActivations(activation_ids=ACTIVATIONS["shoe"][:1]))
+    text, other = exported(server, study.study_id, format=format), server.open_study()
+    assert take_in(server, other, text, format=format) == (1, len(NAMES) + 1)
+    assert without_ids(export(server, other)) == without_ids(export(server, study))
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("", "no column 'activation_id'"),
+        ("annotator,category\n", "no column 'activation_id'"),
+        (
+            "annotator,category,activation_id,concept\nAda,boat\n",
+            "line 2 of the table has more or fewer cells",
+        ),
+        (
+            "annotator,category,activation_id\nAda,boat,boat000,x\n",
+            "line 2 of the table has more or fewer cells",
+        ),
+        (
+            "annotator,category,activation_id\nAda,boat,boat000\n",
+            "line 2 of the table names neither a concept nor",
+        ),
+        (
+            'annotator,category,activation_id,concept\nAda,boat,"boat000" x,bow\n',
+            "what follows line 1 of the table is not CSV",
+        ),
+        ("annotator,category,activation_id,concept\nAda,hat,boat000,bow\n", "no category 'hat'"),
+        ("annotator,category,activation_id,discard_reason\nAda,boat,boat000,dull\n", "'dull' is none of"),
+    ],
+)
+def test_a_table_that_does_not_fit_changes_nothing(server, study, desk, table, words):
+    refused = refusal(lambda: take_in(server, study, table, format=pb.NAMINGS_FORMAT_CSV))
+    assert refused[0] == Code.INVALID_ARGUMENT
+    assert words in refused[1]
+    assert desk.naming().revision == 0
+
+
+def test_a_table_of_a_spreadsheet_needs_no_ids_of_concepts(server, study, desk):
+    table = f"\ufeffconcept,annotator,category,activation_id\r\nbow,Ada,boat,{B}\r\nbow,Ada,boat,{A}\r\n"
+    assert take_in(server, study, table, format=pb.NAMINGS_FORMAT_CSV) == (1, 1)
+    assert [(c.name, list(c.activation_ids)) for c in desk.naming().concepts] == [("bow", [B, A])]
+
+
+def test_an_import_that_was_cut_off_changes_nothing(server, study, desk):
+    request = pb.ImportNamingsRequest(study_id=study.study_id, text=json.dumps(DOCUMENT))
+    refused = refusal(lambda: server.calls.ImportNamings(iter([request]), timeout=30))
+    assert refused[0] == Code.INVALID_ARGUMENT
+    assert "cut off" in refused[1]
+    assert desk.naming().revision == 0
+
+
+def test_an_import_over_the_limit_is_refused(server, study, desk, monkeypatch):
+    monkeypatch.setattr(transfer, "MAX_IMPORT_BYTES", 100)
+    refused = refusal(lambda: take_in(server, study, DOCUMENT))
+    assert refused[0] == Code.RESOURCE_EXHAUSTED
+    assert "in several documents" in refused[1]
+    assert desk.naming().revision == 0
+
+
+def test_an_import_is_seen_by_those_who_watch_the_naming(server, study, desk):
+    stream = server.calls.WatchNaming(pb.WatchNamingRequest(**desk.key()), timeout=30)
+    assert next(stream).naming.revision == 0
+    started = time.monotonic()
+    take_in(server, study, DOCUMENT)
+    assert next(stream).naming == desk.naming()
+    assert time.monotonic() - started < service._LOOK_S  # rung, not found by looking
+    stream.cancel()
+
+
+def test_the_schema_file_is_up_to_date():
+    written = json.loads(documents.SCHEMA_FILE.read_text(encoding="utf-8"))
+    assert written == documents.schema(), "run: python -m services.naming.documents"
+
+
+def test_an_export_is_what_the_schema_says(server, study, named):
+    valid = rapidjson.Validator(documents.SCHEMA_FILE.read_text(encoding="utf-8"))
+    document = export(server, study)
+    valid(json.dumps(document))
+    (naming,) = document["namings"][named.annotator_id].values()
+    naming["discard"] = naming.pop("discarded")
+    with pytest.raises(rapidjson.ValidationError):
+        valid(json.dumps(document))
+
+
+def test_the_order_shown_can_be_made_again_from_the_export(server, study, desk):
+    seed = export(server, study)["orders"][desk.annotator_id]["seed"]
+    key = hashlib.blake2b(seed.encode()).digest()
+
+    def place(activation_id):
+        return hashlib.blake2b(activation_id.encode(), digest_size=16, key=key).digest()
+
+    assert list(desk.naming().pool) == sorted(ACTIVATIONS["boat"], key=place)
+    by_image = server.open_study(settings=pb.StudySettings(pool_order=pb.POOL_ORDER_IMAGE))
+    server.desk(by_image.study_id)
+    assert [order["kind"] for order in export(server, by_image)["orders"].values()] == ["image"]
