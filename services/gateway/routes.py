@@ -16,7 +16,10 @@ class Access(enum.Enum):
     """Who may call a route."""
 
     OWNER = "The owner: on the server's own machine only."
-    VIEWER = "The owner, or a viewer of the study by the cookie of the invitation."
+    VIEWER = (
+        "The owner; by the cookie of the invitation a viewer of the study, or an annotator of one that is closed or "
+        "not blind."
+    )
     ANNOTATOR = "The annotator in the path, by the cookie of the invitation."
     ANYONE = "Anyone."
 

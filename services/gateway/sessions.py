@@ -2,14 +2,16 @@
 
 Until sign-in exists, the owner's routes are open to whoever sits at the machine: the
 client's address and the host asked for both have to be loopback. An annotator's token
-lies in a cookie that scripts cannot read, one cookie an annotator, so that two links
-opened in one browser never mix.
+lies in a cookie that scripts cannot read, one cookie an annotator, so that two
+links opened in one browser never mix. Results open to all who see others by any of
+their cookies: viewers, and annotators once a blind study is closed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
+import time
 from typing import TYPE_CHECKING
 
 import grpc
@@ -23,8 +25,7 @@ if TYPE_CHECKING:
 
     from services.gateway.backends import Backends
 
-VIEWER = ""  # in the place of an annotator's id
-COOKIE_MAX_AGE_S = 180 * 24 * 3600
+MAX_LINKS = 8  # of one study in one browser that are tried
 UNKNOWN_TOKEN = (
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -58,23 +59,34 @@ def is_owner(request: Request) -> bool:
 
 
 async def check_viewer(request: Request, backends: Backends) -> str:
-    """Lets the owner and the study's viewers in.
+    """Lets the owner in, and who may read what others named: AcceptInvitationResponse.sees_others.
 
     Returns:
-        The viewer's token; empty for the owner.
+        The token that opens; empty for the owner.
     Raises:
         RefusedError: neither of them.
         grpc.RpcError: the naming service could not answer.
     """
-    token = request.cookies.get(cookie_name(request.path_params["study_id"], VIEWER))
-    if is_owner(request) or not token:
-        check_owner(request)
+    if is_owner(request):
         return ""
-    accepted = await _accepted(request, backends, token)
-    is_viewer = accepted.annotator.role == naming_pb2.ROLE_VIEWER
-    if not is_viewer or accepted.study.study_id != request.path_params["study_id"]:
-        raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, "this invitation is not for these results")
-    return token
+    study_id = request.path_params["study_id"]
+    links = cookie_name(study_id, "")
+    tokens = [token for name, token in request.cookies.items() if name.startswith(links) and token]
+    if not tokens:
+        check_owner(request)
+    refused = RefusedError(
+        grpc.StatusCode.PERMISSION_DENIED,
+        "results open to viewers, and to annotators of a blind study once it is closed: ask its owner",
+    )
+    for token in tokens[:MAX_LINKS]:
+        try:
+            accepted = await _accepted(request, backends, token)
+        except RefusedError as error:
+            refused = error
+            continue
+        if accepted.sees_others and accepted.study.study_id == study_id:
+            return token
+    raise refused
 
 
 async def annotator_of(
@@ -132,12 +144,12 @@ async def _accepted(request: Request, backends: Backends, token: str) -> naming_
 def remember(
     request: Request, response: Response, accepted: naming_pb2.AcceptInvitationResponse, token: str
 ) -> None:
-    """Put the token into the annotator's cookie; viewers of a study have one in common."""
-    is_viewer = accepted.annotator.role == naming_pb2.ROLE_VIEWER
+    """Put the token into its holder's cookie, for as long as the link is good."""
+    expiry_s = accepted.annotator.link_expiry.seconds
     response.set_cookie(
-        cookie_name(accepted.study.study_id, VIEWER if is_viewer else accepted.annotator.annotator_id),
+        cookie_name(accepted.study.study_id, accepted.annotator.annotator_id),
         token,
-        max_age=COOKIE_MAX_AGE_S,
+        max_age=max(0, int(expiry_s - time.time())),
         path="/api",
         secure=request.url.scheme == "https",
         httponly=True,
@@ -146,8 +158,9 @@ def remember(
 
 
 def cookie_name(study_id: str, annotator_id: str) -> str:
-    """Name of one annotator's cookie; a hash, as ids may hold any character."""
-    return "onoma_" + hashlib.sha256(f"{study_id}/{annotator_id}".encode()).hexdigest()[:16]
+    """Name of one person's cookie, of hashes, as ids may hold any character; without an id, what names begin with."""
+    person = hashlib.sha256(annotator_id.encode()).hexdigest()[:16] if annotator_id else ""
+    return f"onoma_{hashlib.sha256(study_id.encode()).hexdigest()[:16]}_{person}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import time
 import uuid
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
@@ -126,22 +127,27 @@ def accept(opened: Session, token: str) -> pb.AcceptInvitationResponse:
     Raises:
         NotFound: the token is unknown, expired or revoked; which of them is not told.
     """
-    found = _holder(opened, token)
-    if found is None:
+    found = _holders(opened, [_hash(token)])
+    if not found:
         raise NotFound("this link does not let anyone in; ask whoever sent it for a new one", "BAD_LINK")
-    row, study = found
-    return pb.AcceptInvitationResponse(study=studies.message(study), annotator=_message(opened, row))
+    [(row, study)] = found
+    return pb.AcceptInvitationResponse(
+        study=studies.message(study), annotator=_message(opened, row), sees_others=_sees_others(row, study)
+    )
 
 
-def guest_of(opened: Session, token: str) -> Guest | None:
-    """Who holds a token, and what they may see; None where it lets nobody in."""
-    found = _holder(opened, token)
-    if found is None:
-        return None
-    row, study = found
-    is_annotator = row.role == ANNOTATOR
-    sees_others = not is_annotator or study.state == CLOSED or not study.settings["blind"]
-    return Guest(row.study_id, row.annotator_id, acts=is_annotator, sees_others=sees_others)
+def guests_of(opened: Session, tokens: Collection[str]) -> dict[str, Guest]:
+    """Who holds each token, and what they may see; those that let nobody in are left out."""
+    by_hash = {_hash(token): token for token in tokens}
+    return {
+        by_hash[row.token_hash]: Guest(
+            row.study_id,
+            row.annotator_id,
+            acts=row.role == ANNOTATOR,
+            sees_others=_sees_others(row, study),
+        )
+        for row, study in _holders(opened, by_hash)
+    }
 
 
 def revoke(engine: Engine, study_id: str, annotator_id: str) -> None:
@@ -161,11 +167,15 @@ def listed(opened: Session, study_id: str) -> list[pb.Annotator]:
     return [_annotator(row, *progress.get(row.annotator_id, (0, 0))) for row in rows]
 
 
-def _holder(opened: Session, token: str) -> tuple[Annotator, Study] | None:
-    """Whose token it is, in one statement: this is asked with every call."""
-    query = select(Annotator, Study).join(Study).where(Annotator.token_hash == _hash(token))
-    found = opened.exec(query).first()
-    return found if found and _link_state(found[0]) == pb.LINK_STATE_GOOD else None
+def _holders(opened: Session, token_hashes: Iterable[str]) -> list[tuple[Annotator, Study]]:
+    """Whose tokens they are, as far as they let somebody in, in one statement: this is asked all the time."""
+    query = select(Annotator, Study).join(Study).where(col(Annotator.token_hash).in_(token_hashes))
+    return [found for found in opened.exec(query) if _link_state(found[0]) == pb.LINK_STATE_GOOD]
+
+
+def _sees_others(row: Annotator, study: Study) -> bool:
+    """Whether someone may read what others named: viewers, and annotators once a blind study is closed."""
+    return row.role == VIEWER or study.state == CLOSED or not study.settings["blind"]
 
 
 def _link_life_s(days: int) -> float:

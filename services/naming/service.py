@@ -75,7 +75,7 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
 
     def CloseStudy(self, request: pb.CloseStudyRequest, context: Context) -> pb.CloseStudyResponse:
         study = studies.close_study(self._engine, request.study_id)
-        self.guests.forget()
+        self._access_changed(request.study_id)
         return pb.CloseStudyResponse(study=study)
 
     def PublishActivations(
@@ -88,7 +88,7 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
         self, request: pb.InviteAnnotatorRequest, context: Context
     ) -> pb.InviteAnnotatorResponse:
         response = invitations.invite(self._engine, request)
-        self.guests.forget()
+        self._access_changed(request.study_id)
         return response
 
     def AcceptInvitation(
@@ -101,14 +101,14 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
         self, request: pb.RevokeInvitationRequest, context: Context
     ) -> pb.RevokeInvitationResponse:
         invitations.revoke(self._engine, request.study_id, request.annotator_id)
-        self.guests.forget()
+        self._access_changed(request.study_id)
         return pb.RevokeInvitationResponse()
 
     def RenewInvitation(
         self, request: pb.RenewInvitationRequest, context: Context
     ) -> pb.RenewInvitationResponse:
         response = invitations.renew(self._engine, request.study_id, request.annotator_id, request.link_days)
-        self.guests.forget()
+        self._access_changed(request.study_id)
         return response
 
     def ListAnnotators(
@@ -119,9 +119,10 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
 
     def WatchAnnotators(
         self, request: pb.WatchAnnotatorsRequest, context: Context
-    ) -> Iterator[pb.WatchAnnotatorsResponse]:
+    ) -> Iterator[pb.WatchAnnotatorsResponse | None]:
         shown = None
-        for _ in self._looks(request.study_id, context):
+        for _ in self._looks(request.study_id, request.study_id, context):
+            yield None
             with reading(self._engine) as opened:
                 present = pb.WatchAnnotatorsResponse(annotators=invitations.listed(opened, request.study_id))
             if present != shown:
@@ -140,10 +141,11 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
 
     def WatchNaming(
         self, request: pb.WatchNamingRequest, context: Context
-    ) -> Iterator[pb.WatchNamingResponse]:
+    ) -> Iterator[pb.WatchNamingResponse | None]:
         key = _key(request)
         shown = -1
-        for _ in self._looks(key, context):
+        for _ in self._looks(key, key.study_id, context):
+            yield None
             with reading(self._engine) as opened:
                 study = namings.check_key(opened, key)
                 if namings.revision(opened, key) == shown:
@@ -186,13 +188,18 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
     ) -> pb.OverruleLabelsResponse:
         return pb.OverruleLabelsResponse(vocabulary=vocabularies.overrule(self._engine, request))
 
-    def _looks(self, to: object, context: Context) -> Iterator[None]:
+    def _access_changed(self, study_id: str) -> None:
+        """Has everybody's access to a study looked at anew, that of open streams too."""
+        self.guests.forget()
+        self.bell.ring(_access_to(study_id))
+
+    def _looks(self, to: object, study_id: str, context: Context) -> Iterator[None]:
         """One now, one after each ring, and one every few seconds, until it is time for the client to ask again."""
         yield
         if not self._watchers.acquire(blocking=False):
             return
         try:
-            with self.bell.listening(to) as rung:
+            with self.bell.listening(to, _access_to(study_id)) as rung:
                 context.add_callback(rung.set)
                 until = time.monotonic() + _WATCH_S
                 while time.monotonic() < until:
@@ -241,6 +248,11 @@ def _key(
     request: pb.GetNamingRequest | pb.ActRequest | pb.WatchNamingRequest | pb.ListActsRequest,
 ) -> NamingKey:
     return NamingKey(request.study_id, request.annotator_id, request.category)
+
+
+def _access_to(study_id: str) -> tuple[str, str]:
+    """What rings when links of a study, or what they show, change."""
+    return ("access", study_id)
 
 
 def _hash(request: pb.CreateStudyRequest) -> str:

@@ -14,20 +14,22 @@ class Bell:
         self._is_stopped = False
 
     @contextmanager
-    def listening(self, to: object) -> Iterator[threading.Event]:
+    def listening(self, *to: object) -> Iterator[threading.Event]:
         """An event that is set by each ring `to` what is watched, and for good once the bell is stopped."""
         event = threading.Event()
         with self._lock:
-            self._listeners.setdefault(to, set()).add(event)
+            for what in to:
+                self._listeners.setdefault(what, set()).add(event)
             if self._is_stopped:
                 event.set()
         try:
             yield event
         finally:
             with self._lock:
-                self._listeners[to].discard(event)
-                if not self._listeners[to]:
-                    del self._listeners[to]
+                for what in to:
+                    self._listeners[what].discard(event)
+                    if not self._listeners[what]:
+                        del self._listeners[what]
 
     def ring(self, *changed: object) -> None:
         """Wakes who listens to any of these."""

@@ -60,7 +60,10 @@ class Guest:
 
 
 class AccessInterceptor(grpc.ServerInterceptor):
-    """Refuses what a caller may not do, before the handler sees it.
+    """Refuses what a caller may not do, before the handler sees it, and before each message of a stream leaves.
+
+    A stream that waits yields None from time to time: nothing is sent, but its caller is looked at again, so that
+    a link that was taken back ends what it opened.
 
     Args:
         access_token: the owner's; empty where calls without a token are the owner's.
@@ -78,7 +81,8 @@ class AccessInterceptor(grpc.ServerInterceptor):
             return handler
         metadata = dict(details.invocation_metadata or ())
         token = str(metadata.get(AUTHORIZATION, "")).removeprefix("Bearer ").strip()
-        if self._is_owner(token):
+        is_owner = self._is_owner(token)
+        if is_owner and not handler.response_streaming:
             return handler
         kind = "_".join(
             "stream" if s else "unary" for s in (handler.request_streaming, handler.response_streaming)
@@ -90,8 +94,13 @@ class AccessInterceptor(grpc.ServerInterceptor):
             return behaviour(request, context)
 
         def streaming(request: Any, context: grpc.ServicerContext) -> Any:
-            self._check(details.method, token, request)
-            yield from behaviour(request, context)
+            if not is_owner:
+                self._check(details.method, token, request)
+            for message in behaviour(request, context):
+                if not is_owner:
+                    self._check(details.method, token, request)
+                if message is not None:
+                    yield message
 
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapped = streaming if handler.response_streaming else unary

@@ -3,6 +3,7 @@ tests are about the gateway alone.
 """
 # ruff: noqa: N802 (gRPC names its methods like this)
 
+import time
 from concurrent import futures
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ import grpc
 import numpy as np
 from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2, status_pb2
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
@@ -29,9 +31,11 @@ from onoma.v1 import (
 STUDY = naming_pb2.Study(
     study_id="s1", name="garments", model="net", categories=["T-shirt/top", "dress"], activation_count=3
 )
-ADA = naming_pb2.Annotator(annotator_id="ada", display_name="Ada")
-BOB = naming_pb2.Annotator(annotator_id="bob", display_name="Bob")
-VI = naming_pb2.Annotator(annotator_id="vi", display_name="Vi", role=naming_pb2.ROLE_VIEWER)
+LINK_DAYS = 365
+GOOD = {"link_expiry": Timestamp(seconds=int(time.time()) + LINK_DAYS * 24 * 3600)}
+ADA = naming_pb2.Annotator(annotator_id="ada", display_name="Ada", **GOOD)
+BOB = naming_pb2.Annotator(annotator_id="bob", display_name="Bob", **GOOD)
+VI = naming_pb2.Annotator(annotator_id="vi", display_name="Vi", role=naming_pb2.ROLE_VIEWER, **GOOD)
 TOKENS = {"ada-token": ADA, "bob-token": BOB, "vi-token": VI}
 PRESENT_REVISION = 7
 
@@ -85,7 +89,9 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
     def AcceptInvitation(self, request, context):
         if request.token not in TOKENS:
             context.abort(grpc.StatusCode.NOT_FOUND, "no such invitation")
-        return naming_pb2.AcceptInvitationResponse(study=STUDY, annotator=TOKENS[request.token])
+        annotator = TOKENS[request.token]
+        sees_others = annotator.role == naming_pb2.ROLE_VIEWER
+        return naming_pb2.AcceptInvitationResponse(study=STUDY, annotator=annotator, sees_others=sees_others)
 
     def GetNaming(self, request, context):
         return naming_pb2.GetNamingResponse(naming=self._naming(request))

@@ -1,17 +1,20 @@
 """The gateway before a real naming service."""
 
+import threading
+import time
 import uuid
 
 import grpc
 import pytest
 from starlette.testclient import TestClient
 
+from onoma.v1 import naming_pb2 as pb
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
 from services.gateway.app import build
 from services.naming.service import build as build_naming
 from services.runtime.server import start
 from services.runtime.settings import RuntimeSettings
-from tests.services.naming.conftest import Server, inference_address
+from tests.services.naming.conftest import ACTIVATIONS, Server, create, inference_address
 
 __all__ = ["inference_address"]  # a fixture
 
@@ -89,3 +92,51 @@ def test_a_limit_is_told_from_what_passes(naming, opened, monkeypatch):
     answer = ada.post(path, json=act_of({"create": {"concept_id": "c"}}))
     assert (answer.status_code, answer.json()["reason"]) == (429, "TOO_MANY_CONCEPTS")
     assert "retry-after" not in answer.headers
+
+
+RESULTS = ("", "/annotators", "/namings.json", "/namings.csv", "/vocabulary")
+
+
+def test_annotators_read_each_others_namings_once_a_blind_study_is_closed(naming, opened):
+    study_id = naming.open_study().study_id
+    zed = naming.desk(study_id, "Zed")
+    zed.act(**create("c1", ACTIVATIONS["boat"][:2], "xyloglyph"))
+    bo = opened(naming.invite(study_id, "Bo").token)
+    for path in RESULTS:
+        answer = bo.get(f"/api/studies/{study_id}{path}")
+        assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+        assert "once it is closed" in answer.json()["message"]
+    naming.calls.CloseStudy(pb.CloseStudyRequest(study_id=study_id))
+    read = [bo.get(f"/api/studies/{study_id}{path}") for path in RESULTS]
+    assert [answer.status_code for answer in read] == [200] * len(RESULTS)
+    assert "Zed" in read[1].text
+    assert "xyloglyph" in read[2].text
+    assert "xyloglyph" in read[3].text
+    assert bo.post(f"/api/studies/{study_id}/vocabulary", json={}).status_code == 403
+
+
+def test_annotators_of_a_study_that_is_not_blind_read_each_others_namings(naming, opened):
+    study_id = naming.open_study(settings=pb.StudySettings(blind=False)).study_id
+    invited = naming.invite(study_id, "Bo")
+    bo = opened(invited.token)
+    assert bo.get(f"/api/studies/{study_id}/namings.json").status_code == 200
+    request = pb.RevokeInvitationRequest(study_id=study_id, annotator_id=invited.annotator.annotator_id)
+    naming.calls.RevokeInvitation(request)
+    assert bo.get(f"/api/studies/{study_id}/namings.json").status_code == 401
+
+
+def test_a_stream_ends_when_its_link_is_taken_back(naming, opened):
+    study_id = naming.open_study().study_id
+    invited = naming.invite(study_id)
+    ada = opened(invited.token)
+    annotator_id = invited.annotator.annotator_id
+    path = f"/api/studies/{study_id}/annotators/{annotator_id}/naming/events"
+    answered = []
+    reader = threading.Thread(target=lambda: answered.append(ada.get(path, params={"category": "boat"})))
+    reader.start()
+    time.sleep(1)
+    assert not answered
+    naming.calls.RevokeInvitation(pb.RevokeInvitationRequest(study_id=study_id, annotator_id=annotator_id))
+    reader.join(timeout=5)
+    assert answered[0].text.count("data: ") == 1
+    assert ada.get(path, params={"category": "boat"}).status_code == 401

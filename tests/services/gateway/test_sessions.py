@@ -7,6 +7,7 @@ from services.gateway.app import build
 from services.gateway.routes import HANDWRITTEN, ROUTES, Access
 from services.gateway.sessions import cookie_name
 from tests.services.gateway.conftest import LOOPBACK
+from tests.services.gateway.standins import LINK_DAYS
 
 PATH_VALUES = {"study_id": "s1", "annotator_id": "bob", "image_id": "image1", "file": "index.html"}
 
@@ -51,6 +52,20 @@ def test_the_token_is_out_of_reach_of_scripts_and_other_sites(ada: TestClient):
     assert "Path=/api" in header
 
 
+def test_the_cookie_lives_as_long_as_the_link(ada: TestClient):
+    header = ada.post("/api/invitations", json={"token": "ada-token"}).headers["set-cookie"]
+    max_age_s = int(header.partition("Max-Age=")[2].partition(";")[0])
+    assert LINK_DAYS * 24 * 3600 - 3600 < max_age_s <= LINK_DAYS * 24 * 3600
+
+
+def test_a_browser_that_says_it_has_many_links_has_a_few_of_them_tried(ada: TestClient, stand_ins):
+    for number in range(50):
+        ada.cookies.set(cookie_name("s1", f"guess{number}"), f"guess{number}")
+    stand_ins.naming.asked.clear()
+    assert ada.get("/api/studies/s1").status_code in (401, 403)
+    assert len(stand_ins.naming.asked) <= 8
+
+
 def test_two_links_in_one_browser_stay_apart(ada: TestClient):
     ada.post("/api/invitations", json={"token": "bob-token"})
     for name in ("ada", "bob"):
@@ -91,13 +106,13 @@ def test_a_viewer_reads_results_and_nothing_else(viewer: TestClient):
 @pytest.mark.parametrize(("method", "path"), paths(Access.VIEWER))
 def test_an_annotator_reads_no_results(ada: TestClient, method, path):
     for cookie in ("", "ada-token"):
-        ada.cookies.set(cookie_name("s1", ""), cookie)
+        ada.cookies.set(cookie_name("s1", "vi"), cookie)
         answer = ada.request(method, path)
         assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
 
 
 @pytest.mark.parametrize(("method", "path"), paths(Access.VIEWER))
 def test_a_viewer_reads_results_of_the_own_study_alone(viewer: TestClient, method, path):
-    viewer.cookies.set(cookie_name("s2", ""), "vi-token")
+    viewer.cookies.set(cookie_name("s2", "vi"), "vi-token")
     answer = viewer.request(method, path.replace("/s1", "/s2"))
     assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")

@@ -1,7 +1,13 @@
 """The stream of a naming's states."""
 
+import time
+
+import grpc
+import pytest
+
 from onoma.v1 import naming_pb2 as pb
-from tests.services.naming.conftest import create
+from services.naming import guests, invitations, service
+from tests.services.naming.conftest import Desk, create
 
 
 def watch(desk):
@@ -40,3 +46,86 @@ def test_watchers_that_go_leave_their_places_to_others(desk):
         desk.act(**create(f"c{revision}"))
         assert next(stream).naming.revision == revision + 1
         stream.cancel()
+
+
+def left_of(stream):
+    """What a stream still says, and how it ends."""
+    messages = []
+    try:
+        for message in stream:
+            messages.append(message)
+    except grpc.RpcError as error:
+        return messages, error.code(), error.details()
+    return messages, grpc.StatusCode.OK, ""
+
+
+def watched_by(server, desk, token, timeout_s=20):
+    request = pb.WatchNamingRequest(**desk.key())
+    metadata = (("authorization", f"Bearer {token}"),)
+    stream = server.calls.WatchNaming(request, timeout=timeout_s, metadata=metadata)
+    next(stream)
+    return stream
+
+
+def revoke(server, desk):
+    request = pb.RevokeInvitationRequest(study_id=desk.study_id, annotator_id=desk.annotator_id)
+    server.calls.RevokeInvitation(request)
+
+
+def invited(server, study):
+    answer = server.invite(study.study_id)
+    return Desk(server, study.study_id, answer.annotator.annotator_id), answer.token
+
+
+@pytest.mark.parametrize("where", ["here", "by another replica"])
+def test_a_stream_ends_when_its_link_is_revoked(server, study, open_server, where):
+    desk, token = invited(server, study)
+    stream = watched_by(server, desk, token)
+    started = time.monotonic()
+    revoke(server if where == "here" else open_server(server.data_dir), desk)
+    messages, code, words = left_of(stream)
+    assert (messages, code) == ([], grpc.StatusCode.UNAUTHENTICATED)
+    assert "lets nobody in" in words
+    longest = 1.0 if where == "here" else service._LOOK_S + guests._REMEMBERED_S
+    assert time.monotonic() - started < longest + 1.0  # of a busy machine
+
+
+def test_a_stream_ends_when_its_link_expires(server, study, monkeypatch):
+    monkeypatch.setattr(invitations, "_DAY_S", 2.0 / invitations.LINK_DAYS)
+    desk, token = invited(server, study)
+    messages, code, _ = left_of(watched_by(server, desk, token))
+    assert (messages, code) == ([], grpc.StatusCode.UNAUTHENTICATED)
+
+
+def test_a_stream_goes_on_through_what_does_not_concern_it(server, study):
+    desk, token = invited(server, study)
+    stream = watched_by(server, desk, token)
+    revoke(server, Desk(server, study.study_id, server.invite(study.study_id, "Bo").annotator.annotator_id))
+    desk.act(**create("c1"))
+    assert next(stream).naming.revision == 1
+    stream.cancel()
+
+
+def test_tokens_in_use_are_looked_up_together(server, study, monkeypatch):
+    asked = []
+    guests_of = invitations.guests_of
+    monkeypatch.setattr(
+        invitations,
+        "guests_of",
+        lambda opened, tokens: asked.append(len(tokens)) or guests_of(opened, tokens),
+    )
+    desks = [server.invite(study.study_id, f"annotator {number}") for number in range(5)]
+
+    def all_read():
+        for one in desks:
+            request = pb.GetNamingRequest(
+                study_id=study.study_id, annotator_id=one.annotator.annotator_id, category="boat"
+            )
+            server.calls.GetNaming(request, metadata=(("authorization", f"Bearer {one.token}"),))
+
+    all_read()
+    all_read()
+    assert asked == [1] * 5
+    time.sleep(guests._REMEMBERED_S)
+    all_read()
+    assert asked == [1] * 5 + [5]
