@@ -28,7 +28,8 @@ from starlette.routing import Route as HttpRoute
 
 from onoma.client import OnomaError
 from onoma.v1 import inference_pb2, naming_pb2
-from services.gateway import activations, problems, sessions
+from services.gateway import problems, sessions
+from services.gateway.activations import MOST_ASKED_FOR, Activations
 from services.gateway.backends import Backends, method_of, open_backends, request_class
 from services.gateway.page import page_routes
 from services.gateway.pictures import Pictures
@@ -67,10 +68,11 @@ def build(settings: RuntimeSettings) -> Starlette:
             HttpRoute("/healthz", lambda _: PlainTextResponse("ok\n")),
             HttpRoute("/api/openapi.json", lambda _: FileResponse(OPENAPI_FILE)),
             *(_rpc_route(route, backends) for route in ROUTES),
-            *_handwritten_routes(backends, Reports(settings), Pictures(backends)),
+            *_handwritten_routes(backends, Reports(settings), Pictures(backends), Activations(backends)),
             *page_routes(),
         ],
-        middleware=[Middleware(_Envelope), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)],
+        # Ids are hexadecimal digits at random: a higher level takes three times as long for a few percent.
+        middleware=[Middleware(_Envelope), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)],
         exception_handlers={
             problems.RefusedError: problems.of_refusal,
             grpc.RpcError: problems.of_rpc,
@@ -112,7 +114,9 @@ def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
     )
 
 
-def _handwritten_routes(backends: Backends, reports: Reports, pictures: Pictures) -> list[HttpRoute]:
+def _handwritten_routes(
+    backends: Backends, reports: Reports, pictures: Pictures, activations: Activations
+) -> list[HttpRoute]:
     async def accept_invitation(request: Request) -> Response:
         body = await _read_message(request, naming_pb2.AcceptInvitationRequest)
         accepted = await sessions.accept(request, backends, body.token)
@@ -126,27 +130,29 @@ def _handwritten_routes(backends: Backends, reports: Reports, pictures: Pictures
 
     async def list_activations(request: Request) -> Response:
         session, _ = await sessions.annotator_of(request, backends)
-        columns = await run_in_threadpool(
-            activations.list_visible,
-            backends,
-            session.study.study_id,
-            request.query_params.get("category", ""),
-            request.state.request_id,
+        visible = await run_in_threadpool(
+            activations.of, session.study, request.query_params.get("category", ""), request.state.request_id
         )
-        response = _json(columns)
-        response.headers["ETag"] = f'"{activations.version_of(columns.activation_id)}"'
-        return response
+        headers = {"Cache-Control": "no-store", "ETag": f'"{visible.version}"'}
+        return Response(visible.json, media_type="application/json", headers=headers)
 
     async def get_maps(request: Request) -> Response:
         session, _ = await sessions.annotator_of(request, backends)
-        content = await run_in_threadpool(
-            activations.maps_npy,
-            backends,
-            session.study.study_id,
-            request.query_params.get("category", ""),
-            request.query_params.get("version", ""),
-            request.state.request_id,
-        )
+        asked, request_id = request.query_params.getlist("activation_id"), request.state.request_id
+        if len(asked) > MOST_ASKED_FOR:
+            raise problems.RefusedError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"{len(asked)} maps by their ids; at most {MOST_ASKED_FOR} are given: ask for all of a category",
+            )
+        if asked:
+            content = await run_in_threadpool(
+                activations.some_maps_npy, session.study.study_id, asked, request_id
+            )
+        else:
+            category, version = (request.query_params.get(name, "") for name in ("category", "version"))
+            content = await run_in_threadpool(
+                activations.maps_npy, session.study, category, version, request_id
+            )
         return Response(content, media_type="application/octet-stream", headers={"Cache-Control": IMMUTABLE})
 
     async def study_image(request: Request) -> Response:

@@ -50,6 +50,8 @@ class Handwritten:
     response: str = ""
     media_type: str = "application/json"
     query: tuple[str, ...] = ()
+    # Those that may be left out, or come several times.
+    lists: tuple[str, ...] = ()
 
 
 STUDY = "/api/studies/{study_id}"
@@ -121,9 +123,11 @@ HANDWRITTEN = (
         "GetMaps",
         Access.ANNOTATOR,
         "The maps of these activations in the same order, as a .npy file: n x height x width "
-        "unsigned bytes, each map stretched from its own minimum to its own maximum.",
+        "unsigned bytes, each map stretched from its own minimum to its own maximum. With activation_id, "
+        "at most 500 times, the maps of those, which a screen needs first.",
         media_type="application/octet-stream",
         query=("category", "version"),
+        lists=("activation_id",),
     ),
     Handwritten(
         "GET",

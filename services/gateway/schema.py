@@ -103,6 +103,10 @@ def openapi(comments: dict[str, str]) -> dict[str, Any]:
             {"name": name, "in": "query", "required": True, "schema": {"type": "string"}}
             for name in written.query
         ]
+        operation["parameters"] += [
+            {"name": name, "in": "query", "schema": {"type": "array", "items": {"type": "string"}}}
+            for name in written.lists
+        ]
         if written.request:
             schema = _reference(pool.FindMessageTypeByName(written.request), schemas, comments)
             operation["requestBody"] = {"content": {"application/json": {"schema": schema}}, "required": True}

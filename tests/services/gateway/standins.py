@@ -66,6 +66,7 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
         self.refusal = (grpc.StatusCode.UNIMPLEMENTED, "not served")
         self.request_ids: list[str] = []
         self.authorizations: list[tuple[str, str | None]] = []
+        self.activation_count = STUDY.activation_count
 
     def ListStudies(self, request, context):
         self.request_ids.append(dict(context.invocation_metadata())["x-request-id"])
@@ -91,7 +92,11 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
             context.abort(grpc.StatusCode.NOT_FOUND, "no such invitation")
         annotator = TOKENS[request.token]
         sees_others = annotator.role == naming_pb2.ROLE_VIEWER
-        return naming_pb2.AcceptInvitationResponse(study=STUDY, annotator=annotator, sees_others=sees_others)
+        answer = naming_pb2.AcceptInvitationResponse(
+            study=STUDY, annotator=annotator, sees_others=sees_others
+        )
+        answer.study.activation_count = self.activation_count
+        return answer
 
     def GetNaming(self, request, context):
         return naming_pb2.GetNamingResponse(naming=self._naming(request))
@@ -143,6 +148,7 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
     def __init__(self) -> None:
         self.images = ["image1", "image2", "bare"]
         self.image_lists = 0
+        self.activation_lists = 0
 
     def ListExplainedImages(self, request, context):
         self.image_lists += 1
@@ -152,6 +158,7 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
                 yield attribution_pb2.ListExplainedImagesResponse(images=images)
 
     def ListActivations(self, request, context):
+        self.activation_lists += 1
         if request.category == "T-shirt/top":
             yield attribution_pb2.ListActivationsResponse(activations=ACTIVATIONS)
 

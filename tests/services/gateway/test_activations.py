@@ -39,6 +39,33 @@ def test_maps_come_in_the_order_of_the_activations(ada: TestClient):
     assert "immutable" in answer.headers["cache-control"]
 
 
+def test_maps_that_a_screen_needs_first_come_alone_in_the_order_asked_for(ada: TestClient):
+    query = {"category": "T-shirt/top", "version": "any", "activation_id": ["ff", "cc"]}
+    answer = ada.get(f"{ADA}/maps", params=query)
+    assert np.load(io.BytesIO(answer.content)).tolist() == [[[0, 128], [255, 64]], [[0, 255], [128, 0]]]
+    assert "immutable" in answer.headers["cache-control"]
+
+
+def test_more_maps_than_an_address_holds_are_refused(ada: TestClient):
+    query = {"category": "T-shirt/top", "version": "any", "activation_id": ["ff"] * 501}
+    answer = ada.get(f"{ADA}/maps", params=query)
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("501 maps by their ids; at most 500 are given")
+
+
+def test_the_activations_of_a_category_are_listed_once_until_there_are_more(
+    ada: TestClient, stand_ins: StandIns
+):
+    query = {"category": "T-shirt/top"}
+    first = ada.get(f"{ADA}/activations", params=query)
+    ada.get(f"{ADA}/maps", params=query | {"version": first.headers["etag"].strip('"')})
+    assert ada.get(f"{ADA}/activations", params=query).json() == first.json()
+    assert stand_ins.attribution.activation_lists == 1
+    stand_ins.naming.activation_count += 1
+    assert ada.get(f"{ADA}/activations", params=query).json() == first.json()
+    assert stand_ins.attribution.activation_lists == 2
+
+
 def test_maps_of_another_version_are_not_found(ada: TestClient):
     answer = ada.get(f"{ADA}/maps", params={"category": "T-shirt/top", "version": "0" * 32})
     assert answer.status_code == 404

@@ -1,6 +1,13 @@
 /** What the naming page reads from the gateway. */
 import { type Maps, readMaps } from "../maps/npy";
-import { annotatorPath, answered, api, type NamingAddress } from "./client";
+import {
+  ApiError,
+  annotatorPath,
+  answered,
+  api,
+  type NamingAddress,
+  NoAnswerError,
+} from "./client";
 import type { Annotator, Naming, Study } from "./openapi";
 
 export interface Activation {
@@ -51,17 +58,53 @@ export async function loadActivations({ category, ...path }: NamingAddress): Pro
   return { activations: new Map(rows), version };
 }
 
-export async function loadMaps(
-  { category, ...path }: NamingAddress,
-  version: string,
+/** Where the maps of a category are; all of them, or those of these activations. */
+interface MapsAddress extends NamingAddress {
+  version: string;
+  activation_id?: string[];
+}
+
+async function askForMaps(
+  { category, version, activation_id, ...path }: MapsAddress,
+  init: Pick<RequestInit, "cache" | "mode"> = {},
 ): Promise<Maps> {
   const bytes: unknown = await answered(
     api.GET("/api/studies/{study_id}/annotators/{annotator_id}/maps", {
-      params: { path, query: { category, version } },
+      params: { path, query: { category, version, ...(activation_id ? { activation_id } : {}) } },
       parseAs: "arrayBuffer",
+      ...init,
     }),
   );
   return readMaps(bytes as ArrayBuffer);
+}
+
+/** The maps of all activations of the category. */
+export function loadMaps(address: NamingAddress, version: string): Promise<Maps> {
+  return askForMaps({ ...address, version });
+}
+
+/** The same, where this browser holds them from an earlier visit; nobody is asked. */
+export async function heldMaps(address: NamingAddress, version: string): Promise<Maps | null> {
+  try {
+    return await askForMaps(
+      { ...address, version },
+      { cache: "only-if-cached", mode: "same-origin" },
+    );
+  } catch (error) {
+    if (error instanceof NoAnswerError || error instanceof ApiError) return null;
+    throw error;
+  }
+}
+
+/** The maps of these activations alone, as many as an address holds. */
+export async function loadSomeMaps(
+  address: NamingAddress,
+  version: string,
+  some: readonly Activation[],
+): Promise<Maps> {
+  const activation_id = some.map(({ id }) => id);
+  const maps = await askForMaps({ ...address, version, activation_id });
+  return { ...maps, places: new Map(some.map(({ index }, place) => [index, place])) };
 }
 
 export async function loadNaming({ category, ...path }: NamingAddress): Promise<Naming> {

@@ -16,7 +16,7 @@ const HEADER = "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 1, 3), }";
 test("maps are read with their shape", () => {
   const maps = readMaps(npy(HEADER, [1, 2, 3, 4, 5, 6]));
   expect([maps.count, maps.height, maps.width]).toEqual([2, 1, 3]);
-  expect([...mapAt(maps, 1)]).toEqual([4, 5, 6]);
+  expect([...(mapAt(maps, 1) ?? [])]).toEqual([4, 5, 6]);
 });
 
 test("maps that end early are refused", () => {
@@ -29,4 +29,20 @@ test("another element type is refused", () => {
 
 test("something else is refused", () => {
   expect(() => readMaps(new TextEncoder().encode("<html>").buffer as ArrayBuffer)).toThrow(".npy");
+});
+
+test("of some maps those that are here are found by their place in the category", () => {
+  const values = Uint8Array.of(1, 2, 3, 4);
+  const some = {
+    count: 2,
+    height: 1,
+    width: 2,
+    values,
+    places: new Map([
+      [70, 0],
+      [9, 1],
+    ]),
+  };
+  expect([...(mapAt(some, 9) ?? [])]).toEqual([3, 4]);
+  expect(mapAt(some, 0)).toBeNull();
 });

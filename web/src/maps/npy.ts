@@ -5,6 +5,8 @@ export interface Maps {
   height: number;
   width: number;
   values: Uint8Array;
+  /** Where these are some of the category's only: which of them is at which place. */
+  places?: ReadonlyMap<number, number>;
 }
 
 const MAGIC = "\x93NUMPY";
@@ -30,7 +32,9 @@ export function readMaps(buffer: ArrayBuffer): Maps {
   return { count, height, width, values };
 }
 
-/** Values of map `index`, row by row. */
-export function mapAt({ height, width, values }: Maps, index: number): Uint8Array {
-  return values.subarray(index * height * width, (index + 1) * height * width);
+/** Values of map `index` of the category, row by row; nothing where it is not here. */
+export function mapAt({ height, width, values, places }: Maps, index: number): Uint8Array | null {
+  const place = places ? places.get(index) : index;
+  if (place === undefined) return null;
+  return values.subarray(place * height * width, (place + 1) * height * width);
 }

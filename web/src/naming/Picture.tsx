@@ -25,14 +25,11 @@ function MapLayer({ id }: { id: string }) {
   const index = useNaming((state) => state.activations.get(id)?.index);
   const maps = useNaming((state) => state.maps);
   const colours = useNaming((state) => state.colours);
-  const src = useMemo(
-    () =>
-      maps && index !== undefined
-        ? mapUrl(mapAt(maps, index), maps.height, maps.width, colours)
-        : undefined,
-    [maps, index, colours],
-  );
-  if (src === undefined) return null;
+  const src = useMemo(() => {
+    const values = maps && index !== undefined ? mapAt(maps, index) : null;
+    return maps && values ? mapUrl(values, maps.height, maps.width, colours) : null;
+  }, [maps, index, colours]);
+  if (src === null) return null;
   return (
     <>
       <span className="scrim" />

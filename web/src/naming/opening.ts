@@ -1,13 +1,16 @@
 /** Opens a naming and its categories, and keeps them up with what other tabs and devices do. */
 import { ApiError, messageOf, type NamingAddress, NoAnswerError } from "../api/client";
 import {
+  type Activation,
   type Activations,
   acceptInvitation,
+  heldMaps,
   type Invitation,
   loadActivations,
   loadInvitation,
   loadMaps,
   loadNaming,
+  loadSomeMaps,
 } from "../api/naming";
 import type { Maps } from "../maps/npy";
 import { photosHere } from "../maps/photos";
@@ -17,6 +20,7 @@ import { NOTHING } from "./selection";
 import {
   addressNow,
   EMPTY_CATEGORY,
+  idsShown,
   isThere,
   type Notice,
   select,
@@ -29,6 +33,8 @@ const { getState: get, setState: set } = useNaming;
 const TRY_AGAIN_MS = 3000;
 const MAPS_KEPT = 2;
 const PHOTOS_FIRST_MS = 300;
+/** An address has to hold their ids. */
+const MOST_FIRST_MAPS = 200;
 
 /** What was loaded of the categories visited, by category: channels, lists, and the last few maps. */
 const channels = new Map<string, Channel>();
@@ -92,24 +98,43 @@ export function stepCategory(by: number): void {
 /** What was last said about maps that do not come. */
 let noMaps: Notice | null = null;
 
-/** The maps of a large category take the server a while: the photographs in sight come first. */
+/** The maps of a large category take the server a while: what is in sight comes first. */
 async function showMaps(
   address: NamingAddress,
   version: string,
   isOpen: () => boolean,
 ): Promise<void> {
   const { category } = address;
-  if (!maps.has(category)) await photosHere(PHOTOS_FIRST_MS);
+  const show = (found: Maps) =>
+    isOpen() && set({ maps: found, ...(get().notice === noMaps ? { notice: null } : {}) });
   try {
-    const found = maps.get(category) ?? (await loadMaps(address, version));
+    let found = maps.get(category) ?? (await heldMaps(address, version));
+    if (!found) {
+      if (isOpen()) show(await loadSomeMaps(address, version, inSight()));
+      await photosHere(PHOTOS_FIRST_MS);
+      found = await loadMaps(address, version);
+    }
     keepMaps(category, found);
-    if (isOpen()) set({ maps: found, ...(get().notice === noMaps ? { notice: null } : {}) });
+    show(found);
   } catch (error) {
     if (!isOpen()) return;
     noMaps = { words: `The maps are not here yet: ${messageOf(error)}` };
     set({ notice: noMaps });
     if (mayPass(error)) setTimeout(() => void showMaps(address, version, isOpen), TRY_AGAIN_MS);
   }
+}
+
+/** The activations that the grid shows first: a screenful around the cursor. */
+function inSight(): Activation[] {
+  const { activations, columns, rows, selection } = get();
+  const ids = idsShown();
+  const cursor = selection.cursor === null ? 0 : Math.max(0, ids.indexOf(selection.cursor));
+  const screenful = Math.min(MOST_FIRST_MAPS, columns * (rows + 2));
+  const from = cursor < screenful ? 0 : cursor - columns;
+  return ids
+    .slice(from, from + screenful)
+    .map((id) => activations.get(id))
+    .filter((one) => one !== undefined);
 }
 
 function standAt(stand: Stand | undefined): void {

@@ -1,7 +1,7 @@
 import { useCallback, useMemo, useState } from "react";
 import { answered, api, resultImageUrl } from "../api/client";
 import { stretched } from "../maps/columns";
-import { mapAt } from "../maps/npy";
+import { type Maps, mapAt } from "../maps/npy";
 import { mapUrl } from "../maps/png";
 import { loadPreferences } from "../naming/preferences";
 import { useLoaded } from "./useLoaded";
@@ -70,13 +70,7 @@ function Explained({ imageId, studyId, annotatorId, category }: Whose & { imageI
           <span className="picture">
             <img src={photo} alt="" />
             <span className="scrim" />
-            {maps && (
-              <img
-                className="map"
-                src={mapUrl(mapAt(maps, at), maps.height, maps.width, loadPreferences().colours)}
-                alt={`Where it looked for ${name || "something unnamed"}`}
-              />
-            )}
+            {maps && <MapOf maps={maps} at={at} name={name} />}
           </span>
           <figcaption>
             <bdi className={name ? "" : "unnamed"}>{name || "unnamed"}</bdi>{" "}
@@ -85,5 +79,14 @@ function Explained({ imageId, studyId, annotatorId, category }: Whose & { imageI
         </figure>
       ))}
     </div>
+  );
+}
+
+function MapOf({ maps, at, name }: { maps: Maps; at: number; name: string }) {
+  const values = mapAt(maps, at);
+  if (!values) return null;
+  const src = mapUrl(values, maps.height, maps.width, loadPreferences().colours);
+  return (
+    <img className="map" src={src} alt={`Where it looked for ${name || "something unnamed"}`} />
   );
 }
