@@ -373,10 +373,10 @@ def places_table(categories: Categories) -> Table:
 def removed_table(categories: Categories) -> Table:
     """Concepts that were left out before anything was counted."""
     rows = [
-        (text(category), text(person), text(name), text(reason))
+        (text(category), text(person), text(removed["name"]), text(removed["reason"]))
         for category, found in categories.items()
-        for person, reasons in found["removed_because"].items()
-        for name, reason in reasons.items()
+        for person, concepts in found["removed_because"].items()
+        for removed in concepts
     ]
     titles = ("concept", "because")
     columns = (_CATEGORY, _ANNOTATOR, *(Column(title, (title,), is_text=True) for title in titles))

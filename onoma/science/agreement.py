@@ -1,18 +1,46 @@
 """How far annotators agree: on what to name, on how to group it, and beyond chance (paper, Table 5)."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import copy
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import fmean, pstdev, stdev
 
 import numpy as np
+from numpy.typing import NDArray
 
-from onoma.science.matching import TIME_LIMIT_S, ConceptSet, Kind, Matching, best_value, match_all
-from onoma.science.overlaps import DENSE_CELLS, overlaps
+from onoma.science.matching import (
+    TIME_LIMIT_S,
+    ConceptSet,
+    Kind,
+    Matching,
+    best_value,
+    good_value,
+    match_all,
+)
+from onoma.science.overlaps import DENSE_CELLS, Overlaps, overlaps, overlaps_of_cells, overlaps_of_table
 from onoma.science.partitions import PartitionMeasures, compare_partitions
 from onoma.science.study_data import UNNAMED, Naming, Ratio
 
-Shuffled = Mapping[Kind, tuple[float, ...] | None]
-"""Agreement by each matching of every shuffle; None where a shuffle is too large to be solved with proof."""
+_NUMBERS_AT_ONCE = 1_000_000  # of shuffles that are made together
+
+
+@dataclass
+class Chance:
+    """Agreement of shuffled namings by one matching.
+
+    Attributes:
+        values: of each shuffle that was solved with proof.
+        at_least: where shuffles are too large for that: of each, what some matching reaches.
+        unknown: why there are fewer values than were asked for, otherwise empty.
+    """
+
+    values: list[float] = field(default_factory=list)
+    at_least: list[float] = field(default_factory=list)
+    unknown: str = ""
+
+
+Shuffled = Mapping[Kind, Chance]
 
 
 @dataclass(frozen=True)
@@ -40,6 +68,7 @@ class PairAgreement:
 
     Attributes:
         left, right: the annotators.
+        graph: which concepts share activations.
         jaccard: activations named by both, over those named by either.
         matchings: by kind, over the namings as they were given; empty where no activation is named by both.
         partitions: other measures, on the commonly named activations; None where there is none.
@@ -47,6 +76,7 @@ class PairAgreement:
 
     left: str
     right: str
+    graph: Overlaps
     jaccard: Ratio
     matchings: Mapping[Kind, Matching]
     partitions: PartitionMeasures | None
@@ -108,25 +138,35 @@ def pair_agreement(left: Naming, right: Naming, time_limit_s: float = TIME_LIMIT
             bcubed_recall=turned.partitions.bcubed_precision,
         )
         matchings = {kind: _turned(matching) for kind, matching in turned.matchings.items()}
-        return PairAgreement(left.annotator, right.annotator, turned.jaccard, matchings, partitions)
+        return PairAgreement(
+            left.annotator, right.annotator, turned.graph.turned, turned.jaccard, matchings, partitions
+        )
     graph = overlaps(left, right)
     either = int((left.named | right.named).sum())
     return PairAgreement(
         left.annotator,
         right.annotator,
+        graph,
         Ratio(graph.total, either),
         match_all(graph, time_limit_s=time_limit_s) if graph.total else {},
         compare_partitions(graph.table()) if graph.cells <= DENSE_CELLS else None,
     )
 
 
-def shuffled_agreement(left: Naming, right: Naming, count: int, rng: np.random.Generator) -> Shuffled:
+def shuffled_agreement(
+    left: Naming,
+    right: Naming,
+    counts: Mapping[Kind, int],
+    rng: np.random.Generator,
+    time_limit_s: float = TIME_LIMIT_S,
+) -> Shuffled:
     """Agreement by chance: one naming's concepts are shuffled over the commonly named activations.
 
     Args:
-        count: shuffles, at least 1.
+        counts: shuffles of each matching; the matchings look at the same ones.
+        time_limit_s: for all of it; what a matching leaves of its share goes to the others.
     Returns:
-        `count` values a kind; no kind where no activation is named by both.
+        By matching; none where no activation is named by both.
     """
     if left.annotator > right.annotator:
         left, right = right, left  # so that a seed gives the same shuffles either way
@@ -134,21 +174,61 @@ def shuffled_agreement(left: Naming, right: Naming, count: int, rng: np.random.G
     common = int(both.sum())
     if common == 0:
         return {}
+    end = time.monotonic() + time_limit_s
+    found: dict[Kind, Chance] = {}
+    for kind, count in counts.items():
+        now = time.monotonic()
+        deadline = now + max(end - now, 0) / (len(counts) - len(found))
+        found[kind] = chance = Chance()
+        for shuffle in _shuffles(left.concept[both], right.concept[both], count, copy.deepcopy(rng)):
+            value, proven = _value(shuffle, kind, deadline)
+            late = time.monotonic() > deadline
+            if proven:
+                chance.values.append(value / common)
+            elif not (late and chance.values):
+                chance.at_least.append(value / common)
+                chance.unknown = "a shuffle is too large to be solved with proof"
+            if late:
+                break
+        made = len(chance.values) + len(chance.at_least)
+        if made < count:
+            chance.unknown = f"the time limit ended the shuffles after {made} of {count}"
+    return found
+
+
+def _shuffles(
+    left: NDArray[np.int32], right: NDArray[np.int32], count: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.int64] | Overlaps]:
+    """The contingency tables of `count` shuffles; where one would be too large, its graph.
+
+    Args:
+        left, right: (n,) concepts of the commonly named activations.
+    """
     # Concepts without a commonly named activation are no part of it.
-    left_used, left_concept = np.unique(left.concept[both], return_inverse=True)
-    right_used, right_concept = np.unique(right.concept[both], return_inverse=True)
-    shape = (left_used.size, right_used.size)
-    values: dict[Kind, list[float] | None] = {kind: [] for kind in Kind}
-    for _ in range(count):
-        cell = left_concept * shape[1] + rng.permutation(right_concept)
-        table = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
-        for kind, sofar in values.items():
-            value = None if sofar is None else best_value(table, kind)
-            if sofar is None or value is None:
-                values[kind] = None
-            else:
-                sofar.append(value / common)
-    return {kind: None if sofar is None else tuple(sofar) for kind, sofar in values.items()}
+    left_used, row = np.unique(left, return_inverse=True)
+    right_used, column = np.unique(right, return_inverse=True)
+    rows, columns = left_used.size, right_used.size
+    cells = rows * columns
+    at_once = max(1, min(count, _NUMBERS_AT_ONCE // max(column.size, cells)))
+    for start in range(0, count, at_once):
+        many = min(at_once, count - start)
+        cell = row * columns + rng.permuted(np.broadcast_to(column, (many, column.size)), axis=1)
+        if cells > DENSE_CELLS:
+            for of_shuffle in cell:
+                yield overlaps_of_cells(of_shuffle, rows, columns)
+            continue
+        cell += cells * np.arange(many)[:, None]
+        yield from np.bincount(cell.ravel(), minlength=many * cells).reshape(many, rows, columns)
+
+
+def _value(shuffle: NDArray[np.int64] | Overlaps, kind: Kind, deadline: float) -> tuple[int, bool]:
+    """Activations inside the best matching, and True; inside a good one, and False, where the best is not proven."""
+    if not isinstance(shuffle, Overlaps):
+        best = best_value(shuffle, kind, deadline)
+        if best is not None:
+            return best, True
+        shuffle = overlaps_of_table(shuffle)
+    return good_value(shuffle, kind, deadline)
 
 
 def spread(values: Iterable[float | None]) -> Spread:

@@ -12,6 +12,7 @@ from zlib import crc32
 import numpy as np
 
 from onoma.science.agreement import (
+    Chance,
     PairAgreement,
     Shuffled,
     by_name,
@@ -38,6 +39,9 @@ _READINGS = {
     "explanation_summary_table4_style": Reading.NAMED_ONLY,
     "explanation_summary_section33_style": Reading.WITH_OTHER,
 }
+SHUFFLES_OF_A_PAIR = 10
+"""Of the one_to_one baseline, whose shuffles cost microseconds, however many pairs there are."""
+
 _NO_COMMON = "no activation is named by both"
 _NO_ACTIVATION = "the category has no significant activation"
 _NO_NAMED = "no activation is named"
@@ -48,9 +52,10 @@ class Options:
     """How to analyse.
 
     Attributes:
-        shuffles: of the permutation baseline in each category, spread over its pairs; 0 leaves it out.
+        shuffles: of the permutation baseline in each category, spread over its pairs; 0 leaves it out. One_to_one
+            has at least SHUFFLES_OF_A_PAIR of every pair, or as many as this.
         seed: of the shuffles; the same seed gives the same baseline whatever the order of annotators.
-        time_limit_s: for one matching of one pair.
+        time_limit_s: for one matching of one pair, and for all shuffles of one pair.
         confidence: of the intervals.
         processes: categories that are analysed beside each other.
     """
@@ -87,13 +92,12 @@ def analyse_category(
     for done, (left, right) in enumerate(combinations(namings, 2), start=1):
         key = f"{left.annotator}-{right.annotator}"
         pair = pair_agreement(left, right, options.time_limit_s)
-        count, rng = shuffles[key]
-        by_chance = shuffled_agreement(left, right, count, rng) if count else None
-        if by_chance:
-            chance.append(by_chance)
+        counts, rng = shuffles[key]
+        by_chance = shuffled_agreement(left, right, counts, rng, options.time_limit_s) if counts else {}
+        chance.append(by_chance)
         pairs[key] = _pair(pair, left, right, judge, by_chance, summaries)
         others[key] = _partitions(pair)
-        joins += _joins(pair, left, right)
+        joins += _joins(pair)
         progress(done)
     expected = {
         "n": {
@@ -106,12 +110,13 @@ def analyse_category(
         "clusters_kept": {naming.annotator: list(naming.concept_names) for naming in namings},
         "clusters_removed": {n.annotator: sorted(removed.name for removed in n.removed) for n in namings},
         "removed_because": {
-            n.annotator: {removed.name: removed.reason for removed in n.removed} for n in namings
+            n.annotator: [{"name": removed.name, "reason": removed.reason} for removed in n.removed]
+            for n in namings
         },
         "coverage": _coverages(category, namings),
-        "named_by_exactly_n": plain_ratios(
-            {str(n): ratio for n, ratio in enumerate(named_by_exactly(category, namings))}, _NO_ACTIVATION
-        ),
+        "named_by_exactly_n": {
+            str(n): plain_ratio(ratio) for n, ratio in enumerate(named_by_exactly(category, namings))
+        },
         "purity": {
             naming.annotator: plain_ratios({"CX": pure.cx, "XC": pure.xc}, _NO_NAMED)
             for naming in namings
@@ -121,7 +126,7 @@ def analyse_category(
         "pair_summary": {
             key: plain_spread(spread(summaries.get(key, ()))) for key in ["jaccard", *_KEYS_OF_KINDS]
         },
-        "chance": _chance(chance, len(pairs), options),
+        "chance": _chance(chance, options),
         **{
             key: {naming.annotator: _summary(category, naming, reading) for naming in namings}
             for key, reading in _READINGS.items()
@@ -130,6 +135,8 @@ def analyse_category(
         "consensus": [_shared(concept) for concept in consensus(category, namings, joins)],
         **practice_answers(file, category, namings, options.confidence),
     }
+    if not category.activation_ids:
+        expected.setdefault("reasons", {})["named_by_exactly_n"] = _NO_ACTIVATION
     agreed = named_or_not(namings)
     other: Json = {
         "pairs": others,
@@ -175,7 +182,7 @@ class _Judge:
 
 def _shuffles_of_pairs(
     category: str, namings: Sequence[Naming], options: Options
-) -> dict[str, tuple[int, np.random.Generator]]:
+) -> dict[str, tuple[dict[Kind, int], np.random.Generator]]:
     """How many shuffles each pair gets, and its own random numbers, whatever the order of the annotators."""
     seeds = {}
     for left, right in combinations(namings, 2):
@@ -183,10 +190,14 @@ def _shuffles_of_pairs(
         seeds[f"{left.annotator}-{right.annotator}"] = crc32("\0".join([category, *names]).encode())
     each, more = divmod(options.shuffles, len(seeds)) if seeds else (0, 0)
     by_chance = sorted(seeds, key=lambda key: (seeds[key], key))
-    return {
-        key: (each + (rank < more), np.random.default_rng([options.seed, seeds[key]]))
-        for rank, key in enumerate(by_chance)
-    }
+    found = {}
+    for rank, key in enumerate(by_chance):
+        count = each + (rank < more)
+        counts = dict.fromkeys(Kind, count)
+        counts[Kind.ONE_TO_ONE] = max(count, min(SHUFFLES_OF_A_PAIR, options.shuffles))
+        counts = {kind: count for kind, count in counts.items() if count}
+        found[key] = (counts, np.random.default_rng([options.seed, seeds[key]]))
+    return found
 
 
 def _pair(
@@ -194,7 +205,7 @@ def _pair(
     left: Naming,
     right: Naming,
     judge: _Judge,
-    by_chance: Shuffled | None,
+    by_chance: Shuffled,
     summaries: dict[str, list[float | None]],
 ) -> Json:
     found: Json = {
@@ -204,9 +215,7 @@ def _pair(
     }
     put(found, "jaccard", plain_ratio(pair.jaccard), "neither names an activation")
     _add(summaries, "jaccard", pair.jaccard.value)
-    table = np.zeros((len(left.concept_names), len(right.concept_names)), dtype=np.int64)
-    both = left.named & right.named
-    np.add.at(table, (left.concept[both], right.concept[both]), 1)
+    weight_of = pair.graph.weight_of
     for kind in Kind:
         key = kind.value
         if not pair.matchings:
@@ -219,16 +228,16 @@ def _pair(
             MatchedLabels(
                 left.concept_names[one],
                 right.concept_names[other],
-                int(table[one, other]),
+                weight_of[one, other],
                 judge(left.concept_names[one], right.concept_names[other]),
             )
             for one, other in matching.edges
         )
         found[key] = _matching(pair, matching, left, right, compatible, by_chance)
         _add(summaries, key, pair.agreement(kind).value)
-        _add(summaries, f"{key}_exact_compat", compatible.exact.value)
-        _add(summaries, f"{key}_subset_compat", compatible.subset.value)
-        _add(summaries, f"{key}_ambiguous_compat", compatible.ambiguous.value)
+        shares = (compatible.exact, compatible.subset, compatible.ambiguous)
+        for compat, share in zip(_COMPATS, shares, strict=True):
+            _add(summaries, f"{key}_{compat}", share.value)
     return found
 
 
@@ -238,7 +247,7 @@ def _matching(
     left: Naming,
     right: Naming,
     compatible: Compatibility,
-    by_chance: Shuffled | None,
+    by_chance: Shuffled,
 ) -> Json:
     found: Json = {
         "weight": matching.value,
@@ -261,50 +270,64 @@ def _matching(
         "edges_judged_by_hand": compatible.by_hand_count,
     }
     if matching.several_optima is None:
-        found["reasons"] = {"several_optima": "not settled within the time limit"}
-    values = None if by_chance is None else by_chance[matching.kind]
-    if values is None:
-        why = (
-            "no shuffle of this pair was made"
-            if by_chance is None
-            else "a shuffle is too large to be solved with proof"
-        )
-        put(found, "chance", None, why)
-    else:
-        found["chance"] = {"value": fmean(values), "shuffles": len(values)}
+        found["reasons"] = {"several_optima": matching.several_unknown}
+    chance = by_chance.get(matching.kind, Chance(unknown="no shuffle of this pair was made"))
+    put(found, "chance", _mean(chance.values), chance.unknown)
+    if chance.at_least:
+        found["chance_at_least"] = _mean(chance.at_least)
     return found
 
 
-def _joins(pair: PairAgreement, left: Naming, right: Naming) -> Iterator[Join]:
+def _mean(values: Sequence[float]) -> Json | None:
+    return {"value": fmean(values), "shuffles": len(values)} if values else None
+
+
+def _joins(pair: PairAgreement) -> Iterator[Join]:
     """The concepts that the one-to-one matching pairs, for the consensus."""
     if not pair.matchings:
         return
-    both = left.named & right.named
-    left_sizes = np.bincount(left.concept[both], minlength=len(left.concept_names)).tolist()
-    right_sizes = np.bincount(right.concept[both], minlength=len(right.concept_names)).tolist()
+    graph = pair.graph
+    weight_of = graph.weight_of
+    left_sizes = np.bincount(graph.left, graph.weight, graph.left_count).astype(np.int64).tolist()
+    right_sizes = np.bincount(graph.right, graph.weight, graph.right_count).astype(np.int64).tolist()
     for one, other in pair.matchings[Kind.ONE_TO_ONE].edges:
-        weight = int(((left.concept == one) & (right.concept == other)).sum())
         yield Join(
-            Member(pair.left, one), Member(pair.right, other), weight, left_sizes[one], right_sizes[other]
+            Member(pair.left, one),
+            Member(pair.right, other),
+            weight_of[one, other],
+            left_sizes[one],
+            right_sizes[other],
         )
 
 
-def _chance(chance: Sequence[Shuffled], pair_count: int, options: Options) -> Json:
-    """Agreement by chance over all shuffles of the category."""
-    found: Json = {}
+def _chance(chance: Sequence[Shuffled], options: Options) -> Json:
+    """Agreement by chance: the mean over the pairs that have one of each pair's mean over its shuffles."""
+    found: Json = {"pairs_in_all": len(chance)}
     for kind in Kind:
-        values = [value for shuffled in chance for value in shuffled[kind] or ()]
-        if values and all(shuffled[kind] is not None for shuffled in chance):
-            found[kind.value] = {"value": fmean(values), "shuffles": len(values), "pairs": len(chance)}
-            continue
-        why = "a shuffle is too large to be solved with proof"
-        if not options.shuffles:
-            why = "no shuffles were asked for"
-        elif not pair_count:
-            why = "it needs two annotators"
-        elif not chance:
+        of_pairs = [shuffled[kind] for shuffled in chance if kind in shuffled]
+        solved = [of_pair for of_pair in of_pairs if of_pair.values]
+        if solved:
+            found[kind.value] = {
+                "value": fmean(fmean(of_pair.values) for of_pair in solved),
+                "shuffles": sum(len(of_pair.values) for of_pair in solved),
+                "pairs": len(solved),
+            }
+        else:
             why = _NO_COMMON
-        put(found, kind.value, None, why)
+            if not options.shuffles:
+                why = "no shuffles were asked for"
+            elif not chance:
+                why = "it needs two annotators"
+            elif of_pairs:
+                why = of_pairs[0].unknown
+            put(found, kind.value, None, why)
+        bounded = [of_pair.values or of_pair.at_least for of_pair in of_pairs]
+        if len(solved) < len(of_pairs):
+            found[f"{kind.value}_at_least"] = {
+                "value": fmean(fmean(values) for values in bounded),
+                "shuffles": sum(map(len, bounded)),
+                "pairs": len(bounded),
+            }
     return found
 
 

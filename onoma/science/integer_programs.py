@@ -125,7 +125,7 @@ def solve_star_forest(graph: Overlaps, deadline: float) -> Solution:
     """Maximum-weight star forest; centres are whole variables, the leaves follow."""
     program = _StarProgram(graph)
     answer = program.solve(graph.weight, [], deadline)
-    candidates = _simple_forests(graph)
+    candidates = simple_forests(graph)
     if answer.x is not None:
         candidates.append(forest_of_centres(graph, *program.centres(answer.x)))
     edges = max(candidates, key=lambda edges: int(graph.weight[edges].sum()))
@@ -263,7 +263,7 @@ def forest_of_centres(
     return edges
 
 
-def _simple_forests(graph: Overlaps) -> list[NDArray[np.bool_]]:
+def simple_forests(graph: Overlaps) -> list[NDArray[np.bool_]]:
     """Star forests that need no search: one side at the centres, or pairs."""
     none, every = np.zeros, np.ones
     return [

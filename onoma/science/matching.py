@@ -116,9 +116,11 @@ def match_all(
     return matchings
 
 
-def best_value(table: NDArray[np.int64], kind: Kind, time_limit_s: float = TIME_LIMIT_S) -> int | None:
+def best_value(table: NDArray[np.int64], kind: Kind, deadline: float) -> int | None:
     """The value alone of the best matching of a contingency table, quicker than `match`.
 
+    Args:
+        deadline: `time.monotonic()` when to stop.
     Returns:
         Activations inside the sets; None where that is not proven: the table is too large, or the time too short.
     """
@@ -126,7 +128,22 @@ def best_value(table: NDArray[np.int64], kind: Kind, time_limit_s: float = TIME_
         return one_to_one_value(table)
     if kind is Kind.ONE_TO_MANY:
         return star_forest_value(table)
-    return biclique_value(table, time.monotonic() + time_limit_s)
+    return biclique_value(table, deadline)
+
+
+def good_value(graph: Overlaps, kind: Kind, deadline: float) -> tuple[int, bool]:
+    """The value of a matching that is quickly found where the best one is not, and whether none is better."""
+    from onoma.science.biclique_programs import local_search
+    from onoma.science.integer_programs import simple_forests, solve_one_to_one
+
+    if kind is Kind.ONE_TO_ONE:
+        edges, bound = solve_one_to_one(graph, deadline)
+        value = int(graph.weight[edges].sum())
+        return value, value == bound
+    value = max(int(graph.weight[edges].sum()) for edges in simple_forests(graph))
+    if kind is Kind.BICLIQUE:
+        value = max(value, int(graph.weight[local_search(graph, deadline=0)].sum()))
+    return value, value == graph.total
 
 
 def _matching(graph: Overlaps, kind: Kind, chosen: NDArray[np.bool_], solutions: list[Solution]) -> Matching:

@@ -29,7 +29,7 @@ def one_to_one(graph: Overlaps, deadline: float) -> Solution:
     Args:
         deadline: `time.monotonic()` when to stop; what is known by then is returned.
     """
-    if may_be_assigned(graph.left_count, graph.right_count):
+    if _may_be_assigned(graph.left_count, graph.right_count):
         table = graph.table()
         partner = np.full(graph.left_count, -1)
         rows, columns = _assignment(table)
@@ -62,12 +62,14 @@ def one_to_one(graph: Overlaps, deadline: float) -> Solution:
     return Solution(np.array(exchanges.partner)[graph.left] == graph.right, bound, True, first)
 
 
-def one_to_one_value(table: NDArray[np.int64]) -> int:
-    """The value alone of the maximum-weight matching of a table."""
+def one_to_one_value(table: NDArray[np.int64]) -> int | None:
+    """The value alone of the maximum-weight matching of a table; None where it is too large."""
+    if not _may_be_assigned(*table.shape):
+        return None
     return int(table[_assignment(table)].sum())
 
 
-def may_be_assigned(left: int, right: int) -> bool:
+def _may_be_assigned(left: int, right: int) -> bool:
     """Whether the assignment problem of a table of this shape is quick."""
     return left * right <= DENSE_CELLS and left * right * min(left, right) <= _MOST_STEPS
 

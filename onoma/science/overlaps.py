@@ -53,6 +53,12 @@ class Overlaps:
         """Cells of the contingency table."""
         return self.left_count * self.right_count
 
+    @property
+    def weight_of(self) -> dict[tuple[int, int], int]:
+        """Common activations of each (left, right) that has some."""
+        ends = zip(self.left.tolist(), self.right.tolist(), strict=True)
+        return dict(zip(ends, self.weight.tolist(), strict=True))
+
     def table(self) -> NDArray[np.int64]:
         """(left_count, right_count) the contingency table."""
         table = np.zeros((self.left_count, self.right_count), dtype=np.int64)
@@ -86,6 +92,12 @@ def overlaps_of_table(table: NDArray[np.int64]) -> Overlaps:
     return Overlaps(left_count, right_count, left, right, table[left, right])
 
 
+def overlaps_of_cells(cell: NDArray[np.int64], left_count: int, right_count: int) -> Overlaps:
+    """The graph of activations of which each lies in a cell (row-major) of the table."""
+    cells, weight = np.unique(cell, return_counts=True)
+    return Overlaps(left_count, right_count, cells // right_count, cells % right_count, weight)
+
+
 def overlaps(left: Naming, right: Naming) -> Overlaps:
     """The graph of two namings of one category, after cleaning.
 
@@ -103,8 +115,7 @@ def overlaps(left: Naming, right: Naming) -> Overlaps:
     if left_count * right_count <= DENSE_CELLS:
         table = np.bincount(cell, minlength=left_count * right_count)
         return overlaps_of_table(table.reshape(left_count, right_count))
-    cells, weight = np.unique(cell, return_counts=True)
-    return Overlaps(left_count, right_count, cells // right_count, cells % right_count, weight)
+    return overlaps_of_cells(cell, left_count, right_count)
 
 
 def parts(graph: Overlaps) -> Iterator[tuple[Overlaps, NDArray[np.int64]]]:
