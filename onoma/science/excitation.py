@@ -410,10 +410,13 @@ def _cells(explainer: Explainer, given: dict[fx.Node, Any]) -> Tensor:
 
 def _at_once(explainer: Explainer) -> int:
     """Images that go through the layers below the map layer at once, on a CPU."""
-    known = {*explainer.constants, *_batch_sizes(explainer)}
-    run = _needed(explainer, known, {explainer.map_layer})
-    widest = max(math.prod(shape_of(node)[1:]) for node in run)
+    widest = max(math.prod(shape_of(node)[1:]) for node in below_map_layer(explainer))
     return max(1, _BYTES_OF_LAYER // (widest * torch.float32.itemsize))
+
+
+def below_map_layer(explainer: Explainer) -> set[fx.Node]:
+    """Nodes that are run to have the map layer's activations, itself among them."""
+    return _needed(explainer, {*explainer.constants, *_batch_sizes(explainer)}, {explainer.map_layer})
 
 
 def _from_cells(explainer: Explainer, cells: Tensor) -> dict[fx.Node, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from sqlalchemy import Engine
 
 from onoma.science.activations import Explained
+from onoma.science.batch_size import images_at_once
 from onoma.science.excitation import can_look_from
 from onoma.science.pictures import BrokenPicture
 from onoma.v1 import inference_pb2
@@ -104,7 +105,8 @@ def _batches(
     model = plan.network.model
     preprocessing = preprocessing_of(model.preprocessing)
     explain = of.explainers.of_class(plan.network, category, plan.significant_share, plan.contrastive)
-    takes_cells = can_look_from(of.explainers.model(model))
+    explainer = of.explainers.model(model)
+    takes_cells = can_look_from(explainer)
 
     def leave_out(image_id: str, error: Exception) -> None:
         context.warn(f"{images[image_id].path}: {error}; left out")
@@ -122,7 +124,7 @@ def _batches(
     done = runs.explained_ids(of.engine, plan.study.study_id, category)
     pending = [image_id for image_id in images if image_id not in done]
     context.advance(len(images) - len(pending))
-    size = of.settings.map_batch_images
+    size = of.settings.map_batch_images or images_at_once(explainer)
     with ThreadPoolExecutor(_DECODERS) as pool:
         for start in range(0, len(pending), size):
             context.check()

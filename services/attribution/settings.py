@@ -15,7 +15,11 @@ class AttributionSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore", env_ignore_empty=True)
 
     max_image_pixels: int = Field(MAX_PIXELS, gt=0, description="Most pixels that a picture may declare.")
-    map_batch_images: int = Field(16, gt=0, description="Images of a forward pass; halved where memory ends.")
+    map_batch_images: int = Field(
+        0,
+        ge=0,
+        description="Images of a forward pass, halved where memory ends; 0: by the device's free memory.",
+    )
     map_shard_maps: int = Field(1000, gt=0, description="Maps of an object, and so of one commit, about.")
     maps_precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32",

@@ -1,8 +1,11 @@
 """Maps a second, side by side with other libraries: python -m tests.bench.excitation (or `make bench`).
 
 Pictures of noise, 224 px, random weights; an xNN of five X-features (800-100-5 over the attachment's features). VGG16's
-maps are drawn on pool4 (14 x 14). The floor is the multiply-adds of Onoma's way, two operations each, over the rate of
-a large float32 matrix product, measured in the same run. Numbers are medians of rounds in which the ways take turns.
+maps are drawn on pool4 (14 x 14), as the paper's; --map-layer takes another one, or "registered" the one that a
+registration would choose. The floor is the multiply-adds of Onoma's way, two operations each, over the rate of a large
+matrix product of the same precision, measured in the same run. Numbers are medians of rounds in which the ways take
+turns. On a CPU everything is measured twice, in processes of their own: with the C library's malloc as it is, and as
+Onoma's servers set it (docs/serving.md).
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,17 +23,18 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from onoma.science.activations import explain
+from onoma.science.activations import Explained, explain
+from onoma.science.batch_size import images_at_once
 from onoma.science.excitation import Seen, draw, encoder_mass, look, look_from
+from services.runtime.memory import keep_freed_memory
 from tests.bench import excitation_peers, subjects
 from tests.bench.machine import machine_name
-from tests.bench.subjects import Subject, all_targets
+from tests.bench.subjects import Subject
 
 PIXELS = "Onoma, all targets in one pass"
 KEPT = "Onoma, from kept activations"
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
-CPU_BATCH, MOST_BATCH = 8, 512
-GAIN = 1.05  # a larger batch has to bring, to be tried
+MALLOCS = ("as it is", "keeping freed memory")
 
 
 @dataclass(frozen=True)
@@ -40,23 +46,47 @@ class Way:
 
 
 def main() -> None:
+    options = _options()
+    if options.malloc == "both":
+        mallocs = MALLOCS if options.device == "cpu" else MALLOCS[:1]
+        found = [_in_a_process_of_its_own(malloc) for malloc in mallocs]
+    else:
+        found = [_measured(options)]
+    print(json.dumps(found, indent=2) if options.json else "\n\n".join(map(_table, found)))
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--network", choices=subjects.NETWORKS, default="vgg16")
-    parser.add_argument("--batch", type=int, help=f"default: {CPU_BATCH} on a CPU, the fastest on a GPU")
+    parser.add_argument("--map-layer", default="", help='of the exported graph, or "registered"')
+    parser.add_argument("--batch", type=int, help="default: as the attribution service chooses it")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=DTYPES, default="float32")
+    parser.add_argument("--malloc", choices=(*MALLOCS, "both"), default="both")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.precision == "tf32" and options.device != "cuda":
         parser.error("tf32 needs --device cuda")
+    return options
+
+
+def _in_a_process_of_its_own(malloc: str) -> dict:
+    command = [sys.executable, "-m", "tests.bench.excitation", *sys.argv[1:], "--malloc", malloc, "--json"]
+    (found,) = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return found
+
+
+def _measured(options: argparse.Namespace) -> dict:
+    if options.malloc == MALLOCS[1] and not keep_freed_memory():
+        sys.exit("the C library is not glibc, whose malloc alone can be set: give --malloc 'as it is'")
     _use_tf32(options.precision == "tf32")
-    subject = subjects.make(options.network, options.device, DTYPES[options.precision])
-    batch = options.batch or _fastest_batch(subject)
+    subject = subjects.make(options.network, options.device, DTYPES[options.precision], options.map_layer)
+    batch = options.batch or images_at_once(subject.explainer)
     pixels = torch.randn(batch, 3, subjects.SIDE, subjects.SIDE)
-    peers = excitation_peers.ways(subject) if options.network == "vgg16" else {}
+    peers = excitation_peers.ways(subject) if subject.is_on_pool4 else {}
     ways = _ways(subject, pixels) | {
         name: Way(lambda way=way: way(pixels), batch * subject.x_feature_count) for name, way in peers.items()
     }
@@ -64,11 +94,11 @@ def main() -> None:
     for _ in range(options.rounds + 1):  # the first warms up
         for name, way in ways.items():
             seconds[name].append(_timed(way.work))
-    floors = {name: batch / (_operations(ways[name].work) / _rate(subject)) for name in (PIXELS, KEPT)}
+    floors = {name: batch / seconds_at_least for name, seconds_at_least in _floors(subject, pixels).items()}
     taken = {name: statistics.median(times[1:]) for name, times in seconds.items()}
-    found = {
+    return {
         "machine": machine_name(options.device),
-        "torch": torch.__version__,
+        "malloc": options.malloc,
         "network": options.network,
         "map_layer": subject.explainer.map_layer.name,
         "precision": options.precision,
@@ -81,13 +111,12 @@ def main() -> None:
         "times_zennit": _times(excitation_peers.ZENNIT, taken, ways),
         "largest_difference": _differences(subject, pixels, peers, options.precision),
     }
-    print(json.dumps(found, indent=2) if options.json else _table(found))
 
 
 def _ways(subject: Subject, pixels: Tensor) -> dict[str, Way]:
     """Onoma's ways, from pixels and from activations kept of an earlier pass."""
     explainer = subject.explainer
-    cells = look(explainer, pixels).values[explainer.map_layer].cpu()
+    cells = _cells(subject, pixels)
     all_maps = len(pixels) * subject.x_feature_count
     significant = len(explain(explainer, subject.xnn, 0, look(explainer, pixels[:1])).maps) * len(pixels)
 
@@ -106,14 +135,13 @@ def _ways(subject: Subject, pixels: Tensor) -> dict[str, Way]:
     }
 
 
-def _all(subject: Subject, seen: Seen, *, contrastive: bool = False) -> Tensor:
-    """All maps in one pass down; contrastive ones take a second mass a target."""
-    rows, chosen = all_targets(subject, len(seen.features))
-    masses = [
-        encoder_mass(subject.xnn.encoder, seen.features, rows, chosen, "strict", inhibiting=kind)
-        for kind in ((False, True) if contrastive else (False,))
-    ]
-    return draw(subject.explainer, seen, torch.cat(masses), rows.repeat(len(masses)))
+def _cells(subject: Subject, pixels: Tensor) -> Tensor:
+    return look(subject.explainer, pixels).values[subject.explainer.map_layer].cpu()
+
+
+def _all(subject: Subject, seen: Seen, *, contrastive: bool = False) -> Explained:
+    """All maps in one pass down, as the service has them drawn: every X-feature is positive, so all are significant."""
+    return explain(subject.explainer, subject.xnn, 0, seen, 1.0, contrastive=contrastive)
 
 
 def _one_at_a_time(subject: Subject, pixels: Tensor) -> Tensor:
@@ -130,39 +158,38 @@ def _differences(
     subject: Subject, pixels: Tensor, peers: dict[str, excitation_peers.Way], precision: str
 ) -> dict[str, float]:
     """Of the maps from the other libraries', and from float32's, as a share of the largest value of the latter."""
-    maps = _all(subject, look(subject.explainer, pixels)).cpu()
+    maps = _maps(subject, pixels)
     others = {name: way(pixels).detach().cpu() for name, way in peers.items()}
     if precision != "float32":
         _use_tf32(False)
-        exact = subjects.make(subject.name, str(subject.explainer.device), torch.float32)
-        others["Onoma, float32"] = _all(exact, look(exact.explainer, pixels)).cpu()
+        layer = subject.explainer.map_layer.name
+        exact = subjects.make(subject.name, str(subject.explainer.device), torch.float32, layer)
+        others["Onoma, float32"] = _maps(exact, pixels)
         _use_tf32(precision == "tf32")
     return {name: float((maps - other).abs().max() / other.max()) for name, other in others.items()}
 
 
-def _fastest_batch(subject: Subject) -> int:
-    """On a GPU twice the batch as long as it brings something and memory lasts."""
-    if subject.explainer.device.type != "cuda":
-        return CPU_BATCH
-    best, batch, rate = CPU_BATCH, CPU_BATCH, 0.0
-    while batch <= MOST_BATCH:
-        pixels = torch.randn(batch, 3, subjects.SIDE, subjects.SIDE)
-        try:
-            found = batch / min(
-                _timed(lambda p=pixels: _all(subject, look(subject.explainer, p))) for _ in range(3)
-            )
-        except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            break
-        if found < rate * GAIN:
-            break
-        best, batch, rate = batch, 2 * batch, found
-    return best
+def _maps(subject: Subject, pixels: Tensor) -> Tensor:
+    """(images * X-features, h, w), in that order."""
+    return torch.from_numpy(_all(subject, look(subject.explainer, pixels)).maps)
 
 
 def _use_tf32(allowed: bool) -> None:
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _floors(subject: Subject, pixels: Tensor) -> dict[str, float]:
+    """Seconds that the operations alone take, of the way up in float32 and of the way down in the mass's dtype."""
+    explainer, cells = subject.explainer, _cells(subject, pixels)
+    ups = {PIXELS: lambda: look(explainer, pixels), KEPT: lambda: look_from(explainer, cells)}
+    up_rate, down_rate = (_rate(subject, dtype) for dtype in (torch.float32, explainer.dtype))
+    floors = {}
+    for name, up in ups.items():
+        rising = _operations(up)
+        falling = _operations(lambda up=up: _all(subject, up())) - rising
+        floors[name] = rising / up_rate + falling / down_rate
+    return floors
 
 
 def _operations(work: Callable[[], object]) -> int:
@@ -171,9 +198,9 @@ def _operations(work: Callable[[], object]) -> int:
     return counted.get_total_flops()
 
 
-def _rate(subject: Subject) -> float:
-    """Operations a second of a 4096 x 4096 matrix product in float32, the best of five."""
-    a = torch.randn(4096, 4096, device=subject.explainer.device)
+def _rate(subject: Subject, dtype: torch.dtype) -> float:
+    """Operations a second of a 4096 x 4096 matrix product, the best of five."""
+    a = torch.randn(4096, 4096, device=subject.explainer.device).to(dtype)
     return 2 * 4096**3 / min(_timed(lambda: a @ a) for _ in range(5))
 
 
@@ -195,7 +222,7 @@ def _times(peer: str, taken: dict[str, float], ways: dict[str, Way]) -> dict[str
 def _table(found: dict) -> str:
     times = found["times_zennit"]
     lines = [
-        "{machine}, torch {torch}, {network}, map layer {map_layer}, {precision}, batch {batch}, "
+        "{machine}; malloc {malloc}; {network}, map layer {map_layer}, {precision}, batch {batch}, "
         "median of {rounds}".format(**found),
         "| way | images a second | maps a second | times zennit |\n|---|---|---|---|",
     ]

@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
 from onoma.science.excitation import Explainer, prepare
-from onoma.science.program import find_attachment, find_map_layer, load, save, shape_of
+from onoma.science.program import Program, find_attachment, find_map_layer, load, save, shape_of
 from onoma.science.xnn import Xnn
 
 WIDTHS = (800, 100)  # of the encoder, between features and X-features
@@ -35,7 +35,8 @@ class Subject:
         network: as torchvision makes it.
         encoder: the xNN's, features to X-features; every X-feature is active.
         explainer: the network made ready.
-        xnn: the same encoder with a read-out.
+        xnn: the same encoder with a read-out; every X-feature speaks for the class.
+        is_on_pool4: whether it is VGG16 with maps on pool4, at which other libraries can be stopped.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Subject:
     encoder: nn.Sequential
     explainer: Explainer
     xnn: Xnn
+    is_on_pool4: bool
 
     @property
     def x_feature_count(self) -> int:
@@ -50,21 +52,31 @@ class Subject:
         return len(self.xnn.read_out)
 
 
-def make(name: str, device: str, dtype: torch.dtype) -> Subject:
-    """The network of that name; VGG16's maps are drawn on pool4, others' where Onoma draws them by itself."""
+def make(name: str, device: str, dtype: torch.dtype, map_layer: str = "") -> Subject:
+    """The network of that name.
+
+    Args:
+        map_layer: of the exported graph; "registered": where Onoma draws maps by itself; "": pool4 of VGG16, as in the
+            paper, and the registered one of others.
+    """
     torch.manual_seed(0)
     network = torchvision.models.get_model(name, weights=None).eval()
     program = load(save(network, torch.zeros(2, 3, SIDE, SIDE), {}))
     attachment = find_attachment(program)
-    map_layer = find_map_layer(program, attachment)
-    if name == "vgg16":
-        pools = (node for node in program.graph_module.graph.nodes if node.name.startswith("getitem"))
-        map_layer = next(node.name for node in pools if shape_of(node)[2:] == (14, 14))
+    pool4 = _pool4(program) if name == "vgg16" else ""
+    if map_layer in ("", "registered"):
+        map_layer = (not map_layer and pool4) or find_map_layer(program, attachment)
     explainer = prepare(program, attachment, map_layer, "strict", device, dtype)
     encoder = _encoder(math.prod(shape_of(explainer.attachment)[1:])).to(device)
     layers = tuple((m.weight.detach(), m.bias.detach()) for m in encoder if isinstance(m, nn.Linear))
     xnn = Xnn(layers, torch.tensor(READ_OUT, device=device), torch.tensor(0.0, device=device))
-    return Subject(name, network.to(device), encoder, explainer, xnn)
+    return Subject(name, network.to(device), encoder, explainer, xnn, map_layer == pool4)
+
+
+def _pool4(program: Program) -> str:
+    """The max pool of VGG16 that gives 14 x 14 cells."""
+    pools = (node for node in program.graph_module.graph.nodes if node.name.startswith("getitem"))
+    return next(node.name for node in pools if shape_of(node)[2:] == (14, 14))
 
 
 def _encoder(features: int) -> nn.Sequential:
@@ -74,10 +86,3 @@ def _encoder(features: int) -> nn.Sequential:
     with torch.no_grad():  # every X-feature active, so that each way draws all of them
         layers[-2].bias.fill_(10.0)
     return nn.Sequential(*layers)
-
-
-def all_targets(subject: Subject, images: int) -> tuple[Tensor, Tensor]:
-    """Image and X-feature of each map of so many images, on the explainer's device."""
-    device, count = subject.explainer.device, subject.x_feature_count
-    rows, chosen = torch.arange(images).repeat_interleave(count), torch.arange(count).repeat(images)
-    return rows.to(device), chosen.to(device)
