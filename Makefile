@@ -35,8 +35,12 @@ test: env web ## run the tests of Python and of the page
 test-slow: env web data ## run the tests that take minutes (the demo's bars among them)
 	$(PY) -m pytest -m slow
 
-bench: env ## maps a second, side by side with zennit (minutes)
+bench: env ## maps a second beside zennit, training beside the plain loop, scores over gRPC (half an hour)
 	$(PY) -m tests.bench.excitation
+	$(PY) -m tests.bench.excitation --network resnet50
+	$(PY) -m tests.bench.training --sample 2
+	$(PY) -m tests.bench.serving
+	$(PY) -m tests.bench.serving --network resnet50 --callers 1 2
 
 bench-parts: env ## how well maps point, on synthetic pictures with known parts (minutes)
 	$(PY) -m tests.bench.known_parts
