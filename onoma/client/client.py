@@ -11,6 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from onoma.client.errors import OnomaError
 from onoma.client.jobs import RunningJob
 from onoma.client.transport import Addresses, Transport
 from onoma.v1 import (
@@ -25,6 +28,7 @@ from onoma.v1 import (
 _ANALYSIS_S = 3600.0  # longest that the statistics of a study may take
 _TRANSFER_S = 600.0  # longest that namings of a study may take on their way
 _CHUNK_BYTES = 1024 * 1024
+_LARGEST_IN_MESSAGE = 16 * 1024 * 1024  # of a picture; a larger one is uploaded by itself
 
 
 class Client:
@@ -78,6 +82,12 @@ class Client:
         )
         return response.object_key
 
+    def get_object(self, object_key: str) -> Iterator[bytes]:
+        """An object's bytes in pieces: an uploaded file, a picture, an xNN, a shard of maps."""
+        request = inference_pb2.GetObjectRequest(object_key=object_key)
+        for response in self._transport.stream("inference", "GetObject", request, timeout_s=600):
+            yield response.chunk
+
     def import_dataset(
         self,
         name: str,
@@ -102,6 +112,52 @@ class Client:
             request_id=request_id or _new_id(),
         )
         return self._job("inference", "ImportDataset", request)
+
+    def upload_dataset(
+        self,
+        name: str,
+        classes: Sequence[str],
+        images: Iterable[tuple[inference_pb2.Image, bytes]],
+        *,
+        timeout_s: float = 3600,
+    ) -> inference_pb2.Dataset:
+        """Sends a data set picture by picture; it is seen when the last one is there.
+
+        Args:
+            classes: in the order of their indices; one may have no picture.
+            images: path, class, part, bounding box and part points of each, with the file's bytes.
+            timeout_s: for the whole data set.
+        Raises:
+            Exception: what `images` raised; nothing is stored then.
+        """
+        failures: list[Exception] = []
+
+        def messages() -> Iterator[inference_pb2.UploadDatasetRequest]:
+            message = inference_pb2.UploadDatasetRequest(name=name, classes=classes)
+            try:
+                for image, content in images:
+                    message.path, message.class_name, message.part = image.path, image.class_name, image.part
+                    message.bounding_box.extend(image.bounding_box)
+                    message.part_points.extend(image.part_points)
+                    if len(content) > _LARGEST_IN_MESSAGE:
+                        message.image_id = self.upload_object(content)
+                    else:
+                        message.content = content
+                    yield message
+                    message = inference_pb2.UploadDatasetRequest()
+            except Exception as error:
+                failures.append(error)
+                raise
+
+        try:
+            response: inference_pb2.UploadDatasetResponse = self._transport.call(
+                "inference", "UploadDataset", messages(), timeout_s
+            )
+        except OnomaError:
+            if failures:  # gRPC says no more than that the call was cut off
+                raise failures[0] from None
+            raise
+        return response.dataset
 
     def get_dataset(self, name: str) -> inference_pb2.Dataset:
         """One data set with its counts."""
@@ -274,6 +330,14 @@ class Client:
         request = inference_pb2.ListXnnSetsRequest()
         return self._paged("inference", "ListXnnSets", request, "xnn_sets")
 
+    def import_xnn_set(self, xnn_set: inference_pb2.XnnSet) -> inference_pb2.XnnSet:
+        """Takes over a set of xNNs that was trained elsewhere; its weights are uploaded before."""
+        request = inference_pb2.ImportXnnSetRequest(xnn_set=xnn_set)
+        response: inference_pb2.ImportXnnSetResponse = self._transport.call(
+            "inference", "ImportXnnSet", request
+        )
+        return response.xnn_set
+
     def list_xnn_scores(self, name: str, class_name: str) -> inference_pb2.ListXnnScoresResponse:
         """Scores of one class by the network and by its xNN over the test images, as columns."""
         request = inference_pb2.ListXnnScoresRequest(name=name, class_name=class_name)
@@ -297,6 +361,26 @@ class Client:
             study_id=study_id, object_key=self.upload_object(archive), request_id=request_id or _new_id()
         )
         return self._job("attribution", "ImportMaps", request)
+
+    def get_study_maps(self, study_id: str) -> attribution_pb2.StudyMaps:
+        """What made a study's maps, what each is of, and the objects that hold them (`get_object`)."""
+        request = attribution_pb2.GetStudyMapsRequest(study_id=study_id)
+        maps = attribution_pb2.StudyMaps()
+        for response in self._transport.stream("attribution", "GetStudyMaps", request, timeout_s=300):
+            maps.MergeFrom(response.maps)
+        return maps
+
+    def import_study_maps(
+        self, study_id: str, maps_json: bytes, *, request_id: str | None = None
+    ) -> RunningJob:
+        """Uploads what `get_study_maps` gave elsewhere, as protobuf's JSON, and starts taking it over.
+
+        The shards that it names are uploaded before.
+        """
+        request = attribution_pb2.ImportStudyMapsRequest(
+            study_id=study_id, object_key=self.upload_object(maps_json), request_id=request_id or _new_id()
+        )
+        return self._job("attribution", "ImportStudyMaps", request)
 
     def get_map_provenance(self, study_id: str) -> attribution_pb2.MapProvenance:
         """What made a study's maps: method, model, layers, rule, threshold, version; or the archive they came from."""
@@ -587,11 +671,22 @@ class Client:
         return response.vocabulary
 
     def overrule_labels(
-        self, study_id: str, first: str, second: str, outcome: naming_pb2.LabelOutcome, decided_by: str
+        self,
+        study_id: str,
+        first: str,
+        second: str,
+        outcome: naming_pb2.LabelOutcome,
+        decided_by: str,
+        *,
+        time: Timestamp | None = None,
     ) -> naming_pb2.Vocabulary:
-        """Decides by hand what two labels are to each other; earlier decisions are kept."""
+        """Decides by hand what two labels are to each other; earlier decisions are kept.
+
+        Args:
+            time: when it was decided, for a decision that is taken over from elsewhere; now when None.
+        """
         request = naming_pb2.OverruleLabelsRequest(
-            study_id=study_id, first=first, second=second, outcome=outcome, decided_by=decided_by
+            study_id=study_id, first=first, second=second, outcome=outcome, decided_by=decided_by, time=time
         )
         response: naming_pb2.OverruleLabelsResponse = self._transport.call(
             "naming", "OverruleLabels", request

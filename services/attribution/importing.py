@@ -6,7 +6,6 @@ A bad archive changes nothing. A job that was killed goes on after its last shar
 from __future__ import annotations
 
 import io
-import secrets
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import IO, Any
@@ -112,7 +111,7 @@ def _run(
     manifest = archive.manifest
     return MapRun(
         study_id=study.study_id,
-        salt=secrets.token_hex(16),
+        salt=runs.new_salt(),
         model=manifest.model,
         model_hash=manifest.model_hash,
         xnn_set="",

@@ -9,11 +9,12 @@ import sqlalchemy
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from onoma.v1 import types_pb2
+from onoma.v1 import attribution_pb2, types_pb2
 from services.attribution import runs
+from services.attribution.provenance import provenance
 from services.attribution.shards import Place, read
 from services.attribution.tables import Activation, ExplainedImage
-from services.runtime.errors import InvalidArgument, NotFound
+from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.objects import ObjectStore
 
 MAX_MAPS = 10_000
@@ -59,6 +60,40 @@ def explained_images(
         ordered = query.order_by(col(row.category), col(row.image_id))
         for rows in opened.execute(ordered).partitions(_ROWS_AT_ONCE):
             yield types_pb2.ExplainedImageColumns(**_columns(names, rows))
+
+
+def study_maps(engine: Engine, study_id: str) -> Iterator[attribution_pb2.StudyMaps]:
+    """All that is stored of a study but its shards, in parts that merge to the whole.
+
+    Raises:
+        FailedPrecondition: the study's maps are not all there, or stored as versions before 0003 did.
+    """
+    row = Activation
+    place = (col(row.shard_key), col(row.shard_index))
+    order = (col(row.category), col(row.image_id), col(row.x_feature))
+    of_study = sqlalchemy.select(*place).where(row.study_id == study_id)
+    with Session(engine) as opened:
+        run = runs.completed(opened, study_id)
+        starts = sqlalchemy.select(place[0], sqlalchemy.func.min(row.shard_start))
+        begins = dict(
+            opened.execute(starts.where(row.study_id == study_id).group_by(place[0]).order_by(place[0])).all()
+        )
+        if 0 in begins.values():
+            raise FailedPrecondition(
+                f"the maps of study '{study_id[:80]}' were stored by a version whose objects do not say what they "
+                "hold; draw them in a new study",
+                "MAPS_WITHOUT_HEADER",
+            )
+        yield attribution_pb2.StudyMaps(provenance=provenance(run), shard_keys=list(begins))
+        numbers = {key: number for number, key in enumerate(begins)}
+        for places in opened.execute(of_study.order_by(*order)).partitions(_ROWS_AT_ONCE):
+            yield attribution_pb2.StudyMaps(
+                shard=[numbers[key] for key, _ in places], shard_index=[index for _, index in places]
+            )
+    for columns in activations(engine, study_id, ""):
+        yield attribution_pb2.StudyMaps(activations=columns)
+    for images in explained_images(engine, study_id, ""):
+        yield attribution_pb2.StudyMaps(images=images)
 
 
 def maps(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select
 
@@ -161,6 +161,22 @@ def add(
         opened.add_all([*images, *activations])
 
 
+def add_whole(
+    engine: Engine, run: MapRun, activations: Sequence[dict[str, Any]], images: Sequence[dict[str, Any]]
+) -> None:
+    """A run that is complete, with all its rows, in one transaction; its objects are durable already.
+
+    Raises:
+        Aborted: the study got maps in the meantime.
+    """
+    with _alone(run.study_id), session(engine) as opened:
+        opened.add(run)
+        opened.flush()
+        for table, rows in ((ExplainedImage, images), (Activation, activations)):
+            if rows:
+                opened.connection().execute(insert(table), rows)
+
+
 def finish(engine: Engine, study_id: str) -> None:
     """All images are done: from now on the run is given out."""
     with session(engine) as opened:
@@ -216,7 +232,7 @@ def computed(plan: Plan, precision: str) -> MapRun:
     keys = [f"{category}\0{plan.network.weights_key(category)}" for category in plan.study.categories]
     return MapRun(
         study_id=plan.study.study_id,
-        salt=secrets.token_hex(16),
+        salt=new_salt(),
         model=model.name,
         model_hash=model.model_hash,
         xnn_set=xnn_set.name,
@@ -234,6 +250,11 @@ def computed(plan: Plan, precision: str) -> MapRun:
         method=EXCITATION_BACKPROP,
         parameters=json.dumps({"precision": precision}),
     )
+
+
+def new_salt() -> str:
+    """Of the activation ids of a run."""
+    return secrets.token_hex(16)
 
 
 def activation_id(salt: str, category: str, image_id: str, x_feature: int) -> str:

@@ -20,6 +20,7 @@ from services.attribution.plans import Peers, fetch_network, fetch_plan, fetch_s
 from services.attribution.provenance import provenance
 from services.attribution.settings import AttributionSettings
 from services.attribution.similarity import Similarity
+from services.attribution.taking_over import check_made_by, import_study_maps
 from services.runtime.channels import open_channel
 from services.runtime.database import open_database
 from services.runtime.errors import FailedPrecondition, Unavailable
@@ -53,6 +54,26 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
         params = {"study_id": study.study_id, "object_key": request.object_key}
         job = self._jobs.start("import_maps", params, request.request_id)
         return pb.ImportMapsResponse(job=job_message(job))
+
+    def GetStudyMaps(
+        self, request: pb.GetStudyMapsRequest, context: Context
+    ) -> Iterator[pb.GetStudyMapsResponse]:
+        study = fetch_study(self._of.peers, request.study_id)
+        with Session(self._of.engine) as opened:
+            made_by = provenance(runs.completed(opened, study.study_id))
+        check_made_by(self._of.peers, study, made_by)
+        for part in reading.study_maps(self._of.engine, study.study_id):
+            yield pb.GetStudyMapsResponse(maps=part)
+
+    def ImportStudyMaps(
+        self, request: pb.ImportStudyMapsRequest, context: Context
+    ) -> pb.ImportStudyMapsResponse:
+        of = self._of
+        check_object(of.store, request.object_key, of.settings.max_import_bytes)
+        study = fetch_study(of.peers, request.study_id)
+        params = {"study_id": study.study_id, "object_key": request.object_key}
+        job = self._jobs.start("import_study_maps", params, request.request_id)
+        return pb.ImportStudyMapsResponse(job=job_message(job))
 
     def ListActivations(
         self, request: pb.ListActivationsRequest, context: Context
@@ -119,6 +140,7 @@ def build(settings: RuntimeSettings) -> Service:
     handlers = {
         "compute_maps": lambda context: compute_maps(context, of),
         "import_maps": lambda context: import_maps(context, of),
+        "import_study_maps": lambda context: import_study_maps(context, of),
     }
     jobs = Jobs(engine, handlers)
     servicer = AttributionServicer(jobs, of)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from services.runtime.errors import DataLoss, NotFound
@@ -77,8 +78,54 @@ def shard(
     if pooled is not None:
         tensors["pooled"] = pooled.astype("<f2")
     data = save(tensors, dict(about))
-    header_end = 8 + int.from_bytes(data[:8], "little")
-    return data, header_end + json.loads(data[8:header_end])["maps"]["data_offsets"][0]
+    return data, _start_of_maps(data)
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A shard that was read whole.
+
+    Attributes:
+        start: byte at which its first map begins.
+        maps: (n, h, w) float16 in [0, 1].
+        scales: (n,) float32, finite and not negative.
+        x_features: (n,) int32.
+    """
+
+    start: int
+    maps: npt.NDArray[np.float16]
+    scales: npt.NDArray[np.float32]
+    x_features: npt.NDArray[np.int32]
+
+    def checksum(self, index: int) -> int:
+        """CRC-32 of a map's bytes."""
+        return zlib.crc32(self.maps[index].tobytes())
+
+
+def open_shard(data: bytes, height: int, width: int) -> Opened:
+    """A shard that came from elsewhere, checked.
+
+    Raises:
+        ValueError: it is no shard of maps of that height and width, or a value cannot be.
+    """
+    try:
+        tensors = load(data)
+        maps, scales, x_features = (tensors[name] for name in ("maps", "scales", "x_features"))
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"it is no safetensors file with maps, scales and x_features ({error})") from error
+    wanted = {"maps": (len(maps), height, width), "scales": (len(maps),), "x_features": (len(maps),)}
+    types = {"maps": "<f2", "scales": "<f4", "x_features": "<i4"}
+    for name, shape in wanted.items():
+        if tensors[name].shape != shape or tensors[name].dtype != np.dtype(types[name]):
+            raise ValueError(f"its {name} are {tensors[name].dtype} {tensors[name].shape}, not {shape}")
+    pooled = tensors.get("pooled")
+    if pooled is not None and (pooled.ndim != 2 or len(pooled) != len(maps) or not np.isfinite(pooled).all()):
+        raise ValueError("its pooled features are not one finite row a map")
+    if not (np.isfinite(maps).all() and (maps >= 0).all() and (maps <= 1).all()):
+        raise ValueError("a map has a value outside [0, 1]")
+    if not (np.isfinite(scales).all() and (scales >= 0).all()):
+        raise ValueError("the scale of a map is negative, NaN or infinite")
+    return Opened(_start_of_maps(data), maps, scales, x_features)
 
 
 def read(store: ObjectStore, places: Sequence[Place], size: int) -> bytes:
@@ -121,6 +168,13 @@ def read_pooled(store: ObjectStore, key: str) -> npt.NDArray[np.float32] | None:
         raise _lost(key, "is gone") from error
     pooled = load(data).get("pooled")
     return None if pooled is None else pooled.astype(np.float32)
+
+
+def _start_of_maps(data: bytes) -> int:
+    """Byte of a safetensors file at which its tensor "maps" begins."""
+    header_end = 8 + int.from_bytes(data[:8], "little")
+    start: int = json.loads(data[8:header_end])["maps"]["data_offsets"][0]
+    return header_end + start
 
 
 def _lost(key: str, how: str) -> DataLoss:

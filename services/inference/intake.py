@@ -60,20 +60,20 @@ class Intake:
         self._roots = [root.resolve() for root in roots]
         self._limits = limits
 
-    def take(self, content: tuple[Item, Path | Pixels]) -> Taken | Refused:
-        """Stores one picture of a layout's contents, or says why it cannot be taken.
+    def take(self, content: tuple[Item, Path | bytes | Pixels]) -> Taken | Refused:
+        """Stores one picture, a file or its bytes or pixels, or says why it cannot be taken.
 
         A file is decoded to see that it is whole, unless its bytes were taken before.
         """
         item, source = content
-        if isinstance(source, Path):
+        if isinstance(source, Path | bytes):
             return self._take_file(item, source)
         data = encode_png(source, compress_level=0)
         return Taken(item, self._store.put(data), source.shape[0], source.shape[1], ())
 
-    def _take_file(self, item: Item, path: Path) -> Taken | Refused:
+    def _take_file(self, item: Item, source: Path | bytes) -> Taken | Refused:
         try:
-            data = self._read(path)
+            data = self._read(source) if isinstance(source, Path) else source
             known = self._known(hashlib.sha256(data).hexdigest())
             if known is None:
                 picture = decode(data, max_pixels=self._limits.max_image_pixels)

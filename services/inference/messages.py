@@ -7,6 +7,7 @@ from sqlalchemy import Row
 
 from onoma.v1 import inference_pb2, types_pb2
 from services.inference import formats, tables
+from services.inference.layout import Item
 from services.runtime.errors import InvalidArgument
 
 _PARTS = {types_pb2.DATASET_PART_TRAIN: tables.TRAIN, types_pb2.DATASET_PART_TEST: tables.TEST}
@@ -89,6 +90,18 @@ def image(row: Row[Any], classes: Sequence[str]) -> inference_pb2.Image:
     )
 
 
+def item(message: inference_pb2.UploadDatasetRequest) -> Item:
+    """An image of an upload as imports know it."""
+    return Item(
+        path=message.path,
+        class_name=message.class_name,
+        part=part(message.part),
+        source=message.path,
+        bounding_box=tuple(message.bounding_box) or None,
+        part_points=tuple((point.name, point.x, point.y) for point in message.part_points) or None,
+    )
+
+
 def issue(row: tables.ImportIssue) -> inference_pb2.ImportIssue:
     return inference_pb2.ImportIssue(path=row.path, outcome=_OUTCOME_VALUES[row.outcome], reason=row.reason)
 
@@ -118,6 +131,23 @@ def xnn_set(row: tables.XnnSet, xnns: Sequence[tables.Xnn]) -> inference_pb2.Xnn
         ],
         **row.summary,
     )
+
+
+def figures(message: inference_pb2.Xnn) -> dict[str, Any]:
+    """The columns `metrics` of an xNN: what was measured and is not 0."""
+    return _plain(message, "class_name", "weights_key")
+
+
+def summary(message: inference_pb2.XnnSet) -> dict[str, Any]:
+    """The column `summary` of a set of xNNs."""
+    return _plain(message, "name", "model", "dataset", "settings", "xnns")
+
+
+def _plain(message: inference_pb2.Xnn | inference_pb2.XnnSet, *but: str) -> dict[str, Any]:
+    said = {field.name: value for field, value in message.ListFields() if field.name not in but}
+    if "mean_contributions" in said:
+        said["mean_contributions"] = list(said["mean_contributions"])
+    return said
 
 
 def _known(names: dict[Any, str], value: int, field: str) -> str:

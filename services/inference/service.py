@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 import grpc
@@ -12,7 +13,9 @@ from onoma.science.pictures import media_type
 from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import inference_pb2_grpc, jobs_pb2_grpc
 from services.inference import (
+    dataset_uploads,
     datasets,
+    imported_xnns,
     importing,
     kept_cells,
     messages,
@@ -27,7 +30,7 @@ from services.inference.prediction import Predictor
 from services.inference.sessions import Sessions
 from services.inference.settings import InferenceSettings
 from services.runtime.database import open_database
-from services.runtime.errors import Unimplemented
+from services.runtime.errors import InvalidArgument
 from services.runtime.jobs import Jobs, JobServicer, job_message
 from services.runtime.objects import ObjectStore, open_object_store
 from services.runtime.preprocessing import preprocessing_of
@@ -63,6 +66,10 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         key, size = uploads.receive(pieces, self._store, self._limits.max_upload_bytes)
         return pb.UploadObjectResponse(object_key=key, size_bytes=size)
 
+    def GetObject(self, request: pb.GetObjectRequest, context: Context) -> Iterator[pb.GetObjectResponse]:
+        for chunk in uploads.give(self._store, request.object_key):
+            yield pb.GetObjectResponse(chunk=chunk)
+
     def ImportDataset(self, request: pb.ImportDatasetRequest, context: Context) -> pb.ImportDatasetResponse:
         registry.check_name(request.name, "data set")
         plan = importing.Plan(
@@ -80,10 +87,16 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     def UploadDataset(
         self, request_iterator: Iterator[pb.UploadDatasetRequest], context: Context
     ) -> pb.UploadDatasetResponse:
-        raise Unimplemented(
-            "data sets cannot be sent over the wire yet: put the folder on the server, inside one of its "
-            "ONOMA_IMPORT_ROOTS, and use ImportDataset"
+        first = next(request_iterator, pb.UploadDatasetRequest())
+        registry.check_name(first.name, "data set")
+        classes = list(first.classes)
+        dataset_uploads.check_classes(classes)
+        sent = (
+            (messages.item(one), self._store.get(one.image_id) if one.image_id else one.content)
+            for one in chain([first], request_iterator)
         )
+        row = dataset_uploads.receive(first.name, classes, sent, self._engine, self._store, self._limits)
+        return pb.UploadDatasetResponse(dataset=messages.dataset(row))
 
     def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
         row = registry.find(self._engine, tables.Dataset, request.name)
@@ -174,6 +187,22 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         rows, token = registry.page(self._engine, tables.XnnSet, request.page_size, request.page_token)
         xnn_sets = [messages.xnn_set(row, training.xnns_of(self._engine, row)) for row in rows]
         return pb.ListXnnSetsResponse(xnn_sets=xnn_sets, next_page_token=token)
+
+    def ImportXnnSet(self, request: pb.ImportXnnSetRequest, context: Context) -> pb.ImportXnnSetResponse:
+        given = request.xnn_set
+        registry.check_name(given.name, "set of xNNs")
+        xnns = {xnn.class_name: (xnn.weights_key, messages.figures(xnn)) for xnn in given.xnns}
+        if len(xnns) < len(given.xnns):
+            raise InvalidArgument(f"set '{given.name}' has two xNNs of one class; send one a class")
+        row = imported_xnns.take(
+            self._engine,
+            self._store,
+            {"name": given.name, "model": given.model, "dataset": given.dataset},
+            messages.xnn_settings(given.settings),
+            xnns,
+            messages.summary(given),
+        )
+        return pb.ImportXnnSetResponse(xnn_set=messages.xnn_set(row, training.xnns_of(self._engine, row)))
 
     def ListXnnScores(
         self, request: pb.ListXnnScoresRequest, context: Context

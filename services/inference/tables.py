@@ -7,6 +7,7 @@ from sqlmodel import Field, SQLModel
 
 TRAIN, TEST = "train", "test"
 SKIPPED, CONVERTED = "skipped", "converted"
+TRAINED_ELSEWHERE = ""  # in place of the hash of what a training here depends on
 
 # PostgreSQL sorts text by language unless told otherwise; orders and content hashes must not hang on that.
 PATH = String().with_variant(String(collation="C"), "postgresql")
@@ -102,7 +103,7 @@ class Xnn(SQLModel, table=True):
     set_name: str = Field(primary_key=True, foreign_key="xnn_set.name")
     class_name: str = Field(primary_key=True)
     weights_key: str  # object key of its safetensors file
-    settings_hash: str  # SHA-256 of all that its training depended on
+    settings_hash: str  # SHA-256 of all that its training depended on, or TRAINED_ELSEWHERE
     metrics: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # the other fields of proto Xnn
 
 

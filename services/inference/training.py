@@ -82,11 +82,16 @@ def plan(engine: Engine, params: Mapping[str, Any]) -> Plan:
     """
     model = registry.find(engine, tables.Model, params["model"])
     dataset = registry.find(engine, tables.Dataset, params["dataset"])
-    settings, seed = _settings(params["settings"])
+    settings, seed = checked_settings(params["settings"])
     classes = _classes(params["classes"], model, dataset)
     made = Plan(params["name"], model, dataset, classes, settings, seed)
     with Session(engine) as opened:
-        _refuse_other(opened.get(tables.XnnSet, made.name), made)
+        found = opened.get(tables.XnnSet, made.name)
+    _refuse_other(found, made)
+    if found and _is_imported(xnns_of(engine, found)):
+        raise FailedPrecondition(
+            f"set '{found.name}' was trained elsewhere and came with a study; give this one another name (--name)"
+        )
     return made
 
 
@@ -297,10 +302,19 @@ def scores_on_the_test_part(
     if found is None:
         known = ", ".join(f"'{xnn.class_name}'" for xnn in xnns_of(engine, row)) or "none"
         raise NotFound(f"set '{set_name}' has no xNN of class '{class_name[:80]}', it has: {known}")
+    if _is_imported([found]):
+        raise FailedPrecondition(
+            f"set '{set_name}' came with a study, without the pictures that it was measured on; its figures came "
+            f"along (onoma xnn show {set_name})"
+        )
     xnn, target = load_xnn(store, found), model.classes.index(class_name)
     for shard in kept_features(engine, store, model, dataset, tables.TEST):
         of_class = shard.class_indices == dataset.classes.index(class_name)
         yield shard.scores[:, target], score(xnn, torch.from_numpy(shard.features)).numpy(), of_class
+
+
+def _is_imported(xnns: Sequence[tables.Xnn]) -> bool:
+    return any(xnn.settings_hash == tables.TRAINED_ELSEWHERE for xnn in xnns)
 
 
 def load_xnn(store: ObjectStore, row: tables.Xnn) -> Xnn:
@@ -338,7 +352,12 @@ class _Epochs:
         self._left = 0
 
 
-def _settings(given: dict[str, Any]) -> tuple[XnnSettings, int]:
+def checked_settings(given: dict[str, Any]) -> tuple[XnnSettings, int]:
+    """Settings and seed, with the defaults filled in.
+
+    Raises:
+        InvalidArgument: one is out of range.
+    """
     names = {field.name for field in fields(XnnSettings)}
     settings = replace(XnnSettings(), **{k: v for k, v in given.items() if k in names})
     for name, low, high in (("x_feature_count", 1, 64), ("epochs", 1, 1000)):

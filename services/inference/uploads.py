@@ -1,11 +1,13 @@
-"""Objects that come over the wire."""
+"""Objects that come and go over the wire."""
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from services.runtime.errors import InvalidArgument, ResourceExhausted
 from services.runtime.objects import ObjectStore
+
+_CHUNK_BYTES = 1 << 20
 
 
 def receive(pieces: Iterable[tuple[str, bytes]], store: ObjectStore, max_bytes: int) -> tuple[str, int]:
@@ -39,3 +41,15 @@ def receive(pieces: Iterable[tuple[str, bytes]], store: ObjectStore, max_bytes: 
     key = store.put(data)
     store.flush()
     return key, len(data)
+
+
+def give(store: ObjectStore, key: str) -> Iterator[bytes]:
+    """An object in pieces of at most 1 MiB; its hash is checked before the first.
+
+    Raises:
+        NotFound: no object has the key.
+        DataLoss: its bytes are not those that were stored.
+    """
+    data = memoryview(store.get(key))
+    for start in range(0, len(data), _CHUNK_BYTES):
+        yield bytes(data[start : start + _CHUNK_BYTES])

@@ -87,7 +87,10 @@ def overrule(engine: Engine, request: pb.OverruleLabelsRequest) -> pb.Vocabulary
         outcome=request.outcome,
         decided_by=checked_name(request.decided_by, "who decides"),
     )
-    overruling.time.FromDatetime(datetime.now(UTC))
+    if request.HasField("time"):
+        overruling.time.CopyFrom(request.time)
+    else:
+        overruling.time.FromDatetime(datetime.now(UTC))
 
     def change(vocabulary: pb.Vocabulary) -> None:
         if len(vocabulary.overrulings) >= MAX_OVERRULINGS:

@@ -307,12 +307,6 @@ def test_a_negative_limit_and_an_unknown_format_are_refused(inference, tmp_path)
     )
 
 
-def test_data_sets_over_the_wire_are_not_served_yet(inference):
-    code, details = refusal(lambda: inference.calls.UploadDataset(iter([pb.UploadDatasetRequest(name="g")])))
-    assert code == grpc.StatusCode.UNIMPLEMENTED
-    assert "use ImportDataset" in details
-
-
 # Importing again
 
 

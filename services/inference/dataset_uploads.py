@@ -1,0 +1,106 @@
+"""Data sets that come over the wire, picture by picture, and are seen when the last one is there."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+from sqlalchemy import Engine
+
+from services.inference import import_rows
+from services.inference.datasets import class_index
+from services.inference.importing import BATCH_SIZE
+from services.inference.intake import Intake, Refused
+from services.inference.layout import Item
+from services.inference.settings import InferenceSettings
+from services.inference.tables import Dataset
+from services.runtime.errors import FailedPrecondition, InvalidArgument
+from services.runtime.objects import ObjectStore
+
+_MAX_PATH = 1024
+_MAX_CLASSES = 100_000
+_BYTES_AT_ONCE = 64 << 20  # of pictures that are held until their batch is written
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """Returns where a data set can have these classes.
+
+    Raises:
+        InvalidArgument: fewer than two, one that is empty, or one twice.
+    """
+    if not 2 <= len(classes) <= _MAX_CLASSES:
+        raise InvalidArgument(
+            f"the first message names {len(classes)} classes; a classifier needs at least 2, and at most "
+            f"{_MAX_CLASSES} are taken"
+        )
+    if not all(name.strip() and "\0" not in name for name in classes):
+        raise InvalidArgument("a class name is empty, or has a NUL; give every class a name")
+    if len(set(classes)) < len(classes):
+        twice = sorted(name for name in set(classes) if classes.count(name) > 1)
+        raise InvalidArgument(f"class {twice[0]!r} is named twice; name it once")
+
+
+def receive(
+    name: str,
+    classes: Sequence[str],
+    items: Iterator[tuple[Item, bytes]],
+    engine: Engine,
+    store: ObjectStore,
+    limits: InferenceSettings,
+) -> Dataset:
+    """The data set, in place of what had its name; pictures that cannot be taken are listed and left out.
+
+    Raises:
+        InvalidArgument: an item cannot be, or two have one path.
+        FailedPrecondition: not one picture can be taken.
+    """
+    import_id, paths, taken = uuid.uuid4().hex, set[str](), 0
+    refused: Refused | None = None
+    intake = Intake(engine, store, (), limits)
+    try:
+        with ThreadPoolExecutor(limits.import_workers) as pool:
+            while batch := list(_batch(items)):
+                for item, _ in batch:
+                    _check(item, classes, paths)
+                results = list(pool.map(intake.take, batch))
+                store.flush()
+                import_rows.write(engine, name, import_id, classes, results)
+                for result in results:
+                    if isinstance(result, Refused):
+                        refused = refused or result
+                    else:
+                        taken += 1
+        if not taken:
+            why = f"; the first, {refused.item.path}: {refused.reason}" if refused else ""
+            raise FailedPrecondition(f"the upload of {name!r} held no picture that can be taken{why}")
+        return import_rows.publish(engine, name, import_id, classes, taken)
+    except BaseException:  # a caller that hangs up as well: what came is seen by nobody, and goes
+        import_rows.forget(engine, import_id)
+        raise
+
+
+def _batch(items: Iterator[tuple[Item, bytes]]) -> Iterator[tuple[Item, bytes]]:
+    """The next items: as many as a transaction takes, or fewer where they are large."""
+    size = 0
+    for item, data in islice(items, BATCH_SIZE):
+        yield item, data
+        size += len(data)
+        if size >= _BYTES_AT_ONCE:
+            return
+
+
+def _check(item: Item, classes: Sequence[str], paths: set[str]) -> None:
+    if not item.path or len(item.path) > _MAX_PATH or not item.path.isprintable():
+        raise InvalidArgument(
+            f"path {item.path[:80]!a}: give 1 to {_MAX_PATH} characters that can be printed, as people will see it"
+        )
+    if item.path in paths:
+        raise InvalidArgument(f"path {item.path[:80]!r} came twice; every image has a path of its own")
+    paths.add(item.path)
+    class_index(classes, item.class_name, "the classes of the first message")
+    if not item.part:
+        raise InvalidArgument(f"{item.path[:80]!r} has no part; say train or test")
+    if item.bounding_box is not None and len(item.bounding_box) != 4:
+        raise InvalidArgument(
+            f"{item.path[:80]!r} has a bounding box of {len(item.bounding_box)} numbers; give x, y, width, height"
+        )
