@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from onoma.cli import analyse, annotate, data, explain, maps, models, serve, studies, xnns
+from onoma.cli import analyse, annotate, data, explain, maps, models, serve, studies, study_archives, xnns
 from onoma.cli.output import errors
 from onoma.client import OnomaError
 
@@ -16,6 +16,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Explains what an image classifier looks at, in words that people chose.",
 )
+studies.app.command("export")(study_archives.export)
+studies.app.command("import")(study_archives.take)
 app.add_typer(data.app, name="dataset")
 app.add_typer(models.app, name="model")
 app.add_typer(xnns.app, name="xnn")

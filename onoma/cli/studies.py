@@ -96,7 +96,7 @@ def create(
                 pool_order=naming_pb2.POOL_ORDER_IMAGE if by_image else naming_pb2.POOL_ORDER_RANDOM,
             ),
         )
-    _print_studies([study])
+    print_studies([study])
 
 
 @app.command("list")
@@ -107,21 +107,21 @@ def list_studies(json: Json = False) -> None:
     if json:
         print_json(studies)
     else:
-        _print_studies(studies)
+        print_studies(studies)
 
 
 @app.command("open")
 def open_study(study: Study) -> None:
     """Let annotators in."""
     with connected() as client:
-        _print_studies([client.open_study(client.get_study(study).study_id)])
+        print_studies([client.open_study(client.get_study(study).study_id)])
 
 
 @app.command("close")
 def close_study(study: Study) -> None:
     """End naming."""
     with connected() as client:
-        _print_studies([client.close_study(client.get_study(study).study_id)])
+        print_studies([client.close_study(client.get_study(study).study_id)])
 
 
 @app.command()
@@ -276,7 +276,8 @@ def _all_classes(client: Client, model: str, dataset: str, xnn: str) -> list[str
     return [name for name in client.get_model(model).classes if name in known]
 
 
-def _print_studies(studies: list[naming_pb2.Study]) -> None:
+def print_studies(studies: list[naming_pb2.Study]) -> None:
+    """Prints studies as a table."""
     print_table(
         ("study", "id", "state", "model", "data set", "categories", "activations"),
         [
