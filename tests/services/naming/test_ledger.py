@@ -1,10 +1,12 @@
 """The log and the state it folds into, over random acts."""
 
 import contextlib
+import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from random import Random
+from unittest import mock
 
 import grpc
 import pytest
@@ -15,8 +17,9 @@ from sqlmodel import Session, col, select
 from onoma.v1 import naming_pb2 as pb
 from services.naming import acts, ledger, namings
 from services.naming.ledger import Asked
-from services.naming.namings import NamingKey
+from services.naming.namings import Held, NamingKey
 from services.naming.tables import Act, Annotator, Concept, Naming, Placement, Study, StudyActivation
+from services.naming.writer import Writer
 from services.runtime.database import open_database, session
 from services.runtime.errors import Aborted, ServiceError
 from tests.services.naming.conftest import ACTIVATIONS, create
@@ -38,6 +41,7 @@ class Intent:
     ids: list[str]
     name: str
     behind: int  # how far its revision is behind; -1 is from the future
+    fate: str  # "" or what happens to it the first time: "killed" before its commit, or its "reply lost" after it
 
     def command(self, concepts):
         """The command, over concepts that stand as {id: activations}."""
@@ -87,6 +91,7 @@ def some_messages(seed, count):
             ids=random.sample(IDS, random.randrange(5)),
             name=random.choice(["", "bow", "e\u0301toile"]),
             behind=random.choice([0] * 8 + [1, -1]),
+            fate=random.choice([""] * 6 + ["killed", "reply lost"]),
         )
 
     return [message() for _ in range(count)]
@@ -137,20 +142,56 @@ def act(engine, key, request_id, base_revision, command):
     ledger.act(engine, Asked(key, request_id, base_revision, command))
 
 
-def send_all(engine, key, messages):
-    """Sends acts, each of which is taken once or refused; returns the revision after them."""
-    revision, last = 0, ("first", 0, pb.Command(create=pb.CreateConcept(concept_id="first")))
+class Killed(Exception):
+    """The process ended."""
+
+
+@contextlib.contextmanager
+def killed_before_the_commit():
+    """What writes an act dies when all of it is written and nothing committed."""
+    write = ledger._Changes.write
+
+    def dying(*arguments):
+        write(*arguments)
+        raise Killed
+
+    with mock.patch.object(ledger._Changes, "write", dying), contextlib.suppress(Killed):
+        yield
+
+
+def send_all(engine, key, messages, take=None):
+    """Sends acts, each of which is taken once or refused; returns the revision after them.
+
+    Args:
+        take: takes one as `Asked`, in place of the ledger.
+    """
+    take = take or (lambda asked: ledger.act(engine, asked))
+    revision, last = 0, Asked(key, "first", 0, pb.Command(create=pb.CreateConcept(concept_id="first")))
     for message in messages:
         if message is not None:
             command = message.command({c.concept_id: list(c.activation_ids) for c in visible(engine, key)[0]})
-            last = (uuid.uuid4().hex, revision - message.behind, command)
-        with contextlib.suppress(ServiceError):
-            act(engine, key, *last)
+            last = Asked(key, uuid.uuid4().hex, revision - message.behind, command)
+        if message is not None and message.fate == "killed":
+            before = state_bytes(key, *tables_of(engine, key))
+            with killed_before_the_commit(), contextlib.suppress(ServiceError):
+                take(last)
+            assert state_bytes(key, *tables_of(engine, key)) == before
+        for _ in range(2 if message is not None and message.fate == "reply lost" else 1):
+            with contextlib.suppress(ServiceError):
+                take(last)
         with Session(engine) as opened:
             now = namings.revision(opened, key)
         assert now in (revision, revision + (message is not None or revision == 0))
         revision = now
     return revision
+
+
+def state_bytes(key, counts, concepts, placements):
+    """All that there is of a naming, as bytes: its message, and the concepts that ended."""
+    state = acts.State(counts[0], concepts, placements)
+    message = namings.message(key, Held(state, *counts[1:]), IDS).SerializeToString(deterministic=True)
+    parts = [{id_: astuple(part) for id_, part in some.items()} for some in (concepts, placements)]
+    return message + json.dumps(parts, sort_keys=True).encode()
 
 
 def replayed(engine, key):
@@ -187,21 +228,46 @@ def visible(engine, key):
 
 
 quick = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
+@pytest.fixture(params=["the ledger", "the writer"])
+def take(request, engine):
+    """Takes acts one by one: without a memory of the naming, and with one that outlives what is killed."""
+    if request.param == "the ledger":
+        yield lambda asked: ledger.act(engine, asked)
+        return
+    started = Writer(engine)
+    yield started.act
+    started.close()
+
+
 @quick
 @given(messages=sent)
-def test_replaying_the_log_gives_exactly_the_tables(engine, messages):
+def test_replaying_the_log_gives_the_tables_byte_for_byte(engine, take, messages):
     key = new_naming(engine)
-    revision = send_all(engine, key, messages)
+    revision = send_all(engine, key, messages, take)
     state = replayed(engine, key)
     assert state.revision == revision
     counts = (state.revision, len(state.done), len(state.undone))
-    assert (counts, dict(state.concepts), dict(state.placements)) == tables_of(engine, key)
+    from_the_log = state_bytes(key, counts, state.concepts, state.placements)
+    assert from_the_log == state_bytes(key, *tables_of(engine, key))
+
+
+def test_random_acts_are_taken_refused_killed_and_sent_again(engine):
+    key = new_naming(engine)
+    messages = [message for seed in range(5) for message in some_messages(seed, 40)]
+    assert {message.fate if message else "again" for message in messages} == {
+        "",
+        "killed",
+        "reply lost",
+        "again",
+    }
+    revision = send_all(engine, key, messages)
+    assert len(messages) / 4 < revision < len(messages)
 
 
 @quick
@@ -251,7 +317,7 @@ def test_an_acts_inverse_takes_it_back(messages):
         state = after
 
 
-def test_an_act_whose_reply_was_lost_is_one_row_when_sent_again(engine, monkeypatch):
+def test_an_act_whose_reply_was_lost_is_one_row_when_sent_again(engine):
     key = new_naming(engine)
     request = ("r", 0, pb.Command(create=pb.CreateConcept(concept_id="c0", activation_ids=IDS[:2])))
     for _ in range(3):
@@ -261,20 +327,13 @@ def test_an_act_whose_reply_was_lost_is_one_row_when_sent_again(engine, monkeypa
     assert len(rows) == 1
 
 
-def test_an_act_that_dies_before_its_commit_leaves_nothing(engine, monkeypatch):
+def test_an_act_that_dies_before_its_commit_leaves_nothing(engine):
     key = new_naming(engine)
     request = ("r", 0, pb.Command(create=pb.CreateConcept(concept_id="c0", activation_ids=IDS[:2])))
-    write = ledger._Changes.write
-
-    def dying(*arguments):
-        write(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(ledger._Changes, "write", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_before_the_commit():
         act(engine, key, *request)
+        pytest.fail("it did not die")
     assert tables_of(engine, key) == ((0, 0, 0), {}, {})
-    monkeypatch.undo()
     act(engine, key, *request)
     assert tables_of(engine, key)[0] == (1, 1, 0)
 
