@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from threading import Event
 
 import grpc
 from sqlalchemy import Engine, text
@@ -30,7 +31,7 @@ from services.inference.prediction import Predictor
 from services.inference.sessions import Sessions
 from services.inference.settings import InferenceSettings
 from services.runtime.database import open_database
-from services.runtime.errors import InvalidArgument
+from services.runtime.errors import InvalidArgument, Unavailable
 from services.runtime.jobs import Jobs, JobServicer, job_message
 from services.runtime.objects import ObjectStore, open_object_store
 from services.runtime.preprocessing import preprocessing_of
@@ -237,9 +238,17 @@ def build(settings: RuntimeSettings) -> Service:
     predictor = Predictor(engine, store, sessions, limits)
     servicer = InferenceServicer(engine, store, jobs, settings.import_roots, predictor, limits)
 
+    stopping = Event()
+
     def ready() -> None:
+        if stopping.is_set():
+            raise Unavailable("the server is stopping")
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
+
+    def drain() -> None:
+        stopping.set()
+        jobs.drain()
 
     def add_to(server: grpc.Server) -> None:
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
@@ -259,7 +268,7 @@ def build(settings: RuntimeSettings) -> Service:
         add_to=add_to,
         service_names=("onoma.v1.InferenceService", "onoma.v1.JobService", "inference.GRPCInferenceService"),
         close=close,
-        drain=jobs.drain,
+        drain=drain,
         ready=ready,
         waiting_calls=limits.streams + limits.batch_images,
     )
