@@ -93,7 +93,10 @@ def _print(rows: list[list[Any]], notes: list[str]) -> None:
 def _read(file: Path) -> Any:
     try:
         return json_text.loads(
-            file.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_constant=_no_number
+            file.read_text(encoding="utf-8"),
+            object_pairs_hook=_once,
+            parse_constant=_no_number,
+            parse_int=_whole,
         )
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8 text") from None
@@ -117,6 +120,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(constant: str) -> float:
     raise ValueError(f"the study has {constant}, which is no number; leave out what is not known")
+
+
+def _whole(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError:
+        raise ValueError(f"the study has a whole number of {len(digits):,} digits: too large") from None
 
 
 def _parts(wordnet: Path) -> Parts:

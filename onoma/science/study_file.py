@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from onoma.science.study_data import (
     make_namings,
 )
 
+_MOST_BITS = 1023  # as floating point allows
 _TAKEN = "any"  # a key beside the annotators' in the statistics
 _KNOWN = {
     "categories", "annotators", "namings", "min_cluster_images",
@@ -68,6 +68,7 @@ def study_from_document(document: Any) -> StudyFile:
     Raises:
         ValueError: a part is missing, is of another form, or does not fit the others; the message says which.
     """
+    _check_values(document)
     top = _mapping(document, "the study")
     if "input" in top and "categories" not in top:
         top = _mapping(top["input"], "the study's 'input'")
@@ -88,6 +89,33 @@ def study_from_document(document: Any) -> StudyFile:
             inside[name] = _inside(categories[name], content["inside"])
     unread = sorted(key for key in top if key not in _KNOWN and not key.startswith("_"))
     return StudyFile(study, _vocabulary(top), correct, inside, tuple(unread))
+
+
+def _check_values(document: Any) -> None:
+    """Refuses what JSON can write and no table or file can hold: halves of characters, endless whole numbers."""
+    parts: list[tuple[str, Any]] = [("the study", document)]
+    while parts:
+        where, value = parts.pop()
+        if isinstance(value, str):
+            _check_text(value, where)
+        elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise ValueError(f"{where} has a whole number beyond 2^{_MOST_BITS}")
+        elif isinstance(value, list | tuple):
+            parts += [(where, entry) for entry in value]
+        elif isinstance(value, Mapping):
+            for key in value:
+                _check_text(key, where)
+            parts += [(f"{where}, '{key}'", entry) for key, entry in value.items()]
+
+
+def _check_text(text: str, where: str) -> None:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{where} has the text {text!a} with half of a character (a lone surrogate); write the character"
+            ) from None
 
 
 def _category(name: str, content: Mapping[str, Any]) -> Category:
@@ -196,7 +224,7 @@ def _inside(category: Category, shares: Any) -> NDArray[np.float64]:
     for activation_id, share in _mapping(shares, where).items():
         if activation_id not in index_of:
             raise ValueError(f"{where} has activation '{activation_id}', which is not one of the category's")
-        if not isinstance(share, int | float) or not isfinite(share) or not 0 <= share <= 1:
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
             raise ValueError(f"{where}: activation '{activation_id}' has {share!r}, not a share in [0, 1]")
         inside[index_of[activation_id]] = share
     return inside

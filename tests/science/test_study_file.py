@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from onoma.science.analysis import analyse
+from onoma.science.category_analysis import Options
 from onoma.science.labels import Outcome
 from onoma.science.study_file import study_from_document
 
@@ -66,6 +70,16 @@ def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda d: d["categories"]["p"].update(predicted={}), "'predicted' has no image 'p1'"),
         (lambda d: d["categories"]["p"].update(inside={"zz": 1}), "'inside' has activation 'zz'"),
         (lambda d: d["categories"]["p"].update(inside={"e1": float("nan")}), "'e1' has nan, not a share"),
+        (lambda d: d["categories"]["p"].update(inside={"e1": 2**1000}), "'e1' has 1071.*, not a share"),
+        (
+            lambda d: d["categories"]["p"].update(inside={"e1": 10**5000}),
+            "the study, 'categories', 'p', 'inside', 'e1' has a whole number beyond",
+        ),
+        (
+            lambda d: d["namings"]["A1"]["p"]["clusters"].update({"eye\ud800": []}),
+            r"the study, 'namings', 'A1', 'p', 'clusters' has the text 'eye\\ud800' with half of a character",
+        ),
+        (lambda d: d["annotators"].append("\udfff"), r"the study, 'annotators' has the text '\\udfff'"),
         (lambda d: d.update(overrulings=[{"labels": ["a", "b"], "outcome": "yes"}]), "has the outcome 'yes'"),
         (lambda d: d.update(overrulings=[{"labels": ["a"], "outcome": "none"}]), "not two labels"),
         (lambda d: d.update(synonyms=["beak"]), "a group of 'synonyms' must be a list, not a text"),
@@ -129,3 +143,56 @@ def test_words_of_a_study() -> None:
     assert words.judge("stuff", "eye").outcome is Outcome.AMBIGUOUS
     assert words.judge("Head", "Eye").reason == "judged by hand (ann 2025-02-01)"
     assert not words.closed
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["A1", "p", "e1", "p1"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@st.composite
+def mutations(draw: st.DrawFn) -> Any:
+    """The worked example with one to three parts removed, replaced, renamed, or put in twice."""
+    document = copy.deepcopy(INPUT)
+    for _ in range(draw(st.integers(1, 3))):
+        part: Any = document
+        while True:
+            keys = list(part) if isinstance(part, dict) else list(range(len(part)))
+            if not keys:
+                break
+            key = draw(st.sampled_from(keys))
+            if isinstance(part[key], dict | list) and draw(st.integers(0, 4)):
+                part = part[key]
+                continue
+            change = draw(st.sampled_from(["remove", "replace", "rename", "again"]))
+            if change == "replace":
+                part[key] = draw(VALUES)
+            elif change == "remove":
+                del part[key]
+            elif isinstance(part, list):
+                part.append(part[key])
+            elif change == "rename":
+                part[draw(st.text(max_size=3))] = part.pop(key)
+            break
+    return document
+
+
+@settings(max_examples=400, deadline=None)
+@given(document=mutations())
+def test_any_document_is_analysed_or_refused_in_a_line(document: Any) -> None:
+    told, found = "", None
+    try:
+        found = analyse(study_from_document(document), Options(shuffles=2))
+    except ValueError as error:
+        told = str(error)
+    json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
+    assert (found is None) is bool(told)
+    assert "\n" not in told
+    told.encode()

@@ -1,7 +1,10 @@
 """`onoma analyse`: a study in a file, with no server."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -61,6 +64,11 @@ def test_processes_do_not_change_the_output(analyse) -> None:
         ("{", "is not JSON: Expecting property name"),
         ('{"annotators": [], "annotators": []}', "'annotators' stands twice in one object"),
         ('{"annotators": NaN}', "the study has NaN, which is no number"),
+        ('{"annotators": ' + "1" * 5000 + "}", "the study has a whole number of 5,000 digits: too large"),
+        (
+            '{"annotators": ["\\ud800"]}',
+            "the study, 'annotators' has the text '\\ud800' with half of a character",
+        ),
         ("[" * 100_000, "nested too deeply"),
         ('{"annotators": []}', "the study has no 'categories'"),
         (b"\xff\xfe", "is not UTF-8 text"),
@@ -101,3 +109,53 @@ def test_parts_come_from_wordnet_when_asked(analyse, tmp_path: Path) -> None:
         for flag in ([], ["--part-of"])
     ]
     assert [found["subset_compat"]["value"] for found in compat] == [0.5, 1.0]
+
+
+def chain(concepts: int, *, tied: bool) -> dict[str, Any]:
+    """A study of two annotators: one concept of two activations after the other, the second's shifted by one or not."""
+    ids = [f"a{i}" for i in range(2 * concepts)]
+
+    def clusters(first: int) -> list[dict[str, Any]]:
+        return [{"name": f"c{i}", "activations": ids[i : i + 2]} for i in range(first, 2 * concepts, 2)]
+
+    return {
+        "annotators": ["ann", "bob"],
+        "min_cluster_images": 1,
+        "categories": {"bird": {"images": ["i"], "activations": {a: ["i", 0] for a in ids}}},
+        "namings": {
+            "ann": {"bird": {"clusters": clusters(0)}},
+            "bob": {"bird": {"clusters": clusters(1 if tied else 0)}},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("concepts", "tied", "options", "most_s"),
+    [
+        (2000, True, ["--time-limit", "1"], 60),
+        pytest.param(10_000, True, ["--time-limit", "1"], 90, marks=pytest.mark.slow),
+        pytest.param(10_000, False, [], 150, marks=pytest.mark.slow),
+    ],
+)
+def test_thousands_of_concepts_end_with_their_time_in_little_memory(
+    tmp_path: Path, concepts: int, tied: bool, options: list[str], most_s: float
+) -> None:
+    (tmp_path / "study.json").write_text(json.dumps(chain(concepts, tied=tied)))
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30));"
+        "from onoma.cli import main; main()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", limited, "analyse", tmp_path / "study.json", "--json", *options],
+        capture_output=True,
+        text=True,
+        timeout=most_s,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    pair = json.loads(ended.stdout)["expected"]["bird"]["pairs"]["ann-bob"]
+    if not tied:
+        assert (pair["one_to_one"]["status"], pair["one_to_one"]["several_optima"]) == ("optimal", False)
+    for kind in ("one_to_one", "one_to_many", "biclique"):
+        assert pair[kind]["weight"] <= pair[kind]["upper_bound"]
+        assert pair[kind]["chance"] or pair[kind]["chance_at_least"]
