@@ -1,25 +1,28 @@
-"""One fit of an xNN: autoencoders layer by layer, the read-out by least squares, then all losses together.
+"""One fit of the xNNs of a group of classes: autoencoders layer by layer, read-outs by least squares, then all losses.
+
+A group reads its images together; what becomes of a class does not depend on the others, but for rounding.
 
 [P] Hamidi-Haines et al. 2018, section 3.2; [X] Qi, Khorram, Li, arXiv 1709.05360; [ours] said where it is ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import pairwise
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from onoma.science.xnn import Xnn, score
+from onoma.science.xnn import Xnn
+from onoma.science.xnn_losses import faithfulness_loss, pull_away_loss, reconstruction_loss
+from onoma.science.xnn_network import Layers, Networks, Units, drawn_units
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "tf32", "bf16"]
+Pairs = Literal["features", "images"]
 
 FULL_WIDTHS = (800, 100)
-DROPOUT = 0.02
 WEIGHT_DECAY = 1e-4
 LEARNING_RATE = 1e-3
 BIAS_LEARNING_RATE = 1e-2  # where only positive terms are left the bias has to reach the lowest score [ours]
@@ -27,12 +30,14 @@ PATIENCE = 3  # epochs of the last third without a smaller held-out error, after
 _FAITHFUL_EPOCHS = 3  # at first faithfulness alone; then the other terms come in over as many epochs
 _REFINED_SHARE = 2 / 3  # of the epochs; after it the other terms count a tenth, and the fit is refined [ours]
 _WARM_STEPS = 150
-_DEAD_SHARE = 0.01  # of the images; an X-feature that fires on fewer after the warm start is revived [ours]
 _STEP_DECAY = ((0.5, 1.0), (0.75, 0.3), (0.9, 0.1), (1.0, 0.03))  # up to this share of the steps, this factor
 _HELD_OUT = 0.1  # share of the images that rounds are compared on
 _LEAST_STEPS = 50  # of an epoch: few images are gone through several times [ours]
 _LEAST_BATCH, _LARGEST_BATCH = 50, 256
 _WANTED_STEPS = 150  # of an epoch, within those bounds of a batch: fewer cost faithfulness [ours]
+_COMMON_SEED = (
+    104_729  # sets what the classes have in common apart from the weights of a class of the same seed
+)
 _BLOCK = 4096  # images that are read at once where all of them are
 
 
@@ -55,8 +60,9 @@ class XnnSettings:
         negatives_per_positive: images of other classes sampled for each of the class's own; 0 takes all.
         significant_share: for the restart rule's report and Table 1.
         shared_trunk: one first layer for all classes, trained once and frozen: much faster, and not the paper's xNN.
-        precision: of the products in training; "bf16" for devices that are faster at it. What is reported of an xNN is
-            computed in float32 either way.
+        precision: of the products in training: "tf32" (GPUs only) and "bf16" for devices that are faster at it. What is
+            reported of an xNN is computed in float32 either way.
+        pull_away_pairs: of what the pull-away loss takes cosines: X-features over images, or images over X-features.
     """
 
     x_feature_count: int = 5
@@ -70,16 +76,17 @@ class XnnSettings:
     significant_share: float = 0.9
     shared_trunk: bool = False
     precision: Precision = "float32"
+    pull_away_pairs: Pairs = "features"
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """What a network is fitted to: rows of features that may lie in a file or on another device.
+    """What networks are fitted to: rows of features that may lie in a file or on another device.
 
     Attributes:
         features: (n, D) of any float dtype, not negative; computed with in float32, never copied as a whole.
-        rows: (m,) int64, those to use.
-        scores: (n,) or (n, classes), likewise.
+        rows: (m,) int64 on the features' device, those to use.
+        scores: (n, C) likewise, a column for each network.
         device: where the fit computes.
     """
 
@@ -89,25 +96,23 @@ class Examples:
     device: torch.device
 
     def take(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (b, D) and scores (b,) of some of the rows, on the fit's device."""
+        """Features (b, D) and scores (b, C) of some of the rows, on the fit's device."""
         index = self.rows[chosen.to(self.rows.device)]
         features, scores = self.features[index], self.scores[index]
         return features.to(self.device, torch.float32), scores.to(self.device, torch.float32)
 
     def all_scores(self) -> Tensor:
-        """Scores (m,) of all rows, on the fit's device."""
+        """Scores (m, C) of all rows, on the fit's device."""
         return self.scores[self.rows].to(self.device, torch.float32)
 
     def part(self, chosen: Tensor) -> Examples:
         """Some of the rows."""
         return replace(self, rows=self.rows[chosen.to(self.rows.device)])
 
-    def encoded(self, layer: Callable[[Tensor], Tensor]) -> Tensor:
-        """What a layer makes of all rows, (m, ...), block by block."""
-        with torch.no_grad():
-            starts = range(0, len(self.rows), _BLOCK)
-            blocks = (torch.arange(start, min(start + _BLOCK, len(self.rows))) for start in starts)
-            return torch.cat([layer(self.take(block)[0]) for block in blocks])
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All rows as `take` gives them, some thousand at a time."""
+        for start in range(0, len(self.rows), _BLOCK):
+            yield self.take(torch.arange(start, min(start + _BLOCK, len(self.rows))))
 
 
 def widths(feature_count: int, x_feature_count: int) -> tuple[int, int, int]:
@@ -124,288 +129,190 @@ def head_widths(first: int, x_feature_count: int) -> tuple[int, int]:
     return min(FULL_WIDTHS[1], max(2 * x_feature_count, first // 4)), x_feature_count
 
 
-def faithfulness_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Lp = mean_i (y_hat_i - y_i)^2 [P 3.2]; (n,), (n,) to ()."""
-    return (predicted - wanted).square().mean()
-
-
-def reconstruction_loss(reconstructed: Tensor, features: Tensor, q: float) -> Tensor:
-    """Lr = (1/D) sum_d log(1 + q m_d), m_d = (1/n) sum_i (r_id - z_id)^2 [X]; (n, D), (n, D) to ().
-
-    The logarithm is of each unit's batch mean, so some units may be given up altogether.
-    """
-    return torch.log1p(q * (reconstructed - features).square().mean(0)).mean()
-
-
-def pull_away_loss(contributions: Tensor) -> Tensor:
-    """Lo = sum_{i != j} cos(V_:i, V_:j)^2 / (K (K - 1)) over pairs of X-features [X]; V (n, K) to ().
-
-    0 for K = 1.
-    """
-    count = contributions.shape[1]
-    if count < 2:
-        return contributions.new_zeros(())
-    columns = contributions / contributions.norm(dim=0).clamp(min=1e-8)
-    cosines = (columns.T @ columns).square()
-    loss: Tensor = (cosines.sum() - cosines.diagonal().sum()) / (count * (count - 1))
-    return loss
-
-
 def fit(
-    examples: Examples, sizes: Sequence[int], settings: XnnSettings, seed: int, progress: Callable[[], None]
-) -> tuple[Xnn, float]:
-    """Fits an xNN once.
+    examples: Examples,
+    sizes: Sequence[int],
+    settings: XnnSettings,
+    seed: int,
+    class_seeds: Sequence[int],
+    progress: Callable[[], None],
+) -> list[tuple[Xnn, float]]:
+    """Fits the xNNs of C classes once, together.
 
     Args:
         sizes: of the encoder: (D, ..., K), two layers or more.
+        seed: of what the classes have in common: images held out, batches, dropout, units drawn.
+        class_seeds: of each class's first weights.
         progress: called after each epoch; may raise to stop.
     Returns:
-        The xNN, and its root mean squared error in score units on a tenth of the images, which it was not fitted to (on
-        those that it was where there are fewer than 100).
+        Each xNN, and its root mean squared error in score units on a tenth of the images, which it was not fitted to
+        (on those that it was where there are fewer than 100).
     """
-    generator = torch.Generator(examples.device).manual_seed(seed)
+    generator = torch.Generator(examples.device).manual_seed(seed + _COMMON_SEED)
     order = torch.randperm(len(examples.rows), generator=generator, device=examples.device)
     held_out_count = int(_HELD_OUT * len(order)) if len(order) >= 100 else 0
     kept = examples.part(order[held_out_count:])
     held_out = examples.part(order[:held_out_count]) if held_out_count else kept
     settings = replace(settings, batch_size=_batch_size(settings, len(kept.rows)))
-    network = _Network(sizes, _units(kept), generator)
-    _warm_start(network, kept, settings, generator)
-    return _train_jointly(network, kept, held_out, settings, generator, progress)
+    of_classes = [torch.Generator(examples.device).manual_seed(of_class) for of_class in class_seeds]
+    networks = Networks(sizes, _units(kept), of_classes)
+    _warm_start(networks, kept, settings, generator)
+    return _train_jointly(networks, kept, held_out, settings, generator, progress)
 
 
-@dataclass(frozen=True, eq=False)
-class _Units:
-    """What makes features and scores of size 1: the features' standard deviation, the scores' mean and their own."""
-
-    scale: Tensor
-    mean: Tensor
-    spread: Tensor
-
-
-class _Network(nn.Module):
-    """Encoder, decoder and read-out while they are trained, on scaled features and standardised scores."""
-
-    def __init__(self, sizes: Sequence[int], units: _Units, generator: torch.Generator) -> None:
-        super().__init__()
-        self.units = units
-        self.generator = generator
-        pairs = list(pairwise(sizes))
-        self.encoder = nn.ModuleList(linear(a, b, generator) for a, b in pairs)
-        self.decoder = nn.ModuleList(linear(b, a, generator) for a, b in reversed(pairs))
-        self.read_out = nn.Parameter(torch.zeros(sizes[-1], device=generator.device))
-        self.bias = nn.Parameter(torch.zeros((), device=generator.device))
-
-    def encode(self, features: Tensor) -> Tensor:
-        values = features
-        for index, layer in enumerate(self.encoder):
-            values = torch.relu(layer(values))
-            if index == 0:
-                values = _dropout(values, self.generator)
-        return values
-
-    def decode(self, codes: Tensor, units: Tensor | slice) -> Tensor:
-        """Reconstruction of some units, (n, units)."""
-        *upper, last = self.decoder
-        values = codes
-        for layer in upper:
-            values = torch.relu(layer(values))
-        return outputs(last, values, units)
-
-    def xnn(self) -> Xnn:
-        """The encoder and read-out, on features and scores as they are."""
-        (first_weight, first_bias), *layers = [
-            (layer.weight.detach().clone(), layer.bias.detach().clone())  # type: ignore[operator]
-            for layer in self.encoder
-        ]
-        return Xnn(
-            encoder=((first_weight / self.units.scale, first_bias), *layers),
-            read_out=self.read_out.detach() * self.units.spread,
-            bias=self.bias.detach() * self.units.spread + self.units.mean,
-        )
-
-
-def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    """A fully-connected layer as torch makes it, of the generator's random numbers and on its device."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, device=generator.device)  # type: ignore[no-untyped-call]
-    bound = inputs**-0.5
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        layer.bias.uniform_(-bound, bound, generator=generator)
-    return layer  # type: ignore[no-any-return]
-
-
-def outputs(layer: nn.Module, values: Tensor, units: Tensor | slice) -> Tensor:
-    """Some of a layer's outputs after ReLU, (n, units); the others are not computed."""
-    assert isinstance(layer, nn.Linear)
-    return torch.relu(nn.functional.linear(values, layer.weight[units], layer.bias[units]))
-
-
-def drawn_units(count: int, wanted: int, generator: torch.Generator) -> Tensor | slice:
-    """So many of the units at random; all of them where they are no more, or 0 are wanted."""
-    if not 0 < wanted < count:
-        return slice(None)
-    return torch.randperm(count, generator=generator, device=generator.device)[:wanted]
-
-
-def _dropout(values: Tensor, generator: torch.Generator) -> Tensor:
-    """Dropout with random numbers of the fit's own, so that fits can run beside each other."""
-    kept = torch.rand(values.shape, generator=generator, device=values.device) >= DROPOUT
-    return values * kept / (1 - DROPOUT)
-
-
-def _units(examples: Examples) -> _Units:
+def _units(examples: Examples) -> Units:
     """Of rows in random order."""
     some, _ = examples.take(torch.arange(min(_BLOCK, len(examples.rows))))
     scores = examples.all_scores()
-    return _Units(some.std().clamp(min=1e-6), scores.mean(), scores.std().clamp(min=1e-6))
+    return Units(some.std().clamp(min=1e-6), scores.mean(0), scores.std(0).clamp(min=1e-6))
 
 
 def _warm_start(
-    network: _Network, examples: Examples, settings: XnnSettings, generator: torch.Generator
+    networks: Networks, examples: Examples, settings: XnnSettings, generator: torch.Generator
 ) -> None:
-    """Greedy layer-wise autoencoders, dead X-features revived, then the read-out by least squares on the codes."""
-    values: Tensor | None = None
-    for encoder, decoder in zip(network.encoder, reversed(network.decoder), strict=True):
-        below = values
+    """Greedy layer-wise autoencoders, dead X-features revived, then the read-outs by least squares on the codes."""
+    below: Tensor | None = None  # (C, m, H) codes of the layer below; none below the first
+    scale = networks.units.scale
+    for index, (encoder, decoder) in enumerate(
+        zip(networks.encoder, reversed(networks.decoder), strict=True)
+    ):
+        assert isinstance(decoder, Layers)
         optimizer = torch.optim.Adam(
             [*encoder.parameters(), *decoder.parameters()], lr=LEARNING_RATE, fused=True
         )
-        for _ in range(_WARM_STEPS):
-            chosen = torch.randint(
-                len(examples.rows), (settings.batch_size,), generator=generator, device=examples.device
-            )
-            batch = examples.take(chosen)[0] / network.units.scale if below is None else below[chosen]
-            units = drawn_units(batch.shape[1], settings.reconstructed_units, generator)
-            with products_of(settings, examples.device):
-                reconstructed = outputs(decoder, torch.relu(encoder(batch)), units)
-            loss = faithfulness_loss(reconstructed.float(), batch[:, units])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+        with tf32_where_asked(settings):
+            for _ in range(_WARM_STEPS):
+                chosen = torch.randint(
+                    len(examples.rows), (settings.batch_size,), generator=generator, device=examples.device
+                )
+                batch = examples.take(chosen)[0] / scale if below is None else below[:, chosen]
+                units = drawn_units(batch.shape[-1], settings.reconstructed_units, generator)
+                with products_of(settings, examples.device):
+                    reconstructed = torch.relu(decoder.some(torch.relu(encoder(batch)), units))
+                loss = (reconstructed.float() - batch[..., units]).square().mean((1, 2))
+                _step(optimizer, loss)
+        if index == len(networks.encoder) - 1:
+            break  # the last layer's codes are those that the read-out starts from
         with torch.no_grad():
             if below is None:
-                values = examples.encoded(lambda z, layer=encoder: torch.relu(layer(z / network.units.scale)))  # type: ignore[misc]
+                codes = [torch.relu(encoder(features / scale)) for features, _ in examples.blocks()]
+                below = torch.cat(codes, dim=1)
             else:
-                values = torch.relu(encoder(below))
+                below = torch.relu(encoder(below))
     assert below is not None, "an encoder has two layers or more"
-    scores = examples.all_scores()
-    targets = (scores - network.units.mean) / network.units.spread
-    with torch.no_grad():
-        _revive_dead(network.encoder[-1], below)
-        codes = torch.relu(network.encoder[-1](below))
-        network.read_out.copy_(_with_both_signs(_least_squares(codes, targets)))
-        network.bias.copy_((targets - codes @ network.read_out).mean())
-
-
-def _revive_dead(layer: nn.Module, inputs: Tensor) -> None:
-    """Gives the units that fire on fewer than 1 % of the images a bias that lets half of them through [ours].
-
-    They also get the spread that the living units have; a unit that never fires is never trained.
-    """
-    assert isinstance(layer, nn.Linear)
-    values = layer(inputs)
-    dead = (values > 0).float().mean(0) < _DEAD_SHARE
-    layer.bias[dead] -= values.median(0).values[dead]
-    spread = torch.relu(layer(inputs)).std(0).clamp(min=1e-6)
-    if not dead.all():
-        factor = spread[~dead].mean() / spread[dead]
-        layer.weight[dead] *= factor[:, None]
-        layer.bias[dead] *= factor
-
-
-def _least_squares(codes: Tensor, targets: Tensor) -> Tensor:
-    """Weights (K,) of the linear fit, with a constant, from codes (n, K) to targets (n,)."""
-    design = torch.cat([codes, torch.ones_like(codes[:, :1])], dim=1).double()
-    ridge = 1e-6 * len(design) * torch.eye(design.shape[1], dtype=design.dtype, device=design.device)
-    solution: Tensor = torch.linalg.solve(design.T @ design + ridge, design.T @ targets.double())
-    return solution[:-1].to(codes.dtype)
-
-
-def _with_both_signs(weights: Tensor) -> Tensor:
-    """Makes the larger half of the weights (K,) positive and the others negative, none of them next to 0 [ours].
-
-    An X-feature whose weight starts negative or at 0 hardly ever becomes evidence for the class.
-    """
-    sign = -torch.ones_like(weights)
-    sign[weights.argsort(descending=True)[: (len(weights) + 1) // 2]] = 1
-    typical = weights.abs().mean()
-    return torch.where(weights * sign > 0.1 * typical, weights, sign * weights.abs().clamp(min=typical))
+    targets = (examples.all_scores() - networks.units.mean) / networks.units.spread
+    networks.start_read_out(below, targets.T)
 
 
 def _train_jointly(
-    network: _Network,
+    networks: Networks,
     examples: Examples,
     held_out: Examples,
     settings: XnnSettings,
     generator: torch.Generator,
     progress: Callable[[], None],
-) -> tuple[Xnn, float]:
+) -> list[tuple[Xnn, float]]:
     """Minimises L / spread^2: the targets are standardised, so the other terms are weighed down as Lp is.
 
     Returns:
-        The xNN of that epoch of the last third whose error on the held-out images is smallest, and the error.
+        Each class's xNN of that epoch of the last third whose error on the held-out images is smallest, and the error.
     """
-    others = [parameter for parameter in network.parameters() if parameter is not network.bias]
+    others = [parameter for parameter in networks.parameters() if parameter is not networks.bias]
     optimizer = torch.optim.Adam(
         [
             {"params": others, "weight_decay": WEIGHT_DECAY},
-            {"params": [network.bias], "lr": BIAS_LEARNING_RATE},
+            {"params": [networks.bias], "lr": BIAS_LEARNING_RATE},
         ],
         lr=LEARNING_RATE,
         fused=True,
     )
-    batch_size, units = settings.batch_size, network.units
+    batch_size, units = settings.batch_size, networks.units
     steps_an_epoch = max(len(examples.rows) // batch_size, _LEAST_STEPS)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _decay(step / (settings.epochs * steps_an_epoch))
     )
-    best: tuple[Xnn, float] | None = None
-    since_best = 0
+    best: list[tuple[Xnn, float] | None] = [None] * len(networks.bias)
+    since_best = [0] * len(best)
     for epoch in range(settings.epochs):
-        ramp = _auxiliary_share(epoch, settings.epochs) / float(units.spread) ** 2
+        share = _auxiliary_share(epoch, settings.epochs)
         order = _order(len(examples.rows), steps_an_epoch * batch_size, generator)
-        for chosen in order.reshape(steps_an_epoch, batch_size):
-            features, scores = examples.take(chosen)
-            inputs, targets = features / units.scale, (scores - units.mean) / units.spread
-            with products_of(settings, examples.device):
-                codes = network.encode(inputs)
-            contributions = codes.float() * network.read_out
-            loss = faithfulness_loss(contributions.sum(1) + network.bias, targets)
-            if ramp:
-                drawn = drawn_units(inputs.shape[1], settings.reconstructed_units, generator)
+        with tf32_where_asked(settings):
+            for chosen in order.reshape(steps_an_epoch, batch_size):
+                features, scores = examples.take(chosen)
+                inputs, targets = features / units.scale, ((scores - units.mean) / units.spread).T
                 with products_of(settings, examples.device):
-                    reconstructed = network.decode(codes, drawn)
-                loss = loss + ramp * (
-                    settings.reconstruction_weight
-                    * reconstruction_loss(reconstructed.float(), inputs[:, drawn], settings.reconstruction_q)
-                    + settings.pull_away_weight * pull_away_loss(contributions)
-                )
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
+                    codes = networks.encode(inputs, dropout=generator)
+                contributions = codes.float() * networks.read_out[:, None]
+                loss = faithfulness_loss(contributions.sum(-1) + networks.bias[:, None], targets)
+                if share:
+                    drawn = drawn_units(inputs.shape[1], settings.reconstructed_units, generator)
+                    with products_of(settings, examples.device):
+                        reconstructed = networks.decode(codes, drawn).float()
+                    loss = loss + share / units.spread**2 * (
+                        settings.reconstruction_weight
+                        * reconstruction_loss(reconstructed, inputs[:, drawn], settings.reconstruction_q)
+                        + settings.pull_away_weight * _pull_away(contributions, settings)
+                    )
+                _step(optimizer, loss)
+                schedule.step()
         if _is_refined(epoch, settings.epochs) or epoch == settings.epochs - 1:
-            found = network.xnn()
-            error = error_of(found, held_out)
-            since_best = 0 if best is None or error < best[1] else since_best + 1
-            best = best if since_best and best else (found, error)
+            for index, error in enumerate(errors_of(networks, held_out)):
+                if since_best[index] == PATIENCE:
+                    continue  # alone it would have ended
+                known = best[index]
+                is_best = known is None or error < known[1]
+                since_best[index] = 0 if is_best else since_best[index] + 1
+                if is_best:
+                    best[index] = networks.xnn(index), error
         progress()
-        if since_best == PATIENCE:
+        if all(since == PATIENCE for since in since_best):
             break
-    assert best is not None, "the last epoch is measured"
-    return best
+    found = [of_class for of_class in best if of_class is not None]
+    assert len(found) == len(best), "the last epoch is measured"
+    return found
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down the losses (C,) of classes that share no parameter."""
+    optimizer.zero_grad()
+    loss.sum().backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def _pull_away(contributions: Tensor, settings: XnnSettings) -> Tensor:
+    return pull_away_loss(contributions if settings.pull_away_pairs == "features" else contributions.mT)
 
 
 def products_of(settings: XnnSettings, device: torch.device) -> torch.autocast:
-    """Where matrix products have the precision that the settings ask for."""
+    """Where matrix products are in bfloat16 if the settings ask for it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
 
 
-def error_of(xnn: Xnn, examples: Examples) -> float:
-    """Root mean squared error of an xNN, in score units."""
-    predicted = examples.encoded(partial(score, xnn))
-    return float(faithfulness_loss(predicted.double(), examples.all_scores()).sqrt())
+@contextmanager
+def tf32_where_asked(settings: XnnSettings) -> Iterator[None]:
+    """Where matrix products on a GPU are in TF32 if the settings ask for it, those of the way back included.
+
+    The switch is the whole process's, so only one training at a time may ask for it.
+    """
+    if settings.precision != "tf32":
+        yield
+        return
+    matmul = torch.backends.cuda.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
+def errors_of(networks: Networks, examples: Examples) -> list[float]:
+    """Root mean squared error of each class's xNN, in score units."""
+    with torch.no_grad():
+        squares = [
+            (networks.scores(features) - scores.T).double().square().sum(1)
+            for features, scores in examples.blocks()
+        ]
+    return (torch.stack(squares).sum(0) / len(examples.rows)).sqrt().tolist()
 
 
 def _batch_size(settings: XnnSettings, count: int) -> int:

@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from onoma.science.xnn import Xnn
 from onoma.science.xnn_fitting import (
     LEARNING_RATE,
     Examples,
     XnnSettings,
-    drawn_units,
-    faithfulness_loss,
-    linear,
-    outputs,
     products_of,
+    tf32_where_asked,
     widths,
 )
+from onoma.science.xnn_network import Layers, drawn_units
 
 _STEPS_AN_EPOCH = 50
 _BATCH = 256
@@ -68,38 +66,41 @@ def train_trunk(
         device: where to compute; where the features are if not given.
     """
     device = device or features.device
-    examples = Examples(features, torch.arange(len(features)), scores, device)
+    rows = torch.arange(len(features), device=features.device)
+    examples = Examples(features, rows, scores.to(features.device), device)
     generator = torch.Generator(device).manual_seed(seed)
     count, width = features.shape[1], widths(features.shape[1], settings.x_feature_count)[0]
     first, _ = examples.take(torch.arange(min(_BATCH, len(features))))
     scale = first.std().clamp(min=1e-6)
     mean, spread = scores.mean(0).to(device), scores.std(0).clamp(min=1e-6).to(device)
-    encoder, decoder = linear(count, width, generator), linear(width, count, generator)
-    read_out = linear(width, scores.shape[1], generator)
+    encoder, decoder = Layers(count, width, [generator]), Layers(width, count, [generator])
+    read_out = Layers(width, scores.shape[1], [generator])
     layers = nn.ModuleList([encoder, decoder, read_out])
     optimizer = torch.optim.Adam(layers.parameters(), lr=LEARNING_RATE, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * _STEPS_AN_EPOCH)
     for _ in range(settings.epochs):
-        for _ in range(_STEPS_AN_EPOCH):
-            chosen = torch.randint(len(features), (_BATCH,), generator=generator, device=device)
-            inputs, wanted = examples.take(chosen)
-            inputs, wanted = inputs / scale, (wanted - mean) / spread
-            units = drawn_units(count, settings.reconstructed_units, generator)
-            with products_of(settings, device):
-                codes = torch.relu(encoder(inputs))
-                reconstructed, predicted = outputs(decoder, codes, units), read_out(codes)
-            loss = faithfulness_loss(predicted.float(), wanted) + faithfulness_loss(
-                reconstructed.float(), inputs[:, units]
-            )
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
+        with tf32_where_asked(settings):
+            for _ in range(_STEPS_AN_EPOCH):
+                chosen = torch.randint(len(features), (_BATCH,), generator=generator, device=device)
+                inputs, wanted = examples.take(chosen)
+                inputs, wanted = inputs / scale, (wanted - mean) / spread
+                units = drawn_units(count, settings.reconstructed_units, generator)
+                with products_of(settings, device):
+                    codes = torch.relu(encoder(inputs))
+                    reconstructed, predicted = torch.relu(decoder.some(codes, units)), read_out(codes)
+                loss = mse_loss(predicted[0].float(), wanted) + mse_loss(
+                    reconstructed[0].float(), inputs[:, units]
+                )
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
         progress()
-    return Trunk(encoder.weight.detach() / scale, encoder.bias.detach())
+    return Trunk(encoder.weight[0].detach() / scale, encoder.bias[0].detach())
 
 
 def codes_of(trunk: Trunk, features: Tensor, device: torch.device | None = None) -> Tensor:
     """The trunk's codes of all images, (n, H), block by block."""
-    rows = torch.arange(len(features))
-    return Examples(features, rows, rows, device or features.device).encoded(partial(Trunk.codes, trunk))
+    rows = torch.arange(len(features), device=features.device)
+    examples = Examples(features, rows, rows, device or features.device)
+    return torch.cat([trunk.codes(block) for block, _ in examples.blocks()])

@@ -33,8 +33,17 @@ _INTERPOLATION_VALUES = {
     "bilinear": types_pb2.INTERPOLATION_BILINEAR,
     "bicubic": types_pb2.INTERPOLATION_BICUBIC,
 }
-_PRECISIONS = {inference_pb2.PRECISION_FLOAT32: "float32", inference_pb2.PRECISION_BF16: "bf16"}
+_PRECISIONS = {
+    inference_pb2.PRECISION_FLOAT32: "float32",
+    inference_pb2.PRECISION_BF16: "bf16",
+    inference_pb2.PRECISION_TF32: "tf32",
+}
 _PRECISION_VALUES = {name: value for value, name in _PRECISIONS.items()}
+_PAIRS = {
+    inference_pb2.PULL_AWAY_PAIRS_FEATURES: "features",
+    inference_pb2.PULL_AWAY_PAIRS_IMAGES: "images",
+}
+_PAIRS_VALUES = {name: value for value, name in _PAIRS.items()}
 
 
 def part(value: int) -> str:
@@ -62,6 +71,8 @@ def xnn_settings(message: inference_pb2.XnnSettings) -> dict[str, Any]:
     said = {field.name: value for field, value in message.ListFields()}
     if "precision" in said:
         said["precision"] = _known(_PRECISIONS, said["precision"], "precision")
+    if "pull_away_pairs" in said:
+        said["pull_away_pairs"] = _known(_PAIRS, said["pull_away_pairs"], "pull_away_pairs")
     return said
 
 
@@ -123,7 +134,11 @@ def xnn_set(row: tables.XnnSet, xnns: Sequence[tables.Xnn]) -> inference_pb2.Xnn
         model=row.model,
         dataset=row.dataset,
         settings=inference_pb2.XnnSettings(
-            **row.settings | {"precision": _PRECISION_VALUES[row.settings.get("precision", "float32")]}
+            **row.settings
+            | {
+                "precision": _PRECISION_VALUES[row.settings.get("precision", "float32")],
+                "pull_away_pairs": _PAIRS_VALUES[row.settings.get("pull_away_pairs", "features")],
+            }
         ),
         xnns=[
             inference_pb2.Xnn(class_name=xnn.class_name, weights_key=xnn.weights_key, **xnn.metrics)

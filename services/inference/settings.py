@@ -37,7 +37,15 @@ class InferenceSettings(BaseSettings):
         description="Threads that decode callers' pictures; a picture of 64 MP takes one of them 1.2 GB.",
     )
     training_workers: int = Field(
-        0, ge=0, description="Classes whose xNNs are trained at once; 0: as many as cores, or 1 on a GPU."
+        0,
+        ge=0,
+        description="Groups of classes whose xNNs are trained at once on a CPU; 0: as many as cores. A GPU takes one.",
+    )
+    training_group: int = Field(
+        0,
+        ge=0,
+        description="Classes whose xNNs are trained together in batched products; 0: 1 on a CPU, and on a GPU as many "
+        "as a quarter of its memory holds, at most 32.",
     )
 
     @model_validator(mode="after")

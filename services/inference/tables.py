@@ -107,6 +107,19 @@ class Xnn(SQLModel, table=True):
     metrics: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # the other fields of proto Xnn
 
 
+class XnnRound(SQLModel, table=True):
+    """One round of a class whose training has not ended; it goes when the class has its xNN."""
+
+    __tablename__ = "xnn_round"
+
+    set_name: str = Field(primary_key=True, foreign_key="xnn_set.name")
+    class_name: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    settings_hash: str  # as that of Xnn
+    object_key: str  # its xNN's safetensors file; without the shared trunk where there is one
+    figures: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))  # the other fields of Round
+
+
 class FeatureShard(SQLModel, table=True):
     """Features and scores of about a thousand images of one part, kept in the object store."""
 

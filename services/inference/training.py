@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -23,10 +20,11 @@ from sqlmodel import Session, col, select
 from torch import Tensor
 
 from onoma.science.xnn import Xnn, from_tensors, score, to_tensors
-from onoma.science.xnn_fitting import XnnSettings
-from onoma.science.xnn_training import train as train_one
+from onoma.science.xnn_fitting import XnnSettings, widths
+from onoma.science.xnn_plan import beside, group_size, groups_of, on_device
+from onoma.science.xnn_training import TF32_REFUSED, Round, train_group
 from onoma.science.xnn_trunk import Trunk, codes_of, train_trunk
-from services.inference import datasets, figures, registry, tables
+from services.inference import datasets, figures, registry, rounds, tables
 from services.inference.features import PartFeatures, kept_features, part_features
 from services.inference.sessions import open_stored
 from services.inference.settings import InferenceSettings
@@ -124,7 +122,7 @@ def train(
     )
     trainable = _trainable(context, chosen, training)
     _claim_name(engine, chosen)
-    _train_classes(context, engine, store, chosen, trainable, training, test, limits.training_workers)
+    _train_classes(context, engine, store, chosen, trainable, training, test, limits)
     for class_name in trainable:
         if not (test.class_indices == dataset.classes.index(class_name)).any():
             context.warn(f"class '{class_name}' has no test image; its accuracy is not known")
@@ -165,57 +163,43 @@ def _train_classes(
     trainable: Sequence[str],
     training: PartFeatures,
     test: PartFeatures,
-    workers: int,
+    limits: InferenceSettings,
 ) -> None:
-    """Trains the classes that have no xNN yet, several beside each other; the first that fails ends them all."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pending = [name for name in trainable if not _is_trained(engine, store, chosen, name)]
-    trunk = _trunk(context, chosen, training, device) if pending and chosen.settings.shared_trunk else None
-    inputs = (
-        torch.from_numpy(training.features)
-        if trunk is None
-        else codes_of(trunk, torch.from_numpy(training.features), device)
+    """Trains the classes that have no xNN yet, in groups, several beside each other; the first that fails ends all."""
+    device, settings = _device(), chosen.settings
+    features = torch.from_numpy(training.features)
+    width = (
+        widths(features.shape[1], settings.x_feature_count)[0] if settings.shared_trunk else features.shape[1]
     )
-    context.stage("training xNNs", len(trainable) * chosen.settings.epochs)
-    context.advance((len(trainable) - len(pending)) * chosen.settings.epochs)
+    size = group_size(limits.training_group, settings, len(features), width, device)
+    groups = groups_of(trainable, size)
+    pending = [
+        group for group in groups if not all(_is_trained(engine, store, chosen, name) for name in group)
+    ]
+    inputs, trunk = on_device(features, device), None
+    if pending and settings.shared_trunk:
+        trunk = _trunk(context, chosen, inputs, torch.from_numpy(training.scores), device)
+        inputs = codes_of(trunk, inputs, device)
+    context.stage("training xNNs", len(trainable) * settings.epochs)
+    context.advance((len(trainable) - sum(map(len, pending))) * settings.epochs)
     stopped = threading.Event()
 
-    def train_class(class_name: str) -> None:
-        epochs = _Epochs(context, chosen.settings.epochs, stopped)
+    def train_classes(group: Sequence[str]) -> None:
+        epochs = _Epochs(context, settings.epochs, len(group), stopped)
         epochs.check()
-        _train_class(engine, store, chosen, class_name, inputs, trunk, training, test, device, epochs)
+        _train_group(engine, store, chosen, group, inputs, trunk, training, test, device, epochs)
         epochs.end()
 
-    with _one_thread(), ThreadPoolExecutor(_workers(workers, device), initializer=_use_one_thread) as pool:
-        trained = [pool.submit(train_class, class_name) for class_name in pending]
-        try:
-            for one in as_completed(trained):
-                one.result()
-        finally:
-            stopped.set()
+    beside(train_classes, pending, limits.training_workers, device, stopped.set)
 
 
-def _workers(wanted: int, device: torch.device) -> int:
-    """Classes to train at once: one a core on a CPU; a GPU is kept busy by one."""
-    return wanted or (1 if device.type == "cuda" else os.cpu_count() or 1)
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch on one core a class: products this small gain a fifth by a second, and lose tenfold where others run."""
-    before = torch.get_num_threads()
-    _use_one_thread()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _use_one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def _trunk(context: JobContext, chosen: Plan, training: PartFeatures, device: torch.device) -> Trunk:
+def _trunk(
+    context: JobContext, chosen: Plan, features: Tensor, scores: Tensor, device: torch.device
+) -> Trunk:
     """The first layer of all classes; made again the same where a training goes on."""
     context.stage("training the shared trunk", chosen.settings.epochs)
 
@@ -223,15 +207,14 @@ def _trunk(context: JobContext, chosen: Plan, training: PartFeatures, device: to
         context.check()
         context.advance()
 
-    features, scores = torch.from_numpy(training.features), torch.from_numpy(training.scores)
     return train_trunk(features, scores, chosen.settings, chosen.seed, one_more, device)
 
 
-def _train_class(
+def _train_group(
     engine: Engine,
     store: ObjectStore,
     chosen: Plan,
-    class_name: str,
+    group: Sequence[str],
     inputs: Tensor,
     trunk: Trunk | None,
     training: PartFeatures,
@@ -239,32 +222,49 @@ def _train_class(
     device: torch.device,
     epochs: _Epochs,
 ) -> None:
-    """Trains, measures and stores one xNN; the figures of the set as a whole are then no longer known."""
-    target = chosen.model.classes.index(class_name)
-    class_index = chosen.dataset.classes.index(class_name)
-    fit = train_one(
+    """Trains, measures and stores the xNNs of a group; rounds that an earlier try has kept are not fitted again."""
+    targets = [chosen.model.classes.index(name) for name in group]
+    class_indices = [chosen.dataset.classes.index(name) for name in group]
+    hashes = {name: chosen.settings_hash(name) for name in group}
+
+    def keep(number: int, found: Mapping[int, Round]) -> None:
+        by_class = {group[index]: of_class for index, of_class in found.items()}
+        rounds.keep(engine, store, chosen.name, number, by_class, hashes)
+
+    fits = train_group(
         inputs,
-        torch.from_numpy(np.ascontiguousarray(training.scores[:, target])),
-        torch.from_numpy(training.class_indices == class_index),
+        torch.from_numpy(training.scores[:, targets]),
+        torch.from_numpy(training.class_indices[:, None] == np.array(class_indices)),
         chosen.settings,
-        chosen.seed + target,
+        chosen.seed,
+        [chosen.seed + target for target in targets],
         epochs.one_more,
         device=device,
         on_trunk=trunk is not None,
+        kept=[rounds.kept(engine, store, chosen.name, name, hashes[name]) for name in group],
+        keep=keep,
     )
-    xnn = from_tensors(to_tensors(trunk.under(fit.xnn) if trunk else fit.xnn))
-    weights_key = store.put(save_tensors(to_tensors(xnn)))
+    rows = []
+    for name, fit, target, class_index in zip(group, fits, targets, class_indices, strict=True):
+        xnn = from_tensors(to_tensors(trunk.under(fit.xnn) if trunk else fit.xnn))
+        rows.append(
+            tables.Xnn(
+                set_name=chosen.name,
+                class_name=name,
+                weights_key=store.put(save_tensors(to_tensors(xnn))),
+                settings_hash=hashes[name],
+                metrics=figures.table_1_row(
+                    replace(fit, xnn=xnn), test, target, class_index, chosen.settings
+                ),
+            )
+        )
     store.flush()
-    row = tables.Xnn(
-        set_name=chosen.name,
-        class_name=class_name,
-        weights_key=weights_key,
-        settings_hash=chosen.settings_hash(class_name),
-        metrics=figures.table_1_row(replace(fit, xnn=xnn), test, target, class_index, chosen.settings),
-    )
     with session(engine) as opened:
-        opened.merge(row)
-        opened.get_one(tables.XnnSet, chosen.name).summary = {}
+        for row in rows:
+            opened.merge(row)
+        opened.get_one(tables.XnnSet, chosen.name).summary = {}  # those of the whole are no longer known
+        no_longer_needed = rounds.forget(opened, chosen.name, group)
+    rounds.delete_unnamed(engine, store, no_longer_needed)
 
 
 def _whole_set(engine: Engine, store: ObjectStore, chosen: Plan) -> Iterator[Xnn]:
@@ -327,11 +327,12 @@ class _Stopped(Exception):
 
 
 class _Epochs:
-    """Counts epochs of one class; those of further rounds are not in the bar's total."""
+    """Counts epochs of a group of classes; those of further rounds are not in the bar's total."""
 
-    def __init__(self, context: JobContext, epochs: int, stopped: threading.Event) -> None:
+    def __init__(self, context: JobContext, epochs: int, classes: int, stopped: threading.Event) -> None:
         self._context = context
         self._left = epochs
+        self._classes = classes
         self._stopped = stopped
 
     def check(self) -> None:
@@ -344,11 +345,11 @@ class _Epochs:
         self.check()
         if self._left:
             self._left -= 1
-            self._context.advance()
+            self._context.advance(self._classes)
 
     def end(self) -> None:
         """Counts those that were not needed, because the fit ended early."""
-        self._context.advance(self._left)
+        self._context.advance(self._left * self._classes)
         self._left = 0
 
 
@@ -360,6 +361,8 @@ def checked_settings(given: dict[str, Any]) -> tuple[XnnSettings, int]:
     """
     names = {field.name for field in fields(XnnSettings)}
     settings = replace(XnnSettings(), **{k: v for k, v in given.items() if k in names})
+    if settings.precision == "tf32" and _device().type != "cuda":
+        raise InvalidArgument(TF32_REFUSED)
     for name, low, high in (("x_feature_count", 1, 64), ("epochs", 1, 1000)):
         value = getattr(settings, name)
         if not low <= value <= high:
@@ -417,7 +420,7 @@ def _claim_name(engine: Engine, chosen: Plan) -> None:
 
 def _refuse_other(found: tables.XnnSet | None, chosen: Plan) -> None:
     wanted = (chosen.model.name, chosen.dataset.name, chosen.used)
-    if found and (found.model, found.dataset, found.settings) != wanted:
+    if found and (found.model, found.dataset, asdict(XnnSettings()) | found.settings) != wanted:
         raise FailedPrecondition(
             f"set '{found.name}' was trained for model '{found.model}' on '{found.dataset}' with other "
             "settings; give this one another name (--name)"

@@ -38,13 +38,19 @@ def test_an_import_goes_on_after_its_process_was_killed(tmp_path):
         assert list(dataset.train_counts) == [IMAGE_COUNT // 3] * 3
 
 
-def test_a_training_goes_on_after_its_process_was_killed(tmp_path, registered_dir):
-    shutil.copytree(registered_dir, tmp_path / "onoma-data")
+def test_a_training_that_was_killed_ends_with_the_weights_of_one_that_was_not(tmp_path, registered_dir):
+    """Those of every class: done before the kill, cut off by it, and begun after it."""
+    for name in ("whole", "killed"):
+        shutil.copytree(registered_dir, tmp_path / name / "onoma-data")
     settings = pb.XnnSettings(epochs=40, batch_size=24)
     request = pb.TrainXnnRequest(name="tiny", model="tiny", dataset="shapes", settings=settings)
     get = pb.GetXnnSetRequest(name="tiny")
     one_after_another = {"training_workers": "1"}
-    with inference_process(tmp_path, **one_after_another) as (process, calls, jobs):
+    with inference_process(tmp_path / "whole", **one_after_another) as (_, calls, jobs):
+        *_, ended = states(jobs, calls.TrainXnn(request).job.job_id)
+        assert ended.state == jobs_pb2.JOB_STATE_SUCCEEDED, ended.error
+        wanted = calls.GetXnnSet(get).xnn_set
+    with inference_process(tmp_path / "killed", **one_after_another) as (process, calls, jobs):
         job = calls.TrainXnn(request).job
         before = next(
             kept
@@ -54,10 +60,10 @@ def test_a_training_goes_on_after_its_process_was_killed(tmp_path, registered_di
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert len(before) < 3
-    with inference_process(tmp_path) as (_, calls, jobs):
+    with inference_process(tmp_path / "killed") as (_, calls, jobs):
         *_, ended = states(jobs, job.job_id)
         assert ended.state == jobs_pb2.JOB_STATE_SUCCEEDED
         assert ended.attempts == 2
-        after = calls.GetXnnSet(get).xnn_set.xnns
-    assert [xnn.class_name for xnn in after] == ["circle", "cross", "square"]
-    assert before[0] in after
+        found = calls.GetXnnSet(get).xnn_set
+    assert [xnn.class_name for xnn in wanted.xnns] == ["circle", "cross", "square"]
+    assert found == wanted

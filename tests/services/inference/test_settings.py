@@ -22,3 +22,9 @@ def test_a_queue_that_one_call_would_fill_is_refused():
 def test_the_docs_have_the_default(name):
     default = InferenceSettings.model_fields[name].default
     assert f"| `ONOMA_{name.upper()}` | {default:g} |" in DOCS.read_text()
+
+
+@pytest.mark.parametrize("name", ["training_workers", "training_group"])
+def test_the_page_on_xnns_has_the_default(name):
+    default = InferenceSettings.model_fields[name].default
+    assert f"| `ONOMA_{name.upper()}` | {default} |" in (DOCS.parent / "xnns.md").read_text()

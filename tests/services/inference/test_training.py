@@ -149,7 +149,7 @@ def test_a_class_trained_alone_is_what_it_is_among_all(trained):
 
 
 def test_training_again_keeps_what_is_trained(trained, monkeypatch):
-    monkeypatch.setattr(training, "train_one", None)
+    monkeypatch.setattr(training, "train_group", None)
     before = trained.xnn_set()
     job = trained.trained()
     assert job.state == SUCCEEDED, job.error
@@ -207,13 +207,30 @@ def test_activations_of_the_map_layer_are_kept_for_the_part_asked_for(registered
 
 
 def test_settings_are_kept_as_they_were_used(registered):
-    settings = pb.XnnSettings(**SETTINGS, reconstructed_units=0, precision=pb.PRECISION_BF16)
+    settings = pb.XnnSettings(
+        **SETTINGS,
+        reconstructed_units=0,
+        precision=pb.PRECISION_BF16,
+        pull_away_pairs=pb.PULL_AWAY_PAIRS_IMAGES,
+    )
     assert registered.trained("paper", settings=settings).state == SUCCEEDED
     used = registered.xnn_set("paper").settings
     assert (used.reconstructed_units, used.precision) == (0, pb.PRECISION_BF16)
+    assert used.pull_away_pairs == pb.PULL_AWAY_PAIRS_IMAGES
     assert registered.trained("defaults").state == SUCCEEDED
     used = registered.xnn_set("defaults").settings
     assert (used.reconstructed_units, used.precision) == (512, pb.PRECISION_FLOAT32)
+    assert used.pull_away_pairs == pb.PULL_AWAY_PAIRS_FEATURES
+
+
+def test_a_set_of_before_a_setting_was_there_goes_on(trained):
+    engine = create_engine(f"sqlite:///{trained.data_dir / 'inference.db'}", poolclass=NullPool)
+    with Session(engine) as opened:
+        row = opened.get_one(tables.XnnSet, "tiny")
+        row.settings = {name: value for name, value in row.settings.items() if name != "pull_away_pairs"}
+        opened.commit()
+    assert trained.xnn_set().settings.pull_away_pairs == pb.PULL_AWAY_PAIRS_FEATURES
+    assert trained.trained().state == SUCCEEDED
 
 
 def test_scores_of_a_class_are_those_of_network_and_xnn(trained):
@@ -378,6 +395,15 @@ def test_settings_out_of_range_are_refused_with_their_value(registered, settings
     code, details = refusal(lambda: registered.trained(settings=pb.XnnSettings(**settings)))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert details.startswith(line)
+
+
+def test_tf32_is_refused_by_a_server_without_a_gpu(registered):
+    settings = pb.XnnSettings(precision=pb.PRECISION_TF32)
+    code, details = refusal(lambda: registered.trained(settings=settings))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert details == (
+        "precision tf32 is that of an NVIDIA GPU, and there is none here; take float32 or bf16"
+    )
 
 
 def test_a_refused_request_starts_no_job(registered):

@@ -4,13 +4,18 @@ import shutil
 from threading import Semaphore
 
 import pytest
+import torch
+from safetensors.torch import load as load_tensors
 from sqlalchemy.pool import NullPool
 from sqlmodel import Session, create_engine, select
 
+from onoma.science import xnn_training
+from onoma.science.xnn import from_tensors, score
 from onoma.v1 import jobs_pb2
-from services.inference import tables, training
+from services.inference import registry, rounds, tables, training
+from services.inference.features import kept_features
 from services.inference.settings import InferenceSettings
-from services.runtime.database import open_database
+from services.runtime.database import open_database, session
 from services.runtime.errors import ResourceExhausted
 from services.runtime.jobs import Cancelled, Job, JobContext
 from services.runtime.objects import DirectoryStore
@@ -20,8 +25,8 @@ from tests.services.inference.interruptions import Interrupted
 SETTINGS = {"epochs": 4, "batch_size": 24}
 
 
-def train(context, engine, store):
-    return training.train(context, engine, store, InferenceSettings())
+def train(context, engine, store, **limits):
+    return training.train(context, engine, store, InferenceSettings(**limits))
 
 
 def job():
@@ -62,6 +67,94 @@ def test_a_training_that_was_cut_off_ends_as_one_that_was_not(road, trained_dir,
     assert kept.items() <= resumed.items()
 
 
+def fitted(monkeypatch):
+    """The number of classes of each fit from now on."""
+    fit_round, seen = xnn_training._fit_round, []
+
+    def recorded(examples, *rest):
+        seen.append(examples.scores.shape[1])
+        return fit_round(examples, *rest)
+
+    monkeypatch.setattr(xnn_training, "_fit_round", recorded)
+    return seen
+
+
+@pytest.fixture
+def never_accepted(monkeypatch):
+    """Every class takes both rounds that the tests allow."""
+    monkeypatch.setattr(xnn_training, "mattering", lambda _: 1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_training_goes_on_after_its_last_whole_round(road, tmp_path, monkeypatch, never_accepted, size):
+    """Killed after each number of rounds: what is kept is not fitted again, and the weights are the same."""
+    engine, store = road
+    keep, limits = rounds.keep, {"training_group": size, "training_workers": 1}
+    groups = [size] * (3 // size) + [3 % size] * (3 % size > 0)
+    planned = [classes for classes in groups for _ in range(2)]
+    whole_fits = fitted(monkeypatch)
+    train(JobContext(job()), engine, store, **limits)
+    assert whole_fits == planned
+    wanted, objects = weights_keys(engine), set(store.keys())
+    for until in range(1, len(planned)):
+        with session(engine) as opened:
+            for row in opened.exec(select(tables.Xnn)):
+                opened.delete(row)
+        kept = []
+
+        def killed(*arguments, kept=kept, until=until):
+            keep(*arguments)
+            kept.append(1)
+            if len(kept) == until:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(rounds, "keep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(JobContext(job()), engine, store, **limits)
+        monkeypatch.setattr(rounds, "keep", keep)
+        resumed_fits = fitted(monkeypatch)
+        train(JobContext(job()), engine, store, **limits)
+        assert resumed_fits == planned[until:]
+        assert weights_keys(engine) == wanted
+        assert set(store.keys()) == objects, "objects of rounds that were not chosen are left behind"
+        with Session(engine) as opened:
+            assert not opened.exec(select(tables.XnnRound)).all()
+
+
+def test_a_lost_round_is_fitted_again(road, monkeypatch, never_accepted):
+    engine, store = road
+    keep = rounds.keep
+
+    def killed(*arguments):
+        keep(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(JobContext(job()), engine, store, training_workers=1)
+    monkeypatch.setattr(rounds, "keep", keep)
+    with Session(engine) as opened:
+        store.delete(opened.exec(select(tables.XnnRound)).one().object_key)
+    fits = fitted(monkeypatch)
+    train(JobContext(job()), engine, store, training_workers=1)
+    assert fits == [1] * 6
+
+
+def test_classes_trained_in_groups_have_the_xnns_that_they_have_alone(road, trained_dir):
+    """Scores of the test images within a ten-thousandth of their range."""
+    engine, store = road
+    train(JobContext(job()), engine, store, training_group=3)
+    kept = registry.find(engine, tables.Model, "tiny"), registry.find(engine, tables.Dataset, "shapes")
+    features = torch.cat(
+        [torch.from_numpy(part.features) for part in kept_features(engine, store, *kept, tables.TEST)]
+    )
+    alone_store = DirectoryStore(trained_dir / "objects")
+    for class_name, key in weights_keys(whole(trained_dir)).items():
+        wanted = score(from_tensors(load_tensors(alone_store.get(key))), features)
+        found = score(from_tensors(load_tensors(store.get(weights_keys(engine)[class_name]))), features)
+        assert float((found - wanted).abs().max()) < 1e-4 * float(wanted.max() - wanted.min())
+
+
 def test_a_set_that_is_being_trained_has_no_figures_of_the_whole(road):
     engine, store = road
     with pytest.raises(Cancelled):
@@ -71,7 +164,7 @@ def test_a_set_that_is_being_trained_has_no_figures_of_the_whole(road):
 
 
 def test_a_full_disk_ends_the_job_with_its_line_and_resuming_completes_it(registered, monkeypatch):
-    put, room = DirectoryStore.put, Semaphore(3)  # two shards of features and one xNN fit
+    put, room = DirectoryStore.put, Semaphore(2)  # two shards of features fit
 
     def filling_up(self, data):
         if not room.acquire(blocking=False):
@@ -82,7 +175,6 @@ def test_a_full_disk_ends_the_job_with_its_line_and_resuming_completes_it(regist
     failed = registered.trained()
     assert failed.state == jobs_pb2.JOB_STATE_FAILED
     assert failed.error == "the disk is full: 99 more bytes do not fit into objects"
-    assert len(registered.xnn_set().xnns) == 1
     monkeypatch.setattr(DirectoryStore, "put", put)
     request = jobs_pb2.ResumeJobRequest(job_id=failed.job_id)
     resumed = registered.ended(registered.jobs.ResumeJob(request).job)
@@ -91,15 +183,15 @@ def test_a_full_disk_ends_the_job_with_its_line_and_resuming_completes_it(regist
 
 
 def test_a_cancelled_job_resumes_to_the_same_xnns(registered, trained_dir, monkeypatch):
-    train_one, calls = training.train_one, []
+    train_group, calls = training.train_group, []
 
     def cancelling(*arguments, **named):
         calls.append(1)
         if len(calls) == 2:
             raise Cancelled
-        return train_one(*arguments, **named)
+        return train_group(*arguments, **named)
 
-    monkeypatch.setattr(training, "train_one", cancelling)
+    monkeypatch.setattr(training, "train_group", cancelling)
     cancelled = registered.trained()
     assert cancelled.state == jobs_pb2.JOB_STATE_CANCELLED
     kept, before = len(registered.xnn_set().xnns), len(calls)
