@@ -31,7 +31,7 @@ from services.runtime.objects import ObjectStore
 _SHARD_IMAGES = 1024
 _BATCH_IMAGES = 32
 _DECODERS = 2
-_Image = tuple[str, int, str]  # image id, class index, path
+_Image = tuple[str, str]  # image id, path
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +41,7 @@ class PartFeatures:
 
     Attributes:
         features: (n, D) float32 activations of the attachment, mapped from a file.
-        scores: (n, classes) float32.
+        scores: (n, classes) float32, likewise.
         class_indices: (n,) index into the data set's classes.
     """
 
@@ -74,17 +74,18 @@ def part_features(
         Aborted: the data set was imported anew in the meantime.
         ValueError: the network gives NaN or infinity on a picture.
     """
-    images = _images(engine, dataset, part)
+    class_indices = _class_indices(engine, dataset, part)
     key = _cache_key(model, dataset, part)
     kept = _kept(engine, key)
-    context.stage(f"{part} features", len(images))
-    features = _in_a_file(len(images), model.feature_count)
-    scores = np.empty((len(images), len(model.classes)), np.float32)
+    context.stage(f"{part} features", len(class_indices))
+    # One file of all rows beside the shards, which each begin at an odd byte: a batch is drawn from all at once.
+    features = _in_a_file(len(class_indices), model.feature_count)
+    scores = _in_a_file(len(class_indices), len(model.classes))
     positions: list[npt.NDArray[np.int64]] = []
     count = 0
-    for index, start in enumerate(range(0, len(images), _SHARD_IMAGES)):
+    for index, start in enumerate(range(0, len(class_indices), _SHARD_IMAGES)):
         context.check()
-        chosen = images[start : start + _SHARD_IMAGES]
+        chosen = _images(engine, dataset, part, start, len(class_indices[start : start + _SHARD_IMAGES]))
         shard = _read_shard(store, kept.get(index))
         if shard and keep and not _has_cells(engine, model, chosen, shard["positions"]):
             shard = None
@@ -103,7 +104,6 @@ def part_features(
         features[count:until], scores[count:until] = shard[FEATURES], shard[SCORES]
         positions.append(start + shard["positions"])
         count = until
-    class_indices = np.array([class_index for _, class_index, _ in images], np.int64)
     return PartFeatures(
         features=features[:count],
         scores=scores[:count],
@@ -119,7 +119,7 @@ def kept_features(
     Raises:
         FailedPrecondition: a shard is not there whole.
     """
-    class_indices = np.array([class_index for _, class_index, _ in _images(engine, dataset, part)], np.int64)
+    class_indices = _class_indices(engine, dataset, part)
     kept = _kept(engine, _cache_key(model, dataset, part))
     for index, start in enumerate(range(0, len(class_indices), _SHARD_IMAGES)):
         shard = _read_shard(store, kept.get(index))
@@ -176,7 +176,7 @@ def _compute(
     preprocessing = Preprocessing(**model.preprocessing)
 
     def pixels(image: _Image) -> npt.NDArray[np.uint8] | None:
-        image_id, _, path = image
+        image_id, path = image
         try:
             return model_input(decode(store.get(image_id), max_pixels=max_pixels), preprocessing)
         except BrokenPicture as error:
@@ -200,7 +200,7 @@ def _compute(
                 found_scores, found_features, *cells = (run_to_cells if keep else run)(onnx, inputs)
                 finite = np.isfinite(found_scores).all(1) & np.isfinite(found_features).all(1)
                 if not finite.all():
-                    path = images[start + readable[int(finite.argmin())]][2]
+                    path = images[start + readable[int(finite.argmin())]][1]
                     raise ValueError(f"the network gives NaN or infinity on {path}: its weights are damaged")
                 for of_batch in cells:
                     image_ids = [images[start + index][0] for index in readable]
@@ -228,7 +228,7 @@ def _has_cells(
 
 def _warn_of_left_out(context: JobContext, images: Sequence[_Image], positions: Sequence[int]) -> None:
     taken = set(map(int, positions))
-    for position, (_, _, path) in enumerate(images):
+    for position, (_, path) in enumerate(images):
         if position not in taken:
             context.warn(f"{path}: no longer decodes within the server's limits; left out")
 
@@ -237,19 +237,37 @@ def _joined(arrays: list[npt.NDArray[np.float32]], columns: int) -> npt.NDArray[
     return np.concatenate(arrays) if arrays else np.zeros((0, columns), np.float32)
 
 
-def _images(engine: Engine, dataset: tables.Dataset, part: str) -> list[_Image]:
-    """The images of a part, in the stable order."""
+def _class_indices(engine: Engine, dataset: tables.Dataset, part: str) -> npt.NDArray[np.int64]:
+    """Class index of each image of a part, in the stable order."""
     row = tables.DatasetImage
-    query = (
-        sqlalchemy.select(col(row.image_id), col(row.class_index), col(row.path))
-        .where(col(row.import_id) == dataset.import_id, col(row.part) == part)
-        .order_by(col(row.class_index), col(row.path))
-    )
+    query = _in_order(sqlalchemy.select(col(row.class_index)), dataset, part)
+    with engine.connect().execution_options(yield_per=_SHARD_IMAGES) as connection:
+        found = np.fromiter(connection.execute(query).scalars(), np.int64)
+    if len(found) != sum(dataset.train_counts if part == tables.TRAIN else dataset.test_counts):
+        raise _imported_anew(dataset)
+    return found
+
+
+def _images(engine: Engine, dataset: tables.Dataset, part: str, start: int, count: int) -> list[_Image]:
+    """So many images of a part, from one on in the stable order."""
+    row = tables.DatasetImage
+    columns = sqlalchemy.select(col(row.image_id), col(row.path))
     with engine.connect() as connection:
-        images = [tuple(found) for found in connection.execute(query)]
-    if len(images) != sum(dataset.train_counts if part == tables.TRAIN else dataset.test_counts):
-        raise Aborted(f"data set '{dataset.name}' was imported anew in the meantime; start again")
+        query = _in_order(columns, dataset, part).offset(start).limit(count)
+        images = [(image_id, path) for image_id, path in connection.execute(query)]
+    if len(images) != count:
+        raise _imported_anew(dataset)
     return images
+
+
+def _in_order(query: sqlalchemy.Select[Any], dataset: tables.Dataset, part: str) -> sqlalchemy.Select[Any]:
+    row = tables.DatasetImage
+    of_part = query.where(col(row.import_id) == dataset.import_id, col(row.part) == part)
+    return of_part.order_by(col(row.class_index), col(row.path))
+
+
+def _imported_anew(dataset: tables.Dataset) -> Aborted:
+    return Aborted(f"data set '{dataset.name}' was imported anew in the meantime; start again")
 
 
 def _cache_key(model: tables.Model, dataset: tables.Dataset, part: str) -> str:

@@ -1,6 +1,9 @@
 """Features and scores of a data set: computed once, shard by shard; pictures are synthetic."""
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -21,6 +24,8 @@ from services.runtime.objects import DirectoryStore
 from services.runtime.settings import RuntimeSettings
 from tests import synthetic
 from tests.services.inference.interruptions import Interrupted
+
+ROOT = Path(__file__).parents[3]
 
 
 def job():
@@ -172,6 +177,69 @@ def test_a_picture_under_two_paths_and_in_two_parts_counts_each_time(
     np.testing.assert_array_equal(train.features[3], train.features[4])
     np.testing.assert_allclose(test.features[1], train.features[3], atol=1e-5)
     road.engine.dispose()
+
+
+# What it takes of memory
+
+
+_TRAINING = """
+import sys
+from pathlib import Path
+import numpy as np
+import sqlalchemy
+from safetensors.numpy import save
+from sqlmodel import select
+from services.inference import features, registry, tables
+from services.runtime.database import open_database, session
+from services.runtime.jobs import Job, JobContext
+from services.runtime.objects import DirectoryStore
+from services.runtime.settings import RuntimeSettings
+
+def private_kb():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+data_dir, count, width = Path(sys.argv[1]), int(sys.argv[2]), 512
+engine = open_database(RuntimeSettings(data_dir=data_dir), "inference")
+store = DirectoryStore(data_dir / "objects")
+model, dataset = registry.find(engine, tables.Model, "tiny"), registry.find(engine, tables.Dataset, "shapes")
+model.feature_count, dataset.train_counts, dataset.import_id = width, [count], "many"
+image_id = sqlalchemy.select(tables.Image.image_id).limit(1)
+with session(engine) as opened:
+    rows = [
+        {"import_id": "many", "path": f"{number:06}", "dataset": "shapes", "part": "train", "class_index": 0}
+        for number in range(count)
+    ]
+    first = opened.exec(select(tables.Image)).first().image_id
+    opened.execute(sqlalchemy.insert(tables.DatasetImage), [row | {"image_id": first} for row in rows])
+    key, generator = features._cache_key(model, dataset, "train"), np.random.default_rng(0)
+    for shard, start in enumerate(range(0, count, features._SHARD_IMAGES)):
+        size = min(features._SHARD_IMAGES, count - start)
+        made = save({
+            "features": generator.random((size, width), np.float32),
+            "scores": np.zeros((size, 3), np.float32),
+            "positions": np.arange(size),
+        })
+        opened.add(tables.FeatureShard(cache_key=key, shard=shard, object_key=store.put(made)))
+del rows, made
+before = private_kb()
+found = features.part_features(
+    JobContext(Job(job_id="job-1", kind="train_xnn", params={})), engine, store, None, model, dataset, "train", 1
+)
+total = sum(float(found.features[start : start + 1000].sum()) for start in range(0, count, 1000))
+assert found.features.shape == (count, width) and 0.49 < total / count / width < 0.51
+assert isinstance(found.features, np.memmap) and isinstance(found.scores, np.memmap)
+print(private_kb() - before)
+"""
+
+
+def test_features_are_mapped_and_memory_does_not_grow_with_the_data_set(registered_dir, tmp_path):
+    """50,000 x 512 features are 102 MB; reading them all leaves a process less than 16 MB larger of its own."""
+    shutil.copytree(registered_dir, tmp_path / "onoma-data")
+    command = [sys.executable, "-c", _TRAINING, str(tmp_path / "onoma-data"), "50000"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) < 16_000
 
 
 # What is cut off
