@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -99,23 +100,32 @@ def list_models(json: Json = False) -> None:
 
 def predict(
     model: Annotated[str, typer.Argument(help="Model.")],
-    pictures: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, help="Picture files.")],
+    pictures: Annotated[
+        list[Path] | None, typer.Argument(exists=True, dir_okay=False, help="Picture files.")
+    ] = None,
+    ids: Annotated[
+        str, typer.Option(help="Ids of stored images, separated by commas; after the files.")
+    ] = "",
     xnn: Annotated[str, typer.Option(help="Set of xNNs to score with as well.")] = "",
     json: Json = False,
 ) -> None:
     """Score pictures with a model: its class, and the scores of the network and of the xNNs."""
+    files, image_ids = pictures or [], listed(ids)
+    if not files and not image_ids:
+        raise ValueError("no picture to score; give files, or --ids of stored images")
+    images = chain((path.read_bytes() for path in files), image_ids)
     with connected() as client:
         classes = list(client.get_model(model).classes)
-        found = list(client.predict_stream(model, (path.read_bytes() for path in pictures), xnn_set=xnn))
+        found = list(client.predict_stream(model, images, xnn_set=xnn))
     if json:
         print_json(found)
         return
     rows = []
-    for path, prediction in zip(pictures, found, strict=True):
+    for picture, prediction in zip([*files, *image_ids], found, strict=True):
         index = classes.index(prediction.predicted_class)
         rows.append(
             (
-                str(path),
+                str(picture),
                 prediction.predicted_class,
                 prediction.dnn_scores[index],
                 prediction.xnn_scores[index] if xnn else None,

@@ -413,11 +413,19 @@ class Client:
             yield response.maps
 
     def attribute(
-        self, model: str, xnn_set: str, content: bytes, *, category: str = "", contrastive: bool = True
+        self,
+        model: str,
+        xnn_set: str,
+        content: bytes,
+        *,
+        categories: Sequence[str] = (),
+        contrastive: bool = True,
     ) -> attribution_pb2.AttributeResponse:
-        """Significant activations and maps of one picture that need not be stored."""
+        """Significant activations and maps of one picture that need not be stored; of the network's own answer, or of
+        several classes in one pass.
+        """
         request = attribution_pb2.AttributeRequest(
-            model=model, xnn_set=xnn_set, category=category, content=content, contrastive=contrastive
+            model=model, xnn_set=xnn_set, categories=categories, content=content, contrastive=contrastive
         )
         response: attribution_pb2.AttributeResponse = self._transport.call(
             "attribution", "Attribute", request

@@ -88,10 +88,15 @@ def explain_classes(
     Returns:
         A class each, in the order given; the images of each are all that were seen.
     Raises:
-        ValueError: an xNN reads another number of features, or a feature or score is not finite.
+        ValueError: no class is given, the network has none of an index, an xNN reads another number of features, or a
+            feature or score is not finite.
     """
-    found = seen.features.shape[1]
-    for _, xnn in classes:
+    if not classes:
+        raise ValueError("no class to explain; give one (index, xNN) or more")
+    found, scores = seen.features.shape[1], seen.scores.shape[1]
+    for class_index, xnn in classes:
+        if not 0 <= class_index < scores:
+            raise ValueError(f"class {class_index}: the network has {scores} scores, 0 to {scores - 1}")
         if (wanted := xnn.encoder[0][0].shape[1]) != found:
             raise ValueError(
                 f"the xNN reads {wanted} features; layer '{explainer.attachment.name}' has {found}"

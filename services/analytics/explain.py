@@ -73,6 +73,7 @@ def _explain_stored(reader: StudyReader, annotator_id: str, image: ExplainedImag
         maps=_maps(reader, activations),
         model_input_png=_stored_picture(reader, image.image_id, inference_pb2.IMAGE_VIEW_MODEL_INPUT),
         in_study=True,
+        provenance=_provenance(reader),
     )
 
 
@@ -110,20 +111,25 @@ def _explain_other(
         maps=live.maps,
         model_input_png=seen,
         in_study=False,
+        provenance=live.provenance,
     )
 
 
 def _check_computed(reader: StudyReader) -> None:
     """Refuses where units are not those of an xNN: nothing here could draw their maps."""
-    request = attribution_pb2.GetMapProvenanceRequest(study_id=reader.study.study_id)
-    with asking("attribution"):
-        made_by = reader.peers.attribution.GetMapProvenance(request, timeout=reader.timeout_s).provenance
+    made_by = _provenance(reader)
     if made_by.archive_hash:
         raise FailedPrecondition(
             f"the maps of study '{reader.study.name}' were imported ({made_by.method}), so that only its own images "
             "can be explained; import maps of this picture into a new study",
             "MAPS_IMPORTED",
         )
+
+
+def _provenance(reader: StudyReader) -> attribution_pb2.MapProvenance:
+    request = attribution_pb2.GetMapProvenanceRequest(study_id=reader.study.study_id)
+    with asking("attribution"):
+        return reader.peers.attribution.GetMapProvenance(request, timeout=reader.timeout_s).provenance
 
 
 def _maps(reader: StudyReader, activations: list[Activation]) -> types_pb2.MapColumns:

@@ -37,15 +37,17 @@ class Explainers:
     """Prepared models and loaded xNNs, those used last kept, on the GPU when there is one.
 
     Attributes:
+        precision: "float32", "tf32" or "bf16".
         turn: held while a picture is explained on request, so that many at once do not share out the memory.
     """
 
     def __init__(self, store: ObjectStore, precision: str = "float32") -> None:
-        """Precision is "float32", "tf32" or "bf16" (docs/decisions/maps-precision.md).
+        """What a precision changes is in docs/decisions/maps-precision.md.
 
         Raises:
             ValueError: TF32 without a GPU.
         """
+        self.precision = precision
         self._store = store
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32

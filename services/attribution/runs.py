@@ -20,7 +20,7 @@ from sqlmodel import Session, col, func, select
 from onoma.science.activations import Explained
 from onoma.v1 import naming_pb2
 from services.attribution.explainers import MODES
-from services.attribution.plans import Plan
+from services.attribution.plans import Network, Plan
 from services.attribution.provenance import shard_metadata
 from services.attribution.shards import pack, shard
 from services.attribution.tables import EXCITATION_BACKPROP, Activation, ExplainedImage, MapRun
@@ -228,24 +228,35 @@ def counts(engine: Engine, study_id: str) -> dict[str, Any]:
 
 def computed(plan: Plan, precision: str) -> MapRun:
     """The run of maps that are computed here."""
-    model, xnn_set = plan.network.model, plan.network.xnn_set
-    keys = [f"{category}\0{plan.network.weights_key(category)}" for category in plan.study.categories]
+    study = plan.study
+    run = drawn_by(plan.network, study.categories, plan.significant_share, plan.contrastive, precision)
+    run.study_id, run.salt = study.study_id, new_salt()
+    run.dataset, run.dataset_hash = plan.dataset.name, plan.dataset.content_hash
+    return run
+
+
+def drawn_by(
+    network: Network, categories: Sequence[str], share: float, contrastive: bool, precision: str
+) -> MapRun:
+    """What makes maps of these categories here, for no study and of no data set yet."""
+    model, xnn_set = network.model, network.xnn_set
+    keys = [f"{category}\0{network.weights_key(category)}" for category in categories]
     return MapRun(
-        study_id=plan.study.study_id,
-        salt=new_salt(),
+        study_id="",
+        salt="",
         model=model.name,
         model_hash=model.model_hash,
         xnn_set=xnn_set.name,
         xnn_hash=hashlib.sha256("\0".join(keys).encode()).hexdigest(),
-        dataset=plan.dataset.name,
-        dataset_hash=plan.dataset.content_hash,
+        dataset="",
+        dataset_hash="",
         attachment_layer=model.attachment_layer,
         map_layer=model.map_layer,
         map_height=model.map_height,
         map_width=model.map_width,
         mode=MODES[model.mode],
-        contrastive=plan.contrastive,
-        significant_share=plan.significant_share,
+        contrastive=contrastive,
+        significant_share=share,
         version=version("onoma"),
         method=EXCITATION_BACKPROP,
         parameters=json.dumps({"precision": precision}),

@@ -206,6 +206,19 @@ def test_an_xnn_of_another_layer_is_refused(explainer: Explainer, pixels: Tensor
         explain(explainer, other, 0, look(explainer, pixels))
 
 
+@pytest.mark.parametrize("class_index", [-1, 4])
+def test_a_class_that_the_network_does_not_have_is_refused(
+    explainer: Explainer, xnn: Xnn, pixels: Tensor, class_index: int
+) -> None:
+    with pytest.raises(ValueError, match=f"class {class_index}: the network has 4 scores, 0 to 3"):
+        explain_classes(explainer, [(0, xnn), (class_index, xnn)], look(explainer, pixels))
+
+
+def test_to_explain_no_class_is_refused(explainer: Explainer, pixels: Tensor) -> None:
+    with pytest.raises(ValueError, match="no class to explain"):
+        explain_classes(explainer, [], look(explainer, pixels))
+
+
 def test_a_score_that_is_not_finite_is_refused(explainer: Explainer, xnn: Xnn, pixels: Tensor) -> None:
     seen = look(explainer, pixels)
     damaged = replace(seen, scores=torch.full_like(seen.scores, torch.nan))

@@ -60,6 +60,20 @@ def test_explain_says_the_names_and_writes_a_picture(onoma, open_study: OpenStud
     assert code == 0, text
     assert f"{named}: the {named}" in text
     assert out.read_bytes().startswith(b"\x89PNG")
+    code, text = onoma(
+        "explain",
+        str(picture),
+        "--study",
+        "shapes",
+        "--annotator",
+        "Ada of the commands",
+        "--out",
+        str(out),
+        "--json",
+    )
+    assert code == 0, text
+    made_by = json.loads(text)["provenance"]
+    assert (made_by["model"], made_by["method"]) == ("tiny", "Excitation Backprop")
 
 
 def test_report_writes_a_page_and_tables(onoma, tmp_path: Path) -> None:
@@ -102,6 +116,13 @@ def test_pictures_are_scored_by_network_and_xnns(onoma, open_study: OpenStudy, t
     code, text = onoma("predict", "tiny", *files)
     assert code == 0, text
     assert all(prediction.predicted_class in text for prediction in wanted)
+    code, text = onoma("predict", "tiny", files[0], "--ids", ",".join(image_ids[1:]), "--json")
+    assert code == 0, text
+    for row, prediction in zip(json.loads(text), wanted, strict=True):
+        assert row["dnn_scores"] == pytest.approx(list(prediction.dnn_scores), abs=1e-3)
+    code, text = onoma("predict", "tiny")
+    assert code != 0
+    assert "no picture to score" in text
 
 
 def test_scores_of_network_and_xnns_are_drawn(onoma, tmp_path: Path) -> None:

@@ -185,6 +185,7 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
                 category=[request.category or self._world.live_category],
                 predicted_class=[self._world.live_category],
             ),
+            provenance=attribution_pb2.MapProvenance(method="drawn on the spot"),
         )
         for i in range(len(x_features)):
             response.maps.MergeFrom(a_map(str(i), np.full((MAP_SIDE, MAP_SIDE), i)))

@@ -118,6 +118,12 @@ def test_an_image_of_the_study_bears_the_annotators_names(analytics: Stub) -> No
     assert response.model_input_png == b"PNG of p5"
 
 
+def test_an_answer_says_what_made_its_maps(analytics: Stub) -> None:
+    """The study's where the image is one of its own, those of the moment for any other picture."""
+    assert explain(analytics, image_id=image_id("p5")).provenance.method == World().method
+    assert explain(analytics, content=picture("a holiday")).provenance.method == "drawn on the spot"
+
+
 def test_the_maps_come_in_the_order_of_the_activations(analytics: Stub) -> None:
     response = explain(analytics, image_id=image_id("p5"))
     assert list(response.maps.activation_id) == ["t5", "e5"]

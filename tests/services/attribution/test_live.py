@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from onoma.client.columns import map_arrays
+from onoma.science import activations
 from onoma.v1 import attribution_pb2 as pb
 from tests.services.attribution.conftest import DEADLINE_S, refusal
 from tests.services.attribution.stand_ins import ALL_CLASSES, png
@@ -49,6 +50,63 @@ def test_activations_come_in_order_of_contribution(attribute):
     assert list(found.activations.contribution) == sorted(found.activations.contribution, reverse=True)
     assert found.image.image_id == [hashlib.sha256(content).hexdigest()]
     assert found.image.significant_count == [len(found.activations.x)]
+
+
+def test_several_classes_are_explained_in_one_pass_each_as_alone(attribute, monkeypatch):
+    content = png(draw("circle", np.random.default_rng(5)))
+    wanted = ["square", "circle"]
+    alone = [attribute(content, category) for category in wanted]
+    passes = []
+    draw_maps = activations.draw
+
+    def counting(*arguments):
+        passes.append(arguments)
+        return draw_maps(*arguments)
+
+    monkeypatch.setattr(activations, "draw", counting)
+    together = attribute(content, categories=wanted)
+    assert len(passes) == 1
+    assert together.image.category == wanted
+    assert list(together.activations.category) == [c for one in alone for c in one.activations.category]
+    assert list(together.activations.x_feature) == [x for one in alone for x in one.activations.x_feature]
+    assert list(together.maps.activation_id) == [str(i) for i in range(len(together.activations.x))]
+    maps = [array for one in alone for array in map_arrays(one.maps)]
+    np.testing.assert_allclose(map_arrays(together.maps), maps, atol=1e-4)
+
+
+def test_a_live_answer_says_what_made_it_as_the_study_does(attribution, attribute):
+    attribution.result()
+    of_study = attribution.provenance()
+    live = attribute(
+        png(draw("circle", np.random.default_rng(5))), categories=list(ALL_CLASSES[:1])
+    ).provenance
+    assert (live.method, live.model_hash, live.mode, live.parameters_json) == (
+        of_study.method,
+        of_study.model_hash,
+        of_study.mode,
+        of_study.parameters_json,
+    )
+    assert (live.xnn_set, live.map_layer, live.onoma_version) == (
+        of_study.xnn_set,
+        of_study.map_layer,
+        of_study.onoma_version,
+    )
+    assert live.contrastive
+    assert live.significant_share == 0.9
+    assert not live.dataset
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"category": "circle", "categories": ["square"]}, "give either one category or categories"),
+        ({"categories": ["circle", "circle"]}, "class 'circle' is asked for twice; once is enough"),
+        ({"categories": ["circle", "hat"]}, "model 'net' has no class 'hat'"),
+    ],
+)
+def test_classes_that_cannot_be_meant_are_refused(attribute, fields, said):
+    content = png(draw("square", np.random.default_rng(5)))
+    assert refusal(lambda: attribute(content, **fields)) == (Code.INVALID_ARGUMENT, said)
 
 
 def test_the_networks_own_answer_is_explained_when_no_class_is_said(attribute):
