@@ -30,7 +30,7 @@ _NAME = re.compile(
 )
 _MAX_ENTRIES = 500_000
 _MAX_DIRECTORY_BYTES = 128 << 20
-_MAX_JSON_BYTES = 256 << 20  # of one entry, unpacked; the maps of 200,000 activations take 50 MB
+_MAX_JSON_BYTES = 256 << 20  # of one entry, unpacked; maps.json of 200,000 activations takes 33 MB
 _CHUNK_BYTES = 1 << 20
 _OUTSIDE = re.compile(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:")
 _SAME_TIME = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same study is the same file

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
@@ -88,7 +89,7 @@ def overrule(engine: Engine, request: pb.OverruleLabelsRequest) -> pb.Vocabulary
         decided_by=checked_name(request.decided_by, "who decides"),
     )
     if request.HasField("time"):
-        overruling.time.CopyFrom(request.time)
+        overruling.time.CopyFrom(_checked_time(request.time))
     else:
         overruling.time.FromDatetime(datetime.now(UTC))
 
@@ -101,6 +102,14 @@ def overrule(engine: Engine, request: pb.OverruleLabelsRequest) -> pb.Vocabulary
         vocabulary.overrulings.append(overruling)
 
     return _changed(engine, request.study_id, change)
+
+
+def _checked_time(time_: Timestamp) -> Timestamp:
+    try:
+        time_.ToDatetime()
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgument(f"time of the decision: {error}; send one from 1 to 9999, or none") from error
+    return time_
 
 
 def _changed(engine: Engine, study_id: str, change: Callable[[pb.Vocabulary], None]) -> pb.Vocabulary:

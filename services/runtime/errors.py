@@ -10,8 +10,7 @@ ServiceError
 ├── DataLoss             a stored object is damaged
 ├── Unauthenticated      nobody knows who asks
 ├── PermissionDenied     not for the one who asks
-├── Unavailable          something this service needs does not answer
-└── Unimplemented        not served yet, with the reason
+└── Unavailable          something this service needs does not answer
 """
 
 from __future__ import annotations
@@ -104,9 +103,3 @@ class Unavailable(ServiceError):
     """Something this service needs does not answer."""
 
     code = grpc.StatusCode.UNAVAILABLE
-
-
-class Unimplemented(ServiceError):
-    """Not served yet; the message is the reason."""
-
-    code = grpc.StatusCode.UNIMPLEMENTED

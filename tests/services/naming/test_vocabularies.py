@@ -35,6 +35,17 @@ def test_nobody_has_changed_it_yet(server, study):
     assert present(server, study) == pb.Vocabulary(vague_words=VAGUE)
 
 
+def test_a_decision_taken_over_from_elsewhere_keeps_its_time(server, study):
+    request = pb.OverruleLabelsRequest(
+        study_id=study.study_id, first="a", second="b", outcome=pb.LABEL_OUTCOME_NONE, decided_by="Ada"
+    )
+    request.time.FromJsonString("2020-02-29T12:00:00.5Z")
+    [made] = server.calls.OverruleLabels(request).vocabulary.overrulings
+    assert made.time == request.time
+    request.time.seconds = 1 << 60
+    assert refusal(lambda: server.calls.OverruleLabels(request))[0] == Code.INVALID_ARGUMENT
+
+
 def test_words_are_put_in_place_of_those_there_are(server, study):
     put(server, study, [["beak", "nose"]], ["thing"])
     changed = put(server, study, [["wing", "fl\u00fcgel"]], base_revision=1)
