@@ -210,6 +210,17 @@ def test_the_archive_holds_no_secret(archive: Path) -> None:
     assert {"time", "command", "revision", "category"} <= acts[0].keys()
 
 
+def test_the_script_of_the_docs_reads_it_without_onoma(
+    archive: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "study-archives.md").read_text(encoding="utf-8")
+    [script] = re.findall(r"```python\n(import json, zipfile\n.*?)```", page, re.DOTALL)
+    shutil.copy(archive, tmp_path / "first-look.zip")
+    monkeypatch.chdir(tmp_path)
+    exec(script, {})
+    assert re.fullmatch(r"Excitation Backprop \(\d+, 16, 16\)\n", capsys.readouterr().out)
+
+
 def test_the_imported_study_goes_on(elsewhere: Client, imported: naming_pb2.Study, tmp_path: Path) -> None:
     person = elsewhere.list_annotators(imported.study_id)[0]
     token = elsewhere.renew_invitation(imported.study_id, person.annotator_id).token
