@@ -49,7 +49,51 @@ class Precision(StrEnum):
     """Of the products in training."""
 
     FLOAT32 = "float32"
+    TF32 = "tf32"
     BF16 = "bf16"
+
+
+class Pairs(StrEnum):
+    """Of what the pull-away loss takes cosines."""
+
+    FEATURES = "features"
+    IMAGES = "images"
+
+
+Epochs = Annotated[int, typer.Option(help="Epochs of joint training; 0: as the server has it.")]
+Paper = Annotated[
+    bool,
+    typer.Option(
+        "--paper",
+        help="The paper's batches of 50, every unit reconstructed, and its weights of the losses (15 and 5; 10 and 10 "
+        "over image pairs): slower and less faithful.",
+    ),
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="Of the products in training; bf16 pays on GPUs, tf32 is for GPUs only.")
+]
+PullAway = Annotated[
+    Pairs, typer.Option(help="Pairs that the pull-away loss drives apart: X-features, or images.")
+]
+PAPER_WEIGHTS = {Pairs.FEATURES: (15.0, 5.0), Pairs.IMAGES: (10.0, 10.0)}  # of reconstruction and pull-away
+
+
+def training_settings(
+    features: int, epochs: int, seed: int, fast: bool, paper: bool, precision: Precision, pull_away: Pairs
+) -> inference_pb2.XnnSettings:
+    """What the options ask the server for; what they leave open is the server's."""
+    settings = inference_pb2.XnnSettings(
+        x_feature_count=features,
+        epochs=epochs,
+        seed=seed,
+        shared_trunk=fast,
+        precision=f"PRECISION_{precision.name}",
+        pull_away_pairs=f"PULL_AWAY_PAIRS_{pull_away.name}",
+    )
+    if paper:
+        settings.batch_size, settings.reconstructed_units = 50, 0
+        settings.reconstruction_weight, settings.pull_away_weight = PAPER_WEIGHTS[pull_away]
+    return settings
 
 
 @app.command()
@@ -61,16 +105,12 @@ def train(
     features: Annotated[
         int, typer.Option(help="K, X-features a class (onoma xnn sweep helps to choose).")
     ] = 5,
-    epochs: Annotated[int, typer.Option(help="Epochs of joint training; 0: as the server has it.")] = 0,
+    epochs: Epochs = 0,
     seed: Seed = 0,
     fast: Fast = False,
-    paper: Annotated[
-        bool,
-        typer.Option("--paper", help="Batches of 50 and every unit reconstructed, as in the paper: slower."),
-    ] = False,
-    precision: Annotated[
-        Precision, typer.Option(help="Of the products in training; bf16 pays on GPUs.")
-    ] = Precision.FLOAT32,
+    paper: Paper = False,
+    precision: PrecisionOption = Precision.FLOAT32,
+    pull_away: PullAway = Pairs.FEATURES,
     keep: Annotated[
         Part | None,
         typer.Option(
@@ -80,15 +120,7 @@ def train(
     ] = None,
 ) -> None:
     """Train one xNN a class."""
-    settings = inference_pb2.XnnSettings(
-        x_feature_count=features,
-        epochs=epochs,
-        seed=seed,
-        shared_trunk=fast,
-        precision=f"PRECISION_{precision.name}",
-    )
-    if paper:
-        settings.batch_size, settings.reconstructed_units = 50, 0
+    settings = training_settings(features, epochs, seed, fast, paper, precision, pull_away)
     with connected() as client:
         job = client.train_xnn(
             name or model,
@@ -114,8 +146,12 @@ def sweep(
         ),
     ] = "",
     classes: Classes = "",
+    epochs: Epochs = 0,
     seed: Seed = 0,
     fast: Fast = False,
+    paper: Paper = False,
+    precision: PrecisionOption = Precision.FLOAT32,
+    pull_away: PullAway = Pairs.FEATURES,
     plot: Annotated[
         Path | None, typer.Option(help="Draw error and sparsity by K there, as SVG or PNG.")
     ] = None,
@@ -128,7 +164,7 @@ def sweep(
     with connected() as client:
         for count in counts:
             set_name = f"{name or model}-k{count}"
-            settings = inference_pb2.XnnSettings(x_feature_count=count, seed=seed, shared_trunk=fast)
+            settings = training_settings(count, epochs, seed, fast, paper, precision, pull_away)
             job = client.train_xnn(set_name, model, dataset, classes=listed(classes), settings=settings)
             wait(job, f"K = {count}")
             rows.append(feature_count_row(client.get_xnn_set(set_name)))
@@ -161,12 +197,17 @@ def show(
     name: Annotated[str, typer.Argument(help="Set of xNNs.")],
     csv: Annotated[Path | None, typer.Option(help="Write the table there as CSV, in full precision.")] = None,
     latex: Annotated[Path | None, typer.Option(help="Write the paper's columns there as LaTeX.")] = None,
+    ours: Annotated[
+        bool, typer.Option("--ours", help="With --latex: the columns that the paper does not have too.")
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Draw xNN score against network score there, as SVG or PNG.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show a set of xNNs as Table 1 of the paper, with more columns."""
+    """Show a set of xNNs as Table 1 of the paper, then columns of ours."""
+    if ours and not latex:
+        raise typer.BadParameter("--ours says what --latex writes; give --latex FILE too")
     draw_to = check_figure_path(plot) if plot else None
     with connected() as client:
         xnn_set = client.get_xnn_set(name)
@@ -177,7 +218,7 @@ def show(
     if csv:
         write_table1_csv(csv, rows)
     if latex:
-        write_table1_tex(latex, rows)
+        write_table1_tex(latex, rows, ours=ours)
     if json:
         print_json(xnn_set)
     else:
@@ -257,7 +298,7 @@ def percent(share: float | None) -> str | None:
 
 
 def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
-    """Prints a set of xNNs: a row a class, then the figures over all classes."""
+    """Prints a set of xNNs: the paper's columns, those that are ours, then the figures over all classes."""
     print_table(
         (
             "class",
@@ -267,10 +308,8 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
             "DNN\nacc.",
             "xNN\nacc.",
             "RMSE",
-            "of\nrange",
-            "mat-\nter",
-            "at\nfirst",
-            "re-\nstarts",
+            "score\nfrom",
+            "to",
         ),
         [
             (
@@ -281,16 +320,30 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
                 _optional(x, "dnn_accuracy"),
                 _optional(x, "xnn_accuracy"),
                 x.rmse,
+                x.score_min,
+                x.score_max,
+            )
+            for x in xnn_set.xnns
+        ],
+    )
+    print_table(
+        ("class", "RMSE of\nrange", "mean\n|corr.|", "matter", "at\nfirst", "re-\nstarts", "accepted"),
+        [
+            (
+                x.class_name,
                 relative_rmse(x),
+                _optional(x, "mean_abs_correlation"),
                 x.mattering_count,
                 x.first_mattering_count,
                 x.restart_count,
+                x.accepted,
             )
             for x in xnn_set.xnns
         ],
     )
     console.print(
-        "matter: X-features with a mean term of 0.3 of the largest or more; at first:\nbefore the restart rule"
+        "|corr.|: of the terms of two X-features; matter: X-features with a mean term of 0.3 of the largest\n"
+        "or more; at first: before the restart rule; accepted: faithful, and at least two matter"
     )
     relative = [r for r in map(_relative, xnn_set.xnns) if r is not None]
     if relative:

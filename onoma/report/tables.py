@@ -81,19 +81,23 @@ def write_summary_csv(path: Path, summaries: Iterable[NamingSummary]) -> list[Pa
     return write_csv(path, header, rows)
 
 
-def write_table1_tex(path: Path, classes: Sequence[ClassRow]) -> list[Path]:
-    """Table 1 in the paper's form: a booktabs table, one class a row."""
+def write_table1_tex(path: Path, classes: Sequence[ClassRow], *, ours: bool = False) -> list[Path]:
+    """Table 1 in the paper's form: a booktabs table, one class a row; on demand with the columns that are ours."""
     lines = [
         r"% needs \usepackage{booktabs}",
-        r"\begin{tabular}{lrrrrrrr}",
+        r"\begin{tabular}{lrrrrrrr" + "rrrrrl" * ours + "}",
         r"\toprule",
-        r"& & \multicolumn{2}{c}{Sig.\ activations} & \multicolumn{2}{c}{Accuracy} & & \\",
-        r"\cmidrule(lr){3-4} \cmidrule(lr){5-6}",
-        r"Class & Images & Total & Mean & DNN & xNN & RMSE & Score range \\",
+        r"& & \multicolumn{2}{c}{Sig.\ activations} & \multicolumn{2}{c}{Accuracy} & &"
+        + r" & & & \multicolumn{2}{c}{X-features that matter} & &" * ours
+        + r" \\",
+        r"\cmidrule(lr){3-4} \cmidrule(lr){5-6}" + r" \cmidrule(lr){11-12}" * ours,
+        r"Class & Images & Total & Mean & DNN & xNN & RMSE & Score range"
+        + r" & RMSE/range & Mean $|r|$ & At last & At first & Restarts & Accepted" * ours
+        + r" \\",
         r"\midrule",
     ]
     for row in classes:
-        cells = (
+        cells = [
             latex(row.class_name),
             str(row.image_count),
             str(row.significant_count),
@@ -102,7 +106,16 @@ def write_table1_tex(path: Path, classes: Sequence[ClassRow]) -> list[Path]:
             _number(row.xnn_accuracy, 3),
             _number(row.rmse, 3),
             f"${row.score_min:.1f}$ to ${row.score_max:.1f}$",
-        )
+        ]
+        if ours:
+            cells += [
+                _number(row.rmse_share, 4),
+                _number(row.mean_abs_correlation, 2),
+                str(row.mattering_count),
+                str(row.first_mattering_count),
+                str(row.restart_count),
+                "yes" if row.accepted else "no",
+            ]
         lines.append(" & ".join(cells) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", ""]
     path.write_text("\n".join(lines), encoding="utf-8")

@@ -31,12 +31,6 @@ def test_every_list_is_a_table_and_json(onoma, command, name) -> None:
     assert name in [row["name"] for row in json.loads(text)]
 
 
-def test_xnn_show_prints_table_1(onoma) -> None:
-    code, text = onoma("xnn", "show", "tiny")
-    assert code == 0
-    assert all(word in text for word in ("circle", "cross", "square", "RMSE over the score's range"))
-
-
 def test_explain_says_the_names_and_writes_a_picture(onoma, open_study: OpenStudy, tmp_path: Path) -> None:
     client, study = open_study.client, open_study.study
     annotator = client.invite_annotator(study.study_id, "Ada of the commands").annotator
