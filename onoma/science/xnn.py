@@ -56,11 +56,18 @@ def to_tensors(xnn: Xnn) -> dict[str, Tensor]:
 
 
 def from_tensors(tensors: Mapping[str, Tensor]) -> Xnn:
-    """The inverse of `to_tensors`.
+    """The inverse of `to_tensors`; weights of other float types become float32, as features are.
 
     Raises:
-        ValueError: a tensor is missing, not finite, or of a shape that does not fit the others.
+        ValueError: a tensor is missing, of no float type, not finite in float32, or of a shape that does not fit the
+            others.
     """
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise ValueError(
+                f"the xNN's file has {name} as {str(tensor.dtype).removeprefix('torch.')}; weights are floats (float32)"
+            )
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
     try:
         layers = sum(name.startswith("encoder.") and name.endswith(".weight") for name in tensors)
         encoder = tuple((tensors[f"encoder.{i}.weight"], tensors[f"encoder.{i}.bias"]) for i in range(layers))

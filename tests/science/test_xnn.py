@@ -82,3 +82,25 @@ def test_a_damaged_weight_is_refused(two_by_two: Xnn) -> None:
     tensors = to_tensors(replace(two_by_two, bias=torch.tensor(nan)))
     with pytest.raises(ValueError, match="NaN or infinite"):
         from_tensors(tensors)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_another_float_type_score_as_float32(xnn: Xnn, dtype: torch.dtype) -> None:
+    found = from_tensors({name: tensor.to(dtype) for name, tensor in to_tensors(xnn).items()})
+    features = torch.rand(3, 32)
+    assert score(found, features).dtype == torch.float32
+    if dtype == torch.float64:
+        assert score(found, features).equal(score(xnn, features))
+
+
+def test_weights_that_are_no_floats_are_refused_by_name_and_type(two_by_two: Xnn) -> None:
+    tensors = to_tensors(two_by_two)
+    whole = tensors | {"read_out.weight": tensors["read_out.weight"].long()}
+    with pytest.raises(ValueError, match=r"read_out.weight as int64; weights are floats \(float32\)"):
+        from_tensors(whole)
+
+
+def test_a_weight_too_large_for_float32_is_refused(two_by_two: Xnn) -> None:
+    large = to_tensors(two_by_two) | {"read_out.bias": torch.tensor(1e300, dtype=torch.float64)}
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        from_tensors(large)
