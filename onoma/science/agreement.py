@@ -1,6 +1,5 @@
 """How far annotators agree: on what to name, on how to group it, and beyond chance (paper, Table 5)."""
 
-import copy
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -157,13 +156,14 @@ def shuffled_agreement(
     left: Naming,
     right: Naming,
     counts: Mapping[Kind, int],
-    rng: np.random.Generator,
+    seed: Sequence[int],
     time_limit_s: float = TIME_LIMIT_S,
 ) -> Shuffled:
     """Agreement by chance: one naming's concepts are shuffled over the commonly named activations.
 
     Args:
         counts: shuffles of each matching; the matchings look at the same ones.
+        seed: of the random numbers.
         time_limit_s: for all of it; what a matching leaves of its share goes to the others.
     Returns:
         By matching; none where no activation is named by both.
@@ -180,7 +180,7 @@ def shuffled_agreement(
         now = time.monotonic()
         deadline = now + max(end - now, 0) / (len(counts) - len(found))
         found[kind] = chance = Chance()
-        for shuffle in _shuffles(left.concept[both], right.concept[both], count, copy.deepcopy(rng)):
+        for shuffle in _shuffles(left.concept[both], right.concept[both], count, np.random.default_rng(seed)):
             value, proven = _value(shuffle, kind, deadline)
             late = time.monotonic() > deadline
             if proven:

@@ -10,6 +10,7 @@ price, cuts it. Larger graphs: an integer programme that learns the missing edge
 import time
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from math import floor
 
 import numpy as np
@@ -95,20 +96,20 @@ class _Blocks:
     Sets are bit masks; they are listed by size, so that what is left after a block stands before.
 
     Attributes:
-        order: (2^n - 1,) int32, the sets but the empty one.
-        size_start: (n + 2,) where each size starts in `order`.
+        order: (2^n - 1,) int64, the sets but the empty one.
+        sizes: where the sets of each size start and stop in `order`.
         start: (2^n + 1,) where the blocks of the i-th of `order` start.
         position: (2^n,) the index in `order` of each set.
-        block: (total,) int32, the blocks.
-        rest: (total,) int32, what is left after it.
+        block: (total,) int64, the blocks.
+        rest: (total,) int64, what is left after it.
     """
 
-    order: NDArray[np.int32]
-    size_start: NDArray[np.int64]
+    order: NDArray[np.int64]
+    sizes: tuple[tuple[int, int], ...]
     start: NDArray[np.int64]
     position: NDArray[np.int64]
-    block: NDArray[np.int32]
-    rest: NDArray[np.int32]
+    block: NDArray[np.int64]
+    rest: NDArray[np.int64]
 
 
 @cache
@@ -131,8 +132,16 @@ def _blocks(rows: int) -> _Blocks:
         number >>= there
     position = np.empty(1 << rows, dtype=np.int64)
     position[order] = np.arange(order.size)
-    size_start = np.searchsorted(sizes[by_size], np.arange(1, rows + 2))
-    return _Blocks(order, size_start, start, position, block, owner ^ block)
+    size_start = np.searchsorted(sizes[by_size], np.arange(1, rows + 2)).tolist()
+    # numpy takes by int64 alone: other integers would be turned into them each time.
+    return _Blocks(
+        order.astype(np.int64),
+        tuple(pairwise(size_start)),
+        start,
+        position,
+        block.astype(np.int64),
+        (owner ^ block).astype(np.int64),
+    )
 
 
 def _block_values(table: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -155,14 +164,18 @@ class _Relaxation:
 
     def __init__(self, blocks: _Blocks, values: NDArray[np.float64], price: NDArray[np.float64]) -> None:
         self.price = price
-        self.worth = np.maximum(values - price, 0).sum(axis=1)
+        beyond = values - price
+        self.worth = np.maximum(beyond, 0, out=beyond).sum(axis=1)
         self.best = np.zeros(len(values))
         self._blocks = blocks
-        for size_start, size_stop in zip(blocks.size_start[:-1], blocks.size_start[1:], strict=True):
+        worths = self.worth.take(blocks.block)
+        for size_start, size_stop in blocks.sizes:
             first, last = blocks.start[size_start], blocks.start[size_stop]
-            options = self.worth[blocks.block[first:last]] + self.best[blocks.rest[first:last]]
-            starts = blocks.start[size_start:size_stop] - first
-            self.best[blocks.order[size_start:size_stop]] = np.maximum.reduceat(options, starts)
+            options = self.best.take(blocks.rest[first:last])
+            options += worths[first:last]
+            # All sets of a size have as many blocks.
+            options = options.reshape(size_stop - size_start, -1)
+            self.best[blocks.order[size_start:size_stop]] = np.maximum.reduce(options, axis=1)
         self.bound = float(price.sum() + self.best[-1])
 
     def partition(self) -> tuple[int, ...]:

@@ -92,8 +92,8 @@ def analyse_category(
     for done, (left, right) in enumerate(combinations(namings, 2), start=1):
         key = f"{left.annotator}-{right.annotator}"
         pair = pair_agreement(left, right, options.time_limit_s)
-        counts, rng = shuffles[key]
-        by_chance = shuffled_agreement(left, right, counts, rng, options.time_limit_s) if counts else {}
+        counts, seed = shuffles[key]
+        by_chance = shuffled_agreement(left, right, counts, seed, options.time_limit_s) if counts else {}
         chance.append(by_chance)
         pairs[key] = _pair(pair, left, right, judge, by_chance, summaries)
         others[key] = _partitions(pair)
@@ -182,8 +182,8 @@ class _Judge:
 
 def _shuffles_of_pairs(
     category: str, namings: Sequence[Naming], options: Options
-) -> dict[str, tuple[dict[Kind, int], np.random.Generator]]:
-    """How many shuffles each pair gets, and its own random numbers, whatever the order of the annotators."""
+) -> dict[str, tuple[dict[Kind, int], tuple[int, int]]]:
+    """How many shuffles each pair gets, and a seed of its own, whatever the order of the annotators."""
     seeds = {}
     for left, right in combinations(namings, 2):
         names = sorted((left.annotator, right.annotator))
@@ -196,7 +196,7 @@ def _shuffles_of_pairs(
         counts = dict.fromkeys(Kind, count)
         counts[Kind.ONE_TO_ONE] = max(count, min(SHUFFLES_OF_A_PAIR, options.shuffles))
         counts = {kind: count for kind, count in counts.items() if count}
-        found[key] = (counts, np.random.default_rng([options.seed, seeds[key]]))
+        found[key] = (counts, (options.seed, seeds[key]))
     return found
 
 

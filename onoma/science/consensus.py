@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import networkx as nx
 import numpy as np
 
 from onoma.science.study_data import Category, Naming, Ratio
@@ -67,8 +66,9 @@ def consensus(
 ) -> tuple[SharedConcept, ...]:
     """The shared vocabulary of a category.
 
-    The concepts are nodes of a graph, the joins its edges. Edges are taken from the most alike to the least; one that
-    would put two concepts of an annotator into one is passed over, since the annotator tells them apart.
+    Every concept is a group of its own at first; joins make one group of two. They are taken from the most alike to
+    the least; one that would put two concepts of an annotator into one is passed over, since the annotator tells them
+    apart.
 
     Args:
         namings: cleaned.
@@ -77,21 +77,21 @@ def consensus(
     Returns:
         Concepts by falling support, then by falling activations, then by name.
     """
-    graph: nx.Graph[Member] = nx.Graph()
-    for naming in namings:
-        graph.add_nodes_from(Member(naming.annotator, c) for c in range(len(naming.concept_names)))
-    groups = nx.utils.UnionFind(graph.nodes)
-    annotators = {member: {member.annotator} for member in graph.nodes}
+    group_of = {
+        member: [member]
+        for naming in namings
+        for member in (Member(naming.annotator, c) for c in range(len(naming.concept_names)))
+    }
     for join in sorted(joins, key=lambda join: (-join.likeness, -join.weight, join.one, join.other)):
         if join.weight < min_shared * min(join.one_size, join.other_size):
             continue
-        one, other = groups[join.one], groups[join.other]
-        if one != other and annotators[one].isdisjoint(annotators[other]):
-            groups.union(one, other)
-            annotators[groups[one]] = annotators[one] | annotators[other]
-            graph.add_edge(join.one, join.other)
+        one, other = group_of[join.one], group_of[join.other]
+        if {member.annotator for member in one}.isdisjoint(member.annotator for member in other):
+            one += other
+            group_of.update(dict.fromkeys(other, one))
+    groups = {id(group): group for group in group_of.values()}.values()
     by_annotator = {naming.annotator: naming for naming in namings}
-    shared = [_shared(category, by_annotator, sorted(members)) for members in nx.connected_components(graph)]
+    shared = [_shared(category, by_annotator, sorted(group)) for group in groups]
     return tuple(
         sorted(
             shared,

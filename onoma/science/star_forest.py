@@ -37,7 +37,7 @@ def star_forest(graph: Overlaps, deadline: float) -> Solution:
 
         return solve_star_forest(graph, deadline)
     table = graph.table()
-    value, centres, other_centres = _best_centres(table)
+    value, centres, other_centres = _best_centres(table, every=True)
     several, all_seen, edges = False, False, np.zeros((0, graph.left.size), dtype=np.bool_)
     for start in range(0, len(centres), _CHUNK):  # a graph full of ties has very many best choices
         chunk = slice(start, start + _CHUNK)
@@ -57,7 +57,7 @@ def star_forest(graph: Overlaps, deadline: float) -> Solution:
 
 def star_forest_value(table: NDArray[np.int64]) -> int | None:
     """The value alone of the best star forest of a table; None where it is too large to list the choices."""
-    return _best_centres(table)[0] if _may_be_listed(*table.shape) else None
+    return _best_centres(table, every=False)[0] if _may_be_listed(*table.shape) else None
 
 
 def first_of(masks: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], bool]:
@@ -118,17 +118,20 @@ def _best_over_subsets(table: NDArray[Any]) -> NDArray[Any]:
     return best[_subsets(rows)[0]]
 
 
-def _best_centres(table: NDArray[np.int64]) -> tuple[int, NDArray[np.bool_], NDArray[np.bool_]]:
+def _best_centres(
+    table: NDArray[np.int64], *, every: bool
+) -> tuple[int, NDArray[np.bool_], NDArray[np.bool_]]:
     """The value of the best star forest, and every choice of centres that reaches it.
 
     Args:
         table: (rows, columns).
+        every: False finds the value alone, and no choices.
     Returns:
         The value, (n, rows) bool and (n, columns) bool.
     """
     rows, columns = table.shape
     if _choices(rows, columns) > _choices(columns, rows):
-        best, other_centres, centres = _best_centres(table.T)
+        best, other_centres, centres = _best_centres(table.T, every=every)
         return best, centres, other_centres
     # Sums below 2^24 are exact in single precision, which multiplies twice as fast.
     exact = table.astype(np.float32 if int(table.sum()) < 1 << 24 else np.float64)
@@ -142,12 +145,11 @@ def _best_centres(table: NDArray[np.int64]) -> tuple[int, NDArray[np.bool_], NDA
         stop = column_start[min(columns, _most_other_centres(rows, k)) + 1]
         values = by_rows[row_start[k] : row_start[k + 1]] @ by_columns[:stop].T
         largest = float(values.max())
-        if largest < best_value:
-            continue
         if largest > best_value:
             best_value, found = largest, []
-        found.append(np.argwhere(values == largest) + np.array([row_start[k], 0]))
-    pairs = np.concatenate(found)
+        if every and largest == best_value:
+            found.append(np.argwhere(values == largest) + np.array([row_start[k], 0]))
+    pairs = np.concatenate([*found, np.zeros((0, 2), dtype=np.int64)])
     return int(best_value), row_members[pairs[:, 0]], column_members[pairs[:, 1]]
 
 
