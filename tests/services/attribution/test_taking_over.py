@@ -44,22 +44,27 @@ def maps(attribution, small_shards):
 
 
 @pytest.fixture
-def take(make_computing, store):
-    """Takes maps over into a database of its own."""
-    of = make_computing("elsewhere")
+def taking(make_computing, store):
+    """Makes functions that take maps over, each into a database of its own."""
 
-    def taking(maps):
-        data = (
-            maps
-            if isinstance(maps, bytes)
-            else MessageToJson(maps, preserving_proto_field_name=True).encode()
-        )
-        params = {"study_id": STUDY_ID, "object_key": store.put(data)}
-        context = JobContext(SimpleNamespace(job_id="job", params=params, warnings=[]))
-        return import_study_maps(context, of)
+    def making(name, database_url=""):
+        of = make_computing(name, database_url)
 
-    taking.engine = of.engine
-    return taking
+        def take(maps):
+            data = MessageToJson(maps).encode() if isinstance(maps, pb.StudyMaps) else maps
+            params = {"study_id": STUDY_ID, "object_key": store.put(data)}
+            context = JobContext(SimpleNamespace(job_id="job", params=params, warnings=[]))
+            return import_study_maps(context, of)
+
+        take.engine = of.engine
+        return take
+
+    return making
+
+
+@pytest.fixture
+def take(taking):
+    return taking("elsewhere")
 
 
 def rows(engine, table, columns):
@@ -103,6 +108,13 @@ def test_an_import_that_fails_at_its_rows_leaves_nothing(maps, take, monkeypatch
     monkeypatch.undo()
     assert rows(take.engine, MapRun, ("study_id",)) == []
     assert take(maps)["activations"] == len(maps.activations.activation_id)
+
+
+def test_postgresql_holds_what_sqlite_holds(maps, take, taking, postgresql_url):
+    there = taking("postgresql", postgresql_url)
+    assert there(maps) == take(maps)
+    assert rows(there.engine, Activation, COLUMNS) == rows(take.engine, Activation, COLUMNS)
+    assert there(maps) == take(maps)
 
 
 def test_over_the_wire_it_is_a_job(attribution, maps, store):
