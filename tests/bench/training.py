@@ -8,21 +8,21 @@ chosen plan with classes trained together by batched products: all the timed one
 beside one at a time (give --sample 32).
 
 --whole trains all the classes by the chosen plan, with the restart rule, and watches the process's memory.
+--served does it as a user does, on synthetic pictures: a server, one command, the server's memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import psutil
 import torch
 from rich.progress import Progress
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ from onoma.science.xnn_losses import faithfulness_loss, pull_away_loss, reconstr
 from onoma.science.xnn_plan import beside, group_size, groups_of, on_device
 from onoma.science.xnn_trunk import codes_of, train_trunk
 from tests.bench.machine import machine_name
+from tests.bench.served_training import largest_resident, train_served
 
 PARTS = 96  # that the synthetic features mix
 WARM_STEPS = 150
@@ -53,6 +54,11 @@ class Problem:
 
 def main() -> None:
     options = _options()
+    if options.served:
+        trained = options.trained or options.classes
+        found = train_served(options.images, options.features, options.classes, trained, options.fast)
+        print(json.dumps({"machine": machine_name(options.device), **found}, indent=2))
+        return
     settings = XnnSettings(epochs=options.epochs)
     device = torch.device(options.device)
     problem = make_problem(options.images, options.features, options.classes)
@@ -132,7 +138,15 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--whole", action="store_true", help="train every class and watch the memory")
-    parser.add_argument("--fast", action="store_true", help="with --whole: on a shared trunk")
+    parser.add_argument(
+        "--served",
+        action="store_true",
+        help="train by `onoma xnn train` on a server of its own and watch its memory",
+    )
+    parser.add_argument(
+        "--trained", type=int, default=0, help="with --served: so many classes; 0: all of them"
+    )
+    parser.add_argument("--fast", action="store_true", help="with --whole or --served: on a shared trunk")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
 
@@ -258,6 +272,7 @@ def on_trunk(
     trunk_seconds: list[float],
 ) -> list[Xnn]:
     started = time.perf_counter()
+    settings = replace(settings, shared_trunk=True)
     trunk = train_trunk(problem.features, problem.scores, settings, 0, device=device)
     codes = codes_of(trunk, problem.features, device)
     trunk_seconds.append(time.perf_counter() - started)
@@ -276,29 +291,20 @@ def mean_error(problem: Problem, chosen: Sequence[int], xnns: Sequence[Xnn]) -> 
 
 def whole(problem: Problem, settings: XnnSettings, device: torch.device, workers: int) -> dict[str, object]:
     """Every class with the restart rule; the process's largest resident memory, watched each quarter of a second."""
-    process, largest, ended = psutil.Process(), [0], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.25):
-            largest[0] = max(largest[0], process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     targets = list(range(problem.scores.shape[1]))
     started = time.perf_counter()
-    if settings.shared_trunk:
-        xnns = on_trunk(problem, targets, settings, device, workers, [])
-    else:
-        xnns = in_groups(problem, targets, settings, device, workers, 0)
+    with largest_resident(os.getpid()) as largest:
+        if settings.shared_trunk:
+            xnns = on_trunk(problem, targets, settings, device, workers, [])
+        else:
+            xnns = in_groups(problem, targets, settings, device, workers, 0)
     taken = time.perf_counter() - started
-    ended.set()
-    watcher.join()
     return {
         "machine": machine_name(device.type),
         "classes": len(targets),
         "shared_trunk": settings.shared_trunk,
         "seconds": taken,
-        "largest_resident_gb": largest[0] / 1e9,
+        "largest_resident_gb": max(largest) / 1e9,
         "mean_rmse_over_range": mean_error(problem, targets, xnns),
     }
 
