@@ -252,7 +252,7 @@ def _standing(state: State, concept_id: str) -> Concept:
     concept = state.concepts.get(concept_id)
     if concept is None or not concept.standing:
         raise NotFound(
-            f"no concept {shown(concept_id)} stands in this naming; it may have been merged or deleted"
+            f"no concept {shown(concept_id)} stands in this naming; it may have been merged or deleted: read it anew"
         )
     return concept
 

@@ -51,7 +51,10 @@ def invite(engine: Engine, request: pb.InviteAnnotatorRequest) -> pb.InviteAnnot
     def work(opened: Session) -> pb.InviteAnnotatorResponse:
         study = studies.get(opened, request.study_id, lock="write")
         if study.state == CLOSED and role == ANNOTATOR:
-            raise FailedPrecondition(f"study {shown(study.name)} is closed: naming has ended", "STUDY_CLOSED")
+            raise FailedPrecondition(
+                f"study {shown(study.name)} is closed: naming has ended; invite a viewer, or make a new study",
+                "STUDY_CLOSED",
+            )
         row = _invited(opened, study, request_id)
         if row is None:
             row = add(opened, study, name, role, request_id)

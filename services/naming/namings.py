@@ -79,7 +79,10 @@ def check_annotator(opened: Session, study: Study, annotator_id: str) -> Annotat
     """
     row = None if "\0" in annotator_id else opened.get(Annotator, (study.study_id, annotator_id))
     if row is None:
-        raise NotFound(f"study {shown(study.name)} has no annotator {shown(annotator_id)}")
+        raise NotFound(
+            f"study {shown(study.name)} has no annotator {shown(annotator_id)}; "
+            "onoma study annotators STUDY lists them"
+        )
     return row
 
 

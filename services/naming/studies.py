@@ -33,7 +33,7 @@ def get(opened: Session, study_id: str, lock: str = "") -> Study:
     locked: Any = {"": False, "read": {"read": True}, "write": True}[lock]
     row = None if "\0" in study_id else opened.get(Study, study_id, with_for_update=locked)
     if row is None:
-        raise NotFound(f"no study has the id {shown(study_id)}")
+        raise NotFound(f"no study has the id {shown(study_id)}; onoma study list shows those there are")
     return row
 
 
@@ -57,7 +57,9 @@ def find(opened: Session, id_or_name: str) -> Study:
                 f"{len(rows)} studies are named {shown(id_or_name)}; say which by its id: {ids}",
                 "AMBIGUOUS_NAME",
             )
-    raise NotFound(f"no study has the id or the name {shown(id_or_name)}")
+    raise NotFound(
+        f"no study has the id or the name {shown(id_or_name)}; onoma study list shows those there are"
+    )
 
 
 def page(opened: Session, page_size: int, page_token: str) -> tuple[list[Study], str]:
@@ -144,7 +146,9 @@ def close_study(engine: Engine, study_id: str) -> pb.Study:
         row = get(opened, study_id, lock="write")
         if row.state == DRAFT:
             raise FailedPrecondition(
-                f"study {shown(row.name)} is not open yet, so there is nothing to close", "STUDY_NOT_OPEN"
+                f"study {shown(row.name)} is not open yet, so there is nothing to close: open it first "
+                "(onoma study open STUDY)",
+                "STUDY_NOT_OPEN",
             )
         row.state = CLOSED
         return message(row)
@@ -159,7 +163,10 @@ def check_open(study: Study) -> None:
             f"study {shown(study.name)} is not open yet: its owner opens it (onoma study open STUDY)",
             "STUDY_NOT_OPEN",
         )
-    raise FailedPrecondition(f"study {shown(study.name)} is closed: naming has ended", "STUDY_CLOSED")
+    raise FailedPrecondition(
+        f"study {shown(study.name)} is closed: naming has ended; its owner makes a new one for more",
+        "STUDY_CLOSED",
+    )
 
 
 def message(row: Study) -> pb.Study:

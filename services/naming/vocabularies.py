@@ -51,7 +51,9 @@ def put(engine: Engine, request: pb.SetVocabularyRequest) -> pb.Vocabulary:
     seen: set[str] = set()
     for group in groups:
         if len(group) < 2:
-            raise InvalidArgument(f"the group of synonyms {group} has fewer than two words")
+            raise InvalidArgument(
+                f"the group of synonyms {group} has fewer than two words; add one, or leave it out"
+            )
         for word in group:
             if word.casefold() in seen:
                 raise InvalidArgument(f"{word!r} is in two groups of synonyms; put them together")

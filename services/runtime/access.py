@@ -121,11 +121,13 @@ class AccessInterceptor(grpc.ServerInterceptor):
             )
         reach = REACHES.get(method)
         if reach is None:
-            raise PermissionDenied("this is for the study's owner")
+            raise PermissionDenied("this is for the study's owner: ask them, or call with their token")
         if request.study_id != guest.study_id:
-            raise PermissionDenied("this invitation is for another study")
+            raise PermissionDenied("this invitation is for another study: follow the link to this one")
         if not _may(guest, reach, request):
-            raise PermissionDenied("this is another annotator's, or not to be seen while people still name")
+            raise PermissionDenied(
+                "this is another annotator's, or not to be seen before the owner closes the study"
+            )
 
 
 def _may(guest: Guest, reach: Reach, request: Any) -> bool:

@@ -134,7 +134,7 @@ def test_an_invitation_opens_no_other_study(server, ada):
         request = pb.InviteAnnotatorRequest(study_id=elsewhere, display_name=f"Bo {role}", role=role)
         other = server.calls.InviteAnnotator(request)
         found = tried(server, ada, other.token, other.annotator.annotator_id)
-        told = "this invitation is for another study"
+        told = "this invitation is for another study: follow the link to this one"
         assert {rpc for rpc, answer in found.items() if answer == (Code.PERMISSION_DENIED, told)} == {
             path.rpartition("/")[2] for path in REACHES
         }

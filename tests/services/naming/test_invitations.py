@@ -88,12 +88,6 @@ def test_display_names_that_cannot_be_are_refused(server, study, name):
     assert refusal(lambda: server.invite(study.study_id, name))[0] == Code.INVALID_ARGUMENT
 
 
-def test_a_study_takes_five_hundred_annotators(server, study, monkeypatch):
-    monkeypatch.setattr(invitations, "MAX_ANNOTATORS", 1)
-    server.invite(study.study_id, "Ada")
-    assert refusal(lambda: server.invite(study.study_id, "Bo"))[0] == Code.RESOURCE_EXHAUSTED
-
-
 def test_a_closed_study_invites_nobody(server, study):
     server.calls.CloseStudy(pb.CloseStudyRequest(study_id=study.study_id))
     assert refusal(lambda: server.invite(study.study_id))[0] == Code.FAILED_PRECONDITION

@@ -14,8 +14,12 @@ SHOE = ACTIVATIONS["shoe"][0]
 
 
 @pytest.fixture
-def begun(desk):
-    """A naming with the concepts c1 (A, B), c2 and gone (deleted)."""
+def begun(server, desk):
+    """A naming with the concepts c1 (A, B), c2 and gone (deleted), beside another study's with the concept theirs."""
+    elsewhere = server.create_study().study_id
+    server.publish(elsewhere, {"boat": ["of-another-study"]})
+    server.calls.OpenStudy(pb.OpenStudyRequest(study_id=elsewhere))
+    server.desk(elsewhere).act(**create("theirs", ["of-another-study"]))
     desk.act(**create("c1", [A, B], "one"))
     desk.act(**create("c2"))
     desk.act(**create("gone"))
@@ -27,6 +31,15 @@ def refusal(call):
     with pytest.raises(grpc.RpcError) as caught:
         call()
     return caught.value.code(), caught.value.details()
+
+
+def refusal_reason(call):
+    """Status, reason and message of a refusal."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    reason = error_details_pb2.ErrorInfo()
+    assert rpc_status.from_call(caught.value).details[0].Unpack(reason)
+    return caught.value.code(), reason.reason, caught.value.details()
 
 
 def assign(*ids, concept_id="c1"):
@@ -81,6 +94,18 @@ def split(*ids, new="c9"):
             Code.INVALID_ARGUMENT,
             "names 10001 activations; at most 10000",
         ),
+        (
+            {
+                "discard": pb.DiscardActivations(
+                    activation_ids=[f"{number:064x}" for number in range(100_000)]
+                )
+            },
+            Code.INVALID_ARGUMENT,
+            "names 100000 activations; at most 10000 are allowed: send several acts",
+        ),
+        (assign("of-another-study"), Code.NOT_FOUND, "has no activation 'of-another-study'"),
+        (assign(A, concept_id="theirs"), Code.NOT_FOUND, "no concept 'theirs' stands"),
+        (merge("c1", "theirs"), Code.NOT_FOUND, "no concept 'theirs' stands"),
         ({"redo": pb.RedoAct()}, Code.FAILED_PRECONDITION, "nothing to redo"),
     ],
 )
@@ -147,16 +172,6 @@ def test_a_request_id_is_needed(server, desk):
     assert refusal(lambda: server.calls.Act(request))[0] == Code.INVALID_ARGUMENT
 
 
-def test_a_naming_takes_a_thousand_concepts(server, monkeypatch, desk):
-    monkeypatch.setattr("services.naming.acts.MAX_CONCEPTS", 2)
-    desk.act(**create("c1", [A]))
-    desk.act(**create("c2"))
-    for command in (create("c3"), split(A, new="c3")):
-        refused = refusal(lambda command=command: desk.act(**command))
-        assert refused[0] == Code.RESOURCE_EXHAUSTED
-        assert "merge or delete some first" in refused[1]
-
-
 def test_unknown_study_annotator_and_category_are_named(server, desk):
     for key, code, words in (
         (Desk(server, "x", desk.annotator_id), Code.NOT_FOUND, "no study has the id 'x'"),
@@ -175,6 +190,26 @@ def test_unknown_study_annotator_and_category_are_named(server, desk):
             assert words in refused[1]
 
 
+def test_another_studys_annotator_and_token_are_refused(server, begun):
+    elsewhere = server.open_study().study_id
+    invited = server.invite(elsewhere, "Bo")
+    stranger = Desk(server, begun.study_id, invited.annotator.annotator_id)
+    refused = refusal(lambda: stranger.act(base_revision=0, **create("c9")))
+    assert refused[0] == Code.NOT_FOUND
+    assert "has no annotator" in refused[1]
+    before = begun.naming()
+    request = pb.ActRequest(
+        **begun.key(), request_id="r", base_revision=4, command=pb.Command(**rename("c1"))
+    )
+    metadata = (("authorization", f"Bearer {invited.token}"),)
+    refused = refusal(lambda: server.calls.Act(request, metadata=metadata))
+    assert refused == (
+        Code.PERMISSION_DENIED,
+        "this invitation is for another study: follow the link to this one",
+    )
+    assert begun.naming() == before
+
+
 def test_acts_need_an_open_study(server):
     study = server.create_study()
     server.publish(study.study_id)
@@ -184,5 +219,8 @@ def test_acts_need_an_open_study(server):
     desk.act(**create("c1"))
     server.calls.CloseStudy(pb.CloseStudyRequest(study_id=study.study_id))
     refused = refusal(lambda: desk.act(**create("c2")))
-    assert refused == (Code.FAILED_PRECONDITION, "study 'sizes' is closed: naming has ended")
+    assert refused == (
+        Code.FAILED_PRECONDITION,
+        "study 'sizes' is closed: naming has ended; its owner makes a new one for more",
+    )
     assert desk.naming().revision == 1

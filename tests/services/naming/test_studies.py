@@ -106,7 +106,8 @@ def test_a_study_is_found_by_its_name_where_only_one_has_it(server):
     assert first.study_id in message
     assert second.study_id in message
     code, message = refusal(lambda: server.calls.GetStudy(pb.GetStudyRequest(study_id="two")))
-    assert (code, message) == (Code.NOT_FOUND, "no study has the id or the name 'two'")
+    assert code == Code.NOT_FOUND
+    assert message == "no study has the id or the name 'two'; onoma study list shows those there are"
 
 
 def test_studies_are_listed_latest_first_by_page(server):

@@ -9,7 +9,9 @@ import time
 import grpc
 import pytest
 import rapidjson
+from typer.testing import CliRunner
 
+from onoma import cli
 from onoma.v1 import naming_pb2 as pb
 from services.naming import documents, service, transfer
 from tests.services.naming.conftest import ACTIVATIONS, create
@@ -309,3 +311,24 @@ def test_the_order_shown_can_be_made_again_from_the_export(server, study, desk):
     by_image = server.open_study(settings=pb.StudySettings(pool_order=pb.POOL_ORDER_IMAGE))
     server.desk(by_image.study_id)
     assert [order["kind"] for order in export(server, by_image)["orders"].values()] == ["image"]
+
+
+@pytest.mark.parametrize(
+    "options", [["namings.csv"], ["namings.CSV"], ["table.txt", "--format", "csv"], ["namings.json"]]
+)
+def test_commands_write_and_read_a_file_as_its_name_says(server, named, tmp_path, monkeypatch, options):
+    monkeypatch.setenv("ONOMA_NAMING_ADDRESS", server.address)
+    name, *form = options
+    file, other = tmp_path / name, server.open_study()
+    run = CliRunner().invoke
+    written = run(cli.app, ["naming", "export", named.study_id, "--out", str(file), *form])
+    assert written.exit_code == 0, written.output
+    is_csv = "json" not in name
+    assert file.read_text(encoding="utf-8").startswith("annotator,category" if is_csv else '{"format"')
+    file = file.rename(tmp_path / "in.csv") if form else file
+    taken = run(cli.app, ["naming", "import", other.study_id, str(file)])
+    assert taken.exit_code == 0, taken.output
+    assert "1 annotators, 2 concepts" in taken.output
+    assert without_ids(export(server, other)) == without_ids(
+        export(server, pb.Study(study_id=named.study_id))
+    )
