@@ -86,10 +86,12 @@ def test_a_matching_may_have_more_shuffles_than_others() -> None:
 def test_chance_is_what_metrics_md_measured() -> None:
     # 8 x 8 concepts, 150 activations: .23, .33, .74
     rng = np.random.default_rng(0)
-    ann, bob = (naming(name, rng.integers(0, 8, 150).tolist()) for name in ("ann", "bob"))
-    chance = shuffled_agreement(ann, bob, counts(40), (5,))
-    means = [np.mean(chance[kind].values) for kind in Kind]
-    assert means == pytest.approx([0.23, 0.33, 0.74], abs=0.02)
+    chances = []
+    for seed in range(12):
+        ann, bob = (naming(name, rng.integers(0, 8, 150).tolist()) for name in ("ann", "bob"))
+        chances.append(shuffled_agreement(ann, bob, counts(5), (seed,)))
+    means = [np.mean([chance[kind].values for chance in chances]) for kind in Kind]
+    assert means == pytest.approx([0.23, 0.33, 0.74], abs=0.03)
 
 
 def test_nothing_in_common_has_no_chance() -> None:
