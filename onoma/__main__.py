@@ -2,4 +2,5 @@
 
 from onoma.cli import main
 
-main()
+if __name__ == "__main__":  # the processes of a large analysis import this file too
+    main()

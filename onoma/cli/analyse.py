@@ -6,22 +6,21 @@ import json as json_text
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from math import comb
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from onoma.cli.output import Json, bar, console, errors, print_table
-from onoma.science.analysis import analyse_categories, averages
+from onoma.science.analysis import analyse_categories, averages, processes_for
 from onoma.science.category_analysis import Options
 from onoma.science.matching import TIME_LIMIT_S, Kind
-from onoma.science.study_file import StudyFile, study_from_document
-from onoma.science.wordnet import Parts
+from onoma.science.study_file import study_from_document
+from onoma.science.wordnet import DATA_NOUN, read_parts
 
-WORDNET = Path("/usr/share/wordnet/data.noun")
 _HEADINGS = (
     "category",
     "n",
@@ -40,23 +39,25 @@ _LEGEND = (
     "n: significant activations. Means over annotators, or pairs of them. 1:1, 1:n, bicl.: agreement by the matchings "
     "one_to_one, one_to_many and biclique, each beside that of shuffled namings."
 )
-_MANY_PAIRS = 2000  # from here on it pays to start a process a core
+
+
+Shuffles = Annotated[int, typer.Option(min=0, help="Of the permutation baseline, a category; 0: none.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the shuffles.")]
+TimeLimit = Annotated[float, typer.Option(help="Seconds for one matching of one pair of annotators.")]
+Confidence = Annotated[float, typer.Option(help="Of the intervals.")]
+PartOf = Annotated[
+    bool, typer.Option("--part-of", help="Take parts by WordNet for subsets ('eye' of 'head').")
+]
 
 
 def analyse(
     file: Annotated[Path, typer.Argument(help="A study (docs/statistics.md).", exists=True, dir_okay=False)],
-    shuffles: Annotated[
-        int, typer.Option(min=0, help="Of the permutation baseline, a category; 0: none.")
-    ] = Options.shuffles,
-    seed: Annotated[int, typer.Option(min=0, help="Of the shuffles.")] = Options.seed,
-    time_limit: Annotated[
-        float, typer.Option(help="Seconds for one matching of one pair of annotators.")
-    ] = TIME_LIMIT_S,
-    confidence: Annotated[float, typer.Option(help="Of the intervals.")] = Options.confidence,
-    part_of: Annotated[
-        bool, typer.Option("--part-of", help="Take parts by WordNet for subsets ('eye' of 'head').")
-    ] = False,
-    wordnet: Annotated[Path, typer.Option(help="WordNet's data.noun.")] = WORDNET,
+    shuffles: Shuffles = Options.shuffles,
+    seed: Seed = Options.seed,
+    time_limit: TimeLimit = TIME_LIMIT_S,
+    confidence: Confidence = Options.confidence,
+    part_of: PartOf = False,
+    wordnet: Annotated[Path, typer.Option(help="WordNet's data.noun.")] = DATA_NOUN,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Categories beside each other; found by itself.")
     ] = None,
@@ -67,20 +68,22 @@ def analyse(
     for key in study.unread:
         errors.print(f"'{key}' in {file} means nothing here and is left out", markup=False, soft_wrap=True)
     if part_of:
-        study = replace(study, vocabulary=replace(study.vocabulary, part_of=_parts(wordnet).part_of))
-    options = Options(shuffles, seed, time_limit, confidence, processes or _processes(study))
+        study = replace(study, vocabulary=replace(study.vocabulary, part_of=read_parts(wordnet).part_of))
+    options = Options(
+        shuffles, seed, time_limit, confidence, processes or processes_for(study, os.cpu_count() or 1)
+    )
     with bar("analyse", errors) as progress:
         categories = analyse_categories(study, options, progress)
-        if json:
-            _write(categories)
-            return
-        found = _rows(categories)
-    _print(*found)
+        print_analysis = prepared(categories, as_json=json)
+    print_analysis()
 
 
-def show(analysis: Mapping[str, Any]) -> None:
-    """Prints an analysis as a table, a category a row."""
-    _print(*_rows((name, {"expected": part}) for name, part in analysis["expected"].items()))
+def prepared(categories: Iterator[tuple[str, dict[str, Any]]], *, as_json: bool) -> Callable[[], None]:
+    """Takes an analysis as it comes: as JSON written at once, otherwise to be printed as a table when called."""
+    if as_json:
+        _write(categories)
+        return lambda: None
+    return partial(_print, *_rows(categories))
 
 
 def _print(rows: list[list[Any]], notes: list[str]) -> None:
@@ -127,23 +130,6 @@ def _whole(digits: str) -> int:
         return int(digits)
     except ValueError:
         raise ValueError(f"the study has a whole number of {len(digits):,} digits: too large") from None
-
-
-def _parts(wordnet: Path) -> Parts:
-    try:
-        with wordnet.open(encoding="latin-1") as lines:
-            return Parts(lines)
-    except FileNotFoundError:
-        raise ValueError(
-            f"--part-of needs WordNet, and {wordnet} is not there (install Debian's wordnet-base, or give --wordnet)"
-        ) from None
-
-
-def _processes(study: StudyFile) -> int:
-    pairs = sum(comb(len(namings), 2) for namings in study.study.namings.values())
-    if pairs < _MANY_PAIRS:
-        return 1
-    return max(1, min(os.cpu_count() or 1, len(study.study.categories)))
 
 
 def _write(categories: Iterator[tuple[str, dict[str, Any]]]) -> None:

@@ -10,11 +10,14 @@ import numpy as np
 import typer
 from PIL import Image
 
+from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit
 from onoma.cli.output import Json, bar, connected, console, print_json, print_table
-from onoma.client import Client, NotFound
+from onoma.client import AnalysisOptions, Client, NotFound
 from onoma.client.columns import map_arrays
 from onoma.pictures_of_maps import NamedMap, explanation_png
 from onoma.report.study import write_study_report
+from onoma.science.category_analysis import Options
+from onoma.science.matching import TIME_LIMIT_S
 from onoma.v1 import analytics_pb2, naming_pb2
 
 Study = Annotated[str, typer.Option("--study", "-s", help="Study, by id or by name.")]
@@ -143,10 +146,16 @@ def coverage(
 def report(
     study: Annotated[str, typer.Argument(help="Study, by id or by name.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+    shuffles: Shuffles = Options.shuffles,
+    seed: Seed = Options.seed,
+    time_limit: TimeLimit = TIME_LIMIT_S,
+    confidence: Confidence = Options.confidence,
+    part_of: PartOf = False,
 ) -> None:
     """Write a study's report: a page that needs no network, tables and figures."""
+    options = AnalysisOptions(shuffles, seed, time_limit, confidence, part_of)
     with connected() as client, bar("report") as progress:
-        page = write_study_report(client, client.get_study(study), out, progress)
+        page = write_study_report(client, client.get_study(study), out, progress, options)
     console.print(f"report: {page}", markup=False)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json as json_text
-import sys
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from onoma.cli.analyse import show
+from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit, prepared
 from onoma.cli.data import PARTS, Part, listed
 from onoma.cli.output import Json, bar, connected, console, errors, print_json, print_table
-from onoma.client import Client
+from onoma.client import AnalysisOptions, Client
+from onoma.science.category_analysis import Options
+from onoma.science.matching import TIME_LIMIT_S
 from onoma.v1 import naming_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Studies.")
@@ -188,21 +188,20 @@ def annotators(study: Study, json: Json = False) -> None:
 @app.command()
 def analyse(
     study: Study,
-    shuffles: Annotated[
-        int, typer.Option(min=0, help="Of the permutation baseline, a category; 0: none.")
-    ] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Of the shuffles.")] = 0,
+    shuffles: Shuffles = Options.shuffles,
+    seed: Seed = Options.seed,
+    time_limit: TimeLimit = TIME_LIMIT_S,
+    confidence: Confidence = Options.confidence,
+    part_of: PartOf = False,
     json: Json = False,
 ) -> None:
     """Compute coverage, purity, agreement and more of a study as it stands."""
+    options = AnalysisOptions(shuffles, seed, time_limit, confidence, part_of)
     with connected() as client, bar("analyse", errors) as progress:
-        found = client.analyse_study(
-            client.get_study(study).study_id, shuffles=shuffles, seed=seed, progress=progress
-        )
-    if json:
-        sys.stdout.write(json_text.dumps(found, ensure_ascii=False, allow_nan=False) + "\n")
-    else:
-        show(found)
+        study_id = client.get_study(study).study_id
+        categories = client.analyse_categories(study_id, options=options, progress=progress)
+        print_analysis = prepared(categories, as_json=json)
+    print_analysis()
 
 
 @app.command()

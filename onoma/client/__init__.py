@@ -7,6 +7,7 @@ with Client() as client:
         print(study.name)
 """
 
+from onoma.client.analysis import AnalysisOptions
 from onoma.client.client import Client
 from onoma.client.errors import (
     AlreadyExists,
@@ -27,6 +28,7 @@ from onoma.client.transport import Addresses
 __all__ = [
     "Addresses",
     "AlreadyExists",
+    "AnalysisOptions",
     "Client",
     "Conflict",
     "DataLoss",

@@ -13,6 +13,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from onoma.client.analysis import AS_BY_DEFAULT, AnalysisOptions
 from onoma.client.errors import OnomaError
 from onoma.client.jobs import RunningJob
 from onoma.client.transport import Addresses, Transport
@@ -754,53 +755,62 @@ class Client:
         return response.purities
 
     def get_agreement(
-        self, study_id: str, category: str = "", *, shuffles: int = 100, seed: int = 0
+        self, study_id: str, category: str = "", options: AnalysisOptions = AS_BY_DEFAULT
     ) -> dict[str, Any]:
         """Matchings, agreement and label compatibility by category (docs/statistics.md; paper, Tables 5 and 6)."""
         request = analytics_pb2.GetAgreementRequest(
-            study_id=study_id, category=category, shuffles=shuffles, seed=seed
+            study_id=study_id, category=category, **options.of(analytics_pb2.GetAgreementRequest)
         )
-        response: analytics_pb2.GetAgreementResponse = self._transport.call(
-            "analytics", "GetAgreement", request, timeout_s=_ANALYSIS_S
-        )
-        found: dict[str, Any] = json_text.loads(response.json)
-        return found
+        found: dict[str, Any] = {}
+        while True:
+            response: analytics_pb2.GetAgreementResponse = self._transport.call(
+                "analytics", "GetAgreement", request, timeout_s=_ANALYSIS_S
+            )
+            found |= json_text.loads(response.json)
+            if not response.next_page_token:
+                return found
+            request.page_token = response.next_page_token
 
-    def get_consensus(self, study_id: str, category: str) -> list[dict[str, Any]]:
+    def get_consensus(
+        self, study_id: str, category: str, options: AnalysisOptions = AS_BY_DEFAULT
+    ) -> list[dict[str, Any]]:
         """The concepts that annotators of a category share, with names, counts, support and dissenters."""
-        request = analytics_pb2.GetConsensusRequest(study_id=study_id, category=category)
+        request = analytics_pb2.GetConsensusRequest(
+            study_id=study_id, category=category, **options.of(analytics_pb2.GetConsensusRequest)
+        )
         response: analytics_pb2.GetConsensusResponse = self._transport.call(
             "analytics", "GetConsensus", request, timeout_s=_ANALYSIS_S
         )
         found: list[dict[str, Any]] = json_text.loads(response.json)
         return found
 
-    def analyse_study(
+    def analyse_categories(
         self,
         study_id: str,
+        category: str = "",
         *,
-        shuffles: int = 100,
-        seed: int = 0,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> dict[str, Any]:
-        """Every statistic of a study, in the form of `onoma analyse --json` (docs/statistics.md).
+        parts: Sequence[analytics_pb2.AnalysisPart] = (),
+        options: AnalysisOptions = AS_BY_DEFAULT,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The statistics of a study or of one category, category by category (docs/statistics.md).
 
         Args:
-            shuffles: of the permutation baseline, a category; 0 for none.
-            progress: called with the pairs of namings done and in all.
+            parts: to be computed; all when empty.
+            progress: called with the pairs of namings done and in all, while a category is being done too.
+        Yields:
+            The category and {"expected": ..., "other_measures": ...}.
         """
-        request = analytics_pb2.AnalyseStudyRequest(study_id=study_id, shuffles=shuffles, seed=seed)
-        found: dict[str, Any] = {"expected": {}, "other_measures_on_commonly_named": {}, "averages": {}}
+        request = analytics_pb2.AnalyseStudyRequest(
+            study_id=study_id,
+            category=category,
+            parts=parts,
+            **options.of(analytics_pb2.AnalyseStudyRequest),
+        )
         for response in self._transport.stream("analytics", "AnalyseStudy", request, _ANALYSIS_S):
-            if progress:
-                progress(response.done, response.total)
+            progress(response.done, response.total)
             if response.category:
-                part = json_text.loads(response.json)
-                found["expected"][response.category] = part["expected"]
-                found["other_measures_on_commonly_named"][response.category] = part["other_measures"]
-            elif response.json:
-                found["averages"] = json_text.loads(response.json)
-        return found
+                yield response.category, json_text.loads(response.json)
 
     # Jobs
 

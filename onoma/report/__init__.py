@@ -1,9 +1,9 @@
 """A study's numbers and maps as a folder that anybody can open: one page, tables, figures."""
 
+from onoma.report.analysed import AnalysedCategory, analysed_category
 from onoma.report.data import (
     CategoryMaps,
     ClassRow,
-    Comparison,
     CoverageRow,
     ImportedMaps,
     MapSample,
@@ -11,13 +11,15 @@ from onoma.report.data import (
     Provenance,
     ReportData,
     SummaryRow,
+    Suspect,
+    summaries_of,
 )
 from onoma.report.write import write_report
 
 __all__ = [
+    "AnalysedCategory",
     "CategoryMaps",
     "ClassRow",
-    "Comparison",
     "CoverageRow",
     "ImportedMaps",
     "MapSample",
@@ -25,5 +27,8 @@ __all__ = [
     "Provenance",
     "ReportData",
     "SummaryRow",
+    "Suspect",
+    "analysed_category",
+    "summaries_of",
     "write_report",
 ]

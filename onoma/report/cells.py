@@ -1,9 +1,10 @@
 """Tables whose entries know how they are printed, what files hold of them, and what they rest on."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, groupby
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from onoma.report.tables import Value, latex, write_csv
@@ -12,7 +13,7 @@ DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """An entry of a table.
 
@@ -58,7 +59,7 @@ class Table:
         caption: what its numbers are.
         columns: of every row.
         rows: each with an entry a column.
-        means: the last row, of means over the others; empty for none.
+        means: the last row, of means over the others; empty for none. In files the first column says which row it is.
     """
 
     name: str
@@ -92,16 +93,38 @@ def number(value: float | None, digits: int = 2, note: str = "") -> Cell:
 
 
 def share(ratio: Mapping[str, Any] | None, why: str) -> Cell:
-    """A share as a percentage, with its fraction on hover.
+    """A share as a percentage, with its fraction on hover; in files the value and its denominator.
 
     Args:
         ratio: value, numerator and denominator; None for 0/0.
         why: it is undefined.
     """
     if ratio is None:
-        return Cell(DASH, (None,), why)
+        return Cell(DASH, (None, 0), why)
     fraction = f"{ratio['numerator']:,} of {ratio['denominator']:,}"
-    return Cell(f"{100 * ratio['value']:.1f}", (ratio["value"],), fraction)
+    return Cell(f"{100 * ratio['value']:.1f}", (ratio["value"], ratio["denominator"]), fraction)
+
+
+def share_names(stem: str) -> tuple[str, str]:
+    """Names of the columns that hold a share."""
+    return stem, f"{stem}_n"
+
+
+def mean(
+    values: Sequence[float], of: int, what: str, why: str, *, digits: int = 1, factor: float = 100
+) -> Cell:
+    """The mean of the values that are defined; in files with their number.
+
+    Args:
+        of: how many there could be.
+        what: they are, for people.
+        why: there is none.
+    """
+    if not values:
+        return Cell(DASH, (None, 0), why)
+    found = fmean(values)
+    printed = f"{factor * found:.{digits}f}".replace("-", MINUS)
+    return Cell(printed, (found, len(values)), f"n = {len(values):,} of {of:,} {what}")
 
 
 def spread(of_pairs: Mapping[str, Any], of: int) -> Cell:
@@ -124,6 +147,23 @@ def spread_names(stem: str) -> tuple[str, ...]:
     return tuple(f"{stem}_{part}" for part in ("mean", "std_sample", "min", "max", "n"))
 
 
+def with_means(table: Table) -> Table:
+    """The table with a last row: the mean of each column of shares over the categories where it is defined."""
+    means = [text("")]
+    for place, column in enumerate(table.columns[1:], start=1):
+        of_column = [row[place].values[0] for row in table.rows]
+        shares = [value for value in of_column if isinstance(value, float)]
+        nothing = [None] * (len(column.names) - 1)
+        if any(isinstance(value, int) for value in of_column):
+            means.append(Cell("", (None, *nothing)))  # counts have no mean here
+            continue
+        cell = mean(shares, len(table.rows), "categories", "it is defined in no category")
+        n = [*nothing[:-1], len(shares)] if nothing else []
+        means.append(replace(cell, values=(cell.values[0], *n)))
+    means[0] = Cell(f"mean of {len(table.rows):,}", ("",))
+    return replace(table, means=tuple(means))
+
+
 def write(table: Table, folder: Path) -> list[Path]:
     """Writes a table as NAME.csv and NAME.tex.
 
@@ -132,11 +172,18 @@ def write(table: Table, folder: Path) -> list[Path]:
     """
     stem = folder / table.name
     names = [name for column in table.columns for name in column.names]
-    rows = [[value for cell in row for value in cell.values] for row in table.rows]
+    rows: Iterable[list[Value]] = map(_values, table.rows)
+    if table.means:
+        names = ["row", *names]
+        rows = chain((["category", *row] for row in rows), [["mean", *_values(table.means)]])
     written = write_csv(stem.with_name(f"{table.name}.csv"), names, rows)
     path = stem.with_name(f"{table.name}.tex")
     path.write_text(_latex(table), encoding="utf-8")
     return [*written, path]
+
+
+def _values(row: Sequence[Cell]) -> list[Value]:
+    return [value for cell in row for value in cell.values]
 
 
 def _latex(table: Table) -> str:

@@ -3,12 +3,13 @@
 Undefined numbers (0/0) are None; the page prints them as an en dash with the reason.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from onoma.report.analysed import AnalysedCategory, Json
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,27 @@ class NamingSummary:
     left_out_count: int
 
 
+def summaries_of(category: str, found: Json) -> Iterator[NamingSummary]:
+    """Explanations by annotator out of the analysis' "expected" of a category."""
+    of = found["n"]["images"]
+    both = (found["explanation_summary_table4_style"], found["explanation_summary_section33_style"])
+    for annotator in both[0]:
+        named_only, with_other = (tuple(_summary_rows(reading[annotator], of)) for reading in both)
+        left_out = found["n"]["images_left_out"]
+        yield NamingSummary(category, annotator, named_only, with_other, of, left_out)
+
+
+def _summary_rows(explanations: Iterable[Json], of: int) -> Iterator[SummaryRow]:
+    for one in explanations:
+        yield SummaryRow(tuple(one["labels"]), one["images"], one["images"] / of, tuple(one["examples"]))
+
+
 @dataclass(frozen=True, eq=False)
 class MapSample:
     """One activation's map with the picture it lies on.
 
     Attributes:
+        activation_id: the activation.
         image_name: path or id of the image, for people.
         picture: uint8 (h, w, 3) RGB or (h, w, 1) grey, as the network saw it.
         map: (rows, columns) probability mass over the whole picture.
@@ -109,6 +126,7 @@ class MapSample:
         names: what annotators called it, as (annotator, name).
     """
 
+    activation_id: str
     image_name: str
     picture: npt.NDArray[np.uint8]
     map: npt.NDArray[np.floating]
@@ -135,21 +153,27 @@ class CategoryMaps:
     scores: npt.NDArray[np.floating] = field(default_factory=lambda: np.zeros((0, 2)))
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two annotators' namings of a category, for a drawing of their matching (paper, Figure 7).
+@dataclass(frozen=True, eq=False)
+class Suspect:
+    """An image that is predicted rightly with an unusual explanation.
 
     Attributes:
-        left, right: the annotators.
-        overlaps: concepts that share activations: one of the left, one of the right, how many they share.
-        pair: the analysis of the two, with its matchings.
+        category: its own.
+        image_id: the image.
+        usual: mean over annotators of the share of the category's images with the same explanation.
+        image_count: images of the category that this is a share of.
+        explanations: by annotator.
+        picture: uint8 (h, w, 3) RGB or (h, w, 1) grey, as the network saw it.
+        map: (rows, columns) the maps of its significant activations together, by their shares of the evidence.
     """
 
     category: str
-    left: str
-    right: str
-    overlaps: tuple[tuple[str, str, int], ...]
-    pair: Mapping[str, Any]
+    image_id: str
+    usual: float
+    image_count: int
+    explanations: tuple[tuple[str, tuple[str, ...]], ...]
+    picture: npt.NDArray[np.uint8]
+    map: npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -230,8 +254,9 @@ class ReportData:
         summaries: by category, then annotator.
         maps: by category.
         created: when, as it is to be printed.
-        analysis: of the whole study (`onoma.science.analysis.analyse`); empty where nobody has named anything.
-        comparisons: some pairs of namings, at most one a category.
+        analysed: the analysis by category; empty where nobody has a naming.
+        suspects: perhaps right for the wrong reason, by category, the least usual first.
+        suspect_count: how many the analysis names; some are shown.
         pictures: uint8 (h, w, 3) RGB or (h, w, 1) grey, as the network saw them, of some images, by id.
     """
 
@@ -251,8 +276,9 @@ class ReportData:
     maps: tuple[CategoryMaps, ...]
     provenance: Provenance
     created: str
-    analysis: Mapping[str, Any] = field(default_factory=dict)
-    comparisons: tuple[Comparison, ...] = ()
+    analysed: tuple[AnalysedCategory, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
+    suspect_count: int = 0
     pictures: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
     @property

@@ -1,6 +1,5 @@
 """A report's figures, by matplotlib: each as SVG and PNG, readable in the colours of the page."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from onoma.pictures_of_maps import boxes_for_missing_glyphs, enlarge, font_families, overlay
-from onoma.report.data import CategoryMaps, Comparison, CoverageRow, MapSample
+from onoma.report.analysed import AnalysedCategory
+from onoma.report.data import CategoryMaps, CoverageRow, MapSample
 from onoma.report.statistics import numbers_of_annotators
-from onoma.science.matching import Kind
+from onoma.report.tables import file_names
 
 INK, QUIET, RULE, BAR, ACCENT = "#1b1b19", "#6a6963", "#d9d7cf", "#c9d6df", "#1f5f8b"
 """Colours of the light page; the page replaces them by its own when it shows an SVG."""
@@ -58,21 +58,17 @@ def coverage_figure(coverage: Sequence[CoverageRow]) -> Figure:
     return figure
 
 
-def named_by_figure(categories: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Share of the activations that exactly n annotators name, a bar a category (paper, Figure 6).
-
-    Args:
-        categories: the analysis' "expected".
-    """
+def named_by_figure(categories: Sequence[AnalysedCategory]) -> Figure:
+    """Share of the activations that exactly n annotators name, a bar a category (paper, Figure 6)."""
     numbers = numbers_of_annotators(categories)
     most = len(numbers)
     figure = Figure(figsize=(8.2, 0.9 + 0.27 * len(categories)), layout="constrained")
     axes = figure.subplots()
     shades = matplotlib.colormaps["Blues"](np.linspace(0.12, 0.95, most))
-    for row, found in enumerate(categories.values()):
+    for row, one in enumerate(categories):
         left = 0.0
         for n in numbers:
-            ratio = found["named_by_exactly_n"].get(str(n))
+            ratio = one.found["named_by_exactly_n"].get(str(n))
             width = 0.0 if ratio is None else 100 * ratio["value"]
             axes.barh(
                 row, width, left=left, height=0.62, color=shades[n], label=f"by {n}" if row == 0 else None
@@ -80,7 +76,8 @@ def named_by_figure(categories: Mapping[str, Mapping[str, Any]]) -> Figure:
             left += width
     axes.set_xlim(0, 100)
     axes.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
-    axes.set_yticks(range(len(categories)), categories)
+    names = [f"{one.category}, n = {one.found['n']['activations']:,}" for one in categories]
+    axes.set_yticks(range(len(categories)), names)
     axes.set_ylim(len(categories) - 0.4, -0.6)
     if most <= _MOST_IN_LEGEND:
         axes.legend(
@@ -97,46 +94,41 @@ def named_by_figure(categories: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def matching_figure(comparison: Comparison, kind: Kind = Kind.ONE_TO_MANY) -> Figure:
-    """Two namings and their matching: concepts on two sides, lines as thick as what they share (paper, Figure 7)."""
-    weights: dict[tuple[str, str], int] = {}
-    for left, right, weight in comparison.overlaps:
-        weights[left, right] = weights.get((left, right), 0) + weight
-    matching = comparison.pair[kind.value]
-    inside = {(a, b) for part in matching["sets"] for a in part[0] for b in part[1]}
-    sizes = [Counter[str](), Counter[str]()]
-    for pair, weight in weights.items():
-        for side in (0, 1):
-            sizes[side][pair[side]] += weight
-    lefts = [name for part in matching["sets"] for name in part[0]]
-    rights = [name for part in matching["sets"] for name in part[1]]
-    lefts += [name for name in sizes[0] if name not in lefts]
-    rights += [name for name in sizes[1] if name not in rights]
-    rows = max(len(lefts), len(rights))
+def matching_figures(categories: Sequence[AnalysedCategory]) -> list[tuple[AnalysedCategory, str]]:
+    """Categories of which two namings can be drawn, and the name of the drawing."""
+    drawn = [one for one in categories if one.found["most_in_common"]]
+    stems = file_names(one.category for one in drawn)
+    return [(one, f"figure_7_{stems[one.category]}") for one in drawn]
+
+
+def matching_figure(drawn: Mapping[str, Any]) -> Figure:
+    """Two namings and their matching: concepts on two sides, lines as thick as what they share (paper, Figure 7).
+
+    Args:
+        drawn: "most_in_common" of an analysis.
+    """
+    sides = drawn["concepts"]
+    rows = max(map(len, sides))
     figure = Figure(figsize=(7.2, 0.9 + 0.34 * rows), layout="constrained")
     axes = figure.subplots()
-    height = {
-        (side, name): (place + 0.5) * rows / len(names)
-        for side, names in enumerate((lefts, rights))
-        for place, name in enumerate(names)
-    }
-    thickest = max(weights.values())
-    for (left, right), weight in sorted(weights.items(), key=lambda item: (item[0] in inside, item[1])):
-        is_inside = (left, right) in inside
+    heights = [[(place + 0.5) * rows / len(side) for place in range(len(side))] for side in sides]
+    thickest = max(weight for _, _, weight, _ in drawn["overlaps"])
+    for left, right, weight, is_inside in sorted(drawn["overlaps"], key=lambda one: (one[3], one[2])):
+        ends = [heights[0][left], heights[1][right]]
         axes.plot(
-            [0.01, 0.99], [height[0, left], height[1, right]], "-", solid_capstyle="butt",
-            lw=0.8 + 7 * weight / thickest, color=ACCENT if is_inside else RULE, zorder=2 if is_inside else 1,
+            [0.01, 0.99], ends, "-", solid_capstyle="butt", lw=0.8 + 7 * weight / thickest,
+            color=ACCENT if is_inside else RULE, zorder=2 if is_inside else 1,
         )  # fmt: skip
         if is_inside:
-            middle = (height[0, left] + height[1, right]) / 2
-            axes.text(0.5, middle, f"{weight:,}", ha="center", va="center", fontsize=7, color=INK, zorder=3,
+            axes.text(0.5, sum(ends) / 2, f"{weight:,}", ha="center", va="center", fontsize=7, color=INK, zorder=3,
                       bbox={"boxstyle": "round,pad=0.2", "fc": PAPER, "ec": "none"})  # fmt: skip
-    for side, (names, annotator) in enumerate(((lefts, comparison.left), (rights, comparison.right))):
-        at, align = (-0.02, "right") if side == 0 else (1.02, "left")
+    for at, align, side, of_side, annotator in zip(
+        (-0.02, 1.02), ("right", "left"), sides, heights, drawn["annotators"], strict=True
+    ):
         axes.text(at, -0.25, annotator, ha=align, va="bottom", fontsize=9, weight="bold", color=INK)
-        for name in names:
-            words = f"{_short(name)}  {sizes[side][name]:,}"
-            axes.text(at, height[side, name], words, ha=align, va="center", fontsize=8.5, color=INK)
+        for concept, height in zip(side, of_side, strict=True):
+            words = f"{_short(concept['name'])}  {concept['activations']:,}"
+            axes.text(at, height, words, ha=align, va="center", fontsize=8.5, color=INK)
     axes.set_xlim(-0.75, 1.75)
     axes.set_ylim(rows, -0.6)
     axes.set_axis_off()

@@ -4,7 +4,6 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +12,9 @@ from markupsafe import Markup
 from PIL import Image
 
 from onoma.pictures_of_maps import enlarge, overlay
-from onoma.report import figures, tables
+from onoma.report import figures
 from onoma.report.cells import Table
-from onoma.report.data import CoverageRow, MapSample, ReportData
+from onoma.report.data import CoverageRow, MapSample, ReportData, Suspect
 from onoma.science.summary import OTHER, UNLABELED
 
 _THUMBNAIL_PX = 168
@@ -23,8 +22,8 @@ SUMMARY_ROWS_SHOWN = 8
 _COVERAGE_ROWS_SHOWN = 60
 _ANNOTATORS_LISTED = 3
 _TABLE_ROWS_SHOWN = 40
-SUSPECTS_SHOWN = 6  # of a category
-_SMALL_PX = 64
+_THUMB_PX = 64
+_SUSPECT_PX = 168
 _PAGE_COLOURS = {
     figures.PAPER: "var(--paper)",
     figures.INK: "var(--ink)",
@@ -58,15 +57,22 @@ def page_html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, number=number, picture=_data_uri, named=_named, small=_small)
-    matchings = tables.file_names(comparison.category for comparison in data.comparisons)
+    environment.filters.update(
+        percent=percent,
+        number=number,
+        picture=_data_uri,
+        named=_named,
+        small=_small,
+        seen=_seen,
+        looked=_looked,
+    )
     return environment.get_template("page.html").render(
         data=data,
         analysed=analysed,
         compared=[
-            (comparison, f"matching_{matchings[comparison.category]}") for comparison in data.comparisons
+            (one.category, one.found["most_in_common"], name)
+            for one, name in figures.matching_figures(data.analysed)
         ],
-        suspects=_suspects(data),
         picture_classes={image_id: f"i{place}" for place, image_id in enumerate(data.pictures)},
         table_rows_shown=_TABLE_ROWS_SHOWN,
         svg={name: _inlined(text) for name, text in svg.items()},
@@ -78,13 +84,6 @@ def page_html(
         coverage_rows_shown=_COVERAGE_ROWS_SHOWN,
         words_for_unnamed=(OTHER, UNLABELED),
     )
-
-
-def _suspects(data: ReportData) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """By category, the images that are predicted rightly with the least usual explanations."""
-    found = data.analysis.get("expected", {})
-    ranked = ((category, of["right_for_the_wrong_reason"] or []) for category, of in found.items())
-    return [(category, images[:SUSPECTS_SHOWN]) for category, images in ranked if images]
 
 
 def percent(share: float | None, reason: str = "0 of 0", digits: int = 1) -> str:
@@ -120,7 +119,7 @@ def _at_a_glance(data: ReportData) -> list[str]:
         sentences.append(
             f"The explanation networks of {_count(len(known), 'class', 'classes')} miss the network's "
             f"score by {mean:.2f} % of its range on average, by {largest:.2f} % in the worst class "
-            f"({worst.class_name})."
+            f"({worst.class_name}; n = {data.test_image_count:,} test images)."
         )
     if data.argmax_agreement is not None:
         sentences.append(
@@ -130,7 +129,9 @@ def _at_a_glance(data: ReportData) -> list[str]:
     images = sum(row.image_count for row in data.classes)
     activations = sum(row.significant_count for row in data.classes)
     if images:
-        sentences.append(f"{activations / images:.1f} X-features carry a decision on average.")
+        sentences.append(
+            f"{activations / images:.1f} X-features carry a decision on average (n = {images:,} images)."
+        )
     by_any = [row for row in data.coverage if not row.annotator and row.activation is not None]
     total = sum(row.activation_count for row in by_any)
     if total and data.is_named:
@@ -159,20 +160,29 @@ def _named(sample: MapSample) -> str:
 
 def _data_uri(sample: MapSample) -> str:
     """The map over its picture, small, as a data URI."""
-    pixels = overlay(enlarge(sample.picture, _THUMBNAIL_PX), sample.map)
-    image = Image.fromarray(pixels)
-    image.thumbnail((2 * _THUMBNAIL_PX, 2 * _THUMBNAIL_PX))
-    buffer = BytesIO()
-    image.save(buffer, "WEBP", quality=82)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return _webp(overlay(enlarge(sample.picture, _THUMBNAIL_PX), sample.map), 2 * _THUMBNAIL_PX)
 
 
 def _small(picture: npt.NDArray[np.uint8]) -> str:
     """A small picture as a data URI."""
-    image = Image.fromarray(picture.squeeze())
-    image.thumbnail((_SMALL_PX, _SMALL_PX))
+    return _webp(np.broadcast_to(picture, (*picture.shape[:2], 3)), _THUMB_PX)
+
+
+def _seen(suspect: Suspect) -> str:
+    """What the network saw of a suspect, large enough to be judged, as a data URI."""
+    return _webp(enlarge(suspect.picture, _SUSPECT_PX), 2 * _SUSPECT_PX)
+
+
+def _looked(suspect: Suspect) -> str:
+    """The same with the map over it."""
+    return _webp(overlay(enlarge(suspect.picture, _SUSPECT_PX), suspect.map), 2 * _SUSPECT_PX)
+
+
+def _webp(pixels: npt.NDArray[np.uint8], most_px: int) -> str:
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((most_px, most_px))
     buffer = BytesIO()
-    image.convert("RGB").save(buffer, "WEBP", quality=80)
+    image.save(buffer, "WEBP", quality=82)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

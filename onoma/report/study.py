@@ -4,37 +4,41 @@ from __future__ import annotations
 
 import io
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from onoma.client import Client
+from onoma.client import AnalysisOptions, Client
+from onoma.client.analysis import AS_BY_DEFAULT
 from onoma.client.columns import map_arrays
+from onoma.report.analysed import AnalysedCategory, analysed_category
 from onoma.report.data import (
     CategoryMaps,
     ClassRow,
-    Comparison,
     CoverageRow,
     ImportedMaps,
     MapSample,
     NamingSummary,
     Provenance,
     ReportData,
-    SummaryRow,
+    Suspect,
+    summaries_of,
 )
-from onoma.report.page import SUMMARY_ROWS_SHOWN, SUSPECTS_SHOWN
+from onoma.report.page import SUMMARY_ROWS_SHOWN
 from onoma.report.write import write_report
 from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, naming_pb2, types_pb2
 
 MAPS_PER_X_FEATURE = 6
-PICTURES_PER_ROW = 6  # of a summary
 MAX_PICTURES = 60  # of a category
+SUSPECTS_OF_A_CATEGORY = 6
+MAX_SUSPECTS = 60  # shown in all
+STEPS = 1000  # of progress, of each part of the work
+PICTURE_PX = 224  # the shorter side of pictures in hand: none is shown larger
 MAX_X_FEATURES = 24  # shown of a category; imported maps may be of thousands of units
 _MODES = {types_pb2.EXCITATION_MODE_STRICT: "strict", types_pb2.EXCITATION_MODE_LOCAL: "local"}
 
@@ -44,34 +48,42 @@ def write_study_report(
     study: naming_pb2.Study,
     out: Path,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    options: AnalysisOptions = AS_BY_DEFAULT,
 ) -> Path:
     """Gathers a study's numbers and maps and writes its report.
 
     Args:
         out: the folder, made where it is missing.
-        progress: called with steps done and steps in all.
+        progress: called with steps done and steps in all, within a category too.
+        options: of the analysis.
     Returns:
         The page, OUT/index.html.
     Raises:
         OnomaError: a service refuses or fails.
         OSError: the folder cannot be written to.
     """
-    category_count = len(study.categories)
-    total = 3 * category_count  # gathered, analysed, written
 
-    def written_so_far(_name: str, done: int, steps: int) -> None:
-        progress(category_count * 2 + category_count * done // steps, total)
+    def step(part: int) -> Callable[[int, int], None]:
+        """Progress within one of the three parts: maps, analysis, files."""
+        return lambda done, of: progress(part * STEPS + STEPS * done // max(of, 1), 3 * STEPS)
 
-    data = gather(client, study, lambda done: progress(done, total))
-    written = write_report(data, out, written_so_far)
+    data = gather(client, study, step(0), step(1), options)
+    written = write_report(data, out, lambda _name, done, of: step(2)(done, of))
     return written[0]
 
 
-def gather(client: Client, study: naming_pb2.Study, progress: Callable[[int], None]) -> ReportData:
+def gather(
+    client: Client,
+    study: naming_pb2.Study,
+    on_maps: Callable[[int, int], None],
+    on_analysis: Callable[[int, int], None],
+    options: AnalysisOptions,
+) -> ReportData:
     """Everything a report of the study shows.
 
     Args:
-        progress: called with the number of categories gathered, and on to twice that as they are analysed.
+        on_maps: progress of reading maps, in categories.
+        on_analysis: progress of the analysis, in pairs of namings.
     """
     model = client.get_model(study.model)
     made_by = client.get_map_provenance(study.study_id)
@@ -82,24 +94,21 @@ def gather(client: Client, study: naming_pb2.Study, progress: Callable[[int], No
         for one in client.list_annotators(study.study_id)
         if one.role == naming_pb2.ROLE_ANNOTATOR
     }
-    document = json.loads(client.export_namings(study.study_id))["namings"]
-    names = _names(document, people)
-    summaries: list[NamingSummary] = []
     maps: list[CategoryMaps] = []
-    for done, category in enumerate(study.categories, start=1):
-        maps.append(_category_maps(client, study, category, xnn_set.settings.x_feature_count, names))
-        summaries += [_summary(client, study, category, *person) for person in people.items()]
-        progress(done)
-    analysis = (
-        client.analyse_study(
-            study.study_id,
-            progress=lambda done, total: progress(
-                len(study.categories) + len(study.categories) * done // max(total, 1)
-            ),
-        )
-        if any(document.values())
-        else {}
-    )
+    for category in study.categories:
+        maps.append(_category_maps(client, study, category, xnn_set.settings.x_feature_count))
+        on_maps(len(maps), len(study.categories))
+    analysed: list[AnalysedCategory] = []
+    summaries: list[NamingSummary] = []
+    if people:
+        for category, part in client.analyse_categories(
+            study.study_id, options=options, progress=on_analysis
+        ):
+            analysed.append(analysed_category(category, part))
+            summaries += summaries_of(category, part["expected"])
+    if not any(one.found["n"]["annotators"] for one in analysed):
+        analysed = []
+    suspects, suspect_count = _suspects(client, study, analysed)
     return ReportData(
         study=study.name,
         model=study.model,
@@ -114,39 +123,33 @@ def gather(client: Client, study: naming_pb2.Study, progress: Callable[[int], No
         test_image_count=xnn_set.test_image_count,
         coverage=tuple(_coverage_row(row, people) for row in client.get_coverage(study.study_id)),
         summaries=tuple(summaries),
-        maps=tuple(maps),
+        maps=tuple(_named(client, study, maps, people)),
         provenance=_provenance(study, made_by, model, xnn_set),
-        analysis=analysis,
-        comparisons=tuple(_comparisons(document, people, analysis)) if analysis else (),
-        pictures=_pictures(client, study, summaries, analysis),
+        analysed=tuple(analysed),
+        suspects=tuple(suspects),
+        suspect_count=suspect_count,
+        pictures=_pictures(client, study, summaries),
         created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
 
 
 def _category_maps(
-    client: Client,
-    study: naming_pb2.Study,
-    category: str,
-    x_feature_count: int,
-    names: dict[str, tuple[tuple[str, str], ...]],
+    client: Client, study: naming_pb2.Study, category: str, x_feature_count: int
 ) -> CategoryMaps:
     activations = client.list_activations(study.study_id, category)
     images = client.list_explained_images(study.study_id, category)
     chosen = _strongest(activations)
-    ids = [activations.activation_id[i] for i in chosen]
-    arrays = (
-        [array for batch in client.get_maps(study.study_id, ids) for array in map_arrays(batch)]
-        if ids
-        else []
-    )
+    arrays = _maps(client, study, [activations.activation_id[i] for i in chosen])
+    shown = {activations.image_id[i] for i in chosen}
+    pictures = {image_id: _model_input(client, study.model, image_id) for image_id in sorted(shown)}
     samples = [
         MapSample(
+            activation_id=activations.activation_id[i],
             image_name=activations.image_id[i][:12],
-            picture=_model_input(client, study.model, activations.image_id[i]),
+            picture=pictures[activations.image_id[i]],
             map=array,
             share=activations.share[i],
             x_feature=activations.x_feature[i],
-            names=names.get(activations.activation_id[i], ()),
         )
         for i, array in zip(chosen, arrays, strict=True)
     ]
@@ -159,6 +162,15 @@ def _category_maps(
         samples=tuple(samples),
         scores=np.stack(scores, axis=1) if all(map(len, scores)) else np.zeros((0, 2)),
     )
+
+
+def _maps(
+    client: Client, study: naming_pb2.Study, activation_ids: Sequence[str]
+) -> list[npt.NDArray[np.float32]]:
+    """The maps of activations, in their order."""
+    if not activation_ids:
+        return []
+    return [array for batch in client.get_maps(study.study_id, activation_ids) for array in map_arrays(batch)]
 
 
 def _strongest(activations: types_pb2.ActivationColumns) -> list[int]:
@@ -177,59 +189,79 @@ def _strongest(activations: types_pb2.ActivationColumns) -> list[int]:
 def _model_input(client: Client, model: str, image_id: str) -> npt.NDArray[np.uint8]:
     response = client.get_image(image_id, view=inference_pb2.IMAGE_VIEW_MODEL_INPUT, model=model)
     with Image.open(io.BytesIO(response.content)) as picture:
+        most = max(1.0, max(picture.size) / min(picture.size)) * PICTURE_PX
+        picture.thumbnail((most, most))
         return np.atleast_3d(np.asarray(picture))
 
 
-def _names(document: dict[str, Any], people: dict[str, str]) -> dict[str, tuple[tuple[str, str], ...]]:
-    """What annotators called each activation, as (annotator, name).
-
-    Args:
-        document: the study's namings as they are exported, by annotator and category.
-    """
-    names: dict[str, tuple[tuple[str, str], ...]] = {}
-    for annotator_id, categories in document.items():
-        for naming in categories.values():
+def _named(
+    client: Client, study: naming_pb2.Study, maps: Iterable[CategoryMaps], people: Mapping[str, str]
+) -> Iterator[CategoryMaps]:
+    """The maps with what annotators called those that are shown, one annotator's namings in hand at a time."""
+    maps = list(maps)
+    names: dict[str, list[tuple[str, str]]] = {
+        sample.activation_id: [] for of_category in maps for sample in of_category.samples
+    }
+    for annotator_id, display_name in people.items():
+        document = json.loads(client.export_namings(study.study_id, [annotator_id]))["namings"]
+        for naming in document.get(annotator_id, {}).values():
             for concept in naming["concepts"]:
-                for activation_id in concept["activations"]:
-                    called = (people.get(annotator_id, annotator_id), concept["name"])
-                    names[activation_id] = (*names.get(activation_id, ()), called)
-    return names
+                for activation_id in names.keys() & concept["activations"]:
+                    names[activation_id].append((display_name, concept["name"]))
+    for of_category in maps:
+        samples = (replace(one, names=tuple(names[one.activation_id])) for one in of_category.samples)
+        yield replace(of_category, samples=tuple(samples))
 
 
-def _comparisons(
-    document: dict[str, Any], people: dict[str, str], analysis: dict[str, Any]
-) -> Iterator[Comparison]:
-    """Of each category the pair of annotators who named the most activations in common."""
-    ids = {name: annotator_id for annotator_id, name in people.items()}
-    for category, found in analysis["expected"].items():
-        pairs = [pair for pair in found["pairs"].values() if pair["common"]]
-        if not pairs:
+def _suspects(
+    client: Client, study: naming_pb2.Study, analysed: Iterable[AnalysedCategory]
+) -> tuple[list[Suspect], int]:
+    """The least usual suspects with what the network saw and where it looked, and how many there are in all."""
+    found = [(one, suspect) for one in analysed for suspect in one.found["right_for_the_wrong_reason"] or []]
+    shown = [
+        (one, suspect)
+        for one in dict.fromkeys(one for one, _ in found)
+        for suspect in one.found["right_for_the_wrong_reason"][:SUSPECTS_OF_A_CATEGORY]
+    ]
+    least_usual = sorted(shown, key=lambda pair: pair[1]["usual"])[:MAX_SUSPECTS]
+    kept = {(one.category, suspect["image"]) for one, suspect in least_usual}
+    activations: dict[str, types_pb2.ActivationColumns] = {}
+    suspects = []
+    for one, suspect in shown:
+        if (one.category, suspect["image"]) not in kept:
             continue
-        pair = max(pairs, key=lambda pair: int(pair["common"]))
-        left, right = pair["annotators"]
-        kept = found["clusters_kept"]
-        of_left, of_right = (
-            {
-                activation_id: concept["name"]
-                for concept in document[ids[person]][category]["concepts"]
-                for activation_id in concept["activations"]
-                if concept["name"] in kept[person]
-            }
-            for person in (left, right)
+        if one.category not in activations:
+            activations = {one.category: client.list_activations(study.study_id, one.category)}
+        suspects.append(
+            Suspect(
+                category=one.category,
+                image_id=suspect["image"],
+                usual=suspect["usual"],
+                image_count=one.found["n"]["images"],
+                explanations=tuple((who, tuple(names)) for who, names in suspect["explanations"].items()),
+                picture=_model_input(client, study.model, suspect["image"]),
+                map=_together(client, study, activations[one.category], suspect["image"]),
+            )
         )
-        shared = Counter((name, of_right[id_]) for id_, name in of_left.items() if id_ in of_right)
-        overlaps = tuple((one, other, weight) for (one, other), weight in sorted(shared.items()))
-        yield Comparison(category, left, right, overlaps, pair)
+    return suspects, len(found)
+
+
+def _together(
+    client: Client, study: naming_pb2.Study, activations: types_pb2.ActivationColumns, image_id: str
+) -> npt.NDArray[np.float32]:
+    """The maps of an image's significant activations as one, by their shares of the evidence."""
+    of_image = [i for i, image in enumerate(activations.image_id) if image == image_id]
+    arrays = _maps(client, study, [activations.activation_id[i] for i in of_image])
+    shares = np.array([activations.share[i] for i in of_image], dtype=np.float32)
+    together: npt.NDArray[np.float32] = np.tensordot(shares, np.stack(arrays), axes=1)
+    return together
 
 
 def _pictures(
-    client: Client, study: naming_pb2.Study, summaries: Iterable[NamingSummary], analysis: dict[str, Any]
+    client: Client, study: naming_pb2.Study, summaries: Iterable[NamingSummary]
 ) -> dict[str, npt.NDArray[np.uint8]]:
-    """Pictures of the images that the page shows: some of each explanation, and the suspects."""
+    """Pictures of the images that the page shows beside explanations."""
     wanted: dict[str, set[str]] = {}
-    for category, found in analysis.get("expected", {}).items():
-        suspects = found["right_for_the_wrong_reason"] or []
-        wanted[category] = {one["image"] for one in suspects[:SUSPECTS_SHOWN]}
     for summary in summaries:
         of_category = wanted.setdefault(summary.category, set())
         for row in summary.named_only[:SUMMARY_ROWS_SHOWN]:
@@ -237,31 +269,6 @@ def _pictures(
                 of_category.update(row.image_ids)
     ids = sorted({image_id for of_category in wanted.values() for image_id in of_category})
     return {image_id: _model_input(client, study.model, image_id) for image_id in ids}
-
-
-def _summary(
-    client: Client, study: naming_pb2.Study, category: str, annotator_id: str, display_name: str
-) -> NamingSummary:
-    def read(reading: analytics_pb2.SummaryReading) -> analytics_pb2.GetSummaryResponse:
-        return client.get_summary(study.study_id, annotator_id, category, reading)
-
-    def rows(response: analytics_pb2.GetSummaryResponse) -> tuple[SummaryRow, ...]:
-        return tuple(
-            SummaryRow(
-                tuple(row.names), row.image_count, row.share, tuple(sorted(row.image_ids)[:PICTURES_PER_ROW])
-            )
-            for row in response.rows
-        )
-
-    named_only = read(analytics_pb2.SUMMARY_READING_NAMED_ONLY)
-    return NamingSummary(
-        category=category,
-        annotator=display_name,
-        named_only=rows(named_only),
-        with_other=rows(read(analytics_pb2.SUMMARY_READING_WITH_OTHER)),
-        image_count=named_only.image_count,
-        left_out_count=named_only.left_out_count,
-    )
 
 
 def class_row(xnn: inference_pb2.Xnn) -> ClassRow:

@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from onoma.report import cells, figures, statistics, tables
+from onoma.report.analysed import PAIR_COLUMNS
 from onoma.report.cells import Table
 from onoma.report.data import ReportData
 from onoma.report.page import page_html
@@ -37,7 +38,7 @@ def write_report(
     """
     (out / "figures").mkdir(parents=True, exist_ok=True)
     summary_files = _summary_files(data)
-    analysed = statistics.tables(data.analysis) if data.analysis else {}
+    analysed = statistics.tables(data.analysed, data.summaries)
     steps = [
         *_table_steps(data, out, summary_files),
         *_analysis_steps(data, out, analysed),
@@ -72,7 +73,10 @@ def _table_steps(data: ReportData, out: Path, summary_files: dict[str, str]) -> 
     if data.classes:
         yield "table 1 as CSV", partial(tables.write_table1_csv, out / "table1.csv", data.classes)
         yield "table 1 as LaTeX", partial(tables.write_table1_tex, out / "table1.tex", data.classes)
-    yield "coverage as CSV", partial(tables.write_coverage_csv, out / "coverage.csv", data.coverage)
+    yield (
+        "coverage as CSV",
+        partial(tables.write_coverage_csv, out / "figures_3_to_5_coverage.csv", data.coverage),
+    )
     for category, name in summary_files.items():
         of_category = [summary for summary in data.summaries if summary.category == category]
         yield (
@@ -84,11 +88,9 @@ def _table_steps(data: ReportData, out: Path, summary_files: dict[str, str]) -> 
 def _analysis_steps(data: ReportData, out: Path, analysed: dict[str, Table]) -> Iterator[Step]:
     for table in analysed.values():
         yield f"{table.name} as CSV and LaTeX", partial(cells.write, table, out)
-    if data.analysis:
-        yield (
-            "pairs as CSV",
-            partial(statistics.write_pairs_csv, out / "pairs.csv", data.analysis["expected"]),
-        )
+    if data.analysed:
+        rows = (row for one in data.analysed for row in one.pair_rows)
+        yield "pairs as CSV", partial(tables.write_csv, out / "pairs.csv", PAIR_COLUMNS, rows)
 
 
 def _figure_steps(data: ReportData, folder: Path) -> Iterator[Step]:
@@ -96,15 +98,14 @@ def _figure_steps(data: ReportData, folder: Path) -> Iterator[Step]:
         return name, partial(figures.save, draw, folder / name, forms)
 
     if data.is_named:
-        yield saved("coverage", partial(figures.coverage_figure, data.coverage))
+        yield saved("figures_3_to_5_coverage", partial(figures.coverage_figure, data.coverage))
     scored = [maps for maps in data.maps if len(maps.scores)]
     if scored:
         yield saved("scores", partial(figures.scores_figure, scored))
-    if data.analysis and data.annotators:
-        yield saved("named_by", partial(figures.named_by_figure, data.analysis["expected"]))
-    compared = tables.file_names(comparison.category for comparison in data.comparisons)
-    for comparison in data.comparisons:
-        yield saved(f"matching_{compared[comparison.category]}", partial(figures.matching_figure, comparison))
+    if data.analysed:
+        yield saved("figure_6_named_by", partial(figures.named_by_figure, data.analysed))
+    for one, name in figures.matching_figures(data.analysed):
+        yield saved(name, partial(figures.matching_figure, one.found["most_in_common"]))
     drawn = [maps for maps in data.maps if maps.samples]
     stems = tables.file_names(maps.category for maps in drawn)
     for maps in drawn:

@@ -1,10 +1,12 @@
 """Every statistic of a study in one go, in the form of worked_example.json's "expected"."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
-from itertools import combinations, repeat
+from itertools import combinations
 from math import comb
+from multiprocessing import get_context
 from statistics import fmean
 from typing import Any
 
@@ -17,6 +19,7 @@ from onoma.science.study_file import StudyFile
 
 Progress = Callable[[int, int], None]
 DEFAULTS = Options()
+_MANY_PAIRS = 2000  # from here on it pays to start a process a core
 
 
 def _unseen(_done: int, _total: int) -> None:
@@ -54,7 +57,7 @@ def analyse_categories(
     """
     _check(file, options)
     names = list(file.study.categories)
-    work = {name: 1 + comb(len(file.study.namings.get(name, {})), 2) for name in names}
+    work = {name: 1 + (_pairs(file, name) if options.with_pairs else 0) for name in names}
     total, done = sum(work.values()), 0
     progress(0, total)
     if options.processes == 1:
@@ -63,12 +66,37 @@ def analyse_categories(
             done += work[name]
             progress(done, total)
         return
-    with ProcessPoolExecutor(options.processes) as pool:
-        parts = pool.map(_on_one_core, map(file.only, names), repeat(options), names)
-        for name, part in zip(names, parts, strict=True):
-            yield name, part
-            done += work[name]
-            progress(done, total)
+    for name, part in _beside_each_other(file, options, names):
+        yield name, part
+        done += work[name]
+        progress(done, total)
+
+
+def processes_for(file: StudyFile, cores: int) -> int:
+    """Processes that pay for themselves: one for a small study, since each takes a second to start."""
+    pairs = sum(_pairs(file, name) for name in file.study.categories)
+    return max(1, min(cores, len(file.study.categories))) if pairs >= _MANY_PAIRS else 1
+
+
+def _pairs(file: StudyFile, category: str) -> int:
+    return comb(len(file.study.namings.get(category, {})), 2)
+
+
+def _beside_each_other(file: StudyFile, options: Options, names: Iterable[str]) -> Iterator[tuple[str, Json]]:
+    """Analyses in processes, a few categories ahead of whoever takes them, and no further when nobody does."""
+    # Processes are not forked: a server's threads hold locks that a copy of it would wait for for ever.
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+        ahead: deque[tuple[str, Future[Json]]] = deque()
+        try:
+            for name in names:
+                ahead.append((name, pool.submit(_on_one_core, file.only(name), options, name)))
+                if len(ahead) >= 2 * options.processes:
+                    done, part = ahead.popleft()
+                    yield done, part.result()
+            for done, part in ahead:
+                yield done, part.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _on_one_core(

@@ -23,6 +23,7 @@ from onoma.science.agreement import (
 )
 from onoma.science.consensus import Join, Member, SharedConcept, consensus
 from onoma.science.coverage import Coverage, coverage, coverage_by_any, named_by_exactly
+from onoma.science.drawn_pair import drawn_pair
 from onoma.science.labels import Compatibility, Judgement, MatchedLabels, Vocabulary, compatibility
 from onoma.science.matching import TIME_LIMIT_S, Kind, Matching
 from onoma.science.plain_numbers import Json, plain_ratio, plain_ratios, plain_spread, put
@@ -42,6 +43,8 @@ _READINGS = {
 SHUFFLES_OF_A_PAIR = 10
 """Of the one_to_one baseline, whose shuffles cost microseconds, however many pairs there are."""
 
+EXAMPLES = 6
+"""Images that are told of each explanation; a page shows no more."""
 _NO_COMMON = "no activation is named by both"
 _NO_ACTIVATION = "the category has no significant activation"
 _NO_NAMED = "no activation is named"
@@ -58,6 +61,7 @@ class Options:
         time_limit_s: for one matching of one pair, and for all shuffles of one pair.
         confidence: of the intervals.
         processes: categories that are analysed beside each other.
+        with_pairs: False leaves out all that needs pairs of namings: agreement, labels, consensus.
     """
 
     shuffles: int = 100
@@ -65,6 +69,7 @@ class Options:
     time_limit_s: float = TIME_LIMIT_S
     confidence: float = CONFIDENCE
     processes: int = 1
+    with_pairs: bool = True
 
 
 def analyse_category(
@@ -89,7 +94,8 @@ def analyse_category(
     chance: list[Shuffled] = []
     summaries: dict[str, list[float | None]] = {}
     joins: list[Join] = []
-    for done, (left, right) in enumerate(combinations(namings, 2), start=1):
+    closest: tuple[PairAgreement, Naming, Naming] | None = None
+    for done, (left, right) in enumerate(combinations(namings, 2) if options.with_pairs else (), start=1):
         key = f"{left.annotator}-{right.annotator}"
         pair = pair_agreement(left, right, options.time_limit_s)
         counts, seed = shuffles[key]
@@ -98,6 +104,8 @@ def analyse_category(
         pairs[key] = _pair(pair, left, right, judge, by_chance, summaries)
         others[key] = _partitions(pair)
         joins += _joins(pair)
+        if pair.common > (closest[0].common if closest else 0):
+            closest = (pair, left, right)
         progress(done)
     expected = {
         "n": {
@@ -135,6 +143,12 @@ def analyse_category(
         "consensus": [_shared(concept) for concept in consensus(category, namings, joins)],
         **practice_answers(file, category, namings, options.confidence),
     }
+    put(
+        expected,
+        "most_in_common",
+        closest and drawn_pair(*closest),
+        "no pair has a commonly named activation",
+    )
     if not category.activation_ids:
         expected.setdefault("reasons", {})["named_by_exactly_n"] = _NO_ACTIVATION
     agreed = named_or_not(namings)
@@ -371,6 +385,7 @@ def _summary(category: Category, naming: Naming, reading: Reading) -> list[Json]
         {
             "labels": list(row.names),
             "images": len(row.image_ids),
+            "examples": list(row.image_ids[:EXAMPLES]),
             "percent": 100 * counted.share(row),
         }
         for row in counted.rows

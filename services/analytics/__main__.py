@@ -3,4 +3,5 @@
 from services.analytics.service import build
 from services.runtime.server import main
 
-main(build, "analytics")
+if __name__ == "__main__":  # the processes of a large analysis import this file too
+    main(build, "analytics")

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 
 import grpc
 
-from onoma.science.analysis import analyse_categories
-from onoma.science.category_analysis import Options, analyse_category
+from onoma.science.analysis import processes_for
+from onoma.science.category_analysis import analyse_category
 from onoma.science.coverage import Coverage, coverage, coverage_by_any
 from onoma.science.purity import purity
 from onoma.science.study_data import Category, Naming, clean
 from onoma.science.summary import Reading, summary
+from onoma.science.wordnet import Parts, read_parts
 from onoma.v1 import analytics_pb2 as pb
 from onoma.v1 import analytics_pb2_grpc
 from onoma.v1.attribution_pb2_grpc import AttributionServiceStub
@@ -18,13 +21,23 @@ from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
 from services.analytics.explain import explain_image
 from services.analytics.peers import Peers
-from services.analytics.statistics import analysed, options, study_file
+from services.analytics.settings import AnalyticsSettings
+from services.analytics.statistics import (
+    OF_PAIRS,
+    agreement_page,
+    analysed,
+    options,
+    parts_of,
+    study_file,
+)
 from services.analytics.study import StudyReader, naming_of
 from services.runtime.channels import open_channel
-from services.runtime.errors import InvalidArgument
+from services.runtime.errors import FailedPrecondition, InvalidArgument
+from services.runtime.paging import make_token, read_token
 from services.runtime.server import Service
-from services.runtime.settings import RuntimeSettings
+from services.runtime.settings import RuntimeSettings, read_settings
 
+_parts_of = cache(read_parts)  # WordNet's nouns take a second to read
 _LONGEST_CALL_S = 300.0
 _READY_S = 2.0
 _READINGS = {
@@ -37,8 +50,9 @@ _READINGS = {
 class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
     """onoma.v1.AnalyticsService. Every method is the study owner's: it shows all annotators' work."""
 
-    def __init__(self, peers: Peers) -> None:
+    def __init__(self, peers: Peers, settings: AnalyticsSettings) -> None:
         self._peers = peers
+        self._settings = settings
 
     def ExplainImage(
         self, request: pb.ExplainImageRequest, context: grpc.ServicerContext
@@ -114,25 +128,52 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
         self, request: pb.GetAgreementRequest, context: grpc.ServicerContext
     ) -> pb.GetAgreementResponse:
         chosen = options(request)
-        file = study_file(self._open(request.study_id, context), request.category)
+        reader = self._open(request.study_id, context)
+        if request.category:
+            reader.check_category(request.category)
+        categories = [request.category] if request.category else list(reader.study.categories)
+        [start] = read_token(request.page_token, int) if request.page_token else [0]
+        if not 0 <= start < len(categories):
+            raise InvalidArgument("page_token is not one that this list gave: start without one")
+        json_text, next_one = agreement_page(
+            reader, categories, start, chosen, self._parts(is_wanted=request.part_of)
+        )
         return pb.GetAgreementResponse(
-            json=json.dumps({name: part["expected"] for name, part in analyse_categories(file, chosen)})
+            json=json_text, next_page_token=make_token(next_one) if next_one < len(categories) else ""
         )
 
     def GetConsensus(
         self, request: pb.GetConsensusRequest, context: grpc.ServicerContext
     ) -> pb.GetConsensusResponse:
+        chosen = replace(options(request), shuffles=0)
         reader = self._open(request.study_id, context)
         reader.check_category(request.category)
-        file = study_file(reader, request.category)
-        part = analyse_category(file, Options(shuffles=0), request.category)
+        part = analyse_category(
+            study_file(reader, request.category, with_places=False), chosen, request.category
+        )
         return pb.GetConsensusResponse(json=json.dumps(part["expected"]["consensus"]))
 
     def AnalyseStudy(
         self, request: pb.AnalyseStudyRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.AnalyseStudyResponse]:
-        chosen = options(request)
-        yield from analysed(study_file(self._open(request.study_id, context)), chosen, context)
+        chosen, parts = options(request), parts_of(request)
+        file = study_file(
+            self._open(request.study_id, context),
+            request.category,
+            parts_by=self._parts(is_wanted=request.part_of),
+            with_places=pb.ANALYSIS_PART_PLACES in parts,
+        )
+        processes = processes_for(file, self._settings.cores) if parts & OF_PAIRS else 1
+        yield from analysed(file, replace(chosen, processes=processes), parts, context)
+
+    def _parts(self, *, is_wanted: bool) -> Parts | None:
+        """Parts by WordNet, read once."""
+        if not is_wanted:
+            return None
+        try:
+            return _parts_of(self._settings.wordnet)
+        except ValueError as error:
+            raise FailedPrecondition(f"{error} (ONOMA_WORDNET)") from error
 
     def _open(self, study_id: str, context: grpc.ServicerContext) -> StudyReader:
         remaining_s = context.time_remaining()
@@ -151,7 +192,8 @@ def build(settings: RuntimeSettings) -> Service:
             InferenceServiceStub(inference),  # type: ignore[no-untyped-call]
             AttributionServiceStub(attribution),  # type: ignore[no-untyped-call]
             NamingServiceStub(naming),  # type: ignore[no-untyped-call]
-        )
+        ),
+        read_settings(AnalyticsSettings),
     )
 
     def ready() -> None:

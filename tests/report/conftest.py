@@ -1,6 +1,4 @@
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +6,6 @@ import pytest
 from onoma.report import (
     CategoryMaps,
     ClassRow,
-    Comparison,
     CoverageRow,
     ImportedMaps,
     MapSample,
@@ -16,9 +13,10 @@ from onoma.report import (
     Provenance,
     ReportData,
     SummaryRow,
+    Suspect,
 )
-from onoma.science.analysis import analyse
 from onoma.science.study_file import study_from_document
+from tests.report.analyses import EXAMPLE, with_analysis
 
 PROVENANCE = Provenance(
     method="Excitation Backprop",
@@ -42,7 +40,7 @@ def a_sample(x_feature: int, names: tuple[tuple[str, str], ...] = ()) -> MapSamp
     values = np.zeros((14, 14), dtype=np.float32)
     values[3, 3 + x_feature] = 1
     picture = np.full((28, 28, 1), 90, dtype=np.uint8)
-    return MapSample("test/shirt/0001.png", picture, values, 0.62, x_feature, names)
+    return MapSample(f"shirt/{x_feature}", "test/shirt/0001.png", picture, values, 0.62, x_feature, names)
 
 
 @pytest.fixture
@@ -121,16 +119,11 @@ def unnamed(named: ReportData) -> ReportData:
 @pytest.fixture
 def analysed(named: ReportData) -> ReportData:
     """Three annotators of two categories: the worked example."""
-    document = json.loads(
-        (Path(__file__).parents[1] / "data" / "worked_example.json").read_text(encoding="utf-8")
-    )
-    analysis = analyse(study_from_document(document["input"]))
-    pair = analysis["expected"]["p"]["pairs"]["A1-A2"]
-    overlaps = (("Eye", "beak", 3), ("Eye", "eye", 3), ("Wing", "Open Wing", 3))
+    told = (("A1", ("Eye", "<i>Wing</i>")), ("A2", ("other",)))
+    picture, values = np.full((8, 8, 1), 90, dtype=np.uint8), np.eye(14, dtype=np.float32)
     return replace(
-        named,
-        annotators=("A1", "A2", "A3"),
-        analysis=analysis,
-        comparisons=(Comparison("p", "A1", "A2", overlaps, pair),),
-        pictures={"p1": np.full((8, 8, 1), 90, dtype=np.uint8)},
+        with_analysis(named, study_from_document(EXAMPLE["input"])),
+        suspects=(Suspect("p", "p1", 0.25, 6, told, picture, values),),
+        suspect_count=4,
+        pictures={"p1": picture},
     )

@@ -50,11 +50,11 @@ def test_the_folder_holds_a_page_tables_and_figures(named: ReportData, tmp_path:
         "index.html",
         "table1.csv",
         "table1.tex",
-        "coverage.csv",
+        "figures_3_to_5_coverage.csv",
         "summary_T-shirt_top.csv",
         "summary_hat_cap.csv",
-        "figures/coverage.svg",
-        "figures/coverage.png",
+        "figures/figures_3_to_5_coverage.svg",
+        "figures/figures_3_to_5_coverage.png",
         "figures/scores.svg",
         "figures/scores.png",
         "figures/maps_T-shirt_top.png",
@@ -101,7 +101,7 @@ def test_undefined_numbers_are_empty_cells_and_numbers_keep_their_sign(
 def test_text_that_a_spreadsheet_would_run_is_escaped(named: ReportData, tmp_path: Path, name: str) -> None:
     coverage = tuple(replace(row, category=name) for row in named.coverage)
     write_report(replace(named, coverage=coverage), tmp_path)
-    assert {row["category"] for row in rows_of(tmp_path / "coverage.csv")} == {"'" + name}
+    assert {row["category"] for row in rows_of(tmp_path / "figures_3_to_5_coverage.csv")} == {"'" + name}
 
 
 def test_both_readings_are_in_the_summary(named: ReportData, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_latex_escapes_names_and_prints_undefined_as_a_dash(named: ReportData, t
 def test_nobody_has_named_anything_yet(unnamed: ReportData, tmp_path: Path) -> None:
     page = Page(write_report(unnamed, tmp_path)[0])
     assert "Nobody has named anything yet" in page.text
-    assert not (tmp_path / "figures" / "coverage.svg").exists()
+    assert not (tmp_path / "figures" / "figures_3_to_5_coverage.svg").exists()
     assert "nobody has begun to name T-shirt/top" in page.titles
 
 

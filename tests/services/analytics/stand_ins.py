@@ -54,6 +54,8 @@ class World:
     boxes: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
     points: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     maps: dict[str, np.ndarray] = field(default_factory=dict)
+    predicted: dict[str, str] = field(default_factory=dict)
+    overrulings: bool = True
     image_ids: dict[str, str] = field(default_factory=dict)
 
     def image_id(self, name: str) -> str:
@@ -142,7 +144,9 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
                     images=types_pb2.ExplainedImageColumns(
                         image_id=map(self._world.image_id, names),
                         category=[category] * len(names),
-                        predicted_class=["seen as " + name for name in names],
+                        predicted_class=[
+                            self._world.predicted.get(name, "seen as " + name) for name in names
+                        ],
                     )
                 )
 
@@ -229,6 +233,7 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
                 ("subset_only", naming_pb2.LABEL_OUTCOME_SUBSET),
             )
             for first, second in judged[key]
+            if self._world.overrulings
         ]
         return naming_pb2.GetVocabularyResponse(vocabulary=naming_pb2.Vocabulary(overrulings=overrulings))
 

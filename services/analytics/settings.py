@@ -1,0 +1,30 @@
+"""What only the analytics service is told, as ONOMA_* environment variables."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from onoma.science.wordnet import DATA_NOUN
+
+
+class AnalyticsSettings(BaseSettings):
+    """How much is done at once, and what labels are compared by."""
+
+    model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore", env_ignore_empty=True)
+
+    analysis_processes: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Categories of a study analysed beside each other where it has many pairs; 0: one a core.",
+    )
+    wordnet: Path = Field(DATA_NOUN, description="WordNet's data.noun, for parts as subsets of labels.")
+
+    @property
+    def cores(self) -> int:
+        """Processes that an analysis may have."""
+        return self.analysis_processes or os.cpu_count() or 1
