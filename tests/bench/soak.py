@@ -3,7 +3,8 @@
 Synthetic pictures (noise) through a forward pass and contrastive maps of two classes, batch after batch. After a
 warm-up of a fifth of the images a straight line is fitted to the memory in use: resident memory, and on a GPU what
 torch has allocated there. Exit code 1 where it climbs by more than the bound. `--leak 4` keeps 4 KB an image on
-purpose, to see it caught.
+purpose, to see it caught. `--served` watches the attribution server instead, while ComputeMaps explains a data set of
+so many synthetic pictures.
 """
 
 from __future__ import annotations
@@ -62,6 +63,21 @@ def growth(work: Callable[[int], None], images: int, batch: int, device: torch.d
             used["device"].append(torch.cuda.memory_allocated(device))
     warm = done > WARM_UP * images
     return [_fit(name, done[warm], np.array(values)[warm]) for name, values in used.items()]
+
+
+def served_growth(network: str, images: int) -> list[Growth]:
+    """Resident memory of an attribution server while it draws the maps of a study of so many images."""
+    from onoma.v1 import types_pb2  # needs gRPC, which the other mode does without
+    from tests.bench import served
+    from tests.synthetic import tiny_program
+
+    program_for = tiny_program if network == "small" else lambda _: served.program_of(network)
+    with served.servers(program_for, images) as running:
+        _, seen = served.computed(running, running.study("soak", types_pb2.DATASET_PART_UNSPECIFIED))
+    done = np.array([progress.pictures for progress in seen])
+    used = np.array([progress.resident_bytes for progress in seen])
+    warm = done > WARM_UP * images
+    return [_fit("attribution server's resident", done[warm], used[warm])]
 
 
 def _fit(memory: str, done: np.ndarray, used: np.ndarray) -> Growth:
@@ -129,14 +145,20 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--bound", type=float, default=BOUND_KB, help="KB an image")
     parser.add_argument("--leak", type=int, default=0, help="KB an image to keep on purpose")
+    parser.add_argument("--served", action="store_true", help="a server process, by ComputeMaps")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.served and options.leak:
+        parser.error("a server cannot be made to leak; leave out --leak or --served")
     torch.manual_seed(0)
     if options.network == "small":
         torch.set_num_threads(1)  # its layers are too small to share out
-    explainer = NETWORKS[options.network](options.device)
-    work = explaining(explainer, options.leak)
-    found = growth(work, options.images, options.batch, explainer.device)
+    if options.served:
+        found = served_growth(options.network, options.images)
+    else:
+        explainer = NETWORKS[options.network](options.device)
+        work = explaining(explainer, options.leak)
+        found = growth(work, options.images, options.batch, explainer.device)
     flat = all(one.kb_an_image <= options.bound for one in found)
     if options.json:
         grown = [asdict(one) for one in found]
