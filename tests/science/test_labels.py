@@ -39,6 +39,17 @@ EXACT, SUBSET, NONE, AMBIGUOUS = Outcome
         ("翼", "目", NONE),
         ("Крыло", "крыло", EXACT),
         ("\uff45\uff59\uff45", "eye", EXACT),
+        ("wingtip", "wing tip", EXACT),
+        ("head lights", "headlights", EXACT),
+        ("left headlight", "head light", SUBSET),
+        ("wingtip", "wing-tips and eye", SUBSET),
+        ("tipwing", "wing tip", NONE),
+        ("glass", "glasses", EXACT),
+        ("dress", "dresses", EXACT),
+        ("spotted wing", "spot", NONE),
+        ("grass", "gras", NONE),
+        ("saw", "saws", EXACT),
+        ("lit window", "light window", AMBIGUOUS),
         ("???", "???", EXACT),
         ("???", "eye", NONE),
         ("", "eye", NONE),
@@ -49,6 +60,58 @@ def test_rules(left: str, right: str, outcome: Outcome) -> None:
     assert words.judge(left, right).outcome is outcome
     assert words.judge(right, left).outcome is outcome
     assert words.judge(left, right).reason
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        "tie ties",
+        "hoodie hoodies",
+        "scarf scarves",
+        "lens lenses",
+        "bus buses",
+        "size sizes",
+        "knife knives",
+        "wolf wolves",
+        "man men",
+        "mouse mice",
+        "tomato tomatoes",
+        "fibre fiber",
+        "fibres fiber",
+        "mould mold",
+        "jewellery jewelry",
+        "colours color",
+        "tyres tire",
+        "leaf leaves",
+        "half halves",
+        "hoof hooves",
+        "shelf shelves",
+        "tooth teeth",
+        "foot feet",
+        "goose geese",
+        "woman women",
+        "iris irises",
+        "antenna antennae",
+        "shoe shoes",
+        "toe toes",
+        "nose noses",
+        "horse horses",
+        "cross crosses",
+        "box boxes",
+        "berry berries",
+        "watch watches",
+        "gas gases",
+        "child children",
+        "grille grills",
+        "chassis chassis",
+        "axis axis",
+        "canvas canvas",
+    ],
+)
+def test_forms_of_a_word_are_one_word(pair: str) -> None:
+    one, other = pair.split()
+    assert Vocabulary().judge(one, other).outcome is EXACT
+    assert Vocabulary().judge(f"left {one}", f"{other} (left)").outcome is not NONE
 
 
 def test_synonyms_of_a_study_are_one_word_or_phrase() -> None:
