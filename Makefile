@@ -8,7 +8,7 @@ DEMO_FOLDER ?= onoma-demo
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help env protos web data demo up test test-slow bench bench-parts bench-naming soak lint format requirements clean
+.PHONY: help env protos web data demo up test test-slow bench bench-parts bench-naming bench-page screenshots soak lint format requirements clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -47,6 +47,14 @@ bench-parts: env ## how well maps point, on synthetic pictures with known parts 
 
 bench-naming: env ## many simulated annotators on one naming service (minutes; KILLS=100 kills its parts meanwhile)
 	$(PY) -m tests.bench.naming_load --kills $(or $(KILLS),0)
+
+bench-page: env web ## the naming page at 20,000 tiles in Chromium (minutes)
+	@sh scripts/install-chromium.sh
+	$(PY) -m tests.bench.page
+
+screenshots: env web ## take the pictures of the README anew (of the demo's study if there is one)
+	@sh scripts/install-chromium.sh
+	$(PY) -m tests.web.screenshots --demo $(DEMO_FOLDER)
 
 soak: env ## explain 10,000 pictures and watch the memory (minutes)
 	$(PY) -m tests.bench.soak

@@ -1,8 +1,11 @@
 // What tests/bench/page.py measures inside the page.
 window.probes = {
-  firstPhotoAt: 0,
-  fullScreenAt: 0,
+  // Milliseconds since navigation until there were: tiles without pictures, a photograph, all
+  // photographs in sight, all tiles in sight with photograph and map.
+  first: { frames: 0, photo: 0, photos: 0, tiles: 0 },
   keyPainted: 0,
+  keysDown: 0,
+  coloursSeen: [],
 
   isThere: (img) => img?.complete && img.naturalWidth > 0,
   photoThere: (tile) => probes.isThere(tile.querySelector(".photo")),
@@ -18,16 +21,21 @@ window.probes = {
       return box.bottom > top + 1 && box.top < bottom - 1;
     });
   },
-  mapsPainted() {
-    const tiles = this.inSight();
-    return tiles.length > 0 && tiles.every(this.mapThere);
-  },
-
   watchFirst() {
     const tiles = this.inSight();
-    if (this.firstPhotoAt === 0 && tiles.some(this.photoThere)) this.firstPhotoAt = Date.now();
-    if (tiles.length > 0 && tiles.every(this.photoThere)) this.fullScreenAt = Date.now();
-    else requestAnimationFrame(() => this.watchFirst());
+    const note = (what, isThere) => {
+      if (this.first[what] === 0 && tiles.length > 0 && isThere) this.first[what] = performance.now();
+    };
+    note("frames", true);
+    note("photo", tiles.some(this.photoThere));
+    note("photos", tiles.every(this.photoThere));
+    note("tiles", tiles.every((tile) => this.photoThere(tile) && this.mapThere(tile)));
+    if (this.first.tiles === 0) requestAnimationFrame(() => this.watchFirst());
+  },
+
+  countKeys() {
+    this.keysDown = 0;
+    window.addEventListener("keydown", () => this.keysDown++, true);
   },
 
   // For each row of the layout that is in sight: since when it lacks a tile or a picture.
@@ -87,6 +95,7 @@ window.probes = {
         const { port1, port2 } = new MessageChannel();
         port1.onmessage = () => {
           this.keyPainted = performance.now() - event.timeStamp;
+          this.coloursSeen.push(document.querySelector(".tile .map")?.src);
         };
         port2.postMessage(0);
       });
