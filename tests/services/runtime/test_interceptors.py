@@ -249,3 +249,8 @@ def test_an_upload_whose_client_goes_away_is_no_internal_error(stub):
         logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)
         more.set()
+
+
+def test_a_stream_that_waits_sends_nothing_for_none(stub, echo):
+    echo.stream_out = lambda request, context: iter([None, b"one", None, b"two", None])
+    assert list(stub.stream_out(b"x", timeout=DEADLINE_S)) == [b"one", b"two"]
