@@ -113,7 +113,7 @@ def predict(
     files, image_ids = pictures or [], listed(ids)
     if not files and not image_ids:
         raise ValueError("no picture to score; give files, or --ids of stored images")
-    images = chain((path.read_bytes() for path in files), image_ids)
+    images: chain[bytes | str] = chain((path.read_bytes() for path in files), image_ids)
     with connected() as client:
         classes = list(client.get_model(model).classes)
         found = list(client.predict_stream(model, images, xnn_set=xnn))
