@@ -30,7 +30,8 @@ MOST_LISTED = 100_000
 
 _PRICE_ROUNDS = {8: 12, 9: 20, 10: 40}  # by size of the smaller side; the search is short below, long above
 _MOST_PRICE_ROUNDS = 80
-_CHUNK = 200_000  # partial partitions that are looked at together
+_CHUNK = 200_000  # partial partitions that are looked at together,
+_CHUNK_NUMBERS = 2_500_000  # fewer where many columns make them large
 _ROUNDING = 1e-6
 
 
@@ -213,6 +214,7 @@ def _best_partitions(table: NDArray[np.int64], deadline: float, *, every: bool =
         blocks, values, _PRICE_ROUNDS.get(rows, 5 if rows < 8 else _MOST_PRICE_ROUNDS), deadline
     )
     bound = floor(relaxed.bound + _ROUNDING)
+    chunk = max(1, min(_CHUNK, _CHUNK_NUMBERS // table.shape[1]))
     found: list[tuple[int, ...]] = []
     enough = -_ROUNDING if every else 1 - _ROUNDING  # values are whole: a better one is better by 1
     # Partial partitions: what is left, what each column has so far, and the blocks.
@@ -223,7 +225,7 @@ def _best_partitions(table: NDArray[np.int64], deadline: float, *, every: bool =
         left, has, taken = stack.pop()
         first = blocks.start[blocks.position[left]]
         counts = blocks.start[blocks.position[left] + 1] - first
-        fitting = max(1, int(np.searchsorted(np.cumsum(counts), _CHUNK, side="right")))
+        fitting = max(1, int(np.searchsorted(np.cumsum(counts), chunk, side="right")))
         if fitting < left.size:
             stack.append((left[fitting:], has[fitting:], taken[fitting:]))
             left, has, taken = left[:fitting], has[:fitting], taken[:fitting]
