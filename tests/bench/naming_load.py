@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
+import httpx2
 import numpy as np
 from google.protobuf.json_format import MessageToDict, ParseDict
 from rich.console import Console
@@ -270,7 +270,7 @@ async def _call_all(
         if target.startswith("http"):
             desks: list[Any] = [
                 _OverHttp(
-                    await opened.enter_async_context(httpx.AsyncClient(base_url=target, timeout=30)), one
+                    await opened.enter_async_context(httpx2.AsyncClient(base_url=target, timeout=30)), one
                 )
                 for one in invited
             ]
@@ -353,7 +353,7 @@ class _OverGrpc:
 class _OverHttp:
     """As the page does: an act is sent again until somebody answers."""
 
-    def __init__(self, client: httpx.AsyncClient, invited: Invited) -> None:
+    def __init__(self, client: httpx2.AsyncClient, invited: Invited) -> None:
         self.invited = invited
         self._client = client
         self._path = f"/api/studies/{invited.study_id}/annotators/{invited.annotator_id}"
@@ -374,20 +374,20 @@ class _OverHttp:
             "command": MessageToDict(command, preserving_proto_field_name=True),
         }
         answer = await self._until_answered("POST", f"{self._path}/acts", body)
-        if answer.status_code == httpx.codes.OK:
+        if answer.status_code == httpx2.codes.OK:
             return _message(answer.json()["naming"]), True
         return await self._present(), False
 
-    async def _until_answered(self, method: str, path: str, body: Any = None) -> httpx.Response:
+    async def _until_answered(self, method: str, path: str, body: Any = None) -> httpx2.Response:
         until = time.monotonic() + GIVE_UP_S
         last = ""
         while time.monotonic() < until:
             try:
                 answer = await self._client.request(method, path, json=body)
-                if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                if answer.status_code < httpx2.codes.INTERNAL_SERVER_ERROR:
                     return answer
                 last = answer.text
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 last = repr(error)
             await asyncio.sleep(0.2)
         raise RuntimeError(f"{method} {path}: for {GIVE_UP_S} s nothing but {last}")
