@@ -34,7 +34,7 @@ STEP_MS = 60_000
 
 def synthetic_study(client: Client, folder: Path) -> naming_pb2.Study:
     """The main job on synthetic shapes, up to an open study."""
-    images = write_image_folder(folder / "shapes", test=32)
+    images = write_image_folder(folder / "shapes", test=64)
     client.import_dataset("shapes", str(images)).wait()
     client.register_model("tiny", tiny_program(images)).wait()
     settings = inference_pb2.XnnSettings(epochs=4, batch_size=24)
@@ -125,7 +125,7 @@ def photograph(browser: Browser, server: Server, study: naming_pb2.Study, token:
     expect(heading).to_be_visible()
     with page.expect_response("**/summary*"):
         page.get_by_label("in the words of").select_option(ANNOTATORS[1])
-    page.locator(".explanation").first.click()
+    page.locator(".explanation", has_text="top").first.click()
     expect(page.locator(".explained .map").first).to_be_visible()
     heading.evaluate("heading => scrollTo(0, heading.getBoundingClientRect().top + scrollY - 24)")
     save(page, out / "study.webp")

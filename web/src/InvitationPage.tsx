@@ -17,13 +17,14 @@ export function InvitationPage({ token, onAccepted }: InvitationPageProps) {
   accepted.current = onAccepted;
   useEffect(() => {
     acceptInvitation(token).then(
-      ({ study, annotator }) => {
+      (invitation) => {
+        const { study, annotator } = invitation;
         if (annotator.role === "ROLE_VIEWER") {
           setViewed(study.name);
           location.replace(resultUrl(study.study_id, "report/index.html"));
           return;
         }
-        useNaming.setState({ study, annotator });
+        useNaming.setState(invitation);
         accepted.current(study.study_id, annotator.annotator_id);
       },
       (error: unknown) => setFailure(messageOf(error)),

@@ -8,7 +8,7 @@ import {
   type NamingAddress,
   NoAnswerError,
 } from "./client";
-import type { Annotator, Naming, Study } from "./openapi";
+import type { AcceptInvitationResponse, Annotator, Naming, Study } from "./openapi";
 
 export interface Activation {
   id: string;
@@ -27,6 +27,8 @@ export interface Activations {
 export interface Invitation {
   study: Study;
   annotator: Annotator;
+  /** Whether they may read the results. */
+  seesOthers: boolean;
 }
 
 /** Turns a link's token into this browser's cookie for its annotator. */
@@ -136,7 +138,7 @@ export function namingEventsUrl({ category, ...path }: NamingAddress): string {
   return `${annotatorPath(path)}/naming/events?${new URLSearchParams({ category })}`;
 }
 
-function whole({ study, annotator }: { study?: Study; annotator?: Annotator }): Invitation {
+function whole({ study, annotator, sees_others }: AcceptInvitationResponse): Invitation {
   if (!study || !annotator) throw new Error("the server answered without study and annotator");
-  return { study, annotator };
+  return { study, annotator, seesOthers: sees_others };
 }

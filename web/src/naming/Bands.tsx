@@ -1,3 +1,4 @@
+import { resultUrl } from "../api/client";
 import { LinkAgain } from "./LinkAgain";
 import { readOnlyReason, useNaming } from "./store";
 import { counted } from "./words";
@@ -5,11 +6,20 @@ import { counted } from "./words";
 /** What is so for a while: nothing can be changed, or the link has to be opened again. */
 export function Bands() {
   const readOnly = useNaming(readOnlyReason);
+  const study = useNaming((state) => state.study);
+  const seesOthers = useNaming((state) => state.seesOthers);
   const signedOut = useNaming((state) => state.saving.kind === "signed_out");
   const waiting = useNaming((state) => state.waiting);
   return (
     <>
-      {readOnly && <p className="band">{readOnly}</p>}
+      {readOnly && (
+        <p className="band">
+          {readOnly}
+          {seesOthers && study && (
+            <a href={resultUrl(study.study_id, "report/index.html")}>What everybody named</a>
+          )}
+        </p>
+      )}
       {signedOut && (
         <section className="band" aria-label="Link" role="alert">
           <span>

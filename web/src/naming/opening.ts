@@ -49,8 +49,9 @@ export async function openNaming(
 ): Promise<void> {
   set({ failure: null });
   try {
-    const { study, annotator } = await invitationOf(studyId, annotatorId);
-    set({ study, annotator });
+    const invitation = await invitationOf(studyId, annotatorId);
+    const { study } = invitation;
+    set(invitation);
     const wanted = category ?? loadStands(studyId, annotatorId).last;
     const [first = ""] = study.categories;
     await openCategory(study.categories.find((one) => one === wanted) ?? first);
@@ -61,9 +62,9 @@ export async function openNaming(
 
 /** A link that was followed a moment ago is known already. */
 async function invitationOf(studyId: string, annotatorId: string): Promise<Invitation> {
-  const { study, annotator } = get();
+  const { study, annotator, seesOthers } = get();
   const isKnown = study?.study_id === studyId && annotator?.annotator_id === annotatorId;
-  return isKnown ? { study, annotator } : loadInvitation(studyId, annotatorId);
+  return isKnown ? { study, annotator, seesOthers } : loadInvitation(studyId, annotatorId);
 }
 
 /** Shows another category, where it was left. */
@@ -210,14 +211,15 @@ function fail(error: unknown, again: () => Promise<void>): void {
 /** Takes the link again where the browser has lost its cookie; what waits is sent. */
 export async function openLinkAgain(link: string): Promise<void> {
   const token = decodeURIComponent(link.trim().replace(/^.*#/, ""));
-  const { study, annotator } = await acceptInvitation(token);
+  const invitation = await acceptInvitation(token);
+  const { study, annotator } = invitation;
   const mine = get().annotator ?? null;
   if (mine && mine.annotator_id !== annotator.annotator_id) {
     throw new Error(
       "that link is another annotator's: what waits here can only be sent with yours",
     );
   }
-  set({ study, annotator });
+  set(invitation);
   tellOtherTabs({ kind: "signed_in" });
   if (get().channel) retryNow();
   else await openNaming(study.study_id, annotator.annotator_id, get().category || null);

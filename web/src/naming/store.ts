@@ -29,6 +29,8 @@ export interface Notice {
 export interface NamingState {
   study: Study | null;
   annotator: Annotator | null;
+  /** Whether the results may be read, with what the others named. */
+  seesOthers: boolean;
   category: string;
   /** Why the page cannot go on; null while it can. */
   failure: Failure | null;
@@ -106,6 +108,7 @@ export const EMPTY_CATEGORY = {
 export const useNaming = create<NamingState>(() => ({
   study: null,
   annotator: null,
+  seesOthers: false,
   category: "",
   helpOpen: false,
   plain: false,
