@@ -22,14 +22,15 @@ INK, QUIET, RULE, BAR, ACCENT = "#1b1b19", "#6a6963", "#d9d7cf", "#c9d6df", "#1f
 PAPER = "#fdfdfb"
 
 _COVERAGES = (
-    ("activation", "activations named"),
-    ("partial", "images partly named"),
-    ("complete", "images wholly named"),
+    ("activation", "Figure 3: activations named"),
+    ("partial", "Figure 4: images partly named"),
+    ("complete", "Figure 5: images wholly named"),
 )
 _DOT = "#4a90c4"  # drawn as pixels, so it has to do on light and dark pages alike
 _PNG_DPI = 160
 _MOST_IN_LEGEND = 9
 _LONGEST_NAME = 28
+_COUNT_WIDTH = 0.13  # room for a concept's activations beside its name, as a share of the lines' length
 _MAPS_PER_ROW = 10
 _TILE_INCHES, _LABEL_INCHES, _TITLE_INCHES = 1.1, 0.7, 0.32
 
@@ -127,8 +128,12 @@ def matching_figure(drawn: Mapping[str, Any]) -> Figure:
     ):
         axes.text(at, -0.25, annotator, ha=align, va="bottom", fontsize=9, weight="bold", color=INK)
         for concept, height in zip(side, of_side, strict=True):
-            words = f"{_short(concept['name'])}  {concept['activations']:,}"
-            axes.text(at, height, words, ha=align, va="center", fontsize=8.5, color=INK)
+            away = _COUNT_WIDTH if align == "left" else -_COUNT_WIDTH
+            numbers = f"{concept['activations']:,}"
+            axes.text(at, height, numbers, ha=align, va="center", fontsize=8, color=QUIET)
+            axes.text(
+                at + away, height, _short(concept["name"]), ha=align, va="center", fontsize=8.5, color=INK
+            )
     axes.set_xlim(-0.75, 1.75)
     axes.set_ylim(rows, -0.6)
     axes.set_axis_off()

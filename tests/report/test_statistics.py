@@ -191,3 +191,42 @@ def test_suspects_are_shown_as_the_network_saw_them_and_with_what_it_looked_at(
     assert "p; 25.0 % of 6 images are explained so" in words
     assert "A1: Eye, <i>Wing</i>A2: other" in words
     assert "1 of 4 are shown" in words
+
+
+def two_namings(named: ReportData, left: list[dict], right: list[dict], activations: dict) -> ReportData:
+    images = sorted({image for image, _ in activations.values()})
+    document = {
+        "categories": {"bird": {"images": images, "activations": activations}},
+        "annotators": ["Ann", "Bo"],
+        "namings": {"Ann": {"bird": {"clusters": left}}, "Bo": {"bird": {"clusters": right}}},
+    }
+    return with_analysis(named, study_from_document(document), Options(shuffles=0))
+
+
+def test_a_removed_concept_that_is_named_like_a_kept_one_is_not_drawn(
+    named: ReportData, tmp_path: Path
+) -> None:
+    activations = {f"a{i}": [f"i{i}", "x0"] for i in range(4)}
+    kept = {"name": "eye", "activations": ["a0", "a1", "a2"]}
+    too_few = {"name": "eye", "activations": ["a3"]}
+    whole = {"name": "head", "activations": ["a0", "a1", "a2", "a3"]}
+    report = two_namings(named, [kept, too_few], [whole], activations)
+    drawn = report.analysed[0].found["most_in_common"]
+    assert drawn["concepts"] == [[{"name": "eye", "activations": 3}], [{"name": "head", "activations": 3}]]
+    page = Page(write_report(report, tmp_path)[0])
+    assert "3 of 3 activations; proven optimal" in " ".join(page.text.split())
+
+
+def test_of_many_concepts_the_largest_overlaps_are_drawn_and_the_caption_says_so(
+    named: ReportData, tmp_path: Path
+) -> None:
+    activations = {f"a{i}": [f"i{i}", "x0"] for i in range(1300 * 3)}
+    concepts = [
+        {"name": f"part {c}", "activations": [f"a{3 * c + i}" for i in range(3)]} for c in range(1300)
+    ]
+    report = two_namings(named, concepts, concepts, activations)
+    page = Page(write_report(report, tmp_path)[0])
+    words = " ".join(page.text.split())
+    assert "1270 and 1270 others are left out, and with them 3810 activations." in words
+    with Image.open(tmp_path / "figures" / "figure_7_bird.png") as picture:
+        assert picture.height < 2000

@@ -53,6 +53,8 @@ def test_the_folder_holds_a_page_tables_and_figures(named: ReportData, tmp_path:
         "figures_3_to_5_coverage.csv",
         "summary_T-shirt_top.csv",
         "summary_hat_cap.csv",
+        "table4_explanations.csv",
+        "table4_explanations.tex",
         "figures/figures_3_to_5_coverage.svg",
         "figures/figures_3_to_5_coverage.png",
         "figures/scores.svg",
