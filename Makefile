@@ -8,7 +8,7 @@ DEMO_FOLDER ?= onoma-demo
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help env protos web data demo up test test-slow bench bench-parts bench-naming bench-page screenshots soak lint format requirements clean
+.PHONY: help env protos web data demo up test test-slow bench bench-parts bench-analysis bench-naming bench-page screenshots soak lint format requirements clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -44,6 +44,9 @@ bench: env ## maps a second beside zennit, training beside the plain loop, score
 
 bench-parts: env ## how well maps point, on synthetic pictures with known parts (minutes)
 	$(PY) -m tests.bench.known_parts
+
+bench-analysis: env ## the statistics of a study of the paper's size, of large ones, of hard matchings (PARTS="paper bicliques" for some)
+	$(PY) -m tests.bench.analysis $(PARTS)
 
 bench-naming: env ## many simulated annotators on one naming service (minutes; KILLS=100 kills its parts meanwhile)
 	$(PY) -m tests.bench.naming_load --kills $(or $(KILLS),0)

@@ -1,9 +1,10 @@
 """How long the analysis of a study takes: python -m tests.bench.analysis [PART ...].
 
 Parts: `paper` (12 categories, 5 annotators, 1,500 activations), `large` (200 categories, 50 annotators, 100,000
-activations), `pair` (300 x 300 concepts over 1e6 activations), `bicliques` (8 x 8 to 12 x 12 at pure chance, and
-beyond), `growth` (time over activations at fixed concepts, drawn into docs/images). All synthetic. Every part runs in
-a process of its own, so that its memory is its own; times are of one run unless a median is named.
+activations), `tenth` (20 of these categories; only when named), `pair` (300 x 300 concepts over 1e6 activations),
+`bicliques` (8 x 8 to 12 x 12 at pure chance, and beyond), `growth` (time over activations at fixed concepts, drawn into
+docs/images). All synthetic. Every part runs in a process of its own, so that its memory is its own; times are of one
+run unless a median is named.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def main() -> None:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
-    for part in options.parts or PARTS:
+    for part in options.parts or [part for part in PARTS if part != "tenth"]:
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             for row in pool.submit(PARTS[part]).result():
                 print(json.dumps(row) if options.json else _line(row), flush=True)
@@ -56,41 +57,50 @@ def paper() -> list[Row]:
     study = synthetic_study()
     rows = []
     for shuffles in (0, 100):
-        times = []
+        times, processor = [], []
         for _ in range(5):
-            start = time.perf_counter()
+            start, start_processor = time.perf_counter(), time.process_time()
             found = analyse(study, Options(shuffles=shuffles))
             times.append(time.perf_counter() - start)
+            processor.append(time.process_time() - start_processor)
         rows.append(
             {
                 "part": "paper",
                 "shuffles a category": shuffles,
                 "first_s": times[0],
                 "median_s": statistics.median(times),
+                "first_processor_s": processor[0],
+                "median_processor_s": statistics.median(processor),
                 "unproven": _unproven(found["expected"].values()),
             }
         )
     return rows
 
 
-def large() -> list[Row]:
+def large(part: str = "large", categories: int = 200) -> list[Row]:
     """Category by category, as `onoma analyse` does."""
-    study = synthetic_study(categories=200, annotators=50, activations=100_000)
+    study = synthetic_study(categories=categories, annotators=50, activations=500 * categories)
     processes = os.cpu_count() or 1
-    start = time.perf_counter()
+    start, start_processor = time.perf_counter(), os.times()
     unproven = pairs = 0
     for _, part in analyse_categories(study, Options(processes=processes), _show):
         unproven += _unproven([part["expected"]])
         pairs += len(part["expected"]["pairs"])
     return [
         {
-            "part": "large",
+            "part": part,
             "pairs": pairs,
             "seconds": time.perf_counter() - start,
+            "processor_s": sum(os.times()[:4]) - sum(start_processor[:4]),
             "memory_gb": _memory_gb(processes),
             "unproven": unproven,
         }
     ]
+
+
+def tenth() -> list[Row]:
+    """A tenth of `large`, for machines that do other work."""
+    return large("tenth", 20)
 
 
 def pair() -> list[Row]:
@@ -180,6 +190,7 @@ def growth() -> list[Row]:
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "paper": paper,
     "large": large,
+    "tenth": tenth,
     "pair": pair,
     "bicliques": bicliques,
     "growth": growth,
