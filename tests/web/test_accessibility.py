@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Naming
-from tests.web.hands import make_concept, press, tiles
+from tests.web.hands import make_concept, press, tiles, wait_until_saved
 
 pytestmark = pytest.mark.browser
 
@@ -55,6 +55,43 @@ def test_the_dialogs(naming: Naming, scheme: str):
     assert_accessible(page)
     press(page, "Escape", "Escape", "1", "m")
     expect(page.get_by_role("dialog", name="Merge")).to_be_visible()
+    assert_accessible(page)
+
+
+def test_the_report(naming: Naming, scheme: str):
+    make_concept(naming.page, [0, 1, 2], "collar")
+    wait_until_saved(naming.page)
+    page = naming.page.context.new_page()
+    page.emulate_media(color_scheme=scheme)
+    base = naming.link.partition("/name")[0]
+    page.goto(f"{base}/api/studies/{naming.study.study_id}/report/index.html?fresh=1", timeout=120_000)
+    page.locator("details").evaluate_all("all => all.forEach(one => (one.open = true))")
+    assert_accessible(page)
+
+
+def test_links_that_open_nothing_and_pages_that_cannot_be_shown(naming: Naming, scheme: str):
+    page = naming.page.context.browser.new_context(color_scheme=scheme).new_page()
+    page.goto(f"{naming.link.partition('#')[0]}#guess")
+    expect(page.get_by_role("heading", name="This link does not open")).to_be_visible()
+    assert_accessible(page)
+    page.goto(naming.page.url)
+    expect(page.get_by_role("heading", name="This naming cannot be shown")).to_be_visible()
+    assert_accessible(page)
+    page.goto(naming.link.partition("#")[0])
+    expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    assert_accessible(page)
+    page.context.close()
+
+
+def test_the_images_behind_an_explanation(large_naming: Naming, scheme: str):
+    make_concept(large_naming.page, [0, 1, 2, 3], "collar")
+    wait_until_saved(large_naming.page)
+    page = large_naming.page.context.new_page()
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{large_naming.link.partition('/name')[0]}/studies/{large_naming.study.study_id}")
+    page.get_by_label("in the words of").select_option(large_naming.annotator.display_name)
+    page.get_by_role("button", name="collar").first.click()
+    expect(page.locator(".explained img.map").first).to_be_visible()
     assert_accessible(page)
 
 

@@ -1,5 +1,8 @@
 """The owner's pages: studies, links, progress, the end of a study."""
 
+import uuid
+from collections import Counter
+
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
@@ -160,6 +163,8 @@ def test_closing_the_study_in_mid_session_ends_naming_in_words(browser: Browser,
         press(page, "x")
         expect(page.get_by_role("alert")).to_contain_text("This study is closed")
         assert [(one.name, len(one.activation_ids)) for one in naming.stored().concepts] == [("in time", 1)]
+        page.get_by_role("link", name="What everybody named").click()
+        expect(page.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=60_000)
         owner.context.close()
 
 
@@ -183,6 +188,44 @@ def test_the_report_opens_from_the_study_with_its_own_looks(naming: Naming):
     expect(owner.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=60_000)
     assert owner.locator("h1").evaluate("heading => getComputedStyle(heading).fontSize") == "32px"
     assert not refused
+
+
+def test_the_report_has_every_table_and_figure_and_every_file_of_it_can_be_had(naming: Naming):
+    client, study = naming.client, naming.study
+    second = client.invite_annotator(study.study_id, f"second {naming.annotator.annotator_id}").annotator
+    for annotator, names in ((naming.annotator, ("edge", "middle")), (second, ("rim", "middle"))):
+        for category in study.categories:
+            stored = client.get_naming(study.study_id, annotator.annotator_id, category)
+            ids = sorted(stored.pool)
+            for at, name in enumerate(names):
+                made = naming_pb2.CreateConcept(
+                    concept_id=uuid.uuid4().hex, name=name, activation_ids=ids[at :: len(names)]
+                )
+                stored = client.act(stored, naming_pb2.Command(create=made))
+    owner = study_page(naming)
+    owner.get_by_role("link", name="Write the report").click(timeout=120_000)
+    expect(owner.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=120_000)
+    text = owner.locator("body").text_content()
+    for what in (
+        *(f"Table {number}." for number in range(1, 7)),
+        "Figures 3, 4 and 5.",
+        "Figure 6.",
+        "Figure 7",
+    ):
+        assert what in text, f"the report has no {what}"
+    links = {link.evaluate("link => link.href") for link in owner.locator("a[href]").all()}
+    files = {link for link in links if "#" not in link}
+    for link in sorted(files):
+        answer = owner.request.get(link)
+        assert (answer.status, len(answer.body()) > 0) == (200, True), link
+    by_kind = Counter(link.rpartition(".")[2] for link in files)
+    assert all(by_kind[kind] >= 3 for kind in ("csv", "tex", "svg")), by_kind
+    # The files that the study's page offers beside it.
+    owner.go_back()
+    for name in ("all its files", "namings as JSON", "as CSV"):
+        with owner.expect_download() as download:
+            owner.get_by_role("link", name=name).click()
+        assert download.value.path().stat().st_size > 0, name
 
 
 def test_a_viewers_link_leads_to_the_results(naming: Naming):
