@@ -244,17 +244,19 @@ def maps_figure(maps: CategoryMaps) -> Figure:
     height = _TITLE_INCHES + _TILE_INCHES * len(rows)
     figure = Figure(figsize=(width, height), facecolor="white")
     figure.text(0.07 / width, 1 - 0.07 / height, maps.category, va="top", fontsize=10, weight="bold")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height), autoscale_on=False)
+    axes.set_axis_off()
     for i, (x_feature, samples) in enumerate(rows.items()):
         bottom = height - _TITLE_INCHES - _TILE_INCHES * (i + 1)
         label = f"x{x_feature}\nn = {maps.x_feature_counts[x_feature]}"
         middle = (bottom + _TILE_INCHES / 2) / height
         figure.text(0.07 / width, middle, label, va="center", fontsize=8, color=QUIET)
         for j, sample in enumerate(samples[:columns]):
+            tile = overlay(enlarge(sample.picture), sample.map)
             left = _LABEL_INCHES + _TILE_INCHES * j
-            side = _TILE_INCHES - 0.05
-            axes = figure.add_axes((left / width, bottom / height, side / width, side / height))
-            axes.imshow(overlay(enlarge(sample.picture), sample.map))
-            axes.set_axis_off()
+            scale = (_TILE_INCHES - 0.05) / max(tile.shape[:2])
+            right, top = left + scale * tile.shape[1], bottom + scale * tile.shape[0]
+            axes.imshow(tile, extent=(left, right, bottom, top), aspect="auto")
     return figure
 
 

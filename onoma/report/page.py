@@ -22,7 +22,7 @@ SUMMARY_ROWS_SHOWN = 8
 _COVERAGE_ROWS_SHOWN = 60
 _ANNOTATORS_LISTED = 3
 _TABLE_ROWS_SHOWN = 40
-_THUMB_PX = 64
+THUMB_PX = 64
 _SUSPECT_PX = 168
 _PAGE_COLOURS = {
     figures.PAPER: "var(--paper)",
@@ -165,7 +165,7 @@ def _data_uri(sample: MapSample) -> str:
 
 def _small(picture: npt.NDArray[np.uint8]) -> str:
     """A small picture as a data URI."""
-    return _webp(np.broadcast_to(picture, (*picture.shape[:2], 3)), _THUMB_PX)
+    return _webp(np.broadcast_to(picture, (*picture.shape[:2], 3)), THUMB_PX)
 
 
 def _seen(suspect: Suspect) -> str:

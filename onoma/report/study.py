@@ -29,7 +29,7 @@ from onoma.report.data import (
     Suspect,
     summaries_of,
 )
-from onoma.report.page import SUMMARY_ROWS_SHOWN
+from onoma.report.page import SUMMARY_ROWS_SHOWN, THUMB_PX
 from onoma.report.write import write_report
 from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, naming_pb2, types_pb2
 
@@ -186,10 +186,12 @@ def _strongest(activations: types_pb2.ActivationColumns) -> list[int]:
     return [i for feature in sorted(strongest) for i in taken[feature]]
 
 
-def _model_input(client: Client, model: str, image_id: str) -> npt.NDArray[np.uint8]:
+def _model_input(
+    client: Client, model: str, image_id: str, shorter_side_px: int = PICTURE_PX
+) -> npt.NDArray[np.uint8]:
     response = client.get_image(image_id, view=inference_pb2.IMAGE_VIEW_MODEL_INPUT, model=model)
     with Image.open(io.BytesIO(response.content)) as picture:
-        most = max(1.0, max(picture.size) / min(picture.size)) * PICTURE_PX
+        most = shorter_side_px * max(picture.size) / min(picture.size)
         picture.thumbnail((most, most))
         return np.atleast_3d(np.asarray(picture))
 
@@ -268,7 +270,7 @@ def _pictures(
             if len(of_category) < MAX_PICTURES:
                 of_category.update(row.image_ids)
     ids = sorted({image_id for of_category in wanted.values() for image_id in of_category})
-    return {image_id: _model_input(client, study.model, image_id) for image_id in ids}
+    return {image_id: _model_input(client, study.model, image_id, THUMB_PX) for image_id in ids}
 
 
 def class_row(xnn: inference_pb2.Xnn) -> ClassRow:

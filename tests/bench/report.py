@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -209,11 +210,10 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
         yield naming_pb2.ExportNamingsResponse(text=json.dumps({"namings": namings}))
 
 
-def serve(file: StudyFile, pipe: Connection) -> None:
-    """Serves the study until the pipe says to stop; answers with the addresses, then with the memory used."""
-    keep_freed_memory()
-    limit = [("grpc.max_send_message_length", -1)]
-    peers = grpc.server(ThreadPoolExecutor(8), options=limit)
+@contextmanager
+def served(file: StudyFile) -> Iterator[Addresses]:
+    """The study behind the real analytics service and the stand-ins, until the end of the block."""
+    peers = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_send_message_length", -1)])
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(StandInInference(file), peers)
     attribution_pb2_grpc.add_AttributionServiceServicer_to_server(StandInAttribution(file), peers)
     naming_pb2_grpc.add_NamingServiceServicer_to_server(StandInNaming(file), peers)
@@ -221,11 +221,20 @@ def serve(file: StudyFile, pipe: Connection) -> None:
     peers.start()
     settings = RuntimeSettings(inference_address=address, attribution_address=address, naming_address=address)
     server = start(build(settings), "127.0.0.1:0", settings)
-    pipe.send((address, server.address))
-    pipe.recv()
-    pipe.send(_memory_gb(resource.RUSAGE_SELF) + _memory_gb(resource.RUSAGE_CHILDREN))
-    server.stop()
-    peers.stop(None)
+    try:
+        yield Addresses(inference=address, attribution=address, naming=address, analytics=server.address)
+    finally:
+        server.stop()
+        peers.stop(None)
+
+
+def serve(file: StudyFile, pipe: Connection) -> None:
+    """Serves the study until the pipe says to stop; answers with the addresses, then with the memory used."""
+    keep_freed_memory()
+    with served(file) as addresses:
+        pipe.send(addresses)
+        pipe.recv()
+        pipe.send(_memory_gb(resource.RUSAGE_SELF) + _memory_gb(resource.RUSAGE_CHILDREN))
 
 
 def _memory_gb(whose: int) -> float:
@@ -246,12 +255,12 @@ def main() -> None:
     ours, theirs = context.Pipe()
     server = context.Process(target=serve, args=(file, theirs))
     server.start()
-    peers, analytics = ours.recv()
+    addresses = ours.recv()
     before_gb = _memory_gb(resource.RUSAGE_SELF)
     told: list[tuple[float, int]] = []
     with (
         tempfile.TemporaryDirectory() as folder,
-        Client(Addresses(inference=peers, attribution=peers, naming=peers, analytics=analytics)) as client,
+        Client(addresses) as client,
     ):
         out = given.out or Path(folder)
         began = time.monotonic()
