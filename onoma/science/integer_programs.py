@@ -1,5 +1,8 @@
 """Matchings of large graphs as integer programmes for HiGHS (scipy), with a bound that is proven or says so."""
 
+import pickle
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from math import floor
@@ -14,6 +17,11 @@ MOST_REFINED = 600
 
 MOST_VARIABLES = 1_000_000
 """Of a programme that HiGHS is given: setting up a larger one takes long whatever its time limit."""
+
+_MOST_IN_PROCESS = (
+    20_000  # variables of a programme whose steps are short, so that HiGHS keeps its time by itself
+)
+_GRACE_S = 2.0  # to start a process, and for HiGHS to keep its time
 
 _REFINED_AT_ONCE = 16  # edges whose order one pass settles: their weights are powers of two
 _DUAL_TOLERANCE = 1e-7  # HiGHS's default
@@ -64,12 +72,24 @@ def maximise(
         whole: which variables must be 0 or 1.
         deadline: `time.monotonic()` when to give up.
     """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-    from scipy.sparse import coo_array
-
     seconds = deadline - time.monotonic()
     if seconds <= 0 or objective.size > MOST_VARIABLES:
         return Answer(None, None)
+    solve = solve_in_time if objective.size > _MOST_IN_PROCESS else solve_programme
+    x, bound = solve(objective, whole, rows, seconds)
+    if bound is None or not np.isfinite(bound):
+        return Answer(x, None)
+    error = _DUAL_TOLERANCE * objective.size + _ROUNDING * float(np.abs(objective).sum())
+    return Answer(x, floor(-bound + 0.5 + 2 * error))
+
+
+def solve_programme(
+    objective: NDArray[np.float64], whole: NDArray[np.bool_], rows: list[Rows], seconds: float
+) -> tuple[NDArray[np.float64] | None, float | None]:
+    """The point that HiGHS finds, and its bound of the negative objective."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import coo_array
+
     constraints = [
         LinearConstraint(
             coo_array((part.value, (part.row, part.column)), shape=(part.low.size, objective.size)).tocsr(),
@@ -89,10 +109,30 @@ def maximise(
     bound = result.mip_dual_bound
     if bound is None and result.status == 0:
         bound = result.fun
-    if bound is None or not np.isfinite(bound):
-        return Answer(result.x, None)
-    error = _DUAL_TOLERANCE * objective.size + _ROUNDING * float(np.abs(objective).sum())
-    return Answer(result.x, floor(-bound + 0.5 + 2 * error))
+    return result.x, bound
+
+
+def solve_in_time(
+    objective: NDArray[np.float64], whole: NDArray[np.bool_], rows: list[Rows], seconds: float
+) -> tuple[NDArray[np.float64] | None, float | None]:
+    """As `solve_programme`, in a process of its own that is ended when its time is over.
+
+    HiGHS looks at its clock between its steps alone, and a step of a large programme may take minutes. What it has by
+    then is lost with it.
+    """
+    task = pickle.dumps((objective, whole, rows, seconds))
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "onoma.science.highs_process"],
+            input=task,
+            stdout=subprocess.PIPE,
+            timeout=seconds + _GRACE_S,
+            check=True,
+        )
+    except subprocess.TimeoutExpired:
+        return None, None
+    x, bound = pickle.loads(done.stdout)  # noqa: S301 - it is our own process's
+    return x, bound
 
 
 def sums_of_edges(groups: NDArray[np.int64], count: int, high: float = 1.0) -> Rows:

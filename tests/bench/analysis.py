@@ -83,9 +83,9 @@ def large(part: str = "large", categories: int = 200) -> list[Row]:
     processes = os.cpu_count() or 1
     start, start_processor = time.perf_counter(), os.times()
     unproven = pairs = 0
-    for _, part in analyse_categories(study, Options(processes=processes), _show):
-        unproven += _unproven([part["expected"]])
-        pairs += len(part["expected"]["pairs"])
+    for _, found in analyse_categories(study, Options(processes=processes), _show):
+        unproven += _unproven([found["expected"]])
+        pairs += len(found["expected"]["pairs"])
     return [
         {
             "part": part,

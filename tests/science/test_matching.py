@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onoma.science.biclique_programs import local_search, solve_bicliques
-from onoma.science.integer_programs import Rows, maximise, solve_star_forest
+from onoma.science.integer_programs import (
+    Rows,
+    maximise,
+    solve_in_time,
+    solve_programme,
+    solve_star_forest,
+    sums_of_edges,
+)
 from onoma.science.matching import Kind, best_value, good_value, match, match_all
 from onoma.science.one_to_one import one_to_one
 from onoma.science.overlaps import Overlaps, Solution, overlaps, overlaps_of_table, parts
@@ -250,6 +257,20 @@ def test_thousands_of_concepts_in_one_chain_end_soon_after_their_time(kind: Kind
     assert matching.value * 2 >= 10_000
     assert matching.value <= matching.upper_bound
     assert matching.several_unknown or matching.several_optima is not None
+
+
+def test_a_large_programme_is_solved_in_a_process_of_its_own_and_ended_with_its_time() -> None:
+    graph = ring(30, (2, 1))
+    rows = [sums_of_edges(graph.left, 30), sums_of_edges(graph.right, 30)]
+    task = (graph.weight.astype(np.float64), np.ones(60, np.bool_), rows)
+    (x, bound), (own_x, own_bound) = solve_in_time(*task, 60), solve_programme(*task, 60)
+    assert x is not None
+    assert own_x is not None
+    assert bound == own_bound == -60
+    assert x.tolist() == own_x.tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("onoma.science.integer_programs._GRACE_S", 0)
+        assert solve_in_time(*task, 0.01) == (None, None)
 
 
 def test_a_bound_in_floating_point_proves_nothing_of_weights_too_large_for_it() -> None:
