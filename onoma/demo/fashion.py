@@ -33,16 +33,18 @@ _MEAN, _STD = 0.2860, 0.3530
 
 
 def find_data(cache: Path) -> Path:
-    """The folder with Fashion-MNIST's four idx files: Debian's package if installed, else downloaded.
+    """The folder with Fashion-MNIST's four idx files: Debian's, those that are in the cache, else downloaded ones.
 
     Args:
-        cache: where a download is kept; every file is checked against the MD5 that torchvision gives.
+        cache: where a download is kept, checked against the MD5 that torchvision gives. What is there already is not
+            checked again: Debian packs the same content in other gzip files, and a broken one is refused when read.
     Raises:
         OSError: neither the package nor the network has it.
     """
     names = [name for name, _ in FashionMNIST.resources]
-    if all((DEBIAN_FOLDER / name).is_file() for name in names):
-        return DEBIAN_FOLDER
+    for folder in (DEBIAN_FOLDER, cache):
+        if all((folder / name).is_file() for name in names):
+            return folder
     registry = {name: f"md5:{md5}" for name, md5 in FashionMNIST.resources}
     source = pooch.create(path=cache, base_url=FashionMNIST.mirrors[0], registry=registry)
     for name in names:
