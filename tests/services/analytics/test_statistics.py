@@ -85,7 +85,7 @@ def test_the_whole_analysis_is_that_of_the_same_study_as_a_file(analytics: Stub,
 def test_progress_is_told_while_a_category_is_being_done(
     analytics: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(statistics, "_PROGRESS_S", 0.001)
+    monkeypatch.setattr(statistics, "_PROGRESS_S", 0.0)
     told = [answer.done for answer in asked(analytics, category="p", shuffles=0) if not answer.category]
     assert set(told) >= {0, 1, 2, 3, 4}  # three pairs, and the category
 
