@@ -10,12 +10,12 @@ export const STATE_WORDS: Record<StudyState, string> = {
 
 /** A share with one decimal in percent; an undefined one (0/0) is an en dash. */
 export function percent(share: number | undefined): string {
-  return share === undefined ? "–" : `${(100 * share).toFixed(1)} %`;
+  return share === undefined ? "–" : `${(100 * share).toFixed(1)}\u00a0%`;
 }
 
 /** How far something is, in whole percent; never 100 before the end. */
 export function percentOf(done: number, total: number): string {
-  return total === 0 ? "" : `${Math.floor((100 * done) / total)} %`;
+  return total === 0 ? "" : `${Math.floor((100 * done) / total)}\u00a0%`;
 }
 
 export const LINK_WORDS: Record<LinkState, string> = {
