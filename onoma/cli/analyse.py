@@ -19,7 +19,7 @@ from onoma.science.analysis import analyse_categories, averages, processes_for
 from onoma.science.category_analysis import Options
 from onoma.science.matching import TIME_LIMIT_S, Kind
 from onoma.science.study_file import study_from_document
-from onoma.science.wordnet import DATA_NOUN, read_parts
+from onoma.wordnet_file import DATA_NOUN, read_parts
 
 _HEADINGS = (
     "category",

@@ -118,18 +118,19 @@ def solve_in_time(
     """As `solve_programme`, in a process of its own that is ended when its time is over.
 
     HiGHS looks at its clock between its steps alone, and a step of a large programme may take minutes. What it has by
-    then is lost with it.
+    then is lost with it, as where the process dies (killed for memory, say): there is no point and no bound then.
     """
     task = pickle.dumps((objective, whole, rows, seconds))
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "onoma.science.highs_process"],
+            # -P: nothing of the working directory is imported.
+            [sys.executable, "-P", "-m", "onoma.science.highs_process"],
             input=task,
             stdout=subprocess.PIPE,
             timeout=seconds + _GRACE_S,
             check=True,
         )
-    except subprocess.TimeoutExpired:
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
         return None, None
     x, bound = pickle.loads(done.stdout)  # noqa: S301 - it is our own process's
     return x, bound

@@ -1,9 +1,7 @@
-"""Parts of things, as WordNet has them (Debian's wordnet-base: /usr/share/wordnet/data.noun)."""
+"""Parts of things, as WordNet has them (its file `data.noun`)."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-DATA_NOUN = Path("/usr/share/wordnet/data.noun")
 _PART_OF, _KIND_OF = "#p", "@"
 _FARTHEST = 4  # steps: a claw is part of a toe of a foot of a leg of a bird; a shirt is a garment is clothing
 
@@ -50,22 +48,6 @@ class Parts:
             of[synset] = [
                 target for name, target in zip(pointers[::4], pointers[1::4], strict=False) if name == kind
             ]
-
-
-def read_parts(file: Path = DATA_NOUN) -> Parts:
-    """Reads WordNet's `data.noun`.
-
-    Raises:
-        ValueError: it is not there, or is something else.
-    """
-    try:
-        with file.open(encoding="latin-1") as lines:
-            return Parts(lines)
-    except FileNotFoundError:
-        raise ValueError(
-            f"parts by WordNet need the file {file}, which is not there: install Debian's wordnet-base, or say where "
-            "data.noun is"
-        ) from None
 
 
 def _reached(start: Iterable[str], steps: Mapping[str, Iterable[str]]) -> set[str]:

@@ -13,12 +13,13 @@ from onoma.science.coverage import Coverage, coverage, coverage_by_any
 from onoma.science.purity import purity
 from onoma.science.study_data import Category, Naming, clean
 from onoma.science.summary import Reading, summary
-from onoma.science.wordnet import Parts, read_parts
+from onoma.science.wordnet import Parts
 from onoma.v1 import analytics_pb2 as pb
 from onoma.v1 import analytics_pb2_grpc
 from onoma.v1.attribution_pb2_grpc import AttributionServiceStub
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
+from onoma.wordnet_file import read_parts
 from services.analytics.explain import explain_image
 from services.analytics.peers import Peers
 from services.analytics.settings import AnalyticsSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from onoma.science.wordnet import DATA_NOUN
+from onoma.wordnet_file import DATA_NOUN
 
 
 class AnalyticsSettings(BaseSettings):

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
@@ -238,25 +239,53 @@ def test_a_search_for_bicliques_that_is_cut_off_says_so() -> None:
     assert cut.several_optima is None
 
 
-@pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize("side", [12, 14, 40])
-def test_graphs_full_of_ties_end_soon_after_their_time(kind: Kind, side: int) -> None:
-    graph = overlaps_of_table(1 - np.eye(side, dtype=np.int64))
-    start = time.monotonic()
-    matching = match(graph, kind, time_limit_s=1)
-    assert time.monotonic() - start < 15
-    assert matching.value <= matching.upper_bound
-    assert (matching.several_optima is None) is bool(matching.several_unknown)
+TOO_LARGE_TO_LIST = "another optimum is not looked for in graphs that are too large to list all partitions"
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_thousands_of_concepts_in_one_chain_end_soon_after_their_time(kind: Kind) -> None:
-    start = time.monotonic()
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("kind", "side", "value"),
+    [
+        (Kind.ONE_TO_ONE, 12, 12),
+        (Kind.ONE_TO_ONE, 14, 14),
+        (Kind.ONE_TO_ONE, 40, 40),
+        (Kind.ONE_TO_MANY, 12, 22),
+        (Kind.ONE_TO_MANY, 14, 26),
+        (Kind.ONE_TO_MANY, 40, 78),
+        (Kind.BICLIQUE, 12, 72),
+        (Kind.BICLIQUE, 14, 98),
+    ],
+)
+def test_graphs_full_of_ties_are_matched_with_proof(kind: Kind, side: int, value: int) -> None:
+    matching = match(overlaps_of_table(1 - np.eye(side, dtype=np.int64)), kind, time_limit_s=100)
+    assert (matching.status, matching.value, matching.several_optima) == ("optimal", value, True)
+    assert not matching.several_unknown
+
+
+@pytest.mark.timeout(60)  # the search for a proof would take for ever
+def test_bicliques_of_a_large_graph_full_of_ties_end_with_their_time() -> None:
+    matching = match(overlaps_of_table(1 - np.eye(40, dtype=np.int64)), Kind.BICLIQUE, time_limit_s=1)
+    assert (matching.status, matching.several_optima) == ("feasible", None)
+    assert matching.several_unknown == TOO_LARGE_TO_LIST
+    assert 78 <= matching.value < matching.upper_bound <= 40 * 39  # a star forest is one of bicliques
+
+
+@pytest.mark.timeout(120)
+def test_thousands_of_concepts_in_one_chain_are_matched_one_to_one_with_proof() -> None:
+    matching = match(ring(10_000, (1, 1), seed=1), Kind.ONE_TO_ONE, time_limit_s=100)
+    assert (matching.status, matching.value, matching.several_optima) == ("optimal", 10_000, True)
+
+
+@pytest.mark.timeout(120)  # a step of HiGHS alone takes longer than that
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [(Kind.ONE_TO_MANY, "the matching is not proven optimal"), (Kind.BICLIQUE, TOO_LARGE_TO_LIST)],
+)
+def test_thousands_of_concepts_in_one_chain_end_with_their_time(kind: Kind, why: str) -> None:
     matching = match(ring(10_000, (1, 1), seed=1), kind, time_limit_s=2)
-    assert time.monotonic() - start < 20
-    assert matching.value * 2 >= 10_000
-    assert matching.value <= matching.upper_bound
-    assert matching.several_unknown or matching.several_optima is not None
+    assert (matching.status, matching.several_optima) == ("feasible", None)
+    assert matching.several_unknown == why
+    assert 10_000 <= matching.value < matching.upper_bound <= 20_000
 
 
 def test_a_large_programme_is_solved_in_a_process_of_its_own_and_ended_with_its_time() -> None:
@@ -271,6 +300,27 @@ def test_a_large_programme_is_solved_in_a_process_of_its_own_and_ended_with_its_
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("onoma.science.integer_programs._GRACE_S", 0)
         assert solve_in_time(*task, 0.01) == (None, None)
+
+
+def test_a_programme_whose_process_was_killed_has_no_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(killed))
+    task = (np.ones(2), np.ones(2, np.bool_), [sums_of_edges(np.zeros(2, np.int64), 1)])
+    assert solve_in_time(*task, 60) == (None, None)
+
+
+def test_what_lies_in_the_working_directory_is_not_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "scipy.py").write_text("raise SystemExit('the wrong one')")
+    (tmp_path / "onoma.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    task = (np.ones(2), np.ones(2, np.bool_), [sums_of_edges(np.zeros(2, np.int64), 1)])
+    assert solve_in_time(*task, 60)[1] == -1
 
 
 def test_a_bound_in_floating_point_proves_nothing_of_weights_too_large_for_it() -> None:
@@ -302,17 +352,16 @@ def ring(count: int, weights: tuple[int, int], seed: int | None = None) -> Overl
     return Overlaps(count, count, left[order], right[order], np.tile(weights, count)[order])
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [None, 0])
 @pytest.mark.parametrize(("weights", "several"), [((2, 1), False), ((1, 1), True)])
 @pytest.mark.parametrize("count", [100, 3000])
 def test_long_rings_are_matched_first_and_soon(
     count: int, weights: tuple[int, int], several: bool, seed: int | None
 ) -> None:
-    start = time.monotonic()
-    matching = match(ring(count, weights, seed), Kind.ONE_TO_ONE, time_limit_s=20)
+    matching = match(ring(count, weights, seed), Kind.ONE_TO_ONE, time_limit_s=100)
     assert (matching.status, matching.value) == ("optimal", weights[0] * count)
     assert (matching.several_optima, matching.lexicographically_first) == (several, True)
-    assert time.monotonic() - start < 20
 
 
 def test_a_long_ring_in_no_time_is_matched_without_looking_for_others() -> None:

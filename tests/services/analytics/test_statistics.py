@@ -12,9 +12,10 @@ import pytest
 from onoma.science import analysis
 from onoma.science.analysis import analyse
 from onoma.science.study_file import study_from_document
-from onoma.science.wordnet import Parts, read_parts
+from onoma.science.wordnet import Parts
 from onoma.v1 import analytics_pb2 as pb
 from onoma.v1 import analytics_pb2_grpc
+from onoma.wordnet_file import read_parts
 from services.analytics import service, statistics
 from services.runtime.paging import make_token
 from tests.services.analytics.stand_ins import EXAMPLE, STUDY_ID, World
