@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -35,15 +35,21 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 DASH = "\N{EN DASH}"  # what an undefined value (0/0) prints as
 
 
-def print_json(messages: Message | Iterable[Message]) -> None:
-    """Prints one message, or a list of them, as JSON with the protos' field names."""
+def print_json(messages: Message | Iterable[Message] | Mapping[str, Any]) -> None:
+    """Prints a message, or a list of them, as JSON with the protos' field names; what is JSON already as it is."""
 
     def plain(message: Message) -> dict[str, Any]:
         return MessageToDict(
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
 
-    content = plain(messages) if isinstance(messages, Message) else [plain(m) for m in messages]
+    content: object
+    if isinstance(messages, Message):
+        content = plain(messages)
+    elif isinstance(messages, Mapping):
+        content = messages
+    else:
+        content = [plain(message) for message in messages]
     sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json as json_text
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from onoma.cli.output import Json, bar, connected, console, errors
+from onoma.cli.output import Json, bar, connected, console, errors, print_json
 from onoma.cli.studies import Study, print_studies
 from onoma.study_archive import export_study, import_study
 from onoma.v1 import naming_pb2
@@ -24,7 +22,7 @@ def export(
     with connected() as client, bar("export", errors) as progress:
         made = export_study(client, study, out, progress)
     if json:
-        _print_json(
+        print_json(
             {
                 "study_id": made.study.study_id,
                 "name": made.study.name,
@@ -58,7 +56,7 @@ def take(
         made = import_study(client, archive, name, progress)
     if json:
         study = made.study
-        _print_json(
+        print_json(
             {
                 "study_id": study.study_id,
                 "name": study.name,
@@ -82,7 +80,3 @@ def take(
             soft_wrap=True,
             markup=False,
         )
-
-
-def _print_json(content: dict[str, Any]) -> None:
-    sys.stdout.write(json_text.dumps(content, indent=2, ensure_ascii=False) + "\n")
