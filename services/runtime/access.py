@@ -26,20 +26,20 @@ class Reach(enum.Enum):
 
     STUDY = "what everybody in the study sees"
     NAMING = "namings: one's own; others' for those who see others"
-    EVERYBODY = "who takes part, how far they are, how their labels are read: for those who see others"
+    OTHERS = "who takes part, how far they are, how their labels are read: for those who see others"
     OWN_NAMING = "changes of one's own naming: for annotators"
 
 
 # RPCs that are not in it are the owner's alone.
 REACHES: Mapping[str, Reach] = {
     "/onoma.v1.NamingService/GetStudy": Reach.STUDY,
-    "/onoma.v1.NamingService/ListAnnotators": Reach.EVERYBODY,
-    "/onoma.v1.NamingService/WatchAnnotators": Reach.EVERYBODY,
+    "/onoma.v1.NamingService/ListAnnotators": Reach.OTHERS,
+    "/onoma.v1.NamingService/WatchAnnotators": Reach.OTHERS,
     "/onoma.v1.NamingService/GetNaming": Reach.NAMING,
     "/onoma.v1.NamingService/WatchNaming": Reach.NAMING,
     "/onoma.v1.NamingService/ListActs": Reach.NAMING,
     "/onoma.v1.NamingService/ExportNamings": Reach.NAMING,
-    "/onoma.v1.NamingService/GetVocabulary": Reach.EVERYBODY,
+    "/onoma.v1.NamingService/GetVocabulary": Reach.OTHERS,
     "/onoma.v1.NamingService/Act": Reach.OWN_NAMING,
 }
 
@@ -133,7 +133,7 @@ class AccessInterceptor(grpc.ServerInterceptor):
 def _may(guest: Guest, reach: Reach, request: Any) -> bool:
     if reach is Reach.STUDY:
         return True
-    if reach is Reach.EVERYBODY:
+    if reach is Reach.OTHERS:
         return guest.sees_others
     fields = request.DESCRIPTOR.fields_by_name
     named = [request.annotator_id] if "annotator_id" in fields else list(request.annotator_ids)
