@@ -1,6 +1,7 @@
 """The stream of a naming's states."""
 
 import time
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -78,16 +79,17 @@ def invited(server, study):
 
 
 @pytest.mark.parametrize("where", ["here", "by another replica"])
-def test_a_stream_ends_when_its_link_is_revoked(server, study, open_server, where):
+def test_a_stream_ends_when_its_link_is_revoked(server, study, open_server, monkeypatch, where):
+    if where == "here":
+        monkeypatch.setattr(
+            service, "_LOOK_S", 60.0
+        )  # over the stream's deadline: rung, not found by looking
     desk, token = invited(server, study)
     stream = watched_by(server, desk, token)
-    started = time.monotonic()
     revoke(server if where == "here" else open_server(server.data_dir), desk)
     messages, code, words = left_of(stream)
     assert (messages, code) == ([], grpc.StatusCode.UNAUTHENTICATED)
     assert "lets nobody in" in words
-    longest = 1.0 if where == "here" else service._LOOK_S + guests._REMEMBERED_S
-    assert time.monotonic() - started < longest + 1.0  # of a busy machine
 
 
 def test_a_stream_ends_when_its_link_expires(server, study, monkeypatch):
@@ -107,6 +109,8 @@ def test_a_stream_goes_on_through_what_does_not_concern_it(server, study):
 
 
 def test_tokens_in_use_are_looked_up_together(server, study, monkeypatch):
+    now = time.monotonic()
+    monkeypatch.setattr(guests, "time", SimpleNamespace(monotonic=lambda: now))
     asked = []
     guests_of = invitations.guests_of
     monkeypatch.setattr(
@@ -126,6 +130,6 @@ def test_tokens_in_use_are_looked_up_together(server, study, monkeypatch):
     all_read()
     all_read()
     assert asked == [1] * 5
-    time.sleep(guests._REMEMBERED_S)
+    now += guests._REMEMBERED_S
     all_read()
     assert asked == [1] * 5 + [5]
