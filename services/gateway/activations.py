@@ -14,6 +14,7 @@ import grpc
 import numpy as np
 
 from onoma.v1 import attribution_pb2, types_pb2
+from services.gateway.locks import Locks
 from services.gateway.problems import RefusedError, proto_json
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Activations:
 
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
-        self._listing = threading.Lock()
+        self._listing = Locks()
+        self._changing = threading.Lock()
         self._listed: OrderedDict[tuple[str, str, int], Visible] = OrderedDict()
 
     def of(self, study: naming_pb2.Study, category: str, request_id: str) -> Visible:
@@ -59,13 +61,14 @@ class Activations:
         ids, and value, contribution and sum stay behind.
         """
         key = (study.study_id, category, study.activation_count)
-        with self._listing:
-            if key not in self._listed:
-                self._listed[key] = self._list(study.study_id, category, request_id)
-            self._listed.move_to_end(key)
-            while len(self._listed) > MAX_CATEGORIES:
-                self._listed.popitem(last=False)
-            return self._listed[key]
+        with self._listing.holding(key):
+            visible = self._listed.get(key) or self._list(study.study_id, category, request_id)
+            with self._changing:
+                self._listed[key] = visible
+                self._listed.move_to_end(key)
+                while len(self._listed) > MAX_CATEGORIES:
+                    self._listed.popitem(last=False)
+        return visible
 
     def _list(self, study_id: str, category: str, request_id: str) -> Visible:
         request = attribution_pb2.ListActivationsRequest(study_id=study_id, category=category)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from onoma.v1 import attribution_pb2
+from services.gateway.locks import Locks
 from services.gateway.problems import RefusedError
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class Pictures:
 
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
-        self._listing = threading.Lock()
+        self._listing = Locks()
+        self._changing = threading.Lock()
         self._listed: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
 
     def check(self, study_id: str, image_id: str, request_id: str) -> None:
@@ -35,7 +37,7 @@ class Pictures:
             grpc.RpcError: attribution could not answer.
         """
         if not self._is_known(study_id, image_id):
-            with self._listing:
+            with self._listing.holding(study_id):
                 if not self._is_known(study_id, image_id):
                     self._list(study_id, request_id)
         if image_id not in self._listed.get(study_id, (0.0, frozenset()))[1]:
@@ -54,6 +56,7 @@ class Pictures:
             )
             for image_id in batch.images.image_id
         )
-        self._listed[study_id] = (time.monotonic() + LISTED_AGAIN_S, images)
-        while len(self._listed) > MAX_STUDIES:
-            self._listed.popitem(last=False)
+        with self._changing:
+            self._listed[study_id] = (time.monotonic() + LISTED_AGAIN_S, images)
+            while len(self._listed) > MAX_STUDIES:
+                self._listed.popitem(last=False)

@@ -1,15 +1,20 @@
 """What an annotator may see of an activation, and its map as bytes."""
 
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from starlette.testclient import TestClient
 
+from onoma.v1 import naming_pb2, types_pb2
 from services.gateway import pictures
-from services.gateway.activations import stretch
+from services.gateway.activations import Activations, stretch
 from tests.services.gateway.standins import StandIns
 
 ADA = "/api/studies/s1/annotators/ada"
@@ -126,3 +131,34 @@ def test_every_map_is_stretched_to_its_own_full_range(maps: np.ndarray):
 
 def test_a_map_that_is_not_a_number_shows_as_empty():
     assert not stretch(np.full((1, 2, 2), np.nan, np.float16)).any()
+
+
+@pytest.mark.parametrize("kind", ["activations", "pictures"])
+def test_what_is_slow_to_list_holds_up_no_other_study(kind: str):
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def stream(self, _backend, _rpc, request, **_options):
+            if request.study_id == "slow":
+                begun.set()
+                go_on.wait(20)
+            images = types_pb2.ExplainedImageColumns(image_id=["image"])
+            yield SimpleNamespace(activations=types_pb2.ActivationColumns(), images=images)
+
+    def ask(study_id: str) -> None:
+        if kind == "activations":
+            listed.of(naming_pb2.Study(study_id=study_id), "dress", "r1")
+        else:
+            listed.check(study_id, "image", "r1")
+
+    listed = Activations(Slow()) if kind == "activations" else pictures.Pictures(Slow())
+    with ThreadPoolExecutor(3) as pool:
+        slow = [pool.submit(ask, "slow") for _ in range(2)]
+        assert begun.wait(20)
+        try:
+            pool.submit(ask, "quick").result(20)
+            assert not any(one.done() for one in slow)
+        finally:
+            go_on.set()
+        for one in slow:
+            one.result(20)
