@@ -91,8 +91,8 @@ def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
         token = ""
         if route.access is Access.OWNER:
             sessions.check_owner(request)
-        elif route.access is Access.VIEWER:
-            token = await sessions.check_viewer(request, backends)
+        elif route.access in (Access.OTHERS, Access.RESULTS):
+            token = await sessions.check_viewer(request, backends, of_results=route.access is Access.RESULTS)
         else:
             _, token = await sessions.annotator_of(request, backends)
         options: dict[str, Any] = {
@@ -102,6 +102,12 @@ def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
             "token": token if route.backend == "naming" else "",
         }
         message = await _read_message(request, message_class)
+        given = [name for name in route.owners_fields if token and message.HasField(name)]
+        if given:
+            raise problems.RefusedError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"{' and '.join(given)} can be set by the study's owner alone: leave it out",
+            )
         if method.server_streaming:
             return await _event_stream(backends.events(route.backend, route.rpc, message, **options))
         return _json(await backends.call(route.backend, route.rpc, message, **options))
@@ -163,7 +169,7 @@ def _handwritten_routes(
         return await image(request, await viewed_study(request))
 
     async def viewed_study(request: Request) -> naming_pb2.Study:
-        token = await sessions.check_viewer(request, backends)
+        token = await sessions.check_viewer(request, backends, of_results=True)
         message = naming_pb2.GetStudyRequest(study_id=request.path_params["study_id"])
         answer: naming_pb2.GetStudyResponse = await backends.call(
             "naming", "GetStudy", message, timeout_s=10, request_id=request.state.request_id, token=token
@@ -184,7 +190,7 @@ def _handwritten_routes(
         return Response(files[name], media_type=media_type, headers=headers)
 
     async def namings(request: Request) -> Response:
-        token = await sessions.check_viewer(request, backends)
+        token = await sessions.check_viewer(request, backends, of_results=False)
         as_csv = request.url.path.endswith(".csv")
         message = naming_pb2.ExportNamingsRequest(
             study_id=request.path_params["study_id"],

@@ -16,9 +16,13 @@ class Access(enum.Enum):
     """Who may call a route."""
 
     OWNER = "The owner: on the server's own machine only."
-    VIEWER = (
+    OTHERS = (
         "The owner; by the cookie of the invitation a viewer of the study, or an annotator of one that is closed or "
         "not blind."
+    )
+    RESULTS = (
+        "The owner; by the cookie of the invitation a viewer of the study, or an annotator of one that is closed: "
+        "results tell what belongs to which X-feature, which nobody who still names may see."
     )
     ANNOTATOR = "The annotator in the path, by the cookie of the invitation."
     ANYONE = "Anyone."
@@ -34,6 +38,8 @@ class Route:
     rpc: str
     access: Access
     timeout_s: float = 10.0
+    # Fields of the request that are the owner's alone: others could keep a service busy by them.
+    owners_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,23 +70,31 @@ ROUTES = (
     Route("GET", "/api/studies", "naming", "ListStudies", Access.OWNER),
     Route("POST", "/api/studies", "naming", "CreateStudy", Access.OWNER, timeout_s=30),
     Route("POST", STUDY + "/maps", "attribution", "ComputeMaps", Access.OWNER, timeout_s=30),
-    Route("GET", STUDY, "naming", "GetStudy", Access.VIEWER),
+    Route("GET", STUDY, "naming", "GetStudy", Access.OTHERS),
     Route("POST", STUDY + "/open", "naming", "OpenStudy", Access.OWNER),
     Route("POST", STUDY + "/close", "naming", "CloseStudy", Access.OWNER),
-    Route("GET", STUDY + "/annotators", "naming", "ListAnnotators", Access.VIEWER),
-    Route("GET", STUDY + "/events", "naming", "WatchAnnotators", Access.VIEWER, timeout_s=90),
+    Route("GET", STUDY + "/annotators", "naming", "ListAnnotators", Access.OTHERS),
+    Route("GET", STUDY + "/events", "naming", "WatchAnnotators", Access.OTHERS, timeout_s=90),
     Route("POST", STUDY + "/annotators", "naming", "InviteAnnotator", Access.OWNER),
     Route("POST", ANNOTATOR + "/revoke", "naming", "RevokeInvitation", Access.OWNER),
     Route("POST", ANNOTATOR + "/renew", "naming", "RenewInvitation", Access.OWNER),
-    Route("GET", STUDY + "/coverage", "analytics", "GetCoverage", Access.VIEWER, timeout_s=60),
-    Route("GET", STUDY + "/purity", "analytics", "GetPurity", Access.VIEWER, timeout_s=60),
-    Route("GET", STUDY + "/agreement", "analytics", "GetAgreement", Access.VIEWER, timeout_s=600),
-    Route("GET", STUDY + "/consensus", "analytics", "GetConsensus", Access.VIEWER, timeout_s=600),
-    Route("GET", STUDY + "/vocabulary", "naming", "GetVocabulary", Access.VIEWER),
+    Route("GET", STUDY + "/coverage", "analytics", "GetCoverage", Access.RESULTS, timeout_s=60),
+    Route("GET", STUDY + "/purity", "analytics", "GetPurity", Access.RESULTS, timeout_s=60),
+    Route(
+        "GET",
+        STUDY + "/agreement",
+        "analytics",
+        "GetAgreement",
+        Access.RESULTS,
+        600,
+        ("shuffles", "time_limit_s"),
+    ),
+    Route("GET", STUDY + "/consensus", "analytics", "GetConsensus", Access.RESULTS, 600, ("time_limit_s",)),
+    Route("GET", STUDY + "/vocabulary", "naming", "GetVocabulary", Access.OTHERS),
     Route("POST", STUDY + "/vocabulary", "naming", "SetVocabulary", Access.OWNER),
     Route("POST", STUDY + "/overrulings", "naming", "OverruleLabels", Access.OWNER),
-    Route("GET", ANNOTATOR + "/summary", "analytics", "GetSummary", Access.VIEWER, timeout_s=60),
-    Route("GET", ANNOTATOR + "/explanation", "analytics", "ExplainImage", Access.VIEWER, timeout_s=60),
+    Route("GET", ANNOTATOR + "/summary", "analytics", "GetSummary", Access.RESULTS, timeout_s=60),
+    Route("GET", ANNOTATOR + "/explanation", "analytics", "ExplainImage", Access.RESULTS, timeout_s=60),
     Route("GET", "/api/inference/jobs", "inference_jobs", "ListJobs", Access.OWNER),
     Route("GET", "/api/attribution/jobs", "attribution_jobs", "ListJobs", Access.OWNER),
     Route("GET", ANNOTATOR + "/naming", "naming", "GetNaming", Access.ANNOTATOR),
@@ -141,7 +155,7 @@ HANDWRITTEN = (
         "GET",
         STUDY + "/images/{image_id}",
         "GetImage",
-        Access.VIEWER,
+        Access.RESULTS,
         "What the study's network saw of an image that the study explains; any other is NOT_FOUND.",
         media_type="image/png",
     ),
@@ -149,7 +163,7 @@ HANDWRITTEN = (
         "GET",
         STUDY + "/report/{file}",
         "GetReport",
-        Access.VIEWER,
+        Access.RESULTS,
         "A file of the study's report, which is written where it is not there yet, or anew with ?fresh=1: "
         "index.html, report.zip with all files, and those that the page links to.",
         media_type="application/octet-stream",
@@ -158,14 +172,14 @@ HANDWRITTEN = (
         "GET",
         STUDY + "/namings.json",
         "GetNamingsJson",
-        Access.VIEWER,
+        Access.OTHERS,
         "All namings of the study as one document, which ImportNamings takes.",
     ),
     Handwritten(
         "GET",
         STUDY + "/namings.csv",
         "GetNamingsCsv",
-        Access.VIEWER,
+        Access.OTHERS,
         "All namings of the study as a table, one row an activation.",
         media_type="text/csv",
     ),

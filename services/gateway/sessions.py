@@ -3,8 +3,9 @@
 Until sign-in exists, the owner's routes are open to whoever sits at the machine: the
 client's address and the host asked for both have to be loopback. An annotator's token
 lies in a cookie that scripts cannot read, one cookie an annotator, so that two
-links opened in one browser never mix. Results open to all who see others by any of
-their cookies: viewers, and annotators once a blind study is closed.
+links opened in one browser never mix. What others named opens to all who see others by any
+of their cookies: viewers, and annotators of a study that is closed or not blind. Results open to
+viewers, and to annotators once the study is closed, blind or not: they group maps by X-feature.
 """
 
 from __future__ import annotations
@@ -58,9 +59,11 @@ def is_owner(request: Request) -> bool:
     return True
 
 
-async def check_viewer(request: Request, backends: Backends) -> str:
+async def check_viewer(request: Request, backends: Backends, *, of_results: bool) -> str:
     """Lets the owner in, and who may read what others named: AcceptInvitationResponse.sees_others.
 
+    Args:
+        of_results: whether results are asked for, which annotators get of closed studies alone.
     Returns:
         The token that opens; empty for the owner.
     Raises:
@@ -76,7 +79,9 @@ async def check_viewer(request: Request, backends: Backends) -> str:
         check_owner(request)
     refused = RefusedError(
         grpc.StatusCode.PERMISSION_DENIED,
-        "results open to viewers, and to annotators of a blind study once it is closed: ask its owner",
+        "results open to viewers, and to annotators of the study once it is closed: ask its owner"
+        if of_results
+        else "what others named opens to viewers, and to annotators of a blind study once it is closed: ask its owner",
     )
     for token in tokens[:MAX_LINKS]:
         try:
@@ -84,7 +89,12 @@ async def check_viewer(request: Request, backends: Backends) -> str:
         except RefusedError as error:
             refused = error
             continue
-        if accepted.sees_others and accepted.study.study_id == study_id:
+        names_still = (
+            accepted.annotator.role != naming_pb2.ROLE_VIEWER
+            and accepted.study.state != naming_pb2.STUDY_STATE_CLOSED
+        )
+        is_open = accepted.sees_others and not (of_results and names_still)
+        if is_open and accepted.study.study_id == study_id:
             return token
     raise refused
 

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
 from services.gateway.app import build
+from services.gateway.routes import HANDWRITTEN, ROUTES, Access
 from services.naming.service import build as build_naming
 from services.runtime.server import start
 from services.runtime.settings import RuntimeSettings
@@ -115,11 +116,32 @@ def test_annotators_read_each_others_namings_once_a_blind_study_is_closed(naming
     assert bo.post(f"/api/studies/{study_id}/vocabulary", json={}).status_code == 403
 
 
+OF_RESULTS = [
+    route.path.format(study_id="", annotator_id="a", image_id="i", file="index.html").removeprefix(
+        "/api/studies//"
+    )
+    for route in (*ROUTES, *HANDWRITTEN)
+    if route.access is Access.RESULTS
+]
+
+
+def test_results_open_to_annotators_with_the_end_of_a_study_that_is_not_blind(naming, opened):
+    study_id = naming.open_study(settings=pb.StudySettings(blind=False)).study_id
+    bo = opened(naming.invite(study_id, "Bo").token)
+    naming.calls.CloseStudy(pb.CloseStudyRequest(study_id=study_id))
+    # No analytics runs here: who gets as far as to miss it was let in.
+    assert bo.get(f"/api/studies/{study_id}/purity").json()["code"] == "UNAVAILABLE"
+
+
 def test_annotators_of_a_study_that_is_not_blind_read_each_others_namings(naming, opened):
     study_id = naming.open_study(settings=pb.StudySettings(blind=False)).study_id
     invited = naming.invite(study_id, "Bo")
     bo = opened(invited.token)
     assert bo.get(f"/api/studies/{study_id}/namings.json").status_code == 200
+    for path in OF_RESULTS:
+        answer = bo.get(f"/api/studies/{study_id}/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED"), path
+        assert "once it is closed" in answer.json()["message"]
     request = pb.RevokeInvitationRequest(study_id=study_id, annotator_id=invited.annotator.annotator_id)
     naming.calls.RevokeInvitation(request)
     assert bo.get(f"/api/studies/{study_id}/namings.json").status_code == 401

@@ -103,7 +103,7 @@ def test_a_viewer_reads_results_and_nothing_else(viewer: TestClient):
         assert answer.status_code in (401, 403), path
 
 
-@pytest.mark.parametrize(("method", "path"), paths(Access.VIEWER))
+@pytest.mark.parametrize(("method", "path"), paths(Access.OTHERS) + paths(Access.RESULTS))
 def test_an_annotator_reads_no_results(ada: TestClient, method, path):
     for cookie in ("", "ada-token"):
         ada.cookies.set(cookie_name("s1", "vi"), cookie)
@@ -111,8 +111,20 @@ def test_an_annotator_reads_no_results(ada: TestClient, method, path):
         assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
 
 
-@pytest.mark.parametrize(("method", "path"), paths(Access.VIEWER))
+@pytest.mark.parametrize(("method", "path"), paths(Access.OTHERS) + paths(Access.RESULTS))
 def test_a_viewer_reads_results_of_the_own_study_alone(viewer: TestClient, method, path):
     viewer.cookies.set(cookie_name("s2", "vi"), "vi-token")
     answer = viewer.request(method, path.replace("/s1", "/s2"))
     assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [("agreement", "shuffles"), ("agreement", "timeLimitS"), ("consensus", "time_limit_s")]
+)
+def test_what_makes_an_analysis_long_is_the_owners(viewer: TestClient, owner: TestClient, path, field):
+    refused = viewer.get(f"/api/studies/s1/{path}", params={field: "3"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "PERMISSION_DENIED")
+    assert "by the study's owner alone: leave it out" in refused.json()["message"]
+    # The stand-in for analytics does not serve these: the request has gone on to it.
+    assert viewer.get(f"/api/studies/s1/{path}").json()["code"] == "UNIMPLEMENTED"
+    assert owner.get(f"/api/studies/s1/{path}", params={field: "3"}).json()["code"] == "UNIMPLEMENTED"
