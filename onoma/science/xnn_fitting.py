@@ -8,13 +8,13 @@ A group reads its images together; what becomes of a class does not depend on th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from onoma.science.products import products
 from onoma.science.xnn import Xnn
 from onoma.science.xnn_losses import faithfulness_loss, pull_away_loss, reconstruction_loss
 from onoma.science.xnn_network import Layers, Networks, Units, drawn_units
@@ -180,7 +180,7 @@ def _warm_start(
         optimizer = torch.optim.Adam(
             [*encoder.parameters(), *decoder.parameters()], lr=LEARNING_RATE, fused=True
         )
-        with tf32_where_asked(settings):
+        with products(settings.precision, examples.device):
             for _ in range(_WARM_STEPS):
                 chosen = torch.randint(
                     len(examples.rows), (settings.batch_size,), generator=generator, device=examples.device
@@ -193,7 +193,7 @@ def _warm_start(
                 _step(optimizer, loss)
         if index == len(networks.encoder) - 1:
             break  # the last layer's codes are those that the read-out starts from
-        with torch.no_grad():
+        with products("float32", examples.device), torch.no_grad():
             if below is None:
                 codes = [torch.relu(encoder(features / scale)) for features, _ in examples.blocks()]
                 below = torch.cat(codes, dim=1)
@@ -236,7 +236,7 @@ def _train_jointly(
     for epoch in range(settings.epochs):
         share = _auxiliary_share(epoch, settings.epochs)
         order = _order(len(examples.rows), steps_an_epoch * batch_size, generator)
-        with tf32_where_asked(settings):
+        with products(settings.precision, examples.device):
             for chosen in order.reshape(steps_an_epoch, batch_size):
                 features, scores = examples.take(chosen)
                 inputs, targets = features / units.scale, ((scores - units.mean) / units.spread).T
@@ -288,26 +288,9 @@ def products_of(settings: XnnSettings, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
 
 
-@contextmanager
-def tf32_where_asked(settings: XnnSettings) -> Iterator[None]:
-    """Where matrix products on a GPU are in TF32 if the settings ask for it, those of the way back included.
-
-    The switch is the whole process's, so only one training at a time may ask for it.
-    """
-    if settings.precision != "tf32":
-        yield
-        return
-    matmul = torch.backends.cuda.matmul
-    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before
-
-
 def errors_of(networks: Networks, examples: Examples) -> list[float]:
     """Root mean squared error of each class's xNN, in score units."""
-    with torch.no_grad():
+    with products("float32", examples.device), torch.no_grad():
         squares = [
             (networks.scores(features) - scores.T).double().square().sum(1)
             for features, scores in examples.blocks()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from onoma.science.activations import Explained, explain
 from onoma.science.excitation import Explainer, Mode, Seen, look, look_from, prepare
 from onoma.science.pictures import MAX_PIXELS, Preprocessing, decode, model_input, normalise
+from onoma.science.products import products
 from onoma.science.program import load
 from onoma.science.xnn import Xnn, from_tensors
 from onoma.v1 import inference_pb2, types_pb2
@@ -51,15 +53,16 @@ class Explainers:
         self._store = store
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        if self._device.type == "cuda":
-            torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-            torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        elif precision == "tf32":
+        if precision == "tf32" and self._device.type != "cuda":
             raise ValueError("ONOMA_MAPS_PRECISION=tf32 needs a GPU, and there is none; use float32 or bf16")
         self._loading = threading.Lock()
         self.turn = threading.Lock()
         self._prepared = lru_cache(maxsize=2)(self._prepare)
         self._xnns = lru_cache(maxsize=256)(self._load_xnn)
+
+    def products(self) -> AbstractContextManager[None]:
+        """Where matrix products are in this precision, whatever is trained in the process meanwhile."""
+        return products(self.precision, self._device)
 
     def model(self, model: inference_pb2.Model) -> Explainer:
         """The model ready for maps."""
@@ -86,8 +89,9 @@ class Explainers:
         class_index = list(network.model.classes).index(category)
 
         def explain_pictures(pictures: list[Pixels] | list[Cells]) -> Explained:
-            seen = look_at(explainer, pictures, preprocessing)
-            return explain(explainer, xnn, class_index, seen, share, contrastive=contrastive)
+            with self.products():
+                seen = look_at(explainer, pictures, preprocessing)
+                return explain(explainer, xnn, class_index, seen, share, contrastive=contrastive)
 
         return explain_pictures
 

@@ -51,12 +51,14 @@ def attribute(
     except BrokenPicture as error:
         raise InvalidArgument(f"the picture cannot be read: {error}") from error
     explainer = explainers.model(model)
-    seen = look_at(explainer, [pixels], preprocessing)
+    with explainers.products():
+        seen = look_at(explainer, [pixels], preprocessing)
     categories = categories or [classes[int(seen.scores[0].argmax())]]
     settings = network.xnn_set.settings
     share = settings.significant_share if settings.HasField("significant_share") else SIGNIFICANT_SHARE
     xnns = [(classes.index(category), explainers.xnn(network, category)) for category in categories]
-    explained = explain_classes(explainer, xnns, seen, share, contrastive=contrastive)
+    with explainers.products():
+        explained = explain_classes(explainer, xnns, seen, share, contrastive=contrastive)
     response = pb.AttributeResponse(
         provenance=provenance(drawn_by(network, categories, share, contrastive, explainers.precision)),
         maps=types_pb2.MapColumns(height=model.map_height, width=model.map_width),

@@ -175,8 +175,8 @@ def _maps(subject: Subject, pixels: Tensor) -> Tensor:
 
 
 def _use_tf32(allowed: bool) -> None:
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if allowed else "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "tf32" if allowed else "ieee"
 
 
 def _floors(subject: Subject, pixels: Tensor) -> dict[str, float]:
