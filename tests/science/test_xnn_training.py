@@ -1,9 +1,11 @@
 """Explanation networks: the restart rule, and training on a small problem, alone and in groups."""
 
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import nan
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,11 @@ from onoma.science.xnn import score, terms, to_tensors
 from onoma.science.xnn_fitting import Examples, XnnSettings, widths
 from onoma.science.xnn_losses import faithfulness_loss
 from onoma.science.xnn_network import Layers, Networks, drawn_units, revive_dead, with_both_signs
+from onoma.science.xnn_plan import beside
 from onoma.science.xnn_training import MAX_ROUNDS, Fit, Round, mattering, train, train_group
 
 SETTINGS = XnnSettings(epochs=30, batch_size=20)
+SEEDS = range(5)
 SHORT = XnnSettings(epochs=2, batch_size=100)
 
 
@@ -33,9 +37,33 @@ def problem() -> tuple[Tensor, Tensor, Tensor]:
     return features, scores, scores > scores.quantile(0.8)
 
 
+def of_seeds(
+    problem: tuple[Tensor, Tensor, Tensor], settings: XnnSettings, keep: Callable[[int, Round], None]
+) -> list[Fit]:
+    """Fits of the seeds 0 to 4, and each one's first round."""
+    features, scores, is_positive = problem
+
+    def trained(seed: int) -> Fit:
+        def kept(number: int, found: Mapping[int, Round]) -> None:
+            if not number:
+                keep(seed, found[0])
+
+        of_class = scores[:, None], is_positive[:, None]
+        (found,) = train_group(features, *of_class, settings, seed, [seed], keep=kept)
+        return found
+
+    return beside(trained, SEEDS, 2, features.device)
+
+
 @pytest.fixture(scope="module")
-def fit(problem: tuple[Tensor, Tensor, Tensor]) -> Fit:
-    return train(*problem, SETTINGS, seed=5)
+def first_rounds() -> dict[int, Round]:
+    """By seed, filled in by `fits`."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def fits(problem: tuple[Tensor, Tensor, Tensor], first_rounds: dict[int, Round]) -> list[Fit]:
+    return of_seeds(problem, SETTINGS, first_rounds.__setitem__)
 
 
 @pytest.mark.parametrize(
@@ -186,21 +214,25 @@ def test_read_out_weights_start_with_both_signs(weights: list[float], expected: 
 # training
 
 
-def test_a_trained_xnn_gives_the_networks_score(problem: tuple[Tensor, Tensor, Tensor], fit: Fit) -> None:
-    """RMSE below 3 % of the range, on images seen and on those held out."""
+def test_trained_xnns_give_the_networks_score(
+    problem: tuple[Tensor, Tensor, Tensor], fits: list[Fit]
+) -> None:
+    """Of five seeds four are accepted, and the median RMSE is below 3 % of the range, on images seen and held out."""
     features, scores, _ = problem
     score_range = float(scores.max() - scores.min())
-    rmse = float(faithfulness_loss(score(fit.xnn, features), scores).sqrt())
-    assert rmse < 0.03 * score_range
-    assert fit.held_out_rmse < 0.03 * score_range
+    errors = [float(faithfulness_loss(score(fit.xnn, features), scores).sqrt()) for fit in fits]
+    assert sum(fit.accepted for fit in fits) >= 4
+    assert median(errors) < 0.03 * score_range
+    assert median(fit.held_out_rmse for fit in fits) < 0.03 * score_range
 
 
-def test_a_fit_reports_what_its_xnn_says(problem: tuple[Tensor, Tensor, Tensor], fit: Fit) -> None:
+def test_a_fit_reports_what_its_xnn_says(problem: tuple[Tensor, Tensor, Tensor], fits: list[Fit]) -> None:
     features, _, is_positive = problem
-    expected = terms(fit.xnn, features[is_positive]).mean(0)
-    torch.testing.assert_close(fit.mean_contributions, expected)
-    assert fit.mattering_count == mattering(expected)
-    assert 0 <= fit.restart_count <= MAX_ROUNDS
+    for fit in fits:
+        expected = terms(fit.xnn, features[is_positive]).mean(0)
+        torch.testing.assert_close(fit.mean_contributions, expected)
+        assert fit.mattering_count == mattering(expected)
+        assert 0 <= fit.restart_count <= MAX_ROUNDS
 
 
 def test_the_same_seed_gives_the_same_xnn(problem: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -332,17 +364,21 @@ def test_an_xnn_can_have_one_x_feature(problem: tuple[Tensor, Tensor, Tensor]) -
     assert score(found.xnn, problem[0]).isfinite().all()
 
 
-def test_an_xnn_trained_in_reduced_precision_is_faithful(
-    problem: tuple[Tensor, Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+def test_xnns_trained_in_reduced_precision_are_as_faithful(
+    problem: tuple[Tensor, Tensor, Tensor],
+    fits: list[Fit],
+    first_rounds: dict[int, Round],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """RMSE below 3 % of the range, as in float32, by an xNN that is another one."""
+    """First rounds of five seeds, seed by seed: the median error rises by less than 1 % of the range, if at all."""
     monkeypatch.setattr(xnn_training, "MAX_ROUNDS", 0)
-    exact, reduced = (
-        train(*problem, replace(SETTINGS, precision=precision), seed=5) for precision in ("float32", "bf16")
-    )
-    assert reduced.held_out_rmse < 0.03 * float(problem[1].max() - problem[1].min())
-    assert not reduced.xnn.read_out.equal(exact.xnn.read_out)
-    assert reduced.xnn.read_out.dtype == torch.float32
+    reduced: dict[int, Round] = {}
+    of_seeds(problem, replace(SETTINGS, precision="bf16"), reduced.__setitem__)
+    rises = [reduced[seed].held_out_rmse - first_rounds[seed].held_out_rmse for seed in SEEDS]
+    assert median(rises) < 0.01 * float(problem[1].max() - problem[1].min())
+    for seed in SEEDS:
+        assert not reduced[seed].xnn.read_out.equal(first_rounds[seed].xnn.read_out)
+        assert reduced[seed].xnn.read_out.dtype == torch.float32
 
 
 @pytest.mark.parametrize(("wanted", "count"), [(8, 8), (0, 32), (32, 32), (99, 32)])
@@ -461,22 +497,3 @@ def test_pull_away_over_image_pairs_is_another_objective(problem, monkeypatch) -
 def test_tf32_is_refused_without_a_gpu(problem) -> None:
     with pytest.raises(ValueError, match=r"precision tf32 is that of an NVIDIA GPU.*take float32 or bf16"):
         train(*problem, replace(SHORT, precision="tf32"), seed=0)
-
-
-def test_tf32_is_on_for_its_steps_alone() -> None:
-    """The switch is the process's: it is put back, also where a step fails."""
-    matmul = torch.backends.cuda.matmul
-    before = matmul.fp32_precision
-    with xnn_fitting.tf32_where_asked(SHORT):
-        assert matmul.fp32_precision == before
-    seen = []
-
-    def fail() -> None:
-        with xnn_fitting.tf32_where_asked(replace(SHORT, precision="tf32")):
-            seen.append(matmul.fp32_precision)
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert seen == ["tf32"]
-    assert matmul.fp32_precision == before

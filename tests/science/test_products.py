@@ -1,0 +1,93 @@
+"""Float32 and TF32 on a GPU: whoever wants the other waits. The switches are there without a GPU too."""
+
+import threading
+
+import pytest
+import torch
+
+from onoma.science.products import products
+
+GPU = torch.device("cuda")
+LONG_S = 30
+
+
+def switches() -> tuple[str, str]:
+    return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("float32", "ieee"), ("bf16", "ieee"), ("tf32", "tf32")])
+def test_the_switches_are_set_and_put_back_also_where_a_step_fails(precision: str, expected: str) -> None:
+    before, seen = switches(), []
+
+    def fail() -> None:
+        with products(precision, GPU):
+            seen.append(switches())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert seen == [(expected, expected)]
+    assert switches() == before
+
+
+def test_on_a_cpu_nothing_is_switched_and_nobody_waits() -> None:
+    before = switches()
+    with products("tf32", torch.device("cpu")), products("float32", torch.device("cpu")):
+        assert switches() == before
+
+
+def test_maps_wait_until_a_training_in_tf32_is_out_and_then_are_in_float32() -> None:
+    seen: list[str] = []
+    begun = threading.Event()
+
+    def draw() -> None:
+        begun.set()
+        with products("float32", GPU):
+            seen.append(switches()[0])
+
+    maps = threading.Thread(target=draw)
+    with products("tf32", GPU):
+        maps.start()
+        assert begun.wait(LONG_S)
+        maps.join(0.2)
+        assert maps.is_alive()
+        assert not seen
+        assert switches() == ("tf32", "tf32")
+    maps.join(LONG_S)
+    assert seen == ["ieee"]
+
+
+def test_those_who_want_the_same_are_in_at_once() -> None:
+    both = threading.Barrier(2)
+
+    def draw() -> None:
+        with products("float32", GPU):
+            both.wait(LONG_S)
+
+    maps = threading.Thread(target=draw)
+    maps.start()
+    with products("float32", GPU):
+        both.wait(LONG_S)
+    maps.join(LONG_S)
+    assert not maps.is_alive()
+    assert not both.broken
+
+
+def test_many_threads_that_want_either_all_have_what_they_want() -> None:
+    wrong: list[str] = []
+
+    def work(precision: str, expected: str) -> None:
+        for _ in range(200):
+            with products(precision, GPU):
+                if switches() != (expected, expected):
+                    wrong.append(precision)
+
+    threads = [
+        threading.Thread(target=work, args=pair) for pair in [("tf32", "tf32"), ("float32", "ieee")] * 3
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG_S)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not wrong
