@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from math import isfinite
 
 from sqlalchemy import Engine
 
@@ -47,12 +48,16 @@ def receive(
     engine: Engine,
     store: ObjectStore,
     limits: InferenceSettings,
+    *,
+    all_or_nothing: bool,
 ) -> Dataset:
     """The data set, in place of what had its name; pictures that cannot be taken are listed and left out.
 
+    Args:
+        all_or_nothing: such a picture ends the upload instead.
     Raises:
         InvalidArgument: an item cannot be, or two have one path.
-        FailedPrecondition: not one picture can be taken.
+        FailedPrecondition: not one picture can be taken, or one cannot that may not be left out.
     """
     import_id, paths, taken = uuid.uuid4().hex, set[str](), 0
     refused: Refused | None = None
@@ -63,6 +68,11 @@ def receive(
                 for item, _ in batch:
                     _check(item, classes, paths)
                 results = list(pool.map(intake.take, batch))
+                if all_or_nothing and (broken := next((r for r in results if isinstance(r, Refused)), None)):
+                    raise FailedPrecondition(
+                        f"nothing of the upload of {name!r} was stored, as {broken.item.path} cannot be taken: "
+                        f"{broken.reason}"
+                    )
                 store.flush()
                 import_rows.write(engine, name, import_id, classes, results)
                 for result in results:
@@ -104,3 +114,12 @@ def _check(item: Item, classes: Sequence[str], paths: set[str]) -> None:
         raise InvalidArgument(
             f"{item.path[:80]!r} has a bounding box of {len(item.bounding_box)} numbers; give x, y, width, height"
         )
+    if not all(map(isfinite, item.bounding_box or ())):
+        raise InvalidArgument(
+            f"{item.path[:80]!r} has the bounding box {item.bounding_box}; its numbers must be finite"
+        )
+    for name, x, y in item.part_points or ():
+        if not (isfinite(x) and isfinite(y)):
+            raise InvalidArgument(
+                f"{item.path[:80]!r} has part {name[:80]!r} at ({x}, {y}); give finite numbers, or leave it out"
+            )

@@ -1,6 +1,7 @@
 """Data sets over the wire, and objects that come back over it."""
 
 import time
+from math import inf, nan
 
 import grpc
 import numpy as np
@@ -29,6 +30,10 @@ def message(path="test/hat/0.png", class_name="hat", part=types_pb2.DATASET_PART
 
 def first(**fields):
     return message(**{"name": "sent", "classes": CLASSES, **fields})
+
+
+def point(x, y):
+    return pb.PartPoint(name="beak", x=x, y=y)
 
 
 def upload(inference, *messages):
@@ -82,6 +87,17 @@ def test_a_broken_picture_is_listed_and_the_rest_goes_on(inference):
     assert list(inference.issues("sent")) == ["test/hat/1.png"]
 
 
+def test_a_broken_picture_ends_an_upload_of_all_or_nothing(inference, monkeypatch):
+    monkeypatch.setattr(dataset_uploads, "BATCH_SIZE", 1)
+    upload(inference, first(path="before.png"))
+    broken = message("test/hat/1.png", content=b"no picture")
+    code, details = refusal(lambda: upload(inference, first(all_or_nothing=True), broken))
+    assert code == Code.FAILED_PRECONDITION
+    assert "nothing of the upload of 'sent' was stored, as test/hat/1.png cannot be taken: " in details
+    assert [image.path for image in inference.images("sent")] == ["before.png"]
+    assert list(upload(inference, first(all_or_nothing=True)).test_counts) == [0, 1]
+
+
 def test_more_than_a_transaction_takes(inference, monkeypatch):
     monkeypatch.setattr(dataset_uploads, "BATCH_SIZE", 3)
     monkeypatch.setattr(dataset_uploads, "_BYTES_AT_ONCE", 300)
@@ -105,6 +121,10 @@ def test_more_than_a_transaction_takes(inference, monkeypatch):
         ([first(), message()], Code.INVALID_ARGUMENT, "path 'test/hat/0.png' came twice"),
         ([first(part=0)], Code.INVALID_ARGUMENT, "has no part; say train or test"),
         ([first(bounding_box=[1, 2])], Code.INVALID_ARGUMENT, "a bounding box of 2 numbers"),
+        ([first(bounding_box=[1, 2, nan, 4])], Code.INVALID_ARGUMENT, "bounding box (1.0, 2.0, nan, 4.0)"),
+        ([first(bounding_box=[-inf, 2, 3, 4])], Code.INVALID_ARGUMENT, "its numbers must be finite"),
+        ([first(part_points=[point(1, inf)])], Code.INVALID_ARGUMENT, "has part 'beak' at (1.0, inf)"),
+        ([first(part_points=[point(1, 2), point(nan, 2)])], Code.INVALID_ARGUMENT, "at (nan, 2.0)"),
         ([first(content=b"x")], Code.FAILED_PRECONDITION, "held no picture that can be taken; the first"),
     ],
 )  # fmt: skip
