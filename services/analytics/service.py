@@ -30,6 +30,7 @@ from services.analytics.statistics import (
     options,
     parts_of,
     study_file,
+    while_asked,
 )
 from services.analytics.study import StudyReader, naming_of
 from services.runtime.channels import open_channel
@@ -137,7 +138,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
         if not 0 <= start < len(categories):
             raise InvalidArgument("page_token is not one that this list gave: start without one")
         json_text, next_one = agreement_page(
-            reader, categories, start, chosen, self._parts(is_wanted=request.part_of)
+            reader, categories, start, chosen, self._parts(is_wanted=request.part_of), while_asked(context)
         )
         return pb.GetAgreementResponse(
             json=json_text, next_page_token=make_token(next_one) if next_one < len(categories) else ""
@@ -150,7 +151,10 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
         reader = self._open(request.study_id, context)
         reader.check_category(request.category)
         part = analyse_category(
-            study_file(reader, request.category, with_places=False), chosen, request.category
+            study_file(reader, request.category, with_places=False),
+            chosen,
+            request.category,
+            while_asked(context),
         )
         return pb.GetConsensusResponse(json=json.dumps(part["expected"]["consensus"]))
 

@@ -11,7 +11,7 @@ from queue import Empty, Full, Queue
 import grpc
 import numpy as np
 
-from onoma.science.analysis import analyse_categories, averages
+from onoma.science.analysis import analyse_categories
 from onoma.science.category_analysis import Options, analyse_category
 from onoma.science.labels import Outcome, Overruling, Vocabulary
 from onoma.science.plain_numbers import Json
@@ -22,7 +22,7 @@ from onoma.v1 import analytics_pb2 as pb
 from onoma.v1 import naming_pb2
 from services.analytics.objects import on_objects
 from services.analytics.study import StudyReader
-from services.runtime.errors import InvalidArgument
+from services.runtime.errors import InvalidArgument, Unavailable
 from services.runtime.peers import asking
 
 MAX_SHUFFLES = 100_000
@@ -144,7 +144,7 @@ def only(part: Json, parts: frozenset[int]) -> Json:
 def analysed(
     file: StudyFile, chosen: Options, parts: frozenset[int], context: grpc.ServicerContext
 ) -> Iterator[pb.AnalyseStudyResponse]:
-    """Progress while it runs, each category as it is done, and the averages; ends early when the caller has gone."""
+    """Progress while it runs and each category as it is done; ends early when the caller has gone."""
     waiting: Queue[pb.AnalyseStudyResponse | None] = Queue(_AHEAD)
 
     def put(message: pb.AnalyseStudyResponse | None) -> None:
@@ -182,7 +182,6 @@ def _messages(
     put: Callable[[pb.AnalyseStudyResponse], None],
 ) -> Iterator[pb.AnalyseStudyResponse]:
     """The messages of an analysis in order; those of progress within a category are put while it runs."""
-    averaged = []
     last, told = pb.AnalyseStudyResponse(), -math.inf
 
     def progress(done: int, total: int) -> None:
@@ -193,36 +192,50 @@ def _messages(
             told = time.monotonic()
 
     for name, part in analyse_categories(file, replace(chosen, with_pairs=bool(parts & OF_PAIRS)), progress):
-        averaged.append({key: part["expected"][key] for key in ("coverage", "purity", "pair_summary")})
         yield pb.AnalyseStudyResponse(
             done=last.done, total=last.total, category=name, json=json.dumps(only(part, parts))
         )
-    is_whole = parts == frozenset(KEYS)
-    yield pb.AnalyseStudyResponse(
-        done=last.total, total=last.total, json=json.dumps(averages(averaged)) if is_whole else ""
-    )
+    yield pb.AnalyseStudyResponse(done=last.total, total=last.total)
 
 
 def agreement_page(
-    reader: StudyReader, categories: Sequence[str], start: int, chosen: Options, parts_by: Parts | None
+    reader: StudyReader,
+    categories: Sequence[str],
+    start: int,
+    chosen: Options,
+    parts_by: Parts | None,
+    going_on: Callable[[int], None],
 ) -> tuple[str, int]:
-    """Agreement in as many categories as fit into a message, from one on.
+    """Agreement in categories from one on, until a message is full: the last may overfill it, none is done in vain.
 
+    Args:
+        going_on: called before each category and after each pair of namings; ends it by raising.
     Returns:
         JSON, and the place of the category that the next page begins with; the number of categories after the last.
     """
     found: list[str] = []
     size = 0
-    for place in range(start, len(categories)):
+    place = start
+    while place < len(categories) and size < _PAGE_BYTES:
+        going_on(0)
         name = categories[place]
         file = study_file(reader, name, parts_by=parts_by, with_places=False)
-        part = only(analyse_category(file, chosen, name), frozenset({pb.ANALYSIS_PART_AGREEMENT}))
+        part = only(analyse_category(file, chosen, name, going_on), frozenset({pb.ANALYSIS_PART_AGREEMENT}))
         text = f"{json.dumps(name)}: {json.dumps(part['expected'])}"
-        if found and size + len(text) > _PAGE_BYTES:
-            return f"{{{', '.join(found)}}}", place
         found.append(text)
         size += len(text)
-    return f"{{{', '.join(found)}}}", len(categories)
+        place += 1
+    return f"{{{', '.join(found)}}}", place
+
+
+def while_asked(context: grpc.ServicerContext) -> Callable[[int], None]:
+    """A progress that ends an analysis once nobody waits for it."""
+
+    def going_on(_done: int) -> None:
+        if not context.is_active():
+            raise Unavailable("the caller has left before the analysis was done")
+
+    return going_on
 
 
 class _CallerHasGone(Exception):
