@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -62,9 +63,11 @@ def _leave() -> None:
 
 
 def _switches() -> tuple[str, str]:
-    return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+    cudnn: Any = torch.backends.cudnn  # torch's types do not know its conv
+    return torch.backends.cuda.matmul.fp32_precision, cudnn.conv.fp32_precision
 
 
 def _set_switches(matmul: str, convolution: str) -> None:
     torch.backends.cuda.matmul.fp32_precision = matmul
-    torch.backends.cudnn.conv.fp32_precision = convolution
+    cudnn: Any = torch.backends.cudnn
+    cudnn.conv.fp32_precision = convolution
