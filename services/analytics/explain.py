@@ -86,7 +86,7 @@ def _explain_other(
     request = attribution_pb2.AttributeRequest(
         model=reader.study.model,
         xnn_set=reader.study.xnn_set,
-        category=category,
+        categories=[category] if category else [],
         content=content,
         contrastive=reader.study.settings.contrastive,
     )

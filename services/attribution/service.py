@@ -23,7 +23,7 @@ from services.attribution.similarity import Similarity
 from services.attribution.taking_over import check_made_by, import_study_maps
 from services.runtime.channels import open_channel
 from services.runtime.database import open_database
-from services.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
+from services.runtime.errors import FailedPrecondition, Unavailable
 from services.runtime.jobs import Jobs, JobServicer, job_message
 from services.runtime.objects import open_object_store
 from services.runtime.server import Service
@@ -113,8 +113,6 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
 
     def Attribute(self, request: pb.AttributeRequest, context: Context) -> pb.AttributeResponse:
         of = self._of
-        if request.category and request.categories:
-            raise InvalidArgument("give either one category or categories")
         network = fetch_network(of.peers, request.model, request.xnn_set)
         with of.explainers.turn:
             if not context.is_active():
@@ -122,7 +120,7 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
             return live.attribute(
                 of.explainers,
                 network,
-                list(request.categories) or [request.category] * bool(request.category),
+                list(request.categories),
                 request.content,
                 of.settings.max_image_pixels,
                 contrastive=request.contrastive if request.HasField("contrastive") else True,

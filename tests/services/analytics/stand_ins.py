@@ -186,7 +186,7 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
                 share=[0.6, 0.4][: len(x_features)],
             ),
             image=types_pb2.ExplainedImageColumns(
-                category=[request.category or self._world.live_category],
+                category=list(request.categories) or [self._world.live_category],
                 predicted_class=[self._world.live_category],
             ),
             provenance=attribution_pb2.MapProvenance(method="drawn on the spot"),

@@ -18,9 +18,9 @@ Code = grpc.StatusCode
 
 @pytest.fixture
 def attribute(attribution):
-    def calling(content, category="", **fields):
+    def calling(content, *categories, **fields):
         request = pb.AttributeRequest(
-            **{"model": "net", "xnn_set": "xnns", "category": category, "content": content} | fields
+            **{"model": "net", "xnn_set": "xnns", "categories": categories, "content": content} | fields
         )
         return attribution.calls.Attribute(request, timeout=DEADLINE_S)
 
@@ -64,7 +64,7 @@ def test_several_classes_are_explained_in_one_pass_each_as_alone(attribute, monk
         return draw_maps(*arguments)
 
     monkeypatch.setattr(activations, "draw", counting)
-    together = attribute(content, categories=wanted)
+    together = attribute(content, *wanted)
     assert len(passes) == 1
     assert together.image.category == wanted
     assert list(together.activations.category) == [c for one in alone for c in one.activations.category]
@@ -77,9 +77,7 @@ def test_several_classes_are_explained_in_one_pass_each_as_alone(attribute, monk
 def test_a_live_answer_says_what_made_it_as_the_study_does(attribution, attribute):
     attribution.result()
     of_study = attribution.provenance()
-    live = attribute(
-        png(draw("circle", np.random.default_rng(5))), categories=list(ALL_CLASSES[:1])
-    ).provenance
+    live = attribute(png(draw("circle", np.random.default_rng(5))), *ALL_CLASSES[:1]).provenance
     assert (live.method, live.model_hash, live.mode, live.parameters_json) == (
         of_study.method,
         of_study.model_hash,
@@ -97,16 +95,15 @@ def test_a_live_answer_says_what_made_it_as_the_study_does(attribution, attribut
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("categories", "said"),
     [
-        ({"category": "circle", "categories": ["square"]}, "give either one category or categories"),
-        ({"categories": ["circle", "circle"]}, "class 'circle' is asked for twice; once is enough"),
-        ({"categories": ["circle", "hat"]}, "model 'net' has no class 'hat'"),
+        (["circle", "circle"], "class 'circle' is asked for twice; once is enough"),
+        (["circle", "hat"], "model 'net' has no class 'hat'"),
     ],
 )
-def test_classes_that_cannot_be_meant_are_refused(attribute, fields, said):
+def test_classes_that_cannot_be_meant_are_refused(attribute, categories, said):
     content = png(draw("square", np.random.default_rng(5)))
-    assert refusal(lambda: attribute(content, **fields)) == (Code.INVALID_ARGUMENT, said)
+    assert refusal(lambda: attribute(content, *categories)) == (Code.INVALID_ARGUMENT, said)
 
 
 def test_the_networks_own_answer_is_explained_when_no_class_is_said(attribute):

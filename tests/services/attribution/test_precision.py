@@ -19,7 +19,7 @@ def plain_maps(open_server, monkeypatch):
     """Plain maps of one picture from a server with a precision, (m, h, w)."""
     content = png(draw("circle", np.random.default_rng(5)))
     request = pb.AttributeRequest(
-        model="net", xnn_set="xnns", category="circle", content=content, contrastive=False
+        model="net", xnn_set="xnns", categories=["circle"], content=content, contrastive=False
     )
 
     def drawing(precision):
