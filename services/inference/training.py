@@ -75,12 +75,14 @@ def plan(engine: Engine, params: Mapping[str, Any]) -> Plan:
 
     Raises:
         NotFound: no such model or data set.
-        InvalidArgument: an unknown class, or settings out of range.
+        InvalidArgument: an unknown class, settings out of range, or TF32 without a GPU.
         FailedPrecondition: model and data set share no class, or the set's name is taken.
     """
     model = registry.find(engine, tables.Model, params["model"])
     dataset = registry.find(engine, tables.Dataset, params["dataset"])
     settings, seed = checked_settings(params["settings"])
+    if settings.precision == "tf32" and _device().type != "cuda":
+        raise InvalidArgument(TF32_REFUSED)
     classes = _classes(params["classes"], model, dataset)
     made = Plan(params["name"], model, dataset, classes, settings, seed)
     with Session(engine) as opened:
@@ -172,10 +174,13 @@ def _train_classes(
         widths(features.shape[1], settings.x_feature_count)[0] if settings.shared_trunk else features.shape[1]
     )
     size = group_size(limits.training_group, settings, len(features), width, device)
-    groups = groups_of(trainable, size)
-    pending = [
-        group for group in groups if not all(_is_trained(engine, store, chosen, name) for name in group)
+    # A group's xNNs are stored all at once, so a group that is done in part is of another request, or has lost some.
+    # Fitted again the others would change by rounding, and studies that were made with them would be of other xNNs.
+    left = [
+        [name for name in group if not _is_trained(engine, store, chosen, name)]
+        for group in groups_of(trainable, size)
     ]
+    pending = [group for group in left if group]
     inputs, trunk = on_device(features, device), None
     if pending and settings.shared_trunk:
         trunk = _trunk(context, chosen, inputs, torch.from_numpy(training.scores), device)
@@ -361,8 +366,6 @@ def checked_settings(given: dict[str, Any]) -> tuple[XnnSettings, int]:
     """
     names = {field.name for field in fields(XnnSettings)}
     settings = replace(XnnSettings(), **{k: v for k, v in given.items() if k in names})
-    if settings.precision == "tf32" and _device().type != "cuda":
-        raise InvalidArgument(TF32_REFUSED)
     for name, low, high in (("x_feature_count", 1, 64), ("epochs", 1, 1000)):
         value = getattr(settings, name)
         if not low <= value <= high:

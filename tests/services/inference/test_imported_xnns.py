@@ -68,6 +68,12 @@ def test_it_is_not_trained_over_and_says_why_it_has_no_scores(trained):
     assert "onoma xnn show copy" in details
 
 
+def test_a_set_trained_in_tf32_is_taken_where_there_is_no_gpu(trained):
+    given = copied(trained)
+    given.settings.precision = pb.PRECISION_TF32
+    assert take(trained, given) == given
+
+
 def narrow_xnn(inference):
     layer = (torch.zeros(2, 3), torch.zeros(2))
     return inference.uploaded(save_tensors(to_tensors(Xnn((layer,), torch.zeros(2), torch.tensor(0.0)))))

@@ -223,14 +223,30 @@ def test_settings_are_kept_as_they_were_used(registered):
     assert used.pull_away_pairs == pb.PULL_AWAY_PAIRS_FEATURES
 
 
-def test_a_set_of_before_a_setting_was_there_goes_on(trained):
+def test_a_set_of_before_a_setting_was_there_is_trained_again_under_its_name(trained, monkeypatch):
+    """The setting came with a training that gives other weights, so those of before are not taken for its own."""
     engine = create_engine(f"sqlite:///{trained.data_dir / 'inference.db'}", poolclass=NullPool)
     with Session(engine) as opened:
         row = opened.get_one(tables.XnnSet, "tiny")
         row.settings = {name: value for name, value in row.settings.items() if name != "pull_away_pairs"}
+        xnns = opened.exec(select(tables.Xnn)).all()
+        hashes = {xnn.class_name: xnn.settings_hash for xnn in xnns}
+        for xnn in xnns:
+            xnn.settings_hash = f"{'0' * 60}{CLASSES.index(xnn.class_name):04}"  # of fewer settings
         opened.commit()
     assert trained.xnn_set().settings.pull_away_pairs == pb.PULL_AWAY_PAIRS_FEATURES
+    before, train_group, fitted = trained.xnn_set(), training.train_group, []
+
+    def counting(*arguments, **named):
+        fitted.append(1)
+        return train_group(*arguments, **named)
+
+    monkeypatch.setattr(training, "train_group", counting)
     assert trained.trained().state == SUCCEEDED
+    assert len(fitted) == 3
+    assert trained.xnn_set() == before
+    with Session(engine) as opened:
+        assert {xnn.class_name: xnn.settings_hash for xnn in opened.exec(select(tables.Xnn))} == hashes
 
 
 def test_scores_of_a_class_are_those_of_network_and_xnn(trained):

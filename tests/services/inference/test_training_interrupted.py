@@ -121,6 +121,34 @@ def test_a_training_goes_on_after_its_last_whole_round(road, tmp_path, monkeypat
             assert not opened.exec(select(tables.XnnRound)).all()
 
 
+def test_a_class_that_is_asked_for_later_leaves_those_of_its_group_as_they_are(road, monkeypatch):
+    """Also where the later training is killed, which then ends as one that was not."""
+    engine, store = road
+    first = job()
+    first.params["classes"] = ["circle"]
+    train(JobContext(first), engine, store, training_group=2)
+    alone = weights_keys(engine)
+    fits, keep = fitted(monkeypatch), rounds.keep
+
+    def killed(*arguments):
+        keep(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(JobContext(job()), engine, store, training_group=2, training_workers=1)
+    monkeypatch.setattr(rounds, "keep", keep)
+    train(JobContext(job()), engine, store, training_group=2, training_workers=1)
+    resumed = weights_keys(engine)
+    assert set(fits) == {1}, "a class that had its xNN was fitted again"
+    assert resumed["circle"] == alone["circle"]
+    with session(engine) as opened:
+        for row in opened.exec(select(tables.Xnn).where(tables.Xnn.class_name != "circle")):
+            opened.delete(row)
+    train(JobContext(job()), engine, store, training_group=2, training_workers=1)
+    assert weights_keys(engine) == resumed
+
+
 def test_a_lost_round_is_fitted_again(road, monkeypatch, never_accepted):
     engine, store = road
     keep = rounds.keep
