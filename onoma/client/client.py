@@ -120,6 +120,7 @@ class Client:
         classes: Sequence[str],
         images: Iterable[tuple[inference_pb2.Image, bytes]],
         *,
+        all_or_nothing: bool = False,
         timeout_s: float = 3600,
     ) -> inference_pb2.Dataset:
         """Sends a data set picture by picture; it is seen when the last one is there.
@@ -127,14 +128,18 @@ class Client:
         Args:
             classes: in the order of their indices; one may have no picture.
             images: path, class, part, bounding box and part points of each, with the file's bytes.
+            all_or_nothing: store nothing where a picture cannot be taken, instead of leaving it out.
             timeout_s: for the whole data set.
         Raises:
+            FailedPrecondition: no picture can be taken, or one cannot that may not be left out.
             Exception: what `images` raised; nothing is stored then.
         """
         failures: list[Exception] = []
 
         def messages() -> Iterator[inference_pb2.UploadDatasetRequest]:
-            message = inference_pb2.UploadDatasetRequest(name=name, classes=classes)
+            message = inference_pb2.UploadDatasetRequest(
+                name=name, classes=classes, all_or_nothing=all_or_nothing
+            )
             try:
                 for image, content in images:
                     message.path, message.class_name, message.part = image.path, image.class_name, image.part

@@ -17,14 +17,20 @@ OnomaError
 from __future__ import annotations
 
 import grpc
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from onoma.v1 import jobs_pb2, naming_pb2
 
 
 class OnomaError(Exception):
-    """Anything that Onoma's services refuse or fail at; the message is one clear line."""
+    """Anything that Onoma's services refuse or fail at; the message is one clear line.
+
+    Attributes:
+        reason: the service's constant for programs ("REQUEST_ID_REUSED", say); empty where it gave none.
+    """
+
+    reason = ""
 
 
 class InvalidArgument(OnomaError):
@@ -101,6 +107,12 @@ def translate(error: grpc.RpcError, service: str, address: str) -> OnomaError:
         service: name of the service that was called, for the message.
         address: where it was called.
     """
+    translated = _translated(error, service, address)
+    translated.reason = _reason(error)
+    return translated
+
+
+def _translated(error: grpc.RpcError, service: str, address: str) -> OnomaError:
     code, message = error.code(), error.details() or error.code().name
     if code is grpc.StatusCode.UNAVAILABLE:
         return ServerUnavailable(
@@ -112,6 +124,16 @@ def translate(error: grpc.RpcError, service: str, address: str) -> OnomaError:
     if code is grpc.StatusCode.ABORTED:
         return Conflict(message, _present_naming(error))
     return _BY_CODE.get(code, OnomaError)(message)
+
+
+def _reason(error: grpc.RpcError) -> str:
+    status: status_pb2.Status | None = rpc_status.from_call(error)
+    for detail in status.details if status else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            reason: str = info.reason
+            return reason
+    return ""
 
 
 def _present_naming(error: grpc.RpcError) -> naming_pb2.Naming | None:

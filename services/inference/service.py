@@ -96,7 +96,15 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             (messages.item(one), self._store.get(one.image_id) if one.image_id else one.content)
             for one in chain([first], request_iterator)
         )
-        row = dataset_uploads.receive(first.name, classes, sent, self._engine, self._store, self._limits)
+        row = dataset_uploads.receive(
+            first.name,
+            classes,
+            sent,
+            self._engine,
+            self._store,
+            self._limits,
+            all_or_nothing=first.all_or_nothing,
+        )
         return pb.UploadDatasetResponse(dataset=messages.dataset(row))
 
     def GetDataset(self, request: pb.GetDatasetRequest, context: Context) -> pb.GetDatasetResponse:
