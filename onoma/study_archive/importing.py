@@ -126,13 +126,7 @@ class _Import:
                 yield image, self._object(image.image_id)
 
         def make(name: str) -> None:
-            found = client.upload_dataset(name, content.classes, pictures())
-            if found.skipped_count:
-                issue = next(client.list_import_issues(name))
-                raise ValueError(
-                    f"{found.skipped_count} pictures of the archive cannot be taken here; the first, {issue.path}: "
-                    f"{issue.reason}"
-                )
+            client.upload_dataset(name, content.classes, pictures(), all_or_nothing=True)
 
         made = self._placed("data set", content.dataset, client.get_dataset, is_same, make)
         for _ in {image.image_id for image in content.images}:
@@ -177,7 +171,7 @@ class _Import:
                 request_id=self._request_id(name),
             )
         except InvalidArgument as error:
-            if "request id" not in str(error):
+            if error.reason != "REQUEST_ID_REUSED":
                 raise
             raise InvalidArgument(
                 f"this archive was imported before as study '{name}', and the data set, model or xNNs of that study "

@@ -30,7 +30,7 @@ _NAME = re.compile(
 )
 _MAX_ENTRIES = 500_000
 _MAX_DIRECTORY_BYTES = 128 << 20
-_MAX_JSON_BYTES = 256 << 20  # of one entry, unpacked; maps.json of 200,000 activations takes 33 MB
+_MAX_JSON_BYTES = 256 << 20  # of one entry that is read whole; maps.json of 200,000 activations takes 33 MB
 _CHUNK_BYTES = 1 << 20
 _OUTSIDE = re.compile(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:")
 _SAME_TIME = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same study is the same file
@@ -60,15 +60,21 @@ class NewArchive:
         """Adds an entry; JSON is packed, objects are stored as they are.
 
         Raises:
-            ValueError: an object's bytes are not those that its name says.
+            ValueError: an object's bytes are not those that its name says, or the entry is larger than an import takes.
         """
         info = zipfile.ZipInfo(name, _SAME_TIME)
         of_object = _NAME.fullmatch(name)
         key = of_object.group(2) if of_object else None
         info.compress_type = zipfile.ZIP_STORED if key else zipfile.ZIP_DEFLATED
-        digest = hashlib.sha256()
+        digest, size = hashlib.sha256(), 0
         with self.archive.open(info, "w", force_zip64=True) as entry:
             for chunk in chunks:
+                size += len(chunk)
+                if size > _MAX_JSON_BYTES and _is_read_whole(name):
+                    raise ValueError(
+                        f"entry {name} would have more than {_MAX_JSON_BYTES:,} bytes unpacked, which no import takes; "
+                        "make a study of fewer categories or images to export it"
+                    )
                 digest.update(chunk)
                 entry.write(chunk)
         if key not in (None, digest.hexdigest()):
@@ -215,10 +221,16 @@ def _check_entries(infos: list[zipfile.ZipInfo]) -> None:
         if found and found.group(2):
             if info.compress_type != zipfile.ZIP_STORED:
                 raise RefusedStudyArchive(f"entry {name} is compressed; objects are stored as they are")
-        elif info.file_size > _MAX_JSON_BYTES:
+        elif _is_read_whole(info.filename) and info.file_size > _MAX_JSON_BYTES:
             raise RefusedStudyArchive(
                 f"entry {name} has {info.file_size:,} bytes unpacked; at most {_MAX_JSON_BYTES:,} are taken"
             )
+
+
+def _is_read_whole(name: str) -> bool:
+    """Whether an import holds all of an entry's JSON in memory; the log of acts is only hashed, piece by piece."""
+    of_object = _NAME.fullmatch(name)
+    return name != ACTS and not (of_object and of_object.group(2))
 
 
 def _hashes(data: bytes) -> dict[str, str]:

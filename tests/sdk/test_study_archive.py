@@ -7,13 +7,21 @@ import re
 import shutil
 import zipfile
 from collections.abc import Iterator
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
 
-from onoma.client import Addresses, AnalysisOptions, Client, FailedPrecondition, ServerUnavailable
+from onoma.client import (
+    Addresses,
+    AnalysisOptions,
+    Client,
+    FailedPrecondition,
+    InvalidArgument,
+    ServerUnavailable,
+)
 from onoma.report.study import write_study_report
 from onoma.study_archive import RefusedStudyArchive, export_study, import_study
 from onoma.study_archive.zips import NewArchive
@@ -210,14 +218,20 @@ def test_the_archive_holds_no_secret(archive: Path) -> None:
     assert {"time", "command", "revision", "category"} <= acts[0].keys()
 
 
+def _scripts_of_the_docs() -> list[str]:
+    """How a study travels by Python, and how an archive is read without Onoma."""
+    page = (Path(__file__).parents[2] / "docs" / "study-archives.md").read_text(encoding="utf-8")
+    scripts = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(scripts) == 2
+    return scripts
+
+
 def test_the_script_of_the_docs_reads_it_without_onoma(
     archive: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "study-archives.md").read_text(encoding="utf-8")
-    [script] = re.findall(r"```python\n(import json, zipfile\n.*?)```", page, re.DOTALL)
     shutil.copy(archive, tmp_path / "first-look.zip")
     monkeypatch.chdir(tmp_path)
-    exec(script, {})
+    exec(_scripts_of_the_docs()[1], {})
     assert re.fullmatch(r"Excitation Backprop \(\d+, 16, 16\)\n", capsys.readouterr().out)
 
 
@@ -481,6 +495,62 @@ def test_a_bomb_in_place_of_an_entry_is_not_unpacked(archive: Path, tmp_path: Pa
         import_study(nobody, tmp_path / "bomb.zip")
 
 
+def _image_broken(entries: dict[str, bytes]) -> None:
+    was = json.loads(entries["dataset.json"])["images"][-1]["image_id"]
+    broken = b"no picture"
+    key = hashlib.sha256(broken).hexdigest()
+    for name in ("dataset.json", "maps.json"):
+        entries[name] = entries[name].replace(was.encode(), key.encode())
+    del entries[f"objects/{was}"]
+    entries[f"objects/{key}"] = broken
+
+
+def test_an_import_that_is_refused_a_picture_leaves_no_data_set(
+    elsewhere: Client, imported: naming_pb2.Study, archive: Path, tmp_path: Path
+) -> None:
+    bad = _repacked(archive, tmp_path / "bad.zip", _image_broken)
+    before = [one.name for one in elsewhere.list_datasets()]
+    for _ in range(2):
+        with pytest.raises(FailedPrecondition, match=r"nothing of the upload of 'shapes-.* cannot be taken"):
+            import_study(elsewhere, bad, "refused")
+    assert [one.name for one in elsewhere.list_datasets()] == before
+
+
+def test_a_log_of_acts_of_any_size_comes_along(
+    elsewhere: Client, imported: naming_pb2.Study, archive: Path, tmp_path: Path, monkeypatch
+) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        largest = max(info.file_size for info in opened.infolist() if info.filename.endswith(".json"))
+    monkeypatch.setattr("onoma.study_archive.zips._MAX_JSON_BYTES", largest)
+    longer = _repacked(
+        archive, tmp_path / "long.zip", lambda entries: entries.update({"acts.jsonl": bytes(largest + 1)})
+    )
+    assert import_study(elsewhere, longer, "long log").study.name == "long log"
+
+
+def test_what_no_import_would_take_is_not_exported(
+    open_study: OpenStudy, original: naming_pb2.Study, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("onoma.study_archive.zips._MAX_JSON_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"json would have more than 1,000 bytes unpacked, which no import"):
+        export_study(open_study.client, original.study_id, tmp_path / "study.zip")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_has_changed_below_a_study_since_its_import_is_said(
+    elsewhere: Client, imported: naming_pb2.Study, archive: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(Client, "create_study", partialmethod(_with_other_categories, Client.create_study))
+    with pytest.raises(InvalidArgument, match=r"was imported before as study .*under another name") as raised:
+        import_study(elsewhere, archive)
+    assert isinstance(raised.value.__cause__, InvalidArgument)
+    assert raised.value.__cause__.reason == "REQUEST_ID_REUSED"
+
+
+def _with_other_categories(client, create, name, model, dataset, xnn_set, categories, **options):
+    return create(client, name, model, dataset, xnn_set, categories[:1], **options)
+
+
 def test_with_nobody_there_the_archive_is_kept_and_the_error_says_so(archive: Path) -> None:
     with (
         Client(Addresses(*["127.0.0.1:1"] * 4), timeout_s=1) as nobody,
@@ -521,3 +591,15 @@ def test_a_name_of_another_study_here_is_said(
     assert taken.warnings == [
         f"2 studies are named '{NAME}' now; say this one by its id, {taken.study.study_id}"
     ]
+
+
+def test_the_script_of_the_docs_takes_a_study_out_and_in(
+    open_study: OpenStudy, original: naming_pb2.Study, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """Where it came from, which has the study's name already once."""
+    monkeypatch.chdir(tmp_path)
+    for service, address in open_study.client._transport._addresses.__dict__.items():
+        monkeypatch.setenv(f"ONOMA_{service.upper()}_ADDRESS", address)
+    exec(_scripts_of_the_docs()[0].replace('"first look"', repr(original.study_id)), {})
+    assert capsys.readouterr().out == f"{NAME}\n"
+    assert (tmp_path / "first-look.zip").is_file()
