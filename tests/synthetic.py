@@ -43,6 +43,22 @@ def write_image_folder(folder: Path, *, train: int = 24, test: int = 8, seed: in
     return folder
 
 
+def vgg_like(channels: int, side: int, features: int, classes: int) -> nn.Sequential:
+    """Two convolutions and two fully-connected layers, for pictures of `side` pixels, a multiple of 4."""
+    return nn.Sequential(
+        nn.Conv2d(3, channels, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(channels, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * (side // 4) ** 2, features),
+        nn.ReLU(),
+        nn.Linear(features, classes),
+    )
+
+
 def tiny_program(folder: Path, *, steps: int = 60, seed: int = 0) -> bytes:
     """A tiny VGG-like network trained for a moment on FOLDER/train, as a `.pt2` program."""
     torch.manual_seed(seed)
@@ -50,18 +66,7 @@ def tiny_program(folder: Path, *, steps: int = 60, seed: int = 0) -> bytes:
     pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     labels = torch.tensor([CLASSES.index(file.parent.name) for file in files])
-    network = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(8, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(16 * (SIZE // 4) ** 2, 32),
-        nn.ReLU(),
-        nn.Linear(32, len(CLASSES)),
-    )
+    network = vgg_like(8, SIZE, 32, len(CLASSES))
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(steps):
         loss = nn.functional.cross_entropy(network(images), labels)

@@ -26,6 +26,7 @@ from torch import nn
 from onoma.client import Addresses, Client
 from onoma.science.program import save
 from tests.services.processes import running
+from tests.synthetic import vgg_like
 
 SIZE = 32
 CELLS = 8  # of a class's pattern, each way
@@ -118,18 +119,7 @@ def _network(folder: Path, names: list[str], features: int) -> bytes:
     torch.manual_seed(0)
     files = sorted((folder / "train").glob("*/*.png"))
     labels = torch.tensor([names.index(file.parent.name) for file in files])
-    network = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(16 * (SIZE // 4) ** 2, features),
-        nn.ReLU(),
-        nn.Linear(features, len(names)),
-    )
+    network = vgg_like(16, SIZE, features, len(names))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
 
     def read(index: int) -> np.ndarray:
