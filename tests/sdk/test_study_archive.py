@@ -286,8 +286,11 @@ def test_what_has_the_same_name_here_is_left_alone(
 ) -> None:
     """Another study of the same data set has other images, so that its part of the data set needs a name beside it."""
     client = open_study.client
-    client.close_study(open_study.study.study_id)
-    export_study(client, open_study.study.study_id, tmp_path / "all.zip")
+    closed = client.create_study("of all images", "tiny", "shapes", "tiny", CATEGORIES)
+    client.compute_maps(closed.study_id).wait()
+    client.open_study(closed.study_id)
+    client.close_study(closed.study_id)
+    export_study(client, closed.study_id, tmp_path / "all.zip")
     before = list(elsewhere.list_images(imported.dataset))
     taken = import_study(elsewhere, tmp_path / "all.zip")
     assert re.fullmatch("shapes-[0-9a-f]{8}", taken.study.dataset)
