@@ -20,5 +20,5 @@ def test_files_that_are_there_are_taken_without_a_download(
         (cache / name).write_bytes(b"packed otherwise")
     assert fashion.find_data(cache) == cache
     next(cache.iterdir()).unlink()
-    with pytest.raises(OSError, match="127.0.0.1"):
+    with pytest.raises(OSError, match=r"127\.0\.0\.1"):
         fashion.find_data(cache)
