@@ -19,6 +19,7 @@ def make_concept(page: Page, positions: list[int], name: str) -> None:
     for position in positions[1:]:
         tiles(page).nth(position).click(modifiers=["Control"])
     tiles(page).nth(positions[0]).drag_to(page.locator(".new-concept"))
+    expect(page.get_by_role("textbox", name="Name of the concept")).to_be_focused()
     page.keyboard.type(name)
     page.keyboard.press("Enter")
 
