@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Naming
-from tests.web.hands import make_concept, press, tiles, wait_until_saved
+from tests.web.hands import make_concept, names, press, tiles
 
 pytestmark = pytest.mark.browser
 
@@ -60,7 +60,7 @@ def test_the_dialogs(naming: Naming, scheme: str):
 
 def test_the_report(naming: Naming, scheme: str):
     make_concept(naming.page, [0, 1, 2], "collar")
-    wait_until_saved(naming.page)
+    naming.wait_until_stored(lambda stored: names(stored) == ["collar"])
     page = naming.page.context.new_page()
     page.emulate_media(color_scheme=scheme)
     base = naming.link.partition("/name")[0]
@@ -85,7 +85,7 @@ def test_links_that_open_nothing_and_pages_that_cannot_be_shown(naming: Naming, 
 
 def test_the_images_behind_an_explanation(large_naming: Naming, scheme: str):
     make_concept(large_naming.page, [0, 1, 2, 3], "collar")
-    wait_until_saved(large_naming.page)
+    large_naming.wait_until_stored(lambda stored: names(stored) == ["collar"])
     page = large_naming.page.context.new_page()
     page.emulate_media(color_scheme=scheme)
     page.goto(f"{large_naming.link.partition('/name')[0]}/studies/{large_naming.study.study_id}")

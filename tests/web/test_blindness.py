@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Response, expect
 
 from tests.web.conftest import Naming
-from tests.web.hands import make_concept, tiles, wait_until_saved
+from tests.web.hands import make_concept, names, tiles
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +19,7 @@ def _answers_of(route: str, category: str) -> Callable[[Response], bool]:
 
 def test_another_annotators_link_shows_nothing_of_the_first(naming: Naming):
     make_concept(naming.page, [0, 1], SECRET)
-    wait_until_saved(naming.page)
+    naming.wait_until_stored(lambda stored: names(stored) == [SECRET])
     other = naming.client.invite_annotator(naming.study.study_id, f"other of {naming.annotator.display_name}")
     context = naming.page.context.browser.new_context()
     page = context.new_page()
