@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.web.conftest import Naming
-from tests.web.hands import make_concept, names, press, tiles
+from tests.web.hands import make_concept, names, press, sizes, tiles
 
 pytestmark = pytest.mark.browser
 
@@ -84,8 +84,9 @@ def test_links_that_open_nothing_and_pages_that_cannot_be_shown(naming: Naming, 
 
 
 def test_the_images_behind_an_explanation(large_naming: Naming, scheme: str):
-    make_concept(large_naming.page, [0, 1, 2, 3], "collar")
-    large_naming.wait_until_stored(lambda stored: names(stored) == ["collar"])
+    # So many that they are of three images or more however the pool is ordered: fewer do not count.
+    make_concept(large_naming.page, list(range(12)), "collar")
+    large_naming.wait_until_stored(lambda stored: sizes(stored) == [("collar", 12)])
     page = large_naming.page.context.new_page()
     page.emulate_media(color_scheme=scheme)
     page.goto(f"{large_naming.link.partition('/name')[0]}/studies/{large_naming.study.study_id}")
