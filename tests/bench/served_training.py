@@ -33,7 +33,9 @@ CELLS = 8  # of a class's pattern, each way
 TESTED = 2  # test images a class
 
 
-def train_served(images: int, features: int, classes: int, trained: int, fast: bool) -> dict[str, object]:
+def train_served(
+    images: int, features: int, classes: int, trained: int, fast: bool, epochs: int
+) -> dict[str, object]:
     """Trains xNNs by `onoma xnn train` on a server and watches the server's process.
 
     Args:
@@ -42,6 +44,7 @@ def train_served(images: int, features: int, classes: int, trained: int, fast: b
         classes: of data set and network.
         trained: of them get an xNN.
         fast: on a shared trunk.
+        epochs: of joint training.
     """
     names = [f"class_{index:03}" for index in range(classes)]
     with tempfile.TemporaryDirectory(prefix="onoma-bench-") as made:
@@ -54,7 +57,7 @@ def train_served(images: int, features: int, classes: int, trained: int, fast: b
                 client.register_model("small", program).wait()
             before = psutil.Process(process.pid).memory_info().rss
             command = [sys.executable, "-m", "onoma", "xnn", "train", "small", "pictures"]
-            command += ["--classes", ",".join(names[:trained]), *["--fast"] * fast]
+            command += ["--classes", ",".join(names[:trained]), "--epochs", str(epochs), *["--fast"] * fast]
             started = time.perf_counter()
             with largest_resident(process.pid) as largest:
                 environment = os.environ | {"ONOMA_INFERENCE_ADDRESS": address}
@@ -70,6 +73,7 @@ def train_served(images: int, features: int, classes: int, trained: int, fast: b
         "classes": classes,
         "classes_trained": trained,
         "shared_trunk": fast,
+        "epochs": epochs,
         "seconds": taken,
         "restarts": sum(xnn.restart_count for xnn in xnns),
         "accepted": sum(xnn.accepted for xnn in xnns),

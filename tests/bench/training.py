@@ -56,7 +56,9 @@ def main() -> None:
     options = _options()
     if options.served:
         trained = options.trained or options.classes
-        found = train_served(options.images, options.features, options.classes, trained, options.fast)
+        found = train_served(
+            options.images, options.features, options.classes, trained, options.fast, options.epochs
+        )
         print(json.dumps({"machine": machine_name(options.device), **found}, indent=2))
         return
     settings = XnnSettings(epochs=options.epochs)
