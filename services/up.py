@@ -109,7 +109,7 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
             service = importlib.import_module(f"services.{name}.service").build(settings)
             try:
                 running = start(service, getattr(settings, f"{name}_address"), settings)
-            except OSError:
+            except (OSError, ValueError):
                 service.close()
                 raise
             servers.append(running)
@@ -117,7 +117,7 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
         page = None if http_port is None else Page(settings, http_port)
     except BaseException as error:
         stop_all(tuple(servers[::-1]), drain_s=0)
-        if isinstance(error, ServiceError):
+        if isinstance(error, ServiceError | ValueError):
             raise OSError(str(error)) from error
         raise
     leave_out_of_collections()

@@ -9,14 +9,14 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from onoma.client.analysis import AS_BY_DEFAULT, AnalysisOptions
 from onoma.client.errors import OnomaError
 from onoma.client.jobs import RunningJob
-from onoma.client.transport import Addresses, Transport
+from onoma.client.transport import Addresses, Transport, connector
 from onoma.v1 import (
     analytics_pb2,
     attribution_pb2,
@@ -41,16 +41,25 @@ class Client:
         token: who calls: an invitation's token, or the server's ONOMA_ACCESS_TOKEN; by default what the environment
             says (ONOMA_ACCESS_TOKEN), else none, which is the owner on a server without one.
         timeout_s: deadline of a call that is not a job; jobs are watched for as long as they take.
+        tls_dir: folder of ca.crt, tls.crt and tls.key where the services want mutual TLS; by default what the
+            environment says (ONOMA_TLS_DIR), else none, which is a plain connection.
 
     Every method raises `onoma.client.OnomaError` in one of its forms. A method that starts a job takes a
     `request_id`: asking again with the same one gives the same job, and by default each call is a new one.
     """
 
     def __init__(
-        self, addresses: Addresses | None = None, *, token: str | None = None, timeout_s: float = 60.0
+        self,
+        addresses: Addresses | None = None,
+        *,
+        token: str | None = None,
+        timeout_s: float = 60.0,
+        tls_dir: Path | None = None,
     ) -> None:
         token = os.environ.get("ONOMA_ACCESS_TOKEN", "") if token is None else token
-        self._transport = Transport(addresses or Addresses.from_environment(), timeout_s, token)
+        given = os.environ.get("ONOMA_TLS_DIR")
+        connect = connector(tls_dir or (Path(given) if given else None))
+        self._transport = Transport(addresses or Addresses.from_environment(), timeout_s, token, connect)
 
     def __enter__(self) -> Client:
         return self
@@ -354,9 +363,17 @@ class Client:
 
     # Maps
 
-    def compute_maps(self, study_id: str, *, request_id: str | None = None) -> RunningJob:
-        """Starts finding a study's significant activations and drawing their maps."""
-        request = attribution_pb2.ComputeMapsRequest(study_id=study_id, request_id=request_id or _new_id())
+    def compute_maps(
+        self, study_id: str, *, engine: Literal["local", "ray"] = "local", request_id: str | None = None
+    ) -> RunningJob:
+        """Starts finding a study's significant activations and drawing their maps.
+
+        Args:
+            engine: where: in the process of the service, or on its Ray cluster; the maps are the same.
+        """
+        request = attribution_pb2.ComputeMapsRequest(
+            study_id=study_id, request_id=request_id or _new_id(), engine=f"ENGINE_{engine.upper()}"
+        )
         return self._job("attribution", "ComputeMaps", request)
 
     def import_maps(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -79,10 +80,39 @@ def _service_config() -> str:
     )
 
 
+Connect = Callable[[str, list[tuple[str, Any]]], grpc.Channel]
+"""Opens a channel to host:port with gRPC's options."""
+
+
+def connector(tls_dir: Path | None) -> Connect:
+    """Plain channels, or with ONOMA_TLS_DIR (ca.crt, tls.crt, tls.key) those of mutual TLS.
+
+    Raises:
+        ValueError: a file of the three is missing.
+    """
+    if tls_dir is None:
+        return grpc.insecure_channel
+    try:
+        authority, key, chain = ((tls_dir / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt"))
+    except OSError as error:
+        raise ValueError(
+            f"ONOMA_TLS_DIR={tls_dir}: {error.strerror}: {error.filename} "
+            "(the server's owner gives you ca.crt, tls.crt and tls.key)"
+        ) from error
+    credentials = grpc.ssl_channel_credentials(authority, key, chain)
+    return lambda address, options: grpc.secure_channel(address, credentials, options)
+
+
 class Transport:
     """Calls any RPC of any service by name; the typed methods are the Client's."""
 
-    def __init__(self, addresses: Addresses, timeout_s: float, token: str = "") -> None:
+    def __init__(
+        self,
+        addresses: Addresses,
+        timeout_s: float,
+        token: str = "",
+        connect: Connect = grpc.insecure_channel,
+    ) -> None:
         self._addresses = addresses
         self._timeout_s = timeout_s
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
@@ -92,9 +122,7 @@ class Transport:
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.keepalive_time_ms", 60_000),
         ]
-        self._channels = {
-            name: grpc.insecure_channel(getattr(addresses, name), options=options) for name in _STUBS
-        }
+        self._channels = {name: connect(getattr(addresses, name), options) for name in _STUBS}
         self._stubs = {name: [stub(self._channels[name]) for stub in stubs] for name, stubs in _STUBS.items()}
 
     def call(

@@ -10,6 +10,7 @@ import grpc
 
 from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, jobs_pb2, naming_pb2
 from services.runtime.access import AUTHORIZATION
+from services.runtime.certificates import RenewedChannel
 from services.runtime.interceptors import REQUEST_ID
 from services.runtime.logs import request_id
 from services.runtime.settings import RuntimeSettings
@@ -29,7 +30,10 @@ def open_channel(address: str, settings: RuntimeSettings) -> grpc.Channel:
     """A channel that retries reads on UNAVAILABLE and spreads calls over replicas; each call sets a timeout.
 
     Calls made while one is being answered carry its request id on, all of them the token of the settings unless
-    they bring another.
+    they bring another. With ONOMA_TLS_DIR the server has to be of its authority and of the address's host name.
+
+    Raises:
+        ValueError: the certificate of ONOMA_TLS_DIR cannot be used.
     """
     reads = [
         {"service": service.full_name, "method": method.name}
@@ -42,15 +46,19 @@ def open_channel(address: str, settings: RuntimeSettings) -> grpc.Channel:
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [{"name": reads, "retryPolicy": _RETRY}],
     }
-    channel = grpc.insecure_channel(
-        address,
-        options=[
-            ("grpc.service_config", json.dumps(config)),
-            ("grpc.max_send_message_length", settings.max_message_bytes),
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.keepalive_time_ms", 60_000),
-        ],
-    )
+    options = [
+        ("grpc.service_config", json.dumps(config)),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.keepalive_time_ms", 60_000),
+    ]
+    channel: grpc.Channel
+    if settings.tls_dir is None:
+        channel = grpc.insecure_channel(address, options)
+    else:
+        channel = RenewedChannel(
+            settings.tls_dir, lambda credentials: grpc.secure_channel(address, credentials, options)
+        )
     return grpc.intercept_channel(channel, _Metadata(settings.access_token))
 
 

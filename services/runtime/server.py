@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
 from services.runtime.access import AccessInterceptor, Guest
+from services.runtime.certificates import server_credentials
 from services.runtime.errors import ServiceError
 from services.runtime.interceptors import CallInterceptor
 from services.runtime.logs import log_json
@@ -132,6 +133,7 @@ def start(service: Service, address: str, settings: RuntimeSettings) -> RunningS
         address: host:port; port 0 takes any free one.
     Raises:
         OSError: the port is taken.
+        ValueError: the certificate of ONOMA_TLS_DIR cannot be used.
     """
     workers = settings.grpc_workers + service.waiting_calls
     server = grpc.server(
@@ -154,7 +156,10 @@ def start(service: Service, address: str, settings: RuntimeSettings) -> RunningS
         (*service.service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
     try:
-        port = server.add_insecure_port(address)
+        if settings.tls_dir is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, server_credentials(settings.tls_dir))
     except RuntimeError as error:
         raise OSError(
             f"the {service.name} service cannot listen on {address}: the port is taken or is not this machine's "
@@ -184,7 +189,7 @@ def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
     port = getattr(settings, f"{name}_address").rpartition(":")[2]
     try:
         running = start(service, f"{bracketed(settings.host)}:{port}", settings)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         service.close()
         sys.exit(str(error))
     leave_out_of_collections()

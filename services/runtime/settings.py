@@ -33,6 +33,10 @@ class RuntimeSettings(BaseSettings):
         repr=False,
         description="Token of the owner and of the services; empty: calls without one are the owner's.",
     )
+    tls_dir: Path | None = Field(
+        None,
+        description="Folder of ca.crt, tls.crt and tls.key for mutual TLS between services; empty: plain.",
+    )
     host: str = Field("127.0.0.1", description="Address the servers bind to.")
     allow_remote: bool = Field(False, description="Whether `host` may be other than loopback.")
     inference_address: str = Field("127.0.0.1:50051", description="host:port of the inference service.")
