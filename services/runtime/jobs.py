@@ -24,7 +24,7 @@ from sqlmodel import Session, and_, col, or_, select
 from onoma.v1 import jobs_pb2 as pb
 from onoma.v1 import jobs_pb2_grpc
 from services.runtime.database import session
-from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError
+from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError, Unavailable
 from services.runtime.job_context import Cancelled, JobContext, Released, one_line
 from services.runtime.job_table import CANCELLED, FAILED, PENDING, RUNNING, SUCCEEDED, Job
 from services.runtime.job_table import create_table as create_table  # for the services' migrations
@@ -32,10 +32,12 @@ from services.runtime.processes import is_gone, process_name
 
 LEASE_S = 15.0
 MAX_ATTEMPTS = 5
+PATIENCE_S = 300.0  # how long a job waits for a database, an object store or a service that is away
 MAX_WATCHERS = 6  # of a server's threads (8 at least); see JobServicer.WatchJob
 _BEAT_S = 0.25  # between two looks at a row: of a watcher, and of the thread that writes progress
 _IDLE_S = 1.0  # between two looks for work that another process has put into the queue
 _WATCH_S = 60.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0  # between two tries of a job that waits for what is away
 
 _STATES = {
     PENDING: pb.JOB_STATE_PENDING,
@@ -229,8 +231,7 @@ class Jobs:
     def _outcome(self, row: Job, context: JobContext) -> dict[str, Any]:
         """Does the job; returns the columns that say how it ended."""
         try:
-            context.check()
-            result = self._handlers[row.kind](context)
+            result = self._patiently(row, context)
         except Cancelled:
             return {"state": CANCELLED, "cancel_requested": False}
         except Released:
@@ -249,6 +250,26 @@ class Jobs:
             _log.exception("job %s (%s) has a result that JSON cannot hold", row.job_id, row.kind)
             return {"state": FAILED, "error": one_line(f"internal error: its result: {error}")}
         return {"state": SUCCEEDED, "result": result}
+
+    def _patiently(self, row: Job, context: JobContext) -> dict[str, Any]:
+        """Does the job, again after a pause where something that it needs is away; done parts stay done.
+
+        The pauses grow; PATIENCE_S is what all of them together may take.
+        """
+        pause_s, left_s = _FIRST_PAUSE_S, PATIENCE_S
+        while True:
+            context.check()
+            try:
+                return self._handlers[row.kind](context)
+            except (Unavailable, grpc.RpcError) as error:
+                if not _passes(error) or left_s <= 0:
+                    raise
+                what = error.details() if isinstance(error, grpc.Call) else error
+                _log.warning("job %s (%s) waits %.1f s: %s", row.job_id, row.kind, pause_s, what)
+                context.stage(f"waiting: {what}")
+            _pause(context, pause_s)
+            left_s -= pause_s
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _renew(self) -> None:
         """Writes the progress of the job in hand, renews its lease and hears whether it is to stop."""
@@ -351,6 +372,21 @@ def _found(opened: Session, job_id: str) -> Job:
     if row is None:
         raise NotFound(f"no job '{job_id[:80]}'")
     return row
+
+
+def _passes(error: Exception) -> bool:
+    """Whether what went wrong may be right again in a moment."""
+    return isinstance(error, Unavailable) or (
+        isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE
+    )
+
+
+def _pause(context: JobContext, seconds: float) -> None:
+    """Waits, unless the job is to stop meanwhile."""
+    until = time.monotonic() + seconds
+    while (left_s := until - time.monotonic()) > 0:
+        context.check()
+        time.sleep(min(left_s, _BEAT_S))
 
 
 def _is_free(row: Job) -> bool:

@@ -18,7 +18,7 @@ from onoma.v1 import jobs_pb2 as pb
 from onoma.v1 import jobs_pb2_grpc
 from services.runtime import database, jobs
 from services.runtime.database import session
-from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.runtime.jobs import Job, Jobs, JobServicer, job_message
 from services.runtime.server import Service, start
 
@@ -369,6 +369,59 @@ def test_a_database_that_goes_away_for_a_while_loses_no_result(open_jobs, monkey
     away.set()
     gate.go_on.set()
     assert ended(some, job_id).result == {"done": True}
+
+
+class AwayFor:
+    """A handler that misses something it needs for its first tries."""
+
+    def __init__(self, tries, error):
+        self.tries, self.left, self.error = 0, tries, error
+
+    def __call__(self, context):
+        self.tries += 1
+        self.left -= 1
+        if self.left >= 0:
+            raise self.error
+        return {"tries": self.tries}
+
+
+class ServiceAway(grpc.RpcError, grpc.Call):
+    """What a stub raises where nobody listens."""
+
+    def code(self):
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self):
+        return "connection refused"
+
+
+@pytest.mark.parametrize("error", [Unavailable("the object store does not answer"), ServiceAway()])
+def test_a_job_waits_for_what_is_away_and_then_goes_on(open_jobs, monkeypatch, error):
+    monkeypatch.setattr(jobs, "_FIRST_PAUSE_S", 0.01)
+    some = open_jobs(work=AwayFor(3, error))
+    row = ended(some, some.start("work", {}).job_id)
+    assert (row.state, row.result, row.attempts) == (jobs.SUCCEEDED, {"tries": 4}, 1)
+
+
+def test_a_job_does_not_wait_for_ever(open_jobs, monkeypatch):
+    monkeypatch.setattr(jobs, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(jobs, "PATIENCE_S", 0.05)
+    some = open_jobs(work=AwayFor(1000, Unavailable("the object store does not answer")))
+    row = ended(some, some.start("work", {}).job_id)
+    assert (row.state, row.error) == (jobs.FAILED, "the object store does not answer")
+
+
+def test_a_job_that_waits_says_so_and_can_be_cancelled(open_jobs, monkeypatch):
+    monkeypatch.setattr(jobs, "_FIRST_PAUSE_S", 600.0)
+    some = open_jobs(work=AwayFor(1000, Unavailable("the object store does not answer")))
+    job_id = some.start("work", {}).job_id
+    pause = threading.Event()
+    for _ in range(DEADLINE_S * 50):
+        if some.get(job_id).stage == "waiting: the object store does not answer":
+            break
+        pause.wait(0.02)
+    some.cancel(job_id)
+    assert ended(some, job_id).state == jobs.CANCELLED
 
 
 def test_lists_come_in_pages_latest_first(open_jobs):
