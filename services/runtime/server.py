@@ -26,6 +26,7 @@ from services.runtime.settings import RuntimeSettings, read_settings
 
 _log = logging.getLogger(__name__)
 _READINESS_S = 5.0
+LIVE = "live"  # in health: a process that answers, whatever becomes of what it needs
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,34 @@ class RunningServer:
         self._service = service
         self._server = server
         self._drain_s = settings.drain_s
+        self._probes: grpc.Server | None = None
         self._stopping = threading.Event()
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._checks = threading.Thread(target=self._check, name=f"{service.name}-health", daemon=True)
         self._is_ready: bool | None = None
+        self._health.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
         self._look()
         self._server.start()
         self._checks.start()
+
+    def answer_probes(self, address: str) -> None:
+        """Gives its health on a port of its own too, for who probes it: without TLS, sign-in or the queue of calls.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        probes = grpc.server(ThreadPoolExecutor(2, thread_name_prefix="probes"), maximum_concurrent_rpcs=8)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, probes)
+        try:
+            probes.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(
+                f"probes cannot be answered on {address}: the port is taken or is not this machine's "
+                "(stop what holds it, or set ONOMA_HEALTH_PORT to another)"
+            ) from error
+        probes.start()
+        self._probes = probes
 
     def drain(self) -> None:
         """Says NOT_SERVING and lets long work come to its end; calls are still answered."""
@@ -92,6 +113,8 @@ class RunningServer:
         self._server.stop(self._drain_s if within_s is None else within_s).wait()
         self._checks.join(_READINESS_S)
         self._service.close()
+        if self._probes:
+            self._probes.stop(None).wait()
 
     def _check(self) -> None:
         while not self._stopping.wait(_READINESS_S):
@@ -192,6 +215,12 @@ def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
     except (OSError, ValueError) as error:
         service.close()
         sys.exit(str(error))
+    if settings.health_port:
+        try:
+            running.answer_probes(f"{bracketed(settings.host)}:{settings.health_port}")
+        except OSError as error:
+            running.stop(within_s=0)
+            sys.exit(str(error))
     leave_out_of_collections()
     _log.info("%s is ready", name, extra={"address": running.address})
     stop.wait()

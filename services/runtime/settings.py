@@ -56,6 +56,13 @@ class RuntimeSettings(BaseSettings):
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of Prometheus metrics of `python -m services.NAME`; 0: none."
     )
+    health_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of a plain gRPC health service beside that of `python -m services.NAME`, for probes that "
+        "speak no TLS; 0: none.",
+    )
     import_roots: list[Path] = Field(
         default_factory=list,
         description="Folders on the server that data sets may be imported from (JSON list).",

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from services.runtime.channels import open_channel
-from services.runtime.server import start, stop_all
+from services.runtime.server import LIVE, start, stop_all
 from services.runtime.settings import RuntimeSettings
 from tests.services.runtime.echo import NAME, Echo, EchoStub, start_echo
 
@@ -49,6 +49,42 @@ def test_a_service_that_is_not_ready_says_so(echo, settings):
     running = start_echo(echo, settings)
     with open_channel(running.address, settings) as channel:
         assert health_of(channel) == NOT_SERVING
+    running.stop(within_s=0)
+
+
+def test_a_service_that_needs_what_is_gone_is_alive_and_not_ready(echo, settings):
+    def database_gone():
+        raise ConnectionError("the database is gone")
+
+    echo.ready = database_gone
+    running = start_echo(echo, settings)
+    address = f"127.0.0.1:{_free_port()}"
+    running.answer_probes(address)
+    with grpc.insecure_channel(address) as channel:
+        assert (health_of(channel, LIVE), health_of(channel)) == (SERVING, NOT_SERVING)
+    running.stop(within_s=0)
+
+
+def test_a_server_with_all_its_threads_taken_answers_probes(echo, settings):
+    taken, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(request, context):
+        taken.release()
+        go_on.wait(DEADLINE_S)
+        return b"done"
+
+    echo.unary = slow
+    running = start_echo(echo, settings)
+    address = f"127.0.0.1:{_free_port()}"
+    running.answer_probes(address)
+    with open_channel(running.address, settings) as calls, grpc.insecure_channel(address) as channel:
+        answers = [
+            EchoStub(calls).unary.future(b"x", timeout=DEADLINE_S) for _ in range(settings.grpc_workers)
+        ]
+        assert all(taken.acquire(timeout=DEADLINE_S) for _ in answers)
+        assert health_of(channel, LIVE) == SERVING
+        go_on.set()
+        assert [answer.result() for answer in answers] == [b"done"] * len(answers)
     running.stop(within_s=0)
 
 
@@ -195,9 +231,25 @@ class TestProcess:
         assert process.returncode == 1
         assert "the port is taken" in error.splitlines()[-1]
 
+    def test_probes_are_answered_where_a_port_is_given(self):
+        port = _free_port()
+        process = self.start(ONOMA_HEALTH_PORT=str(port))
+        process.stderr.readline()
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            assert [health_of(channel, service) for service in (LIVE, "")] == [SERVING, SERVING]
+        process.terminate()
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+
+    def test_a_taken_port_of_probes_is_one_line_and_1(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            process = self.start(ONOMA_HEALTH_PORT=str(taken.getsockname()[1]))
+            _, error = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "set ONOMA_HEALTH_PORT to another" in error.splitlines()[-1]
+
     def test_metrics_are_served_where_a_port_is_given(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = _free_port()
         process = self.start(ONOMA_METRICS_PORT=str(port))
         with grpc.insecure_channel(json.loads(process.stderr.readline())["address"]) as channel:
             EchoStub(channel).unary(b"x", timeout=DEADLINE_S, wait_for_ready=True)
@@ -206,3 +258,8 @@ class TestProcess:
         process.terminate()
         process.communicate(timeout=60)
         assert f'onoma_grpc_calls_total{{code="OK",method="{NAME}/Unary"}} 1.0' in text
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
