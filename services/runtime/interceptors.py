@@ -1,4 +1,4 @@
-"""What happens around every call: request id, deadline, errors as status, metrics, one log line."""
+"""What happens around every call: request id, deadline, errors as status, metrics, a span, one log line."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from prometheus_client import Counter, Gauge, Histogram
 
+from services.runtime import tracing
 from services.runtime.errors import Aborted, ServiceError
 from services.runtime.logs import request_id
 
@@ -27,6 +28,15 @@ _DOMAIN = "onoma.v1"
 # Status travels in HTTP/2 headers, where clients take 8 KiB in all; details are sent in base64.
 _MAX_MESSAGE_CHARACTERS = 1000
 _MAX_PRESENT_BYTES = 2048
+_CALLERS_FAULT = (
+    code_pb2.INVALID_ARGUMENT,
+    code_pb2.NOT_FOUND,
+    code_pb2.ALREADY_EXISTS,
+    code_pb2.FAILED_PRECONDITION,
+    code_pb2.ABORTED,
+    code_pb2.UNAUTHENTICATED,
+    code_pb2.PERMISSION_DENIED,
+)
 
 _calls = Counter("onoma_grpc_calls_total", "Calls that ended.", ["method", "code"])
 _seconds = Histogram("onoma_grpc_call_seconds", "Duration of calls in seconds.", ["method"])
@@ -80,6 +90,8 @@ class _Call:
 
     def __enter__(self) -> None:
         request_id.set(self._request_id)
+        carried = self._context.invocation_metadata()
+        self._span = tracing.begin(self._method, carried, **{"onoma.request_id": self._request_id})
         _in_flight.labels(self._method).inc()
         self._context.send_initial_metadata(((REQUEST_ID, self._request_id),))
         if self._time_left_s is not None and self._time_left_s < _LEAST_TIME_LEFT_S:
@@ -92,10 +104,10 @@ class _Call:
         elif error is None:
             self._end("OK", "done")
         elif self._context.code() is not None:  # the handler has called context.abort itself
-            self._end(self._context.code().name, self._context.details() or "")
+            self._end(self._context.code().name, "refused")
         elif isinstance(error, Exception):
             status = self._status(error)
-            self._end(code_pb2.Code.Name(status.code), status.message)
+            self._end(code_pb2.Code.Name(status.code), _for_the_log(status))
             self._context.abort_with_status(rpc_status.to_status(status))
         else:
             self._end("INTERNAL", type(error).__name__)
@@ -144,6 +156,7 @@ class _Call:
             "time_left_s": None if self._time_left_s is None else round(self._time_left_s, 3),
         }
         _log.log(logging.INFO if code in ("OK", "CANCELLED") else logging.WARNING, message, extra=fields)
+        tracing.end(self._span, code)
 
 
 def _request_id(context: grpc.ServicerContext) -> str:
@@ -156,6 +169,14 @@ def _time_left_s(context: grpc.ServicerContext) -> float | None:
     """Seconds until the deadline; None where the client sets none, for which grpc says 292 thousand million years."""
     left = context.time_remaining()
     return None if left is None or left > _FOR_EVER_S else left
+
+
+def _for_the_log(status: status_pb2.Status) -> str:
+    """What went wrong here, or why a call was refused: refusals name what was sent, names of persons among it."""
+    if status.code not in _CALLERS_FAULT:
+        return status.message
+    info = error_details_pb2.ErrorInfo()
+    return info.reason if any(detail.Unpack(info) for detail in status.details) else "refused"
 
 
 def _present(error: ServiceError) -> Message | None:

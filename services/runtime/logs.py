@@ -7,6 +7,8 @@ import logging
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from services.runtime import tracing
+
 # The id of the call that is being answered; every line logged meanwhile carries it, and calls to other services.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -23,6 +25,7 @@ class _JsonFormatter(logging.Formatter):
         }
         if request_id.get():
             line["request_id"] = request_id.get()
+        line |= tracing.ids()
         line |= {key: value for key, value in record.__dict__.items() if key not in _PLAIN}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
