@@ -67,16 +67,21 @@ async function invitationOf(studyId: string, annotatorId: string): Promise<Invit
   return isKnown ? { study, annotator, seesOthers } : loadInvitation(studyId, annotatorId);
 }
 
+/** The opening that was asked for last: an earlier one, of the same category too, shows nothing any more. */
+let latest = 0;
+
 /** Shows another category, where it was left. */
 export async function openCategory(category: string): Promise<void> {
   const { study, annotator } = get();
+  latest += 1;
+  const mine = latest;
   set({ ...EMPTY_CATEGORY, category });
   history.replaceState(null, "", `?${new URLSearchParams({ category })}`);
   const isOpen = () => get().category === category;
   const address = addressNow();
   try {
     const [list, channel] = await Promise.all([listOf(address), channelOf(address, isOpen)]);
-    if (!isOpen()) return;
+    if (mine !== latest) return;
     set({ activations: list.activations, channel });
     showQueue(channel.queue());
     const stands = loadStands(study?.study_id ?? "", annotator?.annotator_id ?? "");
@@ -84,7 +89,7 @@ export async function openCategory(category: string): Promise<void> {
     channel.retry();
     void showMaps(address, list.version, isOpen);
   } catch (error) {
-    if (isOpen()) fail(error, () => openCategory(category));
+    if (mine === latest) fail(error, () => openCategory(category));
   }
 }
 
@@ -177,9 +182,11 @@ function keepMaps(category: string, found: Maps): void {
 
 /** The channel of a category: the one that is here, brought up to date, or a new one. */
 async function channelOf(address: NamingAddress, isOpen: () => boolean): Promise<Channel> {
-  const known = channels.get(address.category);
-  if (known && known.queue().pending.length > 0) return known;
+  const busy = channels.get(address.category);
+  if (busy && busy.queue().pending.length > 0) return busy;
   const naming = await loadNaming(address);
+  // Only now: another opening may have made it in the meantime.
+  const known = channels.get(address.category);
   if (known) {
     known.meet(naming);
     return known;

@@ -1,0 +1,82 @@
+import { beforeEach, expect, test, vi } from "vitest";
+import * as api from "../api/naming";
+import type { Annotator, Naming, Study } from "../api/openapi";
+import { openCategory, rememberStands } from "./opening";
+import { choose, NOTHING } from "./selection";
+import { idsShown, select, useNaming } from "./store";
+
+vi.mock("../api/naming");
+
+const IDS = ["t1", "t2", "t3"];
+const EMPTY: Naming = {
+  study_id: "s",
+  annotator_id: "a",
+  category: "shirt",
+  revision: "0",
+  concepts: [],
+  discards: [],
+  pool: IDS,
+  undo_count: 0,
+  redo_count: 0,
+};
+const activations = new Map(
+  IDS.map((id, index) => [id, { id, imageId: `i${index}`, share: 0.5, index }]),
+);
+
+/** What the server has been asked for, each to be answered when the test says so. */
+let answers: (() => void)[];
+
+beforeEach(() => {
+  answers = [];
+  vi.mocked(api.loadActivations).mockResolvedValue({ activations, version: "1" });
+  vi.mocked(api.heldMaps).mockResolvedValue({
+    count: 0,
+    height: 1,
+    width: 1,
+    values: new Uint8Array(),
+  });
+  vi.mocked(api.loadNaming).mockImplementation(
+    ({ category }) => new Promise((resolve) => answers.push(() => resolve({ ...EMPTY, category }))),
+  );
+  const study: Partial<Study> = { study_id: "s", categories: ["shirt", "shoe", "hat"] };
+  const annotator: Partial<Annotator> = { annotator_id: "a" };
+  useNaming.setState({ study: study as Study, annotator: annotator as Annotator });
+});
+
+test("a category that was asked for twice keeps what is selected once it is there", async () => {
+  const forget = rememberStands();
+  const openings = [openCategory("shirt"), openCategory("shirt")];
+  let isSelected = false;
+  for (const [at, answer] of answers.entries()) {
+    answer();
+    await openings[at];
+    if (!useNaming.getState().view || isSelected) continue;
+    select(choose(NOTHING, idsShown(), "t2", { shift: false, ctrl: false }));
+    isSelected = true;
+  }
+  forget();
+  expect([...useNaming.getState().selection.ids]).toEqual(["t2"]);
+});
+
+test("of two openings the later one shows, whichever is answered first", async () => {
+  const openings = [openCategory("shirt"), openCategory("shoe")];
+  answers[1]?.();
+  await openings[1];
+  answers[0]?.();
+  await openings[0];
+  expect(useNaming.getState().view?.naming.category).toBe("shoe");
+});
+
+test("two openings of one category share one way to the server", async () => {
+  const openings = [openCategory("hat"), openCategory("hat")];
+  answers[1]?.();
+  await openings[1];
+  const first = useNaming.getState().channel;
+  answers[0]?.();
+  await openings[0];
+  expect(first).not.toBeNull();
+  const again = openCategory("hat");
+  answers.at(-1)?.();
+  await again;
+  expect(useNaming.getState().channel).toBe(first);
+});
