@@ -9,4 +9,6 @@ compile() {
 }
 compile onoma
 compile serve --extra serve
+# What two images share is the same in both.
+compile serve-light --extra serve-light --constraint requirements/serve.txt
 compile dev --extra demo --group dev
