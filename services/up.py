@@ -15,6 +15,7 @@ from services.runtime.errors import ServiceError
 from services.runtime.memory import keep_freed_memory, leave_out_of_collections
 from services.runtime.server import RunningServer, bracketed, start, stop_all
 from services.runtime.settings import RuntimeSettings, read_settings
+from services.runtime.tokens import with_keys_in_memory
 
 # Each after those that it calls.
 SERVICES = ("inference", "naming", "attribution", "analytics")
@@ -103,6 +104,7 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
         OSError: a port is taken, or the database or the object store is not to be had.
     """
     keep_freed_memory()
+    settings = with_keys_in_memory(settings)
     servers: list[RunningServer] = []
     try:
         for name in SERVICES:

@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from onoma.client.analysis import AS_BY_DEFAULT, AnalysisOptions
 from onoma.client.errors import OnomaError
 from onoma.client.jobs import RunningJob
-from onoma.client.transport import Addresses, Transport, connector
+from onoma.client.transport import Addresses, Connect, Transport, connector
 from onoma.v1 import (
     analytics_pb2,
     attribution_pb2,
@@ -44,6 +44,7 @@ class Client:
         tls_dir: folder of ca.crt, tls.crt and tls.key where the services want mutual TLS; by default what the
             environment says (ONOMA_TLS_DIR), else none, which is a plain connection.
 
+        connect: opens the channels instead, and says by them who calls; for servers that are clients.
     Every method raises `onoma.client.OnomaError` in one of its forms. A method that starts a job takes a
     `request_id`: asking again with the same one gives the same job, and by default each call is a new one.
     """
@@ -56,10 +57,14 @@ class Client:
         timeout_s: float = 60.0,
         tls_dir: Path | None = None,
     ) -> None:
-        token = os.environ.get("ONOMA_ACCESS_TOKEN", "") if token is None else token
-        given = os.environ.get("ONOMA_TLS_DIR")
-        connect = connector(tls_dir or (Path(given) if given else None))
-        self._transport = Transport(addresses or Addresses.from_environment(), timeout_s, token, connect)
+        connect: Connect | None = None,
+        if connect is None:
+            token = os.environ.get("ONOMA_ACCESS_TOKEN", "") if token is None else token
+            given = os.environ.get("ONOMA_TLS_DIR")
+            connect = connector(tls_dir or (Path(given) if given else None))
+        self._transport = Transport(
+            addresses or Addresses.from_environment(), timeout_s, token or "", connect
+        )
 
     def __enter__(self) -> Client:
         return self
@@ -616,6 +621,7 @@ class Client:
             study_id=study_id, annotator_id=annotator_id, category=category
         )
         for response in self._transport.stream("naming", "WatchNaming", request, timeout_s):
+        naming = naming_pb2.Naming()
             yield response.naming
 
     def list_acts(self, study_id: str, annotator_id: str, category: str) -> Iterator[naming_pb2.LoggedAct]:

@@ -188,7 +188,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
 def build(settings: RuntimeSettings) -> Service:
     """The analytics service, reading from the peers that the settings name; it keeps nothing."""
     channels = [
-        open_channel(address, settings)
+        open_channel(address, settings, "analytics")
         for address in (settings.inference_address, settings.attribution_address, settings.naming_address)
     ]
     inference, attribution, naming = channels

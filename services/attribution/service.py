@@ -133,7 +133,8 @@ def build(settings: RuntimeSettings) -> Service:
     engine = open_database(settings, "attribution")
     store = open_object_store(settings)
     channels = [
-        open_channel(address, settings) for address in (settings.inference_address, settings.naming_address)
+        open_channel(address, settings, "attribution")
+        for address in (settings.inference_address, settings.naming_address)
     ]
     peers = Peers(InferenceServiceStub(channels[0]), NamingServiceStub(channels[1]))
     of = Computing(engine, store, Explainers(store, limits.maps_precision), peers, limits)

@@ -88,21 +88,21 @@ def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
     message_class, method = request_class(route.backend, route.rpc), method_of(route.backend, route.rpc)
 
     async def endpoint(request: Request) -> Response:
-        token = ""
         if route.access is Access.OWNER:
-            sessions.check_owner(request)
+            visitor = sessions.check_owner(request)
         elif route.access in (Access.OTHERS, Access.RESULTS):
-            token = await sessions.check_viewer(request, backends, of_results=route.access is Access.RESULTS)
+            visitor = await sessions.check_viewer(
+                request, backends, of_results=route.access is Access.RESULTS
+            )
         else:
-            _, token = await sessions.annotator_of(request, backends)
+            _, visitor = await sessions.annotator_of(request, backends)
         options: dict[str, Any] = {
             "timeout_s": route.timeout_s,
             "request_id": request.state.request_id,
-            # Naming knows who holds it, and what of the study they may see; the others serve the gateway alone.
-            "token": token if route.backend == "naming" else "",
+            "visitor": visitor,
         }
         message = await _read_message(request, message_class)
-        given = [name for name in route.owners_fields if token and message.HasField(name)]
+        given = [name for name in route.owners_fields if visitor.invitation and message.HasField(name)]
         if given:
             raise problems.RefusedError(
                 grpc.StatusCode.PERMISSION_DENIED,
@@ -169,10 +169,10 @@ def _handwritten_routes(
         return await image(request, await viewed_study(request))
 
     async def viewed_study(request: Request) -> naming_pb2.Study:
-        token = await sessions.check_viewer(request, backends, of_results=True)
+        visitor = await sessions.check_viewer(request, backends, of_results=True)
         message = naming_pb2.GetStudyRequest(study_id=request.path_params["study_id"])
         answer: naming_pb2.GetStudyResponse = await backends.call(
-            "naming", "GetStudy", message, timeout_s=10, request_id=request.state.request_id, token=token
+            "naming", "GetStudy", message, timeout_s=10, request_id=request.state.request_id, visitor=visitor
         )
         return answer.study
 
@@ -190,7 +190,7 @@ def _handwritten_routes(
         return Response(files[name], media_type=media_type, headers=headers)
 
     async def namings(request: Request) -> Response:
-        token = await sessions.check_viewer(request, backends, of_results=False)
+        visitor = await sessions.check_viewer(request, backends, of_results=False)
         as_csv = request.url.path.endswith(".csv")
         message = naming_pb2.ExportNamingsRequest(
             study_id=request.path_params["study_id"],
@@ -202,7 +202,7 @@ def _handwritten_routes(
             message,
             timeout_s=600,
             request_id=request.state.request_id,
-            token=token,
+            visitor=visitor,
         )
         return StreamingResponse(
             _texts(await anext(pieces), pieces),

@@ -26,6 +26,7 @@ from onoma.v1 import (
 from services.gateway.problems import RefusedError
 from services.runtime.access import AUTHORIZATION
 from services.runtime.channels import open_channel
+from services.runtime.tokens import Caller, Keys, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -63,30 +64,57 @@ def request_class(backend: str, rpc: str) -> type[Message]:
 
 
 @dataclass(frozen=True)
+class Visitor:
+    """For whom the gateway calls a service.
+
+    Attributes:
+        invitation: the token that they came by, which naming understands; empty for the owner.
+    """
+
+    caller: Caller
+    invitation: str = ""
+
+
+@dataclass(frozen=True)
 class Backends:
     """Open channels and a stub for each name in `SERVICES`."""
 
     channels: tuple[grpc.Channel, ...]
     stubs: dict[str, Any]
     _watching: CapacityLimiter
+    _keys: Keys | None
 
     async def call(
-        self, backend: str, rpc: str, request: Message, *, timeout_s: float, request_id: str, token: str = ""
+        self,
+        backend: str,
+        rpc: str,
+        request: Message,
+        *,
+        timeout_s: float,
+        request_id: str,
+        visitor: Visitor | None = None,
     ) -> Any:
         """One unary call, off the event loop.
 
         Args:
-            token: of the invitation that it is made for; without one the call is the gateway's own.
+            visitor: for whom it is made; None where the gateway needs it for itself.
         Raises:
             grpc.RpcError: as the service answered, or DEADLINE_EXCEEDED after `timeout_s`.
         """
         method = getattr(self.stubs[backend], rpc)
         return await run_in_threadpool(
-            method, request, timeout=timeout_s, metadata=_metadata(request_id, token)
+            method, request, timeout=timeout_s, metadata=self._metadata(backend, request_id, visitor)
         )
 
     async def events(
-        self, backend: str, rpc: str, request: Message, *, timeout_s: float, request_id: str, token: str = ""
+        self,
+        backend: str,
+        rpc: str,
+        request: Message,
+        *,
+        timeout_s: float,
+        request_id: str,
+        visitor: Visitor | None = None,
     ) -> AsyncGenerator[Any]:
         """The messages of one server stream as they come; it is cancelled when nobody listens any more.
 
@@ -101,7 +129,8 @@ class Backends:
                 "BUSY",
             )
         method = getattr(self.stubs[backend], rpc)
-        stream = method(request, timeout=timeout_s, metadata=_metadata(request_id, token))
+        metadata = self._metadata(backend, request_id, visitor)
+        stream = method(request, timeout=timeout_s, metadata=metadata)
         try:
             while True:
                 message = await to_thread.run_sync(
@@ -122,7 +151,23 @@ class Backends:
             grpc.RpcError: while iterating, as in `call`.
         """
         method = getattr(self.stubs[backend], rpc)
-        return iter(method(request, timeout=timeout_s, metadata=(("x-request-id", request_id),)))
+        return iter(method(request, timeout=timeout_s, metadata=self._metadata(backend, request_id, None)))
+
+    def _metadata(
+        self, backend: str, request_id: str, visitor: Visitor | None
+    ) -> tuple[tuple[str, str], ...]:
+        """What goes along with a call."""
+        own = (("x-request-id", request_id),)
+        if visitor is None:
+            return own
+        if visitor.invitation and backend == "naming":
+            # Naming knows who holds it, what of the study they may see, and whether it was taken back.
+            return (*own, (AUTHORIZATION, f"Bearer {visitor.invitation}"))
+        if self._keys is None:
+            return own
+        stubs, service = SERVICES[backend]
+        audience = stubs.DESCRIPTOR.services_by_name[service].full_name
+        return (*own, (AUTHORIZATION, f"Bearer {self._keys.token_of(visitor.caller, audience)}"))
 
     def close(self) -> None:
         """Close every channel."""
@@ -132,10 +177,10 @@ class Backends:
 
 def open_backends(settings: RuntimeSettings) -> Backends:
     """Channels to the four services at the addresses in `settings`; nothing is called yet."""
-    inference = open_channel(settings.inference_address, settings)
-    attribution = open_channel(settings.attribution_address, settings)
-    naming = open_channel(settings.naming_address, settings)
-    analytics = open_channel(settings.analytics_address, settings)
+    inference = open_channel(settings.inference_address, settings, "gateway")
+    attribution = open_channel(settings.attribution_address, settings, "gateway")
+    naming = open_channel(settings.naming_address, settings, "gateway")
+    analytics = open_channel(settings.analytics_address, settings, "gateway")
     return Backends(
         channels=(inference, attribution, naming, analytics),
         stubs={
@@ -147,10 +192,5 @@ def open_backends(settings: RuntimeSettings) -> Backends:
             "attribution_jobs": jobs_pb2_grpc.JobServiceStub(attribution),
         },
         _watching=CapacityLimiter(MAX_STREAMS),
+        _keys=keys_of(settings),
     )
-
-
-def _metadata(request_id: str, token: str) -> tuple[tuple[str, str], ...]:
-    """What goes along with a call."""
-    own = (("x-request-id", request_id),)
-    return (*own, (AUTHORIZATION, f"Bearer {token}")) if token else own

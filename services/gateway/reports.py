@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from onoma.client import Addresses, Client
 from onoma.report.study import write_study_report
+from services.runtime.channels import open_channel
 
 if TYPE_CHECKING:
     from services.runtime.settings import RuntimeSettings
@@ -56,7 +57,9 @@ class Reports:
         )
         with (
             tempfile.TemporaryDirectory(prefix="onoma-report-") as folder,
-            Client(addresses, token=settings.access_token) as client,
+            Client(
+                addresses, connect=lambda address, _: open_channel(address, settings, "gateway")
+            ) as client,
         ):
             out = Path(folder)
             write_study_report(client, client.get_study(study_id), out)

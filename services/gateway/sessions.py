@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING
 import grpc
 
 from onoma.v1 import naming_pb2
+from services.gateway.backends import Visitor
 from services.gateway.problems import RefusedError
+from services.runtime.access import SIT_AT_THE_MACHINE
+from services.runtime.tokens import Caller, Role
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,7 +38,7 @@ UNKNOWN_TOKEN = (
 )
 
 
-def check_owner(request: Request) -> None:
+def check_owner(request: Request) -> Visitor:
     """Lets the owner's routes answer loopback only.
 
     Raises:
@@ -48,35 +51,29 @@ def check_owner(request: Request) -> None:
             grpc.StatusCode.PERMISSION_DENIED,
             "the owner's pages answer on the server's own machine only: open them at http://127.0.0.1 there",
         )
+    return Visitor(SIT_AT_THE_MACHINE)
 
 
-def is_owner(request: Request) -> bool:
-    """Whether `check_owner` passes."""
-    try:
-        check_owner(request)
-    except RefusedError:
-        return False
-    return True
-
-
-async def check_viewer(request: Request, backends: Backends, *, of_results: bool) -> str:
+async def check_viewer(request: Request, backends: Backends, *, of_results: bool) -> Visitor:
     """Lets the owner in, and who may read what others named: AcceptInvitationResponse.sees_others.
 
     Args:
         of_results: whether results are asked for, which annotators get of closed studies alone.
     Returns:
-        The token that opens; empty for the owner.
+        The owner, or who they are let in as: a viewer.
     Raises:
         RefusedError: neither of them.
         grpc.RpcError: the naming service could not answer.
     """
-    if is_owner(request):
-        return ""
+    try:
+        return check_owner(request)
+    except RefusedError as error:
+        not_the_owner = error
     study_id = request.path_params["study_id"]
     links = cookie_name(study_id, "")
     tokens = [token for name, token in request.cookies.items() if name.startswith(links) and token]
     if not tokens:
-        check_owner(request)
+        raise not_the_owner
     refused = RefusedError(
         grpc.StatusCode.PERMISSION_DENIED,
         "results open to viewers, and to annotators of the study once it is closed: ask its owner"
@@ -95,14 +92,14 @@ async def check_viewer(request: Request, backends: Backends, *, of_results: bool
         )
         is_open = accepted.sees_others and not (of_results and names_still)
         if is_open and accepted.study.study_id == study_id:
-            return token
+            return Visitor(Caller(Role.VIEWER, accepted.annotator.annotator_id, study_id), token)
     raise refused
 
 
 async def annotator_of(
     request: Request, backends: Backends
-) -> tuple[naming_pb2.AcceptInvitationResponse, str]:
-    """The study and annotator that the path names, and their token, which the request carries.
+) -> tuple[naming_pb2.AcceptInvitationResponse, Visitor]:
+    """The study and annotator that the path names, by the token that the request carries.
 
     Raises:
         RefusedError: UNAUTHENTICATED without the token, or where it was revoked;
@@ -120,7 +117,7 @@ async def annotator_of(
         raise RefusedError(
             grpc.StatusCode.PERMISSION_DENIED, "this invitation is another annotator's: follow your own link"
         )
-    return accepted, token
+    return accepted, Visitor(Caller(Role.ANNOTATOR, annotator_id, study_id), token)
 
 
 async def accept(request: Request, backends: Backends, token: str) -> naming_pb2.AcceptInvitationResponse:

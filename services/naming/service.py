@@ -220,7 +220,7 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
 def build(settings: RuntimeSettings) -> Service:
     """The naming service over the database that `settings` name."""
     engine = open_database(settings, "naming")
-    channel = open_channel(settings.inference_address, settings)
+    channel = open_channel(settings.inference_address, settings, "naming")
     servicer = NamingServicer(engine, InferenceServiceStub(channel))
 
     def close() -> None:

@@ -1,8 +1,11 @@
-"""Who may call what: the owner everything, annotators and viewers what the table says, nobody else anything.
+"""Who may call what: one table of every RPC. The owner calls all of them, others what their row says, nobody else any.
 
-A call carries its token as `authorization: Bearer TOKEN`: ONOMA_ACCESS_TOKEN for the owner and for the services
-among each other, an invitation's for an annotator or a viewer. Where ONOMA_ACCESS_TOKEN is empty, calls without a
-token are the owner's, who sits at the machine: servers then listen on loopback.
+A call carries its token as `authorization: Bearer TOKEN`, one of three kinds:
+- ONOMA_ACCESS_TOKEN, the owner's own, from the SDK and the command line;
+- a signed one of a minute (services.runtime.tokens): services among each other, and the gateway for whom it serves;
+- an invitation's, which naming alone understands.
+Where neither ONOMA_ACCESS_TOKEN nor ONOMA_SIGNING_KEYS_DIR is set, calls without a token are the owner's, who sits at
+the machine: servers then listen on loopback.
 """
 
 from __future__ import annotations
@@ -16,31 +19,136 @@ from typing import Any
 import grpc
 
 from services.runtime.errors import PermissionDenied, Unauthenticated
+from services.runtime.tokens import Caller, Keys, Role
 
 AUTHORIZATION = "authorization"
-_OPEN = ("/grpc.health.", "/grpc.reflection.", "/onoma.v1.NamingService/AcceptInvitation")
+OPEN = ("/grpc.health.", "/grpc.reflection.", "/onoma.v1.NamingService/AcceptInvitation")
+SIT_AT_THE_MACHINE = Caller(Role.OWNER, "at-the-machine")
+_BY_ACCESS_TOKEN = Caller(Role.OWNER, "access-token")
 
 
 class Reach(enum.Enum):
     """What of a study an RPC shows or changes, for those who hold an invitation."""
 
+    NOTHING = "nothing"
     STUDY = "what everybody in the study sees"
     NAMING = "namings: one's own; others' for those who see others"
     OTHERS = "who takes part, how far they are, how their labels are read: for those who see others"
+    RESULTS = "what belongs to which X-feature: for viewers"
     OWN_NAMING = "changes of one's own naming: for annotators"
 
 
-# RPCs that are not in it are the owner's alone.
-REACHES: Mapping[str, Reach] = {
-    "/onoma.v1.NamingService/GetStudy": Reach.STUDY,
-    "/onoma.v1.NamingService/ListAnnotators": Reach.OTHERS,
-    "/onoma.v1.NamingService/WatchAnnotators": Reach.OTHERS,
-    "/onoma.v1.NamingService/GetNaming": Reach.NAMING,
-    "/onoma.v1.NamingService/WatchNaming": Reach.NAMING,
-    "/onoma.v1.NamingService/ListActs": Reach.NAMING,
-    "/onoma.v1.NamingService/ExportNamings": Reach.NAMING,
-    "/onoma.v1.NamingService/GetVocabulary": Reach.OTHERS,
-    "/onoma.v1.NamingService/Act": Reach.OWN_NAMING,
+@dataclass(frozen=True)
+class Row:
+    """Who calls an RPC beside the owner.
+
+    Attributes:
+        reach: what of their study annotators and viewers get of it.
+        services: those that need it for themselves.
+    """
+
+    reach: Reach = Reach.NOTHING
+    services: frozenset[str] = frozenset()
+
+
+def _row(*services: str, reach: Reach = Reach.NOTHING) -> Row:
+    return Row(reach, frozenset(services))
+
+
+def _rows(service: str, **rows: Row) -> dict[str, Row]:
+    return {f"/{service}/{rpc}": row for rpc, row in rows.items()}
+
+
+_OWNER = _row()
+
+TABLE: Mapping[str, Row] = {
+    **_rows(
+        "onoma.v1.InferenceService",
+        UploadObject=_OWNER,
+        GetObject=_OWNER,
+        ImportDataset=_OWNER,
+        UploadDataset=_OWNER,
+        GetDataset=_row("attribution", "naming"),
+        ListDatasets=_OWNER,
+        ListImages=_row("analytics", "attribution"),
+        ListImportIssues=_OWNER,
+        GetImage=_row("analytics", "gateway"),
+        CheckModel=_OWNER,
+        RegisterModel=_OWNER,
+        GetModel=_row("analytics", "attribution", "gateway", "naming"),
+        ListModels=_OWNER,
+        TrainXnn=_OWNER,
+        GetXnnSet=_row("attribution", "gateway", "naming"),
+        ListXnnSets=_OWNER,
+        ImportXnnSet=_OWNER,
+        ListXnnScores=_OWNER,
+        Predict=_OWNER,
+        PredictStream=_OWNER,
+    ),
+    **_rows(
+        "inference.GRPCInferenceService",
+        ServerLive=_OWNER,
+        ServerReady=_OWNER,
+        ModelReady=_OWNER,
+        ServerMetadata=_OWNER,
+        ModelMetadata=_OWNER,
+        ModelInfer=_OWNER,
+    ),
+    **_rows(
+        "onoma.v1.AttributionService",
+        ComputeMaps=_OWNER,
+        ImportMaps=_OWNER,
+        GetStudyMaps=_OWNER,
+        ImportStudyMaps=_OWNER,
+        ListActivations=_row("analytics", "gateway"),
+        ListExplainedImages=_row("analytics", "gateway"),
+        GetMaps=_row("analytics", "gateway"),
+        SortBySimilarity=_row(reach=Reach.STUDY),
+        GetMapProvenance=_row("analytics", "gateway"),
+        Attribute=_row("analytics"),
+    ),
+    **_rows(
+        "onoma.v1.NamingService",
+        CreateStudy=_OWNER,
+        GetStudy=_row("analytics", "attribution", "gateway", reach=Reach.STUDY),
+        ListStudies=_OWNER,
+        OpenStudy=_OWNER,
+        CloseStudy=_OWNER,
+        PublishActivations=_row("attribution"),
+        InviteAnnotator=_OWNER,
+        AcceptInvitation=_OWNER,  # the token is in the request: open to all
+        RevokeInvitation=_OWNER,
+        RenewInvitation=_OWNER,
+        ListAnnotators=_row("analytics", "gateway", reach=Reach.OTHERS),
+        WatchAnnotators=_row(reach=Reach.OTHERS),
+        GetNaming=_row(reach=Reach.NAMING),
+        Act=_row(reach=Reach.OWN_NAMING),
+        WatchNaming=_row(reach=Reach.NAMING),
+        ListActs=_row(reach=Reach.NAMING),
+        ExportNamings=_row("analytics", "gateway", reach=Reach.NAMING),
+        ImportNamings=_OWNER,
+        GetVocabulary=_row("analytics", reach=Reach.OTHERS),
+        SetVocabulary=_OWNER,
+        OverruleLabels=_OWNER,
+    ),
+    **_rows(
+        "onoma.v1.AnalyticsService",
+        ExplainImage=_row(reach=Reach.RESULTS),
+        GetSummary=_row(reach=Reach.RESULTS),
+        GetCoverage=_row("gateway", reach=Reach.RESULTS),
+        GetPurity=_row(reach=Reach.RESULTS),
+        GetAgreement=_row(reach=Reach.RESULTS),
+        GetConsensus=_row(reach=Reach.RESULTS),
+        AnalyseStudy=_row("gateway"),
+    ),
+    **_rows(
+        "onoma.v1.JobService",
+        GetJob=_OWNER,
+        ListJobs=_OWNER,
+        WatchJob=_OWNER,
+        CancelJob=_OWNER,
+        ResumeJob=_OWNER,
+    ),
 }
 
 
@@ -62,28 +170,31 @@ class Guest:
 class AccessInterceptor(grpc.ServerInterceptor):
     """Refuses what a caller may not do, before the handler sees it, and before each message of a stream leaves.
 
-    A stream that waits yields None from time to time: nothing is sent, but its caller is looked at again, so that
-    a link that was taken back ends what it opened.
+    A stream that waits yields None from time to time: nothing is sent, but whoever came by an invitation is looked
+    at again, so that a link that was taken back ends what it opened.
 
     Args:
-        access_token: the owner's; empty where calls without a token are the owner's.
-        guest_of: whose invitation a token is; None for one that lets nobody in.
+        access_token: the owner's.
+        keys: that tokens are signed with; None where there are none.
+        guest_of: whose invitation a token is; None for one that lets nobody in. Whoever asks by an invitation is known
+            to this service alone: where it is given, nobody else may vouch for annotators and viewers.
     """
 
-    def __init__(self, access_token: str, guest_of: Callable[[str], Guest | None] | None) -> None:
+    def __init__(
+        self, access_token: str, keys: Keys | None, guest_of: Callable[[str], Guest | None] | None
+    ) -> None:
         self._access_token = access_token.encode()
+        self._keys = keys
         self._guest_of = guest_of
+        self._open_to_the_machine = not access_token and (keys is None or not keys.are_shared)
 
     def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
         """See grpc.ServerInterceptor."""
         handler = continuation(details)
-        if handler is None or details.method.startswith(_OPEN):
+        if handler is None or details.method.startswith(OPEN):
             return handler
         metadata = dict(details.invocation_metadata or ())
         token = str(metadata.get(AUTHORIZATION, "")).removeprefix("Bearer ").strip()
-        is_owner = self._is_owner(token)
-        if is_owner and not handler.response_streaming:
-            return handler
         kind = "_".join(
             "stream" if s else "unary" for s in (handler.request_streaming, handler.response_streaming)
         )
@@ -94,10 +205,9 @@ class AccessInterceptor(grpc.ServerInterceptor):
             return behaviour(request, context)
 
         def streaming(request: Any, context: grpc.ServicerContext) -> Any:
-            if not is_owner:
-                self._check(details.method, token, request)
+            is_guest = self._check(details.method, token, request)
             for message in behaviour(request, context):
-                if not is_owner:
+                if is_guest:
                     self._check(details.method, token, request)
                 if message is not None:
                     yield message
@@ -106,12 +216,37 @@ class AccessInterceptor(grpc.ServerInterceptor):
         wrapped = streaming if handler.response_streaming else unary
         return make(wrapped, handler.request_deserializer, handler.response_serializer)
 
-    def _is_owner(self, token: str) -> bool:
-        if not self._access_token:
-            return not token
-        return hmac.compare_digest(token.encode(), self._access_token)
+    def _check(self, method: str, token: str, request: Any) -> bool:
+        """Returns where the call may be made: whether by an invitation."""
+        row = TABLE.get(method, _OWNER)
+        caller = self._known(method, token)
+        if caller is None:
+            self._check_guest(self._invited(token), row, request)
+            return True
+        if caller.role is Role.SERVICE:
+            if caller.subject not in row.services:
+                raise PermissionDenied(
+                    f"the {caller.subject} service has no need of this: access.py says of what it has"
+                )
+        elif caller.role is not Role.OWNER:
+            if self._guest_of:
+                raise Unauthenticated("annotators and viewers come by their own invitation here")
+            is_viewer = caller.role is Role.VIEWER
+            guest = Guest(caller.study_id, caller.subject, acts=not is_viewer, sees_others=is_viewer)
+            self._check_guest(guest, row, request)
+        return False
 
-    def _check(self, method: str, token: str, request: Any) -> None:
+    def _known(self, method: str, token: str) -> Caller | None:
+        """The caller by every token but an invitation's."""
+        if not token:
+            return SIT_AT_THE_MACHINE if self._open_to_the_machine else None
+        if self._access_token and hmac.compare_digest(token.encode(), self._access_token):
+            return _BY_ACCESS_TOKEN
+        if self._keys and token.count(".") == 2:
+            return self._keys.caller_of(token, audience_of(method))
+        return None
+
+    def _invited(self, token: str) -> Guest:
         guest = self._guest_of(token) if token and self._guest_of else None
         if guest is None:
             raise Unauthenticated(
@@ -119,15 +254,23 @@ class AccessInterceptor(grpc.ServerInterceptor):
                 if token
                 else "this server wants a token: set ONOMA_ACCESS_TOKEN, or use an invitation's"
             )
-        reach = REACHES.get(method)
-        if reach is None:
+        return guest
+
+    @staticmethod
+    def _check_guest(guest: Guest, row: Row, request: Any) -> None:
+        if row.reach is Reach.NOTHING:
             raise PermissionDenied("this is for the study's owner: ask them, or call with their token")
         if request.study_id != guest.study_id:
             raise PermissionDenied("this invitation is for another study: follow the link to this one")
-        if not _may(guest, reach, request):
+        if not _may(guest, row.reach, request):
             raise PermissionDenied(
                 "this is another annotator's, or not to be seen before the owner closes the study"
             )
+
+
+def audience_of(method: str) -> str:
+    """The gRPC service of a method: /onoma.v1.NamingService/Act is onoma.v1.NamingService."""
+    return method.lstrip("/").partition("/")[0]
 
 
 def _may(guest: Guest, reach: Reach, request: Any) -> bool:
@@ -135,6 +278,8 @@ def _may(guest: Guest, reach: Reach, request: Any) -> bool:
         return True
     if reach is Reach.OTHERS:
         return guest.sees_others
+    if reach is Reach.RESULTS:
+        return guest.sees_others and not guest.acts
     fields = request.DESCRIPTOR.fields_by_name
     named = [request.annotator_id] if "annotator_id" in fields else list(request.annotator_ids)
     own = named == [guest.annotator_id]

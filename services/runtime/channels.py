@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, jobs_pb2, naming_pb2
-from services.runtime.access import AUTHORIZATION
+from services.runtime.access import AUTHORIZATION, audience_of
 from services.runtime.certificates import RenewedChannel
 from services.runtime.interceptors import REQUEST_ID
 from services.runtime.logs import request_id
@@ -26,14 +26,17 @@ _RETRY = {
 }
 
 
-def open_channel(address: str, settings: RuntimeSettings) -> grpc.Channel:
-    """A channel that retries reads on UNAVAILABLE and spreads calls over replicas; each call sets a timeout.
+def open_channel(address: str, settings: RuntimeSettings, caller: str = "") -> grpc.Channel:
+    """A channel that retries reads on UNAVAILABLE and spreads calls over replicas, and takes no call without a timeout.
 
-    Calls made while one is being answered carry its request id on, all of them the token of the settings unless
-    they bring another. With ONOMA_TLS_DIR the server has to be of its authority and of the address's host name.
+    Calls made while one is being answered carry its request id on. With ONOMA_TLS_DIR the server has to be of its
+    authority and of the address's host name.
 
     Raises:
-        ValueError: the certificate of ONOMA_TLS_DIR cannot be used.
+        ValueError: the certificate of ONOMA_TLS_DIR or a key of ONOMA_SIGNING_KEYS_DIR cannot be used.
+    Args:
+        caller: the service that calls, which its token says unless a call brings another; empty, or where the
+            settings have no keys to sign with: ONOMA_ACCESS_TOKEN.
     """
     reads = [
         {"service": service.full_name, "method": method.name}
@@ -68,20 +71,22 @@ class _Metadata(
     grpc.StreamUnaryClientInterceptor,
     grpc.StreamStreamClientInterceptor,
 ):
-    """Adds the id of the call that is being answered, and the token."""
+    """Adds the id of the call that is being answered, and the token for the method; wants a deadline."""
 
-    def __init__(self, access_token: str) -> None:
-        self._token = f"Bearer {access_token}" if access_token else ""
+    def __init__(self, token_for: Callable[[str], str]) -> None:
+        self._token_for = token_for
 
     def _continue(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
         metadata = dict(details.metadata or ())
         if request_id.get():
             metadata.setdefault(REQUEST_ID, request_id.get())
-        if self._token:
-            metadata.setdefault(AUTHORIZATION, self._token)
+        if AUTHORIZATION not in metadata and (token := self._token_for(details.method)):
+            metadata[AUTHORIZATION] = f"Bearer {token}"
         return continuation(details._replace(metadata=tuple(metadata.items())), request)
 
     intercept_unary_unary = _continue
+        if details.timeout is None:
+            raise ValueError(f"a call of {details.method} has no deadline: give it a timeout")
     intercept_unary_stream = _continue
     intercept_stream_unary = _continue
     intercept_stream_stream = _continue

@@ -156,12 +156,15 @@ def start(service: Service, address: str, settings: RuntimeSettings) -> RunningS
         address: host:port; port 0 takes any free one.
     Raises:
         OSError: the port is taken.
-        ValueError: the certificate of ONOMA_TLS_DIR cannot be used.
+        ValueError: the certificate of ONOMA_TLS_DIR or a key of ONOMA_SIGNING_KEYS_DIR cannot be used.
     """
     workers = settings.grpc_workers + service.waiting_calls
     server = grpc.server(
         ThreadPoolExecutor(workers, thread_name_prefix=service.name),
-        interceptors=[CallInterceptor(), AccessInterceptor(settings.access_token, service.guest_of)],
+        interceptors=[
+            CallInterceptor(),
+            AccessInterceptor(settings.access_token, keys_of(settings), service.guest_of),
+        ],
         maximum_concurrent_rpcs=workers * 4,
         options=[
             ("grpc.max_send_message_length", settings.max_message_bytes),
@@ -208,6 +211,7 @@ def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
             start_http_server(settings.metrics_port, settings.host)
         service = build(settings)
     except (OSError, ServiceError, ValueError) as error:
+        send_traces(settings, name)
         sys.exit(f"{name}: {error}")
     port = getattr(settings, f"{name}_address").rpartition(":")[2]
     try:

@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 
@@ -31,7 +31,11 @@ class RuntimeSettings(BaseSettings):
     access_token: str = Field(
         "",
         repr=False,
-        description="Token of the owner and of the services; empty: calls without one are the owner's.",
+        description="Token of the owner, for the SDK and the command line.",
+    )
+    signing_keys_dir: Path | None = Field(
+        None,
+        description="Folder of Ed25519 private keys KID.pem that the servers sign tokens among each other with.",
     )
     tls_dir: Path | None = Field(
         None,
@@ -75,6 +79,9 @@ class RuntimeSettings(BaseSettings):
     def _stay_on_loopback(self) -> RuntimeSettings:
         if not self.allow_remote and not _is_loopback(self.host):
             raise ValueError(
+    # Keys of services.runtime.tokens that servers of one process share; no environment can say them.
+    _keys_in_memory: Any = PrivateAttr(None)
+
                 f"ONOMA_HOST={self.host} can be reached from other machines and there is no sign-in yet; "
                 "bind to 127.0.0.1, or set ONOMA_ALLOW_REMOTE=true where the network itself is closed"
             )
