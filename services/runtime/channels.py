@@ -14,6 +14,7 @@ from services.runtime.certificates import RenewedChannel
 from services.runtime.interceptors import REQUEST_ID
 from services.runtime.logs import request_id
 from services.runtime.settings import RuntimeSettings
+from services.runtime.tokens import Caller, Role, keys_of
 
 # Reads are sent again when a server is gone; what changes something carries a request id and is sent once.
 _READS = ("Get", "List", "Check", "Predict", "Watch", "Export", "Explain", "Attribute")
@@ -32,11 +33,11 @@ def open_channel(address: str, settings: RuntimeSettings, caller: str = "") -> g
     Calls made while one is being answered carry its request id on. With ONOMA_TLS_DIR the server has to be of its
     authority and of the address's host name.
 
-    Raises:
-        ValueError: the certificate of ONOMA_TLS_DIR or a key of ONOMA_SIGNING_KEYS_DIR cannot be used.
     Args:
         caller: the service that calls, which its token says unless a call brings another; empty, or where the
             settings have no keys to sign with: ONOMA_ACCESS_TOKEN.
+    Raises:
+        ValueError: the certificate of ONOMA_TLS_DIR or a key of ONOMA_SIGNING_KEYS_DIR cannot be used.
     """
     reads = [
         {"service": service.full_name, "method": method.name}
@@ -62,7 +63,13 @@ def open_channel(address: str, settings: RuntimeSettings, caller: str = "") -> g
         channel = RenewedChannel(
             settings.tls_dir, lambda credentials: grpc.secure_channel(address, credentials, options)
         )
-    return grpc.intercept_channel(channel, _Metadata(settings.access_token))
+    keys = keys_of(settings) if caller else None
+    if keys is None:
+        return grpc.intercept_channel(channel, _Metadata(lambda _: settings.access_token))
+    as_itself = Caller(Role.SERVICE, caller)
+    return grpc.intercept_channel(
+        channel, _Metadata(lambda method: keys.token_of(as_itself, audience_of(method)))
+    )
 
 
 class _Metadata(
@@ -85,8 +92,6 @@ class _Metadata(
         return continuation(details._replace(metadata=tuple(metadata.items())), request)
 
     intercept_unary_unary = _continue
-        if details.timeout is None:
-            raise ValueError(f"a call of {details.method} has no deadline: give it a timeout")
     intercept_unary_stream = _continue
     intercept_stream_unary = _continue
     intercept_stream_stream = _continue

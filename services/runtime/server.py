@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import start_http_server
+from prometheus_client import Gauge, start_http_server
 
 from services.runtime.access import AccessInterceptor, Guest
 from services.runtime.certificates import server_credentials
@@ -22,8 +22,11 @@ from services.runtime.errors import ServiceError
 from services.runtime.interceptors import CallInterceptor
 from services.runtime.logs import log_json
 from services.runtime.memory import keep_freed_memory, leave_out_of_collections
+from services.runtime.readiness import Looking
 from services.runtime.settings import RuntimeSettings, read_settings
+from services.runtime.tokens import keys_of
 
+_ready = Gauge("onoma_ready", "Whether the service has what it needs: 1 or 0.", ["service"])
 _log = logging.getLogger(__name__)
 _READINESS_S = 5.0
 LIVE = "live"  # in health: a process that answers, whatever becomes of what it needs
@@ -73,6 +76,7 @@ class RunningServer:
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._checks = threading.Thread(target=self._check, name=f"{service.name}-health", daemon=True)
+        self._looking = Looking(service.ready, _READINESS_S)
         self._is_ready: bool | None = None
         self._health.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
         self._look()
@@ -123,7 +127,7 @@ class RunningServer:
     def _look(self) -> None:
         """Readiness into health; one line in the log when it changes."""
         try:
-            self._service.ready()
+            self._looking.look()
             is_ready = True
         except Exception as error:  # noqa: BLE001  whatever it is, the service is not ready
             is_ready = False
@@ -132,6 +136,7 @@ class RunningServer:
         if is_ready != self._is_ready:
             self._is_ready = is_ready
             self._set_health(is_ready)
+            _ready.labels(self._service.name).set(is_ready)
 
     def _set_health(self, is_ready: bool) -> None:
         response = health_pb2.HealthCheckResponse
@@ -211,7 +216,6 @@ def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
             start_http_server(settings.metrics_port, settings.host)
         service = build(settings)
     except (OSError, ServiceError, ValueError) as error:
-        send_traces(settings, name)
         sys.exit(f"{name}: {error}")
     port = getattr(settings, f"{name}_address").rpartition(":")[2]
     try:
