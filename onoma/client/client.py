@@ -43,8 +43,8 @@ class Client:
         timeout_s: deadline of a call that is not a job; jobs are watched for as long as they take.
         tls_dir: folder of ca.crt, tls.crt and tls.key where the services want mutual TLS; by default what the
             environment says (ONOMA_TLS_DIR), else none, which is a plain connection.
-
         connect: opens the channels instead, and says by them who calls; for servers that are clients.
+
     Every method raises `onoma.client.OnomaError` in one of its forms. A method that starts a job takes a
     `request_id`: asking again with the same one gives the same job, and by default each call is a new one.
     """
@@ -56,8 +56,8 @@ class Client:
         token: str | None = None,
         timeout_s: float = 60.0,
         tls_dir: Path | None = None,
-    ) -> None:
         connect: Connect | None = None,
+    ) -> None:
         if connect is None:
             token = os.environ.get("ONOMA_ACCESS_TOKEN", "") if token is None else token
             given = os.environ.get("ONOMA_TLS_DIR")
@@ -621,7 +621,6 @@ class Client:
             study_id=study_id, annotator_id=annotator_id, category=category
         )
         for response in self._transport.stream("naming", "WatchNaming", request, timeout_s):
-        naming = naming_pb2.Naming()
             yield response.naming
 
     def list_acts(self, study_id: str, annotator_id: str, category: str) -> Iterator[naming_pb2.LoggedAct]:

@@ -75,13 +75,13 @@ class RuntimeSettings(BaseSettings):
         "INFO", description="Least level of the log's lines."
     )
 
+    # Keys of services.runtime.tokens that servers of one process share; no environment can say them.
+    _keys_in_memory: Any = PrivateAttr(None)
+
     @model_validator(mode="after")
     def _stay_on_loopback(self) -> RuntimeSettings:
         if not self.allow_remote and not _is_loopback(self.host):
             raise ValueError(
-    # Keys of services.runtime.tokens that servers of one process share; no environment can say them.
-    _keys_in_memory: Any = PrivateAttr(None)
-
                 f"ONOMA_HOST={self.host} can be reached from other machines and there is no sign-in yet; "
                 "bind to 127.0.0.1, or set ONOMA_ALLOW_REMOTE=true where the network itself is closed"
             )
