@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Event
 
 import grpc
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from onoma.open_inference import v2_pb2_grpc
 from onoma.science.pictures import media_type
@@ -31,10 +31,12 @@ from services.inference.prediction import Predictor
 from services.inference.sessions import Sessions
 from services.inference.settings import InferenceSettings
 from services.runtime.database import open_database
+from services.runtime.decoding import Decoders
 from services.runtime.errors import InvalidArgument, Unavailable
 from services.runtime.jobs import Jobs, JobServicer, job_message
 from services.runtime.objects import ObjectStore, open_object_store
 from services.runtime.preprocessing import preprocessing_of
+from services.runtime.readiness import check_needs
 from services.runtime.server import Service
 from services.runtime.settings import RuntimeSettings, read_settings
 
@@ -52,6 +54,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         import_roots: list[Path],
         predictor: Predictor,
         limits: InferenceSettings,
+        decoders: Decoders,
     ) -> None:
         self._engine = engine
         self._store = store
@@ -59,6 +62,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         self._import_roots = import_roots
         self._limits = limits
         self._predictor = predictor
+        self._decoders = decoders
 
     def UploadObject(
         self, request_iterator: Iterator[pb.UploadObjectRequest], context: Context
@@ -103,6 +107,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             self._engine,
             self._store,
             self._limits,
+            self._decoders,
             all_or_nothing=first.all_or_nothing,
         )
         return pb.UploadDatasetResponse(dataset=messages.dataset(row))
@@ -144,7 +149,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         data = datasets.picture_bytes(self._engine, self._store, request.image_id)
         if messages.is_model_input(request.view):
             model = registry.find(self._engine, tables.Model, request.model)
-            data = datasets.seen_by(model, data, self._limits.max_image_pixels)
+            data = datasets.seen_by(model, data, self._decoders)
         return pb.GetImageResponse(content=data, media_type=media_type(data))
 
     def CheckModel(self, request: pb.CheckModelRequest, context: Context) -> pb.CheckModelResponse:
@@ -234,25 +239,25 @@ def build(settings: RuntimeSettings) -> Service:
     engine = open_database(settings, "inference")
     store = open_object_store(settings)
     limits = read_settings(InferenceSettings)
+    decoders = Decoders(limits.decode_workers, limits.max_image_pixels, limits.decode_s)
     handlers = {
         "import_dataset": lambda context: importing.import_dataset(
-            context, engine, store, settings.import_roots, limits
+            context, engine, store, settings.import_roots, limits, decoders
         ),
         "register_model": lambda context: models.register(context, engine, store),
         "train_xnn": lambda context: training.train(context, engine, store, limits),
     }
     jobs = Jobs(engine, handlers)
     sessions = Sessions(store, limits.batches)
-    predictor = Predictor(engine, store, sessions, limits)
-    servicer = InferenceServicer(engine, store, jobs, settings.import_roots, predictor, limits)
+    predictor = Predictor(engine, store, sessions, limits, decoders)
+    servicer = InferenceServicer(engine, store, jobs, settings.import_roots, predictor, limits, decoders)
 
     stopping = Event()
 
     def ready() -> None:
         if stopping.is_set():
             raise Unavailable("the server is stopping")
-        with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+        check_needs(engine, store)
 
     def drain() -> None:
         stopping.set()
@@ -268,6 +273,7 @@ def build(settings: RuntimeSettings) -> Service:
     def close() -> None:
         jobs.close()
         predictor.close()
+        decoders.close()
         sessions.close()
         engine.dispose()
 

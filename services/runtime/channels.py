@@ -15,6 +15,7 @@ from services.runtime.interceptors import REQUEST_ID
 from services.runtime.logs import request_id
 from services.runtime.settings import RuntimeSettings
 from services.runtime.tokens import Caller, Role, keys_of
+from services.runtime.tracing import CallTracing
 
 # Reads are sent again when a server is gone; what changes something carries a request id and is sent once.
 _READS = ("Get", "List", "Check", "Predict", "Watch", "Export", "Explain", "Attribute")
@@ -65,10 +66,10 @@ def open_channel(address: str, settings: RuntimeSettings, caller: str = "") -> g
         )
     keys = keys_of(settings) if caller else None
     if keys is None:
-        return grpc.intercept_channel(channel, _Metadata(lambda _: settings.access_token))
+        return grpc.intercept_channel(channel, _Metadata(lambda _: settings.access_token), CallTracing())
     as_itself = Caller(Role.SERVICE, caller)
     return grpc.intercept_channel(
-        channel, _Metadata(lambda method: keys.token_of(as_itself, audience_of(method)))
+        channel, _Metadata(lambda method: keys.token_of(as_itself, audience_of(method))), CallTracing()
     )
 
 
@@ -84,6 +85,8 @@ class _Metadata(
         self._token_for = token_for
 
     def _continue(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        if details.timeout is None:
+            raise ValueError(f"a call of {details.method} has no deadline: give it a timeout")
         metadata = dict(details.metadata or ())
         if request_id.get():
             metadata.setdefault(REQUEST_ID, request_id.get())

@@ -25,8 +25,20 @@ from sqlmodel import Session, SQLModel
 from services.runtime.errors import FailedPrecondition, ResourceExhausted, ServiceError, Unavailable
 from services.runtime.settings import RuntimeSettings
 
+# Those that have migrations.
+SERVICES_WITH_DATABASE = tuple(
+    sorted(folder.parent.name for folder in Path(__file__).parent.parent.glob("*/migrations"))
+)
 _log = logging.getLogger(__name__)
 _BUSY_TIMEOUT_MS = 30_000
+# Of PostgreSQL's client library: how long it takes for a server that is gone without a word to count as gone.
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 _MIGRATION_LOCK = 0x0E0A  # PostgreSQL's advisory lock that migrations hold
 # What passes by itself: SQLite's result codes, and PostgreSQL's classes 08 (connection), 53 (resources),
 # 57 (an operator stepped in).
@@ -166,6 +178,7 @@ def _postgresql(url: str, service: str, connections: int) -> Engine:
         ),
         pool_pre_ping=True,
         pool_size=connections,
+        connect_args=_PATIENCE,
     )
     engine.dialect.use_insertmanyvalues_wo_returning = (
         True  # many rows a statement, as psycopg2's dialect does

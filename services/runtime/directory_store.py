@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.runtime.errors import ResourceExhausted
+from services.runtime.errors import NotFound, ResourceExhausted, Unavailable
 from services.runtime.object_keys import (
     check_bytes,
     check_key,
@@ -72,14 +72,17 @@ class DirectoryStore:
 
     def exists(self, key: str) -> bool:
         """See ObjectStore."""
-        return self._file(key).is_file()
+        if self._file(key).is_file():
+            return True
+        self.check()
+        return False
 
     def size(self, key: str) -> int:
         """See ObjectStore."""
         try:
             return self._file(key).stat().st_size
         except FileNotFoundError as error:
-            raise no_object(key) from error
+            raise self._absent(key) from error
 
     def delete(self, key: str) -> None:
         """See ObjectStore."""
@@ -105,12 +108,22 @@ class DirectoryStore:
                 self._not_durable.extend(files)
             raise
 
+    def check(self) -> None:
+        """See ObjectStore; a folder that was unmounted or moved away is no empty store."""
+        if not self._incoming.is_dir():
+            raise Unavailable(
+                f"the object store {self._path} is not there now; mount it again or put it back, "
+                "or say where it is with ONOMA_DATA_DIR",
+                "OBJECT_STORE_SILENT",
+            )
+
     def _file(self, key: str) -> Path:
         check_key(key)
         return self._path / key[:2] / key
 
     def _write(self, target: Path, data: bytes) -> None:
         partial = self._incoming / f"{self._process}.{secrets.token_hex(8)}"
+        self.check()
         try:
             target.parent.mkdir(exist_ok=True)
             partial.write_bytes(data)
@@ -125,7 +138,12 @@ class DirectoryStore:
                 file.seek(offset)
                 return file.read(size)
         except FileNotFoundError as error:
-            raise no_object(key) from error
+            raise self._absent(key) from error
+
+    def _absent(self, key: str) -> NotFound:
+        """That no object has the key; where the whole store is away, that is raised instead."""
+        self.check()
+        return no_object(key)
 
     def _remove_abandoned(self) -> None:
         """Removes what processes that ended in the middle of a put have left."""

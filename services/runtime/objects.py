@@ -7,11 +7,15 @@ row ever names an object that is not there whole.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from services.runtime.directory_store import DirectoryStore
 from services.runtime.s3_store import S3Store
 from services.runtime.settings import RuntimeSettings
+
+StorePlace = dict[str, Any]
+"""Where the object store is, as settings that may be sent to other machines: without its secrets."""
+_STORE_PLACE = {"data_dir", "object_store", "s3_endpoint", "s3_bucket", "s3_region", "s3_secure"}
 
 
 class ObjectStore(Protocol):
@@ -66,6 +70,14 @@ class ObjectStore(Protocol):
         """Returns when everything put so far is durable."""
         ...
 
+    def check(self) -> None:
+        """Returns when the store answers now.
+
+        Raises:
+            Unavailable: it does not; said after a few seconds at most.
+        """
+        ...
+
 
 def open_object_store(settings: RuntimeSettings) -> ObjectStore:
     """The store that the settings name, ready for use.
@@ -77,3 +89,8 @@ def open_object_store(settings: RuntimeSettings) -> ObjectStore:
     if settings.object_store == "s3":
         return S3Store(settings)
     return DirectoryStore(settings.data_dir / "objects")
+
+
+def store_place(settings: RuntimeSettings) -> StorePlace:
+    """What another process takes to find the object store; its access and secret key are of its own environment."""
+    return settings.model_dump(include=_STORE_PLACE) | {"data_dir": settings.data_dir.absolute()}

@@ -27,6 +27,7 @@ _FULL = ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded")
 _REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed")
 _RETRIES = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
+_CHECK_TIMEOUT = urllib3.Timeout(connect=2, read=2)
 
 
 class S3Store:
@@ -35,16 +36,8 @@ class S3Store:
     def __init__(self, settings: RuntimeSettings) -> None:
         self._endpoint = settings.s3_endpoint
         self._bucket = settings.s3_bucket
-        self._client = Minio(
-            endpoint=settings.s3_endpoint,
-            access_key=settings.s3_access_key,
-            secret_key=settings.s3_secret_key,
-            region=settings.s3_region,
-            secure=settings.s3_secure,
-            http_client=urllib3.PoolManager(
-                maxsize=settings.grpc_workers, timeout=_TIMEOUT, retries=_RETRIES
-            ),
-        )
+        self._client = _client(settings, _TIMEOUT, _RETRIES)
+        self._impatient = _client(settings, _CHECK_TIMEOUT, urllib3.Retry(total=0))
         with self._translated():
             if not self._client.bucket_exists(bucket_name=self._bucket):
                 self._make_bucket()
@@ -101,6 +94,11 @@ class S3Store:
 
     def flush(self) -> None:
         """Nothing to wait for: the server answers a put when it is durable."""
+
+    def check(self) -> None:
+        """See ObjectStore."""
+        with self._translated():
+            self._impatient.bucket_exists(bucket_name=self._bucket)
 
     def _length(self, key: str) -> int | None:
         check_key(key)
@@ -165,3 +163,15 @@ class S3Store:
                 "check that it runs and that ONOMA_S3_ENDPOINT and ONOMA_S3_SECURE are right",
                 "OBJECT_STORE_SILENT",
             ) from error
+
+
+def _client(settings: RuntimeSettings, timeout: urllib3.Timeout, retries: urllib3.Retry) -> Minio:
+    pool = urllib3.PoolManager(maxsize=settings.grpc_workers, timeout=timeout, retries=retries)
+    return Minio(
+        endpoint=settings.s3_endpoint,
+        access_key=settings.s3_access_key,
+        secret_key=settings.s3_secret_key,
+        region=settings.s3_region,
+        secure=settings.s3_secure,
+        http_client=pool,
+    )

@@ -25,6 +25,7 @@ from services.runtime.memory import keep_freed_memory, leave_out_of_collections
 from services.runtime.readiness import Looking
 from services.runtime.settings import RuntimeSettings, read_settings
 from services.runtime.tokens import keys_of
+from services.runtime.tracing import send_the_rest, send_traces
 
 _ready = Gauge("onoma_ready", "Whether the service has what it needs: 1 or 0.", ["service"])
 _log = logging.getLogger(__name__)
@@ -214,6 +215,7 @@ def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
         log_json(settings.log_level)
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.host)
+        send_traces(settings, name)
         service = build(settings)
     except (OSError, ServiceError, ValueError) as error:
         sys.exit(f"{name}: {error}")
@@ -233,6 +235,7 @@ def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
     _log.info("%s is ready", name, extra={"address": running.address})
     stop.wait()
     running.stop()
+    send_the_rest()
     _log.info("%s has stopped", name)
 
 

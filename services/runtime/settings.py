@@ -67,6 +67,10 @@ class RuntimeSettings(BaseSettings):
         description="Port of a plain gRPC health service beside that of `python -m services.NAME`, for probes that "
         "speak no TLS; 0: none.",
     )
+    otlp_endpoint: str = Field(
+        "",
+        description="URL of the OpenTelemetry collector that traces are sent to (http://HOST:4317); empty: none.",
+    )
     import_roots: list[Path] = Field(
         default_factory=list,
         description="Folders on the server that data sets may be imported from (JSON list).",
@@ -80,7 +84,7 @@ class RuntimeSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _stay_on_loopback(self) -> RuntimeSettings:
-        if not self.allow_remote and not _is_loopback(self.host):
+        if not self.allow_remote and not is_loopback(self.host):
             raise ValueError(
                 f"ONOMA_HOST={self.host} can be reached from other machines and there is no sign-in yet; "
                 "bind to 127.0.0.1, or set ONOMA_ALLOW_REMOTE=true where the network itself is closed"
@@ -127,7 +131,8 @@ def _line(error: Any) -> str:  # pydantic's ErrorDetails
     return f"ONOMA_{str(error['loc'][0]).upper()}={error['input']}: {message[:1].lower()}{message[1:]}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -81,7 +81,8 @@ class TestEveryKindOfCall:
 @pytest.mark.parametrize("kind", ["stream_out", "both"])
 def test_an_error_in_the_middle_of_a_stream_comes_after_what_was_sent(stub, echo, kind):
     setattr(echo, kind, raising_after_one(errors.DataLoss("object 12 is damaged")))
-    answers = stub.stream_out(b"x", timeout=DEADLINE_S) if kind == "stream_out" else stub.both(iter([b"x"]))
+    request = b"x" if kind == "stream_out" else iter([b"x"])
+    answers = getattr(stub, kind)(request, timeout=DEADLINE_S)
     assert next(answers) == b"one"
     with pytest.raises(grpc.RpcError) as caught:
         next(answers)
@@ -181,13 +182,22 @@ def test_a_call_with_no_time_left_does_no_work(stub, echo):
     assert worked == [b"y"]
 
 
-def test_a_call_without_deadline_is_answered_and_the_log_says_so(stub, caplog):
+def test_a_strangers_call_without_deadline_is_answered_and_the_log_says_so(server, stub, caplog):
     caplog.set_level(logging.INFO, "onoma.calls")
-    stub.unary(b"x")
+    with grpc.insecure_channel(server.address) as channel:
+        EchoStub(channel).unary(b"x")
     stub.unary(b"x", timeout=DEADLINE_S)
     first, second = (record.time_left_s for record in caplog.records if record.name == "onoma.calls")
     assert first is None
     assert 0 < second < DEADLINE_S + 1  # gRPC rounds
+
+
+def test_the_line_of_a_refusal_has_its_reason_and_not_what_was_sent(stub, echo, caplog):
+    echo.unary = raising(errors.AlreadyExists("there is an 'Ada Lovelace' already", "NAME_TAKEN"))
+    with pytest.raises(grpc.RpcError):
+        stub.unary(b"x", timeout=DEADLINE_S)
+    (record,) = (record for record in caplog.records if record.name == "onoma.calls")
+    assert (record.levelname, record.code, record.getMessage()) == ("WARNING", "ALREADY_EXISTS", "NAME_TAKEN")
 
 
 def test_one_line_a_call_without_its_payload(stub, echo, caplog):

@@ -1,0 +1,167 @@
+"""Calls among services: none without a deadline, reads sent again, changes sent once."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from google.protobuf.message_factory import GetMessageClass
+
+from onoma.client import OnomaError
+from onoma.client.transport import _STUBS, Addresses, Transport
+from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, jobs_pb2, naming_pb2
+from services.runtime.channels import open_channel
+from services.runtime.settings import RuntimeSettings
+
+DEADLINE_S = 20
+METHODS = {
+    f"/{service.full_name}/{method.name}": method
+    for module in (inference_pb2, attribution_pb2, naming_pb2, analytics_pb2, jobs_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
+# Written out, so that a new RPC has to be put on a side by hand. AnalyseStudy and SortBySimilarity change nothing, but
+# are too much work to be sent again unasked.
+SENT_ONCE = {
+    "AcceptInvitation", "Act", "AnalyseStudy", "CancelJob", "CloseStudy", "ComputeMaps", "CreateStudy", "ImportDataset",
+    "ImportMaps", "ImportNamings", "ImportStudyMaps", "ImportXnnSet", "InviteAnnotator", "OpenStudy", "OverruleLabels",
+    "PublishActivations", "RegisterModel", "RenewInvitation", "ResumeJob", "RevokeInvitation", "SetVocabulary",
+    "SortBySimilarity", "TrainXnn", "UploadDataset", "UploadObject",
+}  # fmt: skip
+SENT_AGAIN = {
+    "Attribute", "CheckModel", "ExplainImage", "ExportNamings", "GetAgreement", "GetConsensus", "GetCoverage",
+    "GetDataset", "GetImage", "GetJob", "GetMapProvenance", "GetMaps", "GetModel", "GetNaming", "GetObject",
+    "GetPurity", "GetStudy", "GetStudyMaps", "GetSummary", "GetVocabulary", "GetXnnSet", "ListActivations", "ListActs",
+    "ListAnnotators", "ListDatasets", "ListExplainedImages", "ListImages", "ListImportIssues", "ListJobs", "ListModels",
+    "ListStudies", "ListXnnScores", "ListXnnSets", "Predict", "PredictStream", "WatchAnnotators", "WatchJob",
+    "WatchNaming",
+}  # fmt: skip
+
+
+class Unavailable(grpc.GenericRpcHandler):
+    """Answers every RPC with UNAVAILABLE, and counts."""
+
+    def __init__(self):
+        self.calls = Counter()
+
+    def service(self, details):
+        method = METHODS[details.method]
+
+        def refuse(request, context):
+            self.calls[details.method] += 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+
+        def refuse_in_a_stream(request, context):
+            refuse(request, context)
+            yield b""
+
+        kind = "_".join(
+            "stream" if streams else "unary" for streams in (method.client_streaming, method.server_streaming)
+        )
+        behaviour = refuse_in_a_stream if method.server_streaming else refuse
+        return getattr(grpc, f"{kind}_rpc_method_handler")(behaviour)
+
+
+@pytest.fixture
+def nobody():
+    """A server at which nothing is available, and its address."""
+    handler = Unavailable()
+    server = grpc.server(ThreadPoolExecutor(16), handlers=[handler])
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield handler, address
+    server.stop(None).wait()
+
+
+def over_a_service_s_channel(address):
+    """Calls every RPC as a service calls another."""
+    with open_channel(address, RuntimeSettings()) as channel, ThreadPoolExecutor(16) as callers:
+        list(callers.map(lambda path: call(channel, path), METHODS))
+
+
+def call(channel, path):
+    method = METHODS[path]
+    kind = "_".join(
+        "stream" if streams else "unary" for streams in (method.client_streaming, method.server_streaming)
+    )
+    request = GetMessageClass(method.input_type)().SerializeToString()
+    answer = getattr(channel, kind)(path)
+    with pytest.raises(grpc.RpcError):
+        list(answer(iter([request]) if method.client_streaming else request, timeout=DEADLINE_S))
+
+
+def over_the_client(address):
+    """Calls every RPC as the SDK does."""
+    transport = Transport(Addresses(*[address] * 4), timeout_s=DEADLINE_S)
+    services = {stub.__name__: name for name, stubs in _STUBS.items() for stub in stubs}
+
+    def one(path):
+        method, (_, full_name, rpc) = METHODS[path], path.split("/")
+        message = GetMessageClass(method.input_type)()
+        request = iter([message]) if method.client_streaming else message
+        service = services[f"{full_name.rpartition('.')[2]}Stub"]
+        with pytest.raises(OnomaError):
+            list(
+                transport.stream(service, rpc, request)
+                if method.server_streaming
+                else [transport.call(service, rpc, request)]
+            )
+
+    with ThreadPoolExecutor(16) as callers:
+        list(callers.map(one, METHODS))
+    transport.close()
+
+
+def test_every_rpc_is_said_to_be_sent_once_or_again():
+    names = {path.rpartition("/")[2] for path in METHODS}
+    assert (names, set()) == (SENT_ONCE | SENT_AGAIN, SENT_ONCE & SENT_AGAIN)
+
+
+@pytest.mark.parametrize("call_all", [over_a_service_s_channel, over_the_client])
+def test_what_reads_is_sent_again_and_what_changes_once(nobody, call_all):
+    handler, address = nobody
+    call_all(address)
+    again = {path.rpartition("/")[2] for path, times in handler.calls.items() if times > 1}
+    assert set(handler.calls) == set(METHODS)
+    assert again == SENT_AGAIN
+    assert max(handler.calls.values()) <= 5
+
+
+@pytest.mark.parametrize("kind", ["unary_unary", "unary_stream", "stream_unary", "stream_stream"])
+def test_no_call_of_a_service_leaves_without_a_deadline(nobody, kind):
+    handler, address = nobody
+    with open_channel(address, RuntimeSettings()) as channel:
+        method = getattr(channel, kind)(next(iter(METHODS)))
+        with pytest.raises(ValueError, match="has no deadline: give it a timeout"):
+            list(method(iter([b""]) if kind.startswith("stream") else b""))
+    assert handler.calls.total() == 0
+
+
+def test_no_call_of_the_client_leaves_without_a_deadline(nobody):
+    _, address = nobody
+    left_s = []
+
+    def connect(address, options):
+        return grpc.intercept_channel(grpc.insecure_channel(address, options), Deadlines(left_s))
+
+    transport = Transport(Addresses(*[address] * 4), timeout_s=0.5, connect=connect)
+    for given in (None, 0.25):
+        with pytest.raises(OnomaError):
+            transport.call("naming", "OpenStudy", naming_pb2.OpenStudyRequest(), timeout_s=given)
+        with pytest.raises(OnomaError):
+            list(transport.stream("naming", "WatchNaming", naming_pb2.WatchNamingRequest(), timeout_s=given))
+    transport.close()
+    assert left_s == [0.5, 0.5, 0.25, 0.25]
+
+
+class Deadlines(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Notes how long calls are given."""
+
+    def __init__(self, noted):
+        self.noted = noted
+
+    def intercept_unary_unary(self, continuation, details, request):
+        self.noted.append(details.timeout)
+        return continuation(details, request)
+
+    intercept_unary_stream = intercept_unary_unary
