@@ -1,0 +1,437 @@
+"""deploy/k8s is valid Kubernetes, and says what the services' code and settings say."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import importlib
+import inspect
+import json
+import pkgutil
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from pydantic_settings import BaseSettings
+
+import services
+from services.gateway.settings import GatewaySettings
+from services.runtime.database import SERVICES_WITH_DATABASE
+from services.runtime.jobs import Jobs
+from services.runtime.server import LIVE
+from services.runtime.settings import RuntimeSettings, read_settings
+from tests.deploy import kubernetes as k8s
+from tests.deploy.kubernetes import ROOT, Object, of_kind
+
+VERSIONS = ("1.33", "1.37")
+KUBERAY = "github.com/ray-project/kuberay/ray-operator@v1.5.0"
+SERVERS = ("inference", "attribution", "naming", "analytics")
+OURS = (*SERVERS, "gateway")
+POSTGRESQL_PORT, S3_PORT, RAY_CLIENT_PORT = 5432, 9000, 10001
+
+pytestmark = pytest.mark.timeout(600)  # the first of them may build kustomize
+
+
+@cache
+def rendered(overlay: str) -> list[Object]:
+    return k8s.rendered(overlay)
+
+
+@pytest.fixture(params=k8s.OVERLAYS)
+def objects(request: pytest.FixtureRequest) -> list[Object]:
+    return copy.deepcopy(rendered(request.param))
+
+
+@pytest.fixture
+def pods(objects: list[Object]) -> dict[str, k8s.Pod]:
+    return k8s.pods(objects)
+
+
+def containers(pods: dict[str, k8s.Pod]) -> list[tuple[str, Object]]:
+    return [(name, one) for name, pod in pods.items() for one in pod.spec["containers"]]
+
+
+def environment(objects: list[Object], container: Object) -> dict[str, str]:
+    """What a container is told; secrets read as their names."""
+    told = {}
+    for source in container.get("envFrom", ()):
+        told |= of_kind(objects, "ConfigMap")[source["configMapRef"]["name"]]["data"]
+    for variable in container.get("env", ()):
+        match variable:
+            case {"value": value}:
+                told[variable["name"]] = value
+            case {"valueFrom": {"configMapKeyRef": {"name": name, "key": key}}}:
+                told[variable["name"]] = of_kind(objects, "ConfigMap")[name]["data"][key]
+            case {"valueFrom": {"secretKeyRef": {"name": name, "key": key}}}:
+                told[variable["name"]] = f"{name}/{key}"
+    return told
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_valid_in_strict_mode(objects: list[Object], version: str) -> None:
+    for one in objects:
+        if one["kind"] != "RayCluster":
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_the_ray_cluster_is_valid_by_the_schema_of_kuberay() -> None:
+    [cluster] = of_kind(rendered("scaled"), "RayCluster").values()
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("KubeRay's schema: there is no `go` on this machine to fetch it with")
+    fetched = subprocess.run([go, "mod", "download", "-json", KUBERAY], capture_output=True, text=True)
+    if fetched.returncode != 0:
+        pytest.skip(f"KubeRay's schema cannot be fetched: {fetched.stdout[-300:]}")
+    folder = Path(json.loads(fetched.stdout)["Dir"])
+    definition = yaml.safe_load((folder / "config/crd/bases/ray.io_rayclusters.yaml").read_text())
+    [schema] = [
+        one["schema"]["openAPIV3Schema"] for one in definition["spec"]["versions"] if one["name"] == "v1"
+    ]
+    schema["properties"]["metadata"] = {}
+    jsonschema.validate(cluster, _strict(schema))
+
+
+def _strict(schema: Any) -> Any:
+    """The schema, taking no field that it does not know, and numbers as text where Kubernetes does."""
+    if isinstance(schema, list):
+        return [_strict(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    strict = {key: _strict(value) for key, value in schema.items()}
+    if isinstance(strict.get("properties"), dict) and not strict.get("x-kubernetes-preserve-unknown-fields"):
+        strict.setdefault("additionalProperties", False)
+    return strict
+
+
+def test_the_namespace_takes_restricted_pods_alone(objects: list[Object]) -> None:
+    [namespace] = of_kind(objects, "Namespace").values()
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_every_container_has_no_rights_that_it_does_not_need(pods: dict[str, k8s.Pod]) -> None:
+    for name, pod in pods.items():
+        assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & pod.spec.keys(), name
+        security = pod.spec["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert security["runAsUser"] > 0, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert pod.spec["automountServiceAccountToken"] is False, name
+        assert all({"emptyDir", "secret"} & volume.keys() for volume in pod.spec["volumes"]), name
+    for name, container in containers(pods):
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, name
+
+
+def test_every_container_says_what_it_takes(pods: dict[str, k8s.Pod]) -> None:
+    for name, container in containers(pods):
+        resources = container["resources"]
+        for what in ("requests", "limits"):
+            assert {"cpu", "memory"} <= resources[what].keys(), name
+
+
+def test_what_can_be_written_has_an_end(pods: dict[str, k8s.Pod]) -> None:
+    for name, pod in pods.items():
+        for volume in pod.spec["volumes"]:
+            if "emptyDir" in volume:
+                assert "sizeLimit" in volume["emptyDir"], (name, volume["name"])
+
+
+def test_services_listen_where_their_settings_say(objects: list[Object], pods: dict[str, k8s.Pod]) -> None:
+    for name in SERVERS:
+        [container] = pods[name].spec["containers"]
+        told = environment(objects, container)
+        assert told["ONOMA_HOST"] == "0.0.0.0"
+        assert pods[name].ports() == {
+            "grpc": int(told[f"ONOMA_{name.upper()}_ADDRESS"].rpartition(":")[2]),
+            "health": int(told["ONOMA_HEALTH_PORT"]),
+            "metrics": int(told["ONOMA_METRICS_PORT"]),
+        }
+
+
+def test_probes_of_services_ask_the_health_port(objects: list[Object], pods: dict[str, k8s.Pod]) -> None:
+    for name in SERVERS:
+        [container] = pods[name].spec["containers"]
+        port = int(environment(objects, container)["ONOMA_HEALTH_PORT"])
+        assert container["readinessProbe"]["grpc"] == {"port": port}, name
+        for probe in ("startupProbe", "livenessProbe"):  # these look at nothing that the service needs
+            assert container[probe]["grpc"] == {"port": port, "service": LIVE}, name
+
+
+def test_probes_of_the_gateway_ask_a_page_that_it_has(
+    objects: list[Object], pods: dict[str, k8s.Pod]
+) -> None:
+    from services.gateway.app import build
+
+    [container] = pods["gateway"].spec["containers"]
+    told = environment(objects, container)
+    assert pods["gateway"].ports() == {"http": GatewaySettings().http_port}
+    assert "ONOMA_HTTP_PORT" not in told
+    paths = {route.path for route in build(GatewaySettings()).routes}  # type: ignore[attr-defined]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = container[probe]["httpGet"]
+        assert asked["port"] == "http"
+        assert asked["path"] in paths
+
+
+def test_probes_of_what_is_not_ours_ask_ports_that_it_declares(pods: dict[str, k8s.Pod]) -> None:
+    for name, pod in pods.items():
+        if name in (*OURS, "migration"):
+            continue
+        [container] = pod.spec["containers"]
+        for probe in ("readinessProbe", "livenessProbe"):
+            [(kind, asked)] = [
+                (kind, container[probe][kind])
+                for kind in ("httpGet", "tcpSocket", "exec")
+                if kind in container[probe]
+            ]
+            assert kind == "exec" or asked["port"] in pod.ports(), name
+
+
+@cache
+def known_settings() -> set[str]:
+    """ONOMA_* variables that some service reads."""
+    for module in pkgutil.walk_packages(services.__path__, "services."):
+        if module.name.endswith("settings") or module.name.endswith("ray_engine"):
+            importlib.import_module(module.name)
+    found, waiting = set(), [BaseSettings]
+    while waiting:
+        kind = waiting.pop()
+        waiting.extend(kind.__subclasses__())
+        if kind.__module__.startswith("services."):
+            found |= {f"ONOMA_{name.upper()}" for name in kind.model_fields}
+    return found
+
+
+def test_every_setting_is_one_that_a_service_reads(objects: list[Object], pods: dict[str, k8s.Pod]) -> None:
+    for name, container in containers(pods):
+        told = {key for key in environment(objects, container) if key.startswith("ONOMA_")}
+        assert told <= known_settings(), name
+    for settings in of_kind(objects, "ConfigMap").values():
+        assert settings["data"].keys() <= known_settings()
+
+
+def test_services_take_what_they_are_told(
+    objects: list[Object], pods: dict[str, k8s.Pod], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in OURS:
+        [container] = pods[name].spec["containers"]
+        with monkeypatch.context() as patch:
+            for key, value in environment(objects, container).items():
+                patch.setenv(key, value)
+            settings = read_settings(RuntimeSettings)
+        assert settings.host == "0.0.0.0"
+        assert settings.tls_dir == Path("/etc/onoma/tls")
+        assert bool(settings.database_url) == (name in SERVICES_WITH_DATABASE)
+        assert bool(settings.s3_secret_key) == (name in users_of("open_object_store"))
+        assert (settings.object_store == "s3") == bool(settings.s3_secret_key)
+        assert bool(settings.s3_endpoint) == bool(settings.s3_secret_key)
+
+
+def test_secrets_are_those_that_the_script_makes(pods: dict[str, k8s.Pod]) -> None:
+    made = {one["metadata"]["name"]: one["data"] for one in _secrets()}
+    for name, pod in pods.items():
+        for volume in pod.spec["volumes"]:
+            if "secret" in volume:
+                assert volume["secret"]["secretName"] in made, name
+        for container in pod.spec["containers"]:
+            for variable in container.get("env", ()):
+                if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
+                    assert reference["key"] in made[reference["name"]], (name, reference)
+
+
+def test_secrets_are_others_each_time_and_fit_each_other() -> None:
+    first, second = ({one["metadata"]["name"]: one["data"] for one in _secrets()} for _ in range(2))
+    for name, data in first.items():
+        for key in data:
+            assert data[key] != second[name][key], (name, key)
+    database = {key: base64.b64decode(value).decode() for key, value in first["database"].items()}
+    assert f":{database['password']}@database:{POSTGRESQL_PORT}/" in database["url"]
+    for name in OURS:
+        assert first[f"tls-{name}"].keys() == {"ca.crt", "tls.crt", "tls.key"}
+
+
+def test_no_secret_is_committed(objects: list[Object]) -> None:
+    assert not of_kind(objects, "Secret")
+
+
+def _secrets() -> list[Object]:
+    made = subprocess.run(
+        ["sh", ROOT / "scripts" / "make-secrets.sh"], capture_output=True, check=True, text=True
+    )
+    found = list(yaml.safe_load_all(made.stdout))
+    for one in found:
+        kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
+    return found
+
+
+def test_selectors_select(objects: list[Object], pods: dict[str, k8s.Pod]) -> None:
+    for name, service in of_kind(objects, "Service").items():
+        [pod] = [
+            pod
+            for pod in pods.values()
+            if k8s.matches({"matchLabels": service["spec"]["selector"]}, pod.labels)
+        ]
+        assert pod.name == name
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= pod.ports().keys()
+    for one in objects:
+        selector = one.get("spec", {}).get("selector")
+        if one["kind"] in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
+            selected = [pod.name for pod in pods.values() if k8s.matches(selector, pod.labels)]
+            assert selected == [one["metadata"]["name"]], one["kind"]
+    for name, policy in of_kind(objects, "NetworkPolicy").items():
+        selector = policy["spec"]["podSelector"]
+        assert any(k8s.matches(selector, pod.labels) for pod in pods.values()), name
+        for rule in selector.get("matchExpressions", ()):
+            names = {pod.labels.get(rule["key"]) for pod in pods.values()}
+            assert set(rule["values"]) <= names, name
+
+
+def test_addresses_are_those_of_services_that_show_every_pod(
+    objects: list[Object], pods: dict[str, k8s.Pod]
+) -> None:
+    found = of_kind(objects, "Service")
+    for name in SERVERS:
+        address = _told(objects)[f"ONOMA_{name.upper()}_ADDRESS"]
+        [port] = found[name]["spec"]["ports"]
+        assert address == f"dns:///{name}:{port['port']}"
+        assert found[name]["spec"]["clusterIP"] == "None"
+
+
+@cache
+def users_of(name: str) -> set[str]:
+    """Services whose code mentions a name."""
+    return {
+        service
+        for service in OURS
+        for file in (ROOT / "services" / service).rglob("*.py")
+        if re.search(rf"\b{name}\b", file.read_text())
+    }
+
+
+def test_connections_that_are_let_through_are_those_of_the_code(
+    objects: list[Object], pods: dict[str, k8s.Pod]
+) -> None:
+    defaults = RuntimeSettings()
+    has_own_stores = "database" in pods
+    wanted: set[k8s.Arrow] = set()
+    for callee in SERVERS:
+        port = int(getattr(defaults, f"{callee}_address").rpartition(":")[2])
+        wanted |= {(caller, callee, port) for caller in users_of(f"{callee}_address")}
+    database = "database" if has_own_stores else "onoma/has-database"
+    store = "object-store" if has_own_stores else "onoma/has-object-store"
+    assert users_of("open_database") == set(SERVICES_WITH_DATABASE)
+    wanted |= {(name, database, POSTGRESQL_PORT) for name in (*SERVICES_WITH_DATABASE, "migration")}
+    wanted |= {(name, store, S3_PORT) for name in users_of("open_object_store")}
+    ray = {name for name in pods if name.startswith("ray-")}
+    wanted |= {(name, "ray-head", RAY_CLIENT_PORT) for name in users_of("shard_work") if ray}
+    between = {(one, other, 0) for one in ray for other in ray}
+    wanted |= between | {(name, store, S3_PORT) for name in ray}
+    dns = {(name, "kube-system", 53) for name in pods}
+    assert k8s.arrows(objects, "egress") == wanted | dns
+
+    taken = {arrow for arrow in wanted if arrow[1] in pods}
+    taken |= {
+        (name, "ray-worker", RAY_CLIENT_PORT) for name in users_of("shard_work") if ray
+    }  # no port of theirs
+    metrics = {("monitoring", name, int(_told(objects)["ONOMA_METRICS_PORT"])) for name in SERVERS}
+    browsers = {("onoma/brings-browsers", "gateway", GatewaySettings().http_port)}
+    assert k8s.arrows(objects, "ingress") == taken | metrics | browsers
+
+
+def _told(objects: list[Object]) -> dict[str, str]:
+    [told] = [
+        one["data"] for name, one in of_kind(objects, "ConfigMap").items() if name.startswith("settings-")
+    ]
+    return told
+
+
+def test_nothing_else_goes_in_or_out(objects: list[Object]) -> None:
+    assert of_kind(objects, "NetworkPolicy")["nothing"]["spec"] == {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+    }
+    for name, policy in of_kind(objects, "NetworkPolicy").items():
+        spec = policy["spec"]
+        assert {kind.lower() for kind in spec["policyTypes"]} >= {"ingress", "egress"} & spec.keys(), name
+
+
+def test_autoscalers_have_a_deployment_that_leaves_the_number_to_them() -> None:
+    objects = rendered("scaled")
+    deployments = of_kind(objects, "Deployment")
+    scaled = of_kind(objects, "HorizontalPodAutoscaler")
+    assert set(scaled) == set(SERVERS)
+    for name, scaler in scaled.items():
+        assert scaler["spec"]["scaleTargetRef"] == {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "name": name,
+        }
+        assert "replicas" not in deployments[name]["spec"]
+        assert scaler["spec"]["minReplicas"] >= 2
+    assert deployments["gateway"]["spec"]["replicas"] == 1
+
+
+def test_gpus_are_for_those_who_compute_on_them(objects: list[Object], pods: dict[str, k8s.Pod]) -> None:
+    with_gpu = {name for name, one in containers(pods) if "nvidia.com/gpu" in one["resources"]["limits"]}
+    computing = {"inference", "attribution"}
+    assert with_gpu in (set(), computing, computing | {"ray-worker"})
+    assert bool(with_gpu) == ("database" not in pods)  # dev has none
+
+
+def test_images_are_those_of_the_dockerfile(pods: dict[str, k8s.Pod]) -> None:
+    dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
+    targets = set(re.findall(r"^FROM \S+ AS (\S+)$", dockerfile, re.MULTILINE))
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    user = {int(number) for number in re.findall(r"^USER (\d+):", dockerfile, re.MULTILINE)}
+    for name, pod in pods.items():
+        [image] = [one["image"] for one in pod.spec["containers"]]
+        if not image.startswith("onoma/"):
+            assert image.startswith("docker.io/"), name
+            continue
+        target, tag = image.removeprefix("onoma/").split(":")
+        assert target in targets, name
+        assert name not in OURS or target == name
+        assert tag == version, name
+        assert {pod.spec["securityContext"]["runAsUser"]} == user, name
+
+
+def test_pods_have_time_to_end_what_they_are_at(objects: list[Object], pods: dict[str, k8s.Pod]) -> None:
+    job_s = inspect.signature(Jobs.close).parameters["timeout_s"].default
+    for name in OURS:
+        [container] = pods[name].spec["containers"]
+        [(wait_s,)] = [
+            re.findall(r"sleep\((\d+)\)", container["lifecycle"]["preStop"]["exec"]["command"][-1])
+        ]
+        drain_s = float(environment(objects, container)["ONOMA_DRAIN_S"])
+        assert pods[name].spec["terminationGracePeriodSeconds"] >= int(wait_s) + drain_s + 2 * job_s
+
+
+def test_a_rollout_or_a_drained_node_takes_one_pod_at_a_time(objects: list[Object]) -> None:
+    for name, deployment in of_kind(objects, "Deployment").items():
+        assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+        assert of_kind(objects, "PodDisruptionBudget")[name]["spec"]["maxUnavailable"] == 1
+
+
+def test_ray_asks_for_a_token_and_shows_no_dashboard() -> None:
+    objects = rendered("scaled")
+    pods = k8s.pods(objects)
+    for name in ("ray-head", "ray-worker", *sorted(users_of("shard_work"))):
+        [container] = pods[name].spec["containers"]
+        told = environment(objects, container)
+        assert (told["RAY_AUTH_MODE"], told["RAY_AUTH_TOKEN"]) == ("token", "ray/token"), name
+    [cluster] = of_kind(objects, "RayCluster").values()
+    assert cluster["spec"]["headGroupSpec"]["rayStartParams"]["include-dashboard"] == "false"
+    assert (
+        _told(objects)["ONOMA_RAY_ADDRESS"]
+        == f"ray://{cluster['metadata']['name']}-head-svc:{RAY_CLIENT_PORT}"
+    )
