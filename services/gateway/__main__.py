@@ -4,9 +4,11 @@ import signal
 import sys
 
 import uvicorn
+from prometheus_client import start_http_server
 
 from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
+from services.runtime.logs import log_json
 from services.runtime.settings import read_settings
 
 
@@ -14,18 +16,25 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; open requests are answered first, then exit 0."""
     try:
         settings = read_settings(GatewaySettings)
-    except ValueError as error:
+        log_json(settings.log_level)
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, settings.host)
+        app = build(settings)
+    except (OSError, ValueError) as error:
         sys.exit(f"gateway: {error}")
     # uvicorn drains on a signal and then raises it again for the handler that was there before.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: sys.exit(0))
-    uvicorn.run(
-        build(settings),
-        host=settings.host,
-        port=settings.http_port,
-        log_level="warning",
-        timeout_graceful_shutdown=int(settings.drain_s),
-    )
+    try:
+        uvicorn.run(
+            app,
+            host=settings.host,
+            port=settings.http_port,
+            log_config=None,
+            log_level="warning",
+            timeout_graceful_shutdown=int(settings.drain_s),
+        )
+    finally:
 
 
 if __name__ == "__main__":

@@ -35,6 +35,10 @@ from services.gateway.page import page_routes
 from services.gateway.pictures import Pictures
 from services.gateway.reports import Reports
 from services.gateway.routes import ANNOTATOR, ROUTES, STUDY, Access, Route
+from services.gateway.settings import SignInSettings
+from services.gateway.signing_in import SignIn
+from services.gateway.telemetry import Telemetry
+from services.runtime.settings import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -55,24 +59,34 @@ SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def build(settings: RuntimeSettings) -> Starlette:
-    """The application: routes of routes.py, /healthz, the OpenAPI document, the page."""
+    """The application: routes of routes.py, /healthz, the OpenAPI document, signing in, the page.
+
+    Raises:
+        ValueError: a setting of ONOMA_OIDC_* or ONOMA_PUBLIC_URL is wrong, or a key or certificate cannot be used.
+    """
     backends = open_backends(settings)
+    sign_in = SignIn(settings, read_settings(SignInSettings))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
         yield
         backends.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             HttpRoute("/healthz", lambda _: PlainTextResponse("ok\n")),
             HttpRoute("/api/openapi.json", lambda _: FileResponse(OPENAPI_FILE)),
             *(_rpc_route(route, backends) for route in ROUTES),
             *_handwritten_routes(backends, Reports(settings), Pictures(backends), Activations(backends)),
+            *sign_in.routes(),
             *page_routes(),
         ],
         # Ids are hexadecimal digits at random: a higher level takes three times as long for a few percent.
-        middleware=[Middleware(_Envelope), Middleware(GZipMiddleware, minimum_size=1000, compresslevel=1)],
+        middleware=[
+            Middleware(_Envelope),
+            Middleware(Telemetry),
+            Middleware(GZipMiddleware, minimum_size=1000, compresslevel=1),
+        ],
         exception_handlers={
             problems.RefusedError: problems.of_refusal,
             grpc.RpcError: problems.of_rpc,
@@ -81,6 +95,8 @@ def build(settings: RuntimeSettings) -> Starlette:
         },
         lifespan=lifespan,
     )
+    app.state.sign_in = sign_in
+    return app
 
 
 def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
@@ -124,8 +140,15 @@ def _handwritten_routes(
     backends: Backends, reports: Reports, pictures: Pictures, activations: Activations
 ) -> list[HttpRoute]:
     async def accept_invitation(request: Request) -> Response:
+        sign_in: SignIn = request.app.state.sign_in
+        sign_in.check_tries(request)
         body = await _read_message(request, naming_pb2.AcceptInvitationRequest)
-        accepted = await sessions.accept(request, backends, body.token)
+        try:
+            accepted = await sessions.accept(request, backends, body.token)
+        except grpc.RpcError as error:
+            if error.code() in sessions.UNKNOWN_TOKEN:
+                sign_in.note_failure(request)
+            raise
         response = _json(accepted)
         sessions.remember(request, response, accepted, body.token)
         return response

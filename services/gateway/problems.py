@@ -7,11 +7,12 @@ Of what is 429, only an answer with the header Retry-After may be asked again un
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.json_format import MessageToDict
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 from starlette.responses import JSONResponse
 
@@ -56,10 +57,14 @@ class RefusedError(Exception):
         code: a gRPC status; decides the HTTP status.
         message: one line for people.
         reason: constant in capitals for programs, where it is more than the status says.
+        retry_after_s: when to ask again, where that helps.
     """
 
-    def __init__(self, code: grpc.StatusCode, message: str, reason: str = "") -> None:
+    def __init__(
+        self, code: grpc.StatusCode, message: str, reason: str = "", retry_after_s: float = 0.0
+    ) -> None:
         super().__init__(message)
+        self.retry_after_s = retry_after_s
         self.code = code
         self.message = message
         self.reason = reason
@@ -73,7 +78,8 @@ def proto_json(message: Any) -> dict[str, Any]:
 def of_refusal(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request that the gateway refuses."""
     assert isinstance(error, RefusedError)
-    return _problem(request, HTTP_STATUS[error.code], error.code.name, error.message, error.reason)
+    status = HTTP_STATUS[error.code]
+    return _problem(request, status, error.code.name, error.message, error.reason, error.retry_after_s)
 
 
 def of_rpc(request: Request, error: Exception) -> JSONResponse:
@@ -92,6 +98,10 @@ def of_rpc(request: Request, error: Exception) -> JSONResponse:
             naming = naming_pb2.Naming()
             detail.Unpack(naming)
             extra["naming"] = proto_json(naming)
+        elif detail.Is(RetryInfo.DESCRIPTOR):
+            info = RetryInfo()
+            detail.Unpack(info)
+            extra["retry_after_s"] = info.retry_delay.ToTimedelta().total_seconds()
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not extra:  # gRPC itself: the services give reasons
         extra["reason"] = "TOO_LARGE" if "larger than max" in message else "BUSY"
     if code is grpc.StatusCode.UNAVAILABLE:
@@ -113,8 +123,16 @@ def of_bug(request: Request, error: Exception) -> JSONResponse:
 
 
 def _problem(
-    request: Request, status: int, code: str, message: str, reason: str = "", **extra: Any
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    reason: str = "",
+    retry_after_s: float = 0.0,
+    **extra: Any,
 ) -> JSONResponse:
+    if reason in PASSING:
+        retry_after_s = retry_after_s or RETRY_AFTER_S
     body = {
         "code": code,
         "message": message,
@@ -127,5 +145,5 @@ def _problem(
         status_code=413 if reason == "TOO_LARGE" else status,
         media_type="application/problem+json",
         headers={"Cache-Control": "no-store"}
-        | ({"Retry-After": str(RETRY_AFTER_S)} if reason in PASSING else {}),
+        | ({"Retry-After": str(math.ceil(retry_after_s))} if retry_after_s else {}),
     )

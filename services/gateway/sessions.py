@@ -1,8 +1,6 @@
-"""Who asks: the owner, on this machine, or an annotator, by the token of the invitation.
+"""Who asks: the owner (signing_in.py), or an annotator, by the token of the invitation.
 
-Until sign-in exists, the owner's routes are open to whoever sits at the machine: the
-client's address and the host asked for both have to be loopback. An annotator's token
-lies in a cookie that scripts cannot read, one cookie an annotator, so that two
+An annotator's token lies in a cookie that scripts cannot read, one cookie an annotator, so that two
 links opened in one browser never mix. What others named opens to all who see others by any
 of their cookies: viewers, and annotators of a study that is closed or not blind. Results open to
 viewers, and to annotators once the study is closed, blind or not: they group maps by X-feature.
@@ -11,7 +9,6 @@ viewers, and to annotators once the study is closed, blind or not: they group ma
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import time
 from typing import TYPE_CHECKING
 
@@ -20,7 +17,6 @@ import grpc
 from onoma.v1 import naming_pb2
 from services.gateway.backends import Visitor
 from services.gateway.problems import RefusedError
-from services.runtime.access import SIT_AT_THE_MACHINE
 from services.runtime.tokens import Caller, Role
 
 if TYPE_CHECKING:
@@ -28,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from services.gateway.backends import Backends
+    from services.gateway.signing_in import SignIn
 
 MAX_LINKS = 8  # of one study in one browser that are tried
 UNKNOWN_TOKEN = (
@@ -39,19 +36,16 @@ UNKNOWN_TOKEN = (
 
 
 def check_owner(request: Request) -> Visitor:
-    """Lets the owner's routes answer loopback only.
+    """Lets the owner in, as signing_in.py knows them.
 
     Raises:
-        RefusedError: the client is another machine, or the host asked for is not this one
-            (a page elsewhere whose name was pointed here).
+        RefusedError: it is somebody else.
     """
-    client = request.client.host if request.client else ""
-    if not (_is_loopback(client) and _is_loopback(request.url.hostname or "")):
-        raise RefusedError(
-            grpc.StatusCode.PERMISSION_DENIED,
-            "the owner's pages answer on the server's own machine only: open them at http://127.0.0.1 there",
-        )
-    return Visitor(SIT_AT_THE_MACHINE)
+    sign_in: SignIn = request.app.state.sign_in
+    owner = sign_in.owner_of(request)
+    if owner is None:
+        raise sign_in.refusal()
+    return Visitor(owner)
 
 
 async def check_viewer(request: Request, backends: Backends, *, of_results: bool) -> Visitor:
@@ -158,7 +152,7 @@ def remember(
         token,
         max_age=max(0, int(expiry_s - time.time())),
         path="/api",
-        secure=request.url.scheme == "https",
+        secure=request.app.state.sign_in.is_https(request),
         httponly=True,
         samesite="strict",
     )
@@ -168,12 +162,3 @@ def cookie_name(study_id: str, annotator_id: str) -> str:
     """Name of one person's cookie, of hashes, as ids may hold any character; without an id, what names begin with."""
     person = hashlib.sha256(annotator_id.encode()).hexdigest()[:16] if annotator_id else ""
     return f"onoma_{hashlib.sha256(study_id.encode()).hexdigest()[:16]}_{person}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,11 +1,52 @@
 """What the gateway is told beside the settings that all servers share."""
 
-from pydantic import Field
+from __future__ import annotations
 
-from services.runtime.settings import RuntimeSettings
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.runtime.settings import RuntimeSettings, is_loopback
 
 
 class GatewaySettings(RuntimeSettings):
     """Settings of the gateway, from ONOMA_ and the name in capitals."""
 
     http_port: int = Field(8080, ge=0, le=65535, description="Port of the page and of /api.")
+
+
+class SignInSettings(BaseSettings):
+    """Where the page is found and how its owners sign in, from ONOMA_ and the name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore", env_ignore_empty=True)
+
+    public_url: str = Field(
+        "",
+        description="Where browsers find the page (https://onoma.example); empty: where they say they found it.",
+    )
+    oidc_issuer: str = Field(
+        "", description="URL of the OpenID provider that owners sign in with; empty: none."
+    )
+    oidc_client_id: str = Field("", description="The gateway's id at the provider.")
+    oidc_client_secret: str = Field("", repr=False, description="The gateway's secret at the provider.")
+    owners: list[str] = Field(
+        default_factory=list,
+        description="Who of those that sign in is an owner: subjects or verified e-mail addresses (JSON list).",
+    )
+    session_hours: float = Field(8.0, gt=0, le=168, description="Hours that a sign-in lasts.")
+
+    @model_validator(mode="after")
+    def _know_the_provider(self) -> SignInSettings:
+        for name in ("public_url", "oidc_issuer"):
+            url = urlsplit(getattr(self, name))
+            if url.geturl() and not (
+                url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
+            ):
+                raise ValueError(f"ONOMA_{name.upper()}={url.geturl()} is no https:// address")
+        if self.oidc_issuer:
+            needed = ("oidc_client_id", "oidc_client_secret", "owners", "public_url")
+            missing = [f"ONOMA_{name.upper()}" for name in needed if not getattr(self, name)]
+            if missing:
+                raise ValueError(f"ONOMA_OIDC_ISSUER also needs {', '.join(missing)}")
+        return self

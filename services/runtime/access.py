@@ -24,7 +24,7 @@ from services.runtime.tokens import Caller, Keys, Role
 AUTHORIZATION = "authorization"
 OPEN = ("/grpc.health.", "/grpc.reflection.", "/onoma.v1.NamingService/AcceptInvitation")
 SIT_AT_THE_MACHINE = Caller(Role.OWNER, "at-the-machine")
-_BY_ACCESS_TOKEN = Caller(Role.OWNER, "access-token")
+BY_ACCESS_TOKEN = Caller(Role.OWNER, "access-token")
 
 
 class Reach(enum.Enum):
@@ -241,7 +241,7 @@ class AccessInterceptor(grpc.ServerInterceptor):
         if not token:
             return SIT_AT_THE_MACHINE if self._open_to_the_machine else None
         if self._access_token and hmac.compare_digest(token.encode(), self._access_token):
-            return _BY_ACCESS_TOKEN
+            return BY_ACCESS_TOKEN
         if self._keys and token.count(".") == 2:
             return self._keys.caller_of(token, audience_of(method))
         return None
