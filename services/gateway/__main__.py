@@ -10,6 +10,7 @@ from services.gateway.app import build
 from services.gateway.settings import GatewaySettings
 from services.runtime.logs import log_json
 from services.runtime.settings import read_settings
+from services.runtime.tracing import send_the_rest, send_traces
 
 
 def main() -> None:
@@ -19,6 +20,7 @@ def main() -> None:
         log_json(settings.log_level)
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.host)
+        send_traces(settings, "gateway")
         app = build(settings)
     except (OSError, ValueError) as error:
         sys.exit(f"gateway: {error}")
@@ -35,6 +37,7 @@ def main() -> None:
             timeout_graceful_shutdown=int(settings.drain_s),
         )
     finally:
+        send_the_rest()
 
 
 if __name__ == "__main__":

@@ -67,6 +67,10 @@ class RuntimeSettings(BaseSettings):
         description="Port of a plain gRPC health service beside that of `python -m services.NAME`, for probes that "
         "speak no TLS; 0: none.",
     )
+    otlp_endpoint: str = Field(
+        "",
+        description="URL of the OpenTelemetry collector that traces are sent to (http://HOST:4317); empty: none.",
+    )
     import_roots: list[Path] = Field(
         default_factory=list,
         description="Folders on the server that data sets may be imported from (JSON list).",
