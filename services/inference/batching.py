@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from prometheus_client import Gauge
 
 from services.runtime.errors import ResourceExhausted, Unavailable
+
+_waiting = Gauge("onoma_images_waiting", "Images that wait for a network.")
 
 Images = npt.NDArray[np.float32]
 Outputs = tuple[npt.NDArray[np.float32], ...]
@@ -75,6 +78,7 @@ class Batcher:
                 )
             self._waiting.append(request)
             self._waiting_images += len(images)
+            _waiting.inc(len(images))
             self._changed.notify()
         return request.answer
 
@@ -109,6 +113,7 @@ class Batcher:
             ):
                 request = self._waiting.popleft()
                 self._waiting_images -= len(request.images)
+                _waiting.dec(len(request.images))
                 if request.answer.set_running_or_notify_cancel():
                     batch.append(request)
                     count += len(request.images)

@@ -23,6 +23,7 @@ from sqlmodel import Session, and_, col, or_, select
 
 from onoma.v1 import jobs_pb2 as pb
 from onoma.v1 import jobs_pb2_grpc
+from services.runtime import job_metrics
 from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError, Unavailable
 from services.runtime.job_context import Cancelled, JobContext, Released, one_line
@@ -73,6 +74,7 @@ class Jobs:
         self._beat = threading.Thread(target=self._renew, name="jobs-lease", daemon=True)
         self._worker.start()
         self._beat.start()
+        job_metrics.count_queue(engine)
 
     def start(self, kind: str, params: dict[str, Any], request_id: str = "") -> Job:
         """Puts a job into the queue; the same request id gives the job it gave before.
@@ -217,7 +219,9 @@ class Jobs:
         self._in_hand = context
         if self.closing.is_set():
             context.released.set()
-        end = self._outcome(row, context)
+        with job_metrics.seconds.labels(row.kind).time():
+            end = self._outcome(row, context)
+        job_metrics.ended.labels(row.kind, end["state"]).inc()
         self._in_hand = None
         while True:
             try:
@@ -267,6 +271,7 @@ class Jobs:
                 what = error.details() if isinstance(error, grpc.Call) else error
                 _log.warning("job %s (%s) waits %.1f s: %s", row.job_id, row.kind, pause_s, what)
                 context.stage(f"waiting: {what}")
+                job_metrics.waits.labels(row.kind).inc()
             _pause(context, pause_s)
             left_s -= pause_s
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
