@@ -14,7 +14,7 @@ import uvicorn
 from services.runtime.errors import ServiceError
 from services.runtime.memory import keep_freed_memory, leave_out_of_collections
 from services.runtime.server import RunningServer, bracketed, start, stop_all
-from services.runtime.settings import RuntimeSettings, read_settings
+from services.runtime.settings import RuntimeSettings, is_loopback, read_settings
 from services.runtime.tokens import with_keys_in_memory
 
 # Each after those that it calls.
@@ -28,10 +28,12 @@ class Up:
     Attributes:
         addresses: host:port of each service, by name.
         page_url: address of the page; empty without one.
+        is_on_loopback: whether this machine alone can reach it.
     """
 
     addresses: dict[str, str]
     page_url: str
+    is_on_loopback: bool
     _servers: tuple[RunningServer, ...]
     _page: Page | None
     _drain_s: float
@@ -124,7 +126,8 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
         raise
     leave_out_of_collections()
     addresses = {name: getattr(settings, f"{name}_address") for name in SERVICES}
-    return Up(addresses, page.url if page else "", tuple(servers), page, settings.drain_s)
+    on_loopback = is_loopback(settings.host)
+    return Up(addresses, page.url if page else "", on_loopback, tuple(servers), page, settings.drain_s)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -24,7 +24,11 @@ def up(
         console.print(f"Onoma is up: {running.page_url}", markup=False)
         for service, address in running.addresses.items():
             console.print(f"  {service} at {address}", markup=False)
-        console.print("Bound to loopback: only this machine can reach it. Ctrl-C ends it.")
+        console.print(
+            "Bound to loopback: only this machine can reach it, and whoever sits at it is the owner. Ctrl-C ends it."
+            if running.is_on_loopback
+            else "Other machines can reach the page: its owner signs in. Ctrl-C ends it."
+        )
         wait_for_signal()
     finally:
         running.stop()

@@ -46,10 +46,11 @@ class SignIn:
     """Who the owner is, and the routes by which they sign in and out.
 
     Raises:
-        ValueError: a key of ONOMA_SIGNING_KEYS_DIR cannot be used.
+        ValueError: a key of ONOMA_SIGNING_KEYS_DIR cannot be used, or the page would be open to who may not.
     """
 
     def __init__(self, settings: RuntimeSettings, of: SignInSettings) -> None:
+        _check_reach(settings, of)
         self._of = of
         self._access_token = settings.access_token
         self._keys = keys_of(settings) or Keys()
@@ -249,6 +250,20 @@ class SignIn:
             "request_id": request.state.request_id,
         }
         _audit.info("sign-in", extra=fields)
+
+
+def _check_reach(settings: RuntimeSettings, of: SignInSettings) -> None:
+    if is_loopback(settings.host):
+        return
+    reached = f"ONOMA_HOST={settings.host}: the page can be reached from other machines"
+    if not (settings.access_token or of.oidc_issuer):
+        raise ValueError(
+            f"{reached}, and its owner has no way to sign in: set ONOMA_ACCESS_TOKEN or ONOMA_OIDC_ISSUER"
+        )
+    if settings.tls != "outside":
+        raise ValueError(
+            f"{reached}, and speaks plain HTTP: put a proxy with TLS before it and set ONOMA_TLS=outside"
+        )
 
 
 def _cookie(is_https: bool) -> str:

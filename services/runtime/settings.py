@@ -42,7 +42,10 @@ class RuntimeSettings(BaseSettings):
         description="Folder of ca.crt, tls.crt and tls.key for mutual TLS between services; empty: plain.",
     )
     host: str = Field("127.0.0.1", description="Address the servers bind to.")
-    allow_remote: bool = Field(False, description="Whether `host` may be other than loopback.")
+    tls: Literal["inside", "outside"] = Field(
+        "inside",
+        description="outside: the network, or a proxy before the page, encrypts what is bound beyond loopback.",
+    )
     inference_address: str = Field("127.0.0.1:50051", description="host:port of the inference service.")
     attribution_address: str = Field("127.0.0.1:50052", description="host:port of the attribution service.")
     naming_address: str = Field("127.0.0.1:50053", description="host:port of the naming service.")
@@ -83,11 +86,18 @@ class RuntimeSettings(BaseSettings):
     _keys_in_memory: Any = PrivateAttr(None)
 
     @model_validator(mode="after")
-    def _stay_on_loopback(self) -> RuntimeSettings:
-        if not self.allow_remote and not is_loopback(self.host):
+    def _be_reached_by_those_alone_who_may(self) -> RuntimeSettings:
+        if is_loopback(self.host):
+            return self
+        reached = f"ONOMA_HOST={self.host} can be reached from other machines"
+        if self.signing_keys_dir is None:
             raise ValueError(
-                f"ONOMA_HOST={self.host} can be reached from other machines and there is no sign-in yet; "
-                "bind to 127.0.0.1, or set ONOMA_ALLOW_REMOTE=true where the network itself is closed"
+                f"{reached}, and nothing says who calls: bind to 127.0.0.1, or set ONOMA_SIGNING_KEYS_DIR"
+            )
+        if self.tls_dir is None and self.tls != "outside":
+            raise ValueError(
+                f"{reached}, and nothing is encrypted: set ONOMA_TLS_DIR, or ONOMA_TLS=outside where the network is "
+                "closed or encrypts by itself"
             )
         return self
 

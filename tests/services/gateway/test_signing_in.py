@@ -242,3 +242,22 @@ def test_settings_that_cannot_be_are_named(monkeypatch, given, told):
         monkeypatch.setenv(f"ONOMA_{name}", value)
     with pytest.raises(ValueError, match=told):
         read_settings(SignInSettings)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"tls": "outside"}, "set ONOMA_ACCESS_TOKEN or ONOMA_OIDC_ISSUER"),
+        ({"access_token": TOKEN}, "set ONOMA_TLS=outside"),
+    ],
+)
+def test_a_page_that_others_can_reach_needs_a_sign_in_and_tls(settings, given, told):
+    with pytest.raises(ValueError, match=rf"^ONOMA_HOST=0\.0\.0\.0.*{told}$"):
+        build(settings.model_copy(update={"host": "0.0.0.0", **given}))
+
+
+def test_a_page_that_others_can_reach_has_no_owner_by_sitting_at_the_machine(settings):
+    given = {"host": "0.0.0.0", "tls": "outside", "access_token": TOKEN}
+    app = build(settings.model_copy(update=given))
+    with TestClient(app, base_url="http://127.0.0.1:8080", client=LOOPBACK) as here:
+        assert here.get("/api/studies").json()["reason"] == "SIGN_IN"

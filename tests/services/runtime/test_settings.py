@@ -31,15 +31,23 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "onoma.example"])
 def test_a_host_that_others_can_reach_is_refused_with_the_way_out(monkeypatch, host):
+    monkeypatch.setenv("ONOMA_ACCESS_TOKEN", "a-token")  # which says nothing of the services among each other
     with pytest.raises(
-        ValueError, match=f"^ONOMA_HOST={host} can be reached.*ONOMA_ALLOW_REMOTE=true"
+        ValueError, match=f"^ONOMA_HOST={host} can be reached.*set ONOMA_SIGNING_KEYS_DIR$"
     ) as error:
         read(monkeypatch, ONOMA_HOST=host)
     assert "\n" not in str(error.value)
+    with pytest.raises(
+        ValueError, match=f"^ONOMA_HOST={host} can be reached.*set ONOMA_TLS_DIR, or ONOMA_TLS=outside"
+    ):
+        read(monkeypatch, ONOMA_HOST=host, ONOMA_SIGNING_KEYS_DIR="/keys")
 
 
-def test_a_closed_network_may_be_served(monkeypatch):
-    assert read(monkeypatch, ONOMA_HOST="0.0.0.0", ONOMA_ALLOW_REMOTE="true").host == "0.0.0.0"
+@pytest.mark.parametrize("way", [{"ONOMA_TLS_DIR": "/tls"}, {"ONOMA_TLS": "outside"}])
+def test_a_host_that_others_can_reach_is_served_where_callers_are_known_and_nobody_listens_in(
+    monkeypatch, way
+):
+    assert read(monkeypatch, ONOMA_HOST="0.0.0.0", ONOMA_SIGNING_KEYS_DIR="/keys", **way).host == "0.0.0.0"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
