@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Iterable
 
-from onoma.science.pictures import Preprocessing, decode, encode_png, model_input
+from onoma.science.pictures import Preprocessing, encode_png
 from onoma.science.summary import Reading, explanation, inferred_names, names_of_activations
 from onoma.v1 import attribution_pb2, inference_pb2, types_pb2
 from onoma.v1.analytics_pb2 import ExplainedActivation, ExplainImageResponse
 from services.analytics.study import Activation, ExplainedImage, StudyReader, naming_of
+from services.runtime.decoding import Decoders
 from services.runtime.errors import FailedPrecondition, InvalidArgument
 from services.runtime.peers import asking
 
@@ -15,7 +16,12 @@ _INTERPOLATIONS = {types_pb2.INTERPOLATION_BICUBIC: "bicubic"}
 
 
 def explain_image(
-    reader: StudyReader, annotator_id: str, image_id: str, content: bytes, category: str
+    reader: StudyReader,
+    annotator_id: str,
+    image_id: str,
+    content: bytes,
+    category: str,
+    decoders: Decoders,
 ) -> ExplainImageResponse:
     """Explains an image of the study by its id, or any file by its bytes.
 
@@ -38,7 +44,7 @@ def explain_image(
     image = _image_of_study(reader.images(category), image_id)
     if image is not None:
         return _explain_stored(reader, annotator_id, image)
-    return _explain_other(reader, annotator_id, image_id, content, category)
+    return _explain_other(reader, annotator_id, image_id, content, category, decoders)
 
 
 def _image_of_study(images: Iterable[ExplainedImage], image_id: str) -> ExplainedImage | None:
@@ -78,11 +84,16 @@ def _explain_stored(reader: StudyReader, annotator_id: str, image: ExplainedImag
 
 
 def _explain_other(
-    reader: StudyReader, annotator_id: str, image_id: str, content: bytes, category: str
+    reader: StudyReader,
+    annotator_id: str,
+    image_id: str,
+    content: bytes,
+    category: str,
+    decoders: Decoders,
 ) -> ExplainImageResponse:
     _check_computed(reader)
     content = content or _stored_picture(reader, image_id, inference_pb2.IMAGE_VIEW_ORIGINAL)
-    seen = _model_input_png(reader, content)
+    seen = _model_input_png(reader, content, decoders)
     request = attribution_pb2.AttributeRequest(
         model=reader.study.model,
         xnn_set=reader.study.xnn_set,
@@ -154,7 +165,7 @@ def _stored_picture(reader: StudyReader, image_id: str, view: inference_pb2.Imag
         return reader.peers.inference.GetImage(request, timeout=reader.timeout_s).content
 
 
-def _model_input_png(reader: StudyReader, content: bytes) -> bytes:
+def _model_input_png(reader: StudyReader, content: bytes, decoders: Decoders) -> bytes:
     with asking("inference"):
         model = reader.peers.inference.GetModel(
             inference_pb2.GetModelRequest(name=reader.study.model), timeout=reader.timeout_s
@@ -169,4 +180,4 @@ def _model_input_png(reader: StudyReader, content: bytes) -> bytes:
         std=tuple(p.std),
         interpolation=_INTERPOLATIONS.get(p.interpolation, "bilinear"),
     )
-    return encode_png(model_input(decode(content), preprocessing))
+    return encode_png(decoders.seen(content, preprocessing))

@@ -34,6 +34,7 @@ from services.analytics.statistics import (
 )
 from services.analytics.study import StudyReader, naming_of
 from services.runtime.channels import open_channel
+from services.runtime.decoding import Decoders
 from services.runtime.errors import FailedPrecondition, InvalidArgument
 from services.runtime.paging import make_token, read_token
 from services.runtime.server import Service
@@ -41,6 +42,7 @@ from services.runtime.settings import RuntimeSettings, read_settings
 
 _parts_of = cache(read_parts)  # WordNet's nouns take a second to read
 _LONGEST_CALL_S = 300.0
+_PICTURES_AT_ONCE = 2
 _READY_S = 2.0
 _READINGS = {
     pb.SUMMARY_READING_UNSPECIFIED: Reading.NAMED_ONLY,
@@ -52,7 +54,8 @@ _READINGS = {
 class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
     """onoma.v1.AnalyticsService. Every method is the study owner's: it shows all annotators' work."""
 
-    def __init__(self, peers: Peers, settings: AnalyticsSettings) -> None:
+    def __init__(self, peers: Peers, settings: AnalyticsSettings, decoders: Decoders) -> None:
+        self._decoders = decoders
         self._peers = peers
         self._settings = settings
 
@@ -61,7 +64,12 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
     ) -> pb.ExplainImageResponse:
         reader = self._open(request.study_id, context)
         return explain_image(
-            reader, request.annotator_id, request.image_id, request.content, request.category
+            reader,
+            request.annotator_id,
+            request.image_id,
+            request.content,
+            request.category,
+            self._decoders,
         )
 
     def GetSummary(
@@ -192,6 +200,7 @@ def build(settings: RuntimeSettings) -> Service:
         for address in (settings.inference_address, settings.attribution_address, settings.naming_address)
     ]
     inference, attribution, naming = channels
+    decoders = Decoders(_PICTURES_AT_ONCE)
     servicer = AnalyticsServicer(
         Peers(
             InferenceServiceStub(inference),  # type: ignore[no-untyped-call]
@@ -199,6 +208,7 @@ def build(settings: RuntimeSettings) -> Service:
             NamingServiceStub(naming),  # type: ignore[no-untyped-call]
         ),
         read_settings(AnalyticsSettings),
+        decoders,
     )
 
     def ready() -> None:
@@ -206,6 +216,7 @@ def build(settings: RuntimeSettings) -> Service:
             grpc.channel_ready_future(channel).result(timeout=_READY_S)
 
     def close() -> None:
+        decoders.close()
         for channel in channels:
             channel.close()
 

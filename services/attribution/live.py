@@ -11,11 +11,12 @@ from onoma.science.activations import Explained, explain_classes
 from onoma.science.pictures import BrokenPicture
 from onoma.v1 import attribution_pb2 as pb
 from onoma.v1 import inference_pb2, types_pb2
-from services.attribution.explainers import Explainers, look_at, picture_seen
+from services.attribution.explainers import Explainers, look_at
 from services.attribution.plans import SIGNIFICANT_SHARE, Network
 from services.attribution.provenance import provenance
 from services.attribution.runs import drawn_by
 from services.attribution.shards import pack
+from services.runtime.decoding import Decoders
 from services.runtime.errors import InvalidArgument
 from services.runtime.preprocessing import preprocessing_of
 
@@ -25,7 +26,7 @@ def attribute(
     network: Network,
     categories: Sequence[str],
     content: bytes,
-    max_pixels: int,
+    decoders: Decoders,
     *,
     contrastive: bool = True,
 ) -> pb.AttributeResponse:
@@ -47,7 +48,7 @@ def attribute(
             raise InvalidArgument(f"class '{category}' is asked for twice; once is enough")
     preprocessing = preprocessing_of(model.preprocessing)
     try:
-        pixels = picture_seen(content, preprocessing, max_pixels)
+        pixels = decoders.seen(content, preprocessing)
     except BrokenPicture as error:
         raise InvalidArgument(f"the picture cannot be read: {error}") from error
     explainer = explainers.model(model)

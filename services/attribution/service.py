@@ -23,6 +23,7 @@ from services.attribution.similarity import Similarity
 from services.attribution.taking_over import check_made_by, import_study_maps
 from services.runtime.channels import open_channel
 from services.runtime.database import open_database
+from services.runtime.decoding import Decoders
 from services.runtime.errors import FailedPrecondition, Unavailable
 from services.runtime.jobs import Jobs, JobServicer, job_message
 from services.runtime.objects import open_object_store
@@ -35,8 +36,9 @@ Context = grpc.ServicerContext
 class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
     """onoma.v1.AttributionService."""
 
-    def __init__(self, jobs: Jobs, of: Computing) -> None:
+    def __init__(self, jobs: Jobs, of: Computing, decoders: Decoders) -> None:
         self._jobs = jobs
+        self._decoders = decoders
         self._of = of
         self._similarity = Similarity(of.engine, of.store)
 
@@ -122,7 +124,7 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
                 network,
                 list(request.categories),
                 request.content,
-                of.settings.max_image_pixels,
+                self._decoders,
                 contrastive=request.contrastive if request.HasField("contrastive") else True,
             )
 
@@ -144,7 +146,8 @@ def build(settings: RuntimeSettings) -> Service:
         "import_study_maps": lambda context: import_study_maps(context, of),
     }
     jobs = Jobs(engine, handlers)
-    servicer = AttributionServicer(jobs, of)
+    decoders = Decoders(1, limits.max_image_pixels)  # one picture has its turn at a time
+    servicer = AttributionServicer(jobs, of, decoders)
 
     def add_to(server: grpc.Server) -> None:
         attribution_pb2_grpc.add_AttributionServiceServicer_to_server(servicer, server)
@@ -152,6 +155,7 @@ def build(settings: RuntimeSettings) -> Service:
 
     def close() -> None:
         jobs.close()
+        decoders.close()
         for channel in channels:
             channel.close()
         engine.dispose()

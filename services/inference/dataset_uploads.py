@@ -15,6 +15,7 @@ from services.inference.intake import Intake, Refused
 from services.inference.layout import Item
 from services.inference.settings import InferenceSettings
 from services.inference.tables import Dataset
+from services.runtime.decoding import Decoders
 from services.runtime.errors import FailedPrecondition, InvalidArgument
 from services.runtime.objects import ObjectStore
 
@@ -48,6 +49,7 @@ def receive(
     engine: Engine,
     store: ObjectStore,
     limits: InferenceSettings,
+    decoders: Decoders,
     *,
     all_or_nothing: bool,
 ) -> Dataset:
@@ -61,7 +63,7 @@ def receive(
     """
     import_id, paths, taken = uuid.uuid4().hex, set[str](), 0
     refused: Refused | None = None
-    intake = Intake(engine, store, (), limits)
+    intake = Intake(engine, store, (), limits, decoders)
     try:
         with ThreadPoolExecutor(limits.import_workers) as pool:
             while batch := list(_batch(items)):

@@ -7,9 +7,10 @@ import sqlalchemy
 from sqlalchemy import Engine, Row, tuple_
 from sqlmodel import Session, col, select
 
-from onoma.science.pictures import Preprocessing, decode, encode_png, model_input
+from onoma.science.pictures import Preprocessing, encode_png
 from services.inference import tables
 from services.inference.tables import Dataset, DatasetImage, Image, ImportIssue
+from services.runtime.decoding import Decoders
 from services.runtime.errors import Aborted, InvalidArgument, NotFound
 from services.runtime.objects import ObjectStore
 from services.runtime.paging import checked_page_size, make_token, read_token
@@ -102,9 +103,9 @@ def picture_bytes(engine: Engine, store: ObjectStore, image_id: str) -> bytes:
     return store.get(image_id)
 
 
-def seen_by(model: tables.Model, data: bytes, max_pixels: int) -> bytes:
+def seen_by(model: tables.Model, data: bytes, decoders: Decoders) -> bytes:
     """PNG of what the model sees of a picture."""
-    return encode_png(model_input(decode(data, max_pixels=max_pixels), Preprocessing(**model.preprocessing)))
+    return encode_png(decoders.seen(data, Preprocessing(**model.preprocessing)))
 
 
 def _check_unchanged(engine: Engine, dataset: Dataset) -> None:

@@ -16,6 +16,7 @@ from services.inference.intake import Intake, Refused, is_inside
 from services.inference.layout import Item, Layout, seeded_order
 from services.inference.settings import InferenceSettings
 from services.inference.tables import TEST, TRAIN, Dataset
+from services.runtime.decoding import Decoders
 from services.runtime.errors import FailedPrecondition, InvalidArgument
 from services.runtime.jobs import JobContext
 from services.runtime.objects import ObjectStore
@@ -74,7 +75,12 @@ def allowed_folder(path: str, roots: Sequence[Path]) -> Path:
 
 
 def import_dataset(
-    context: JobContext, engine: Engine, store: ObjectStore, roots: Sequence[Path], limits: InferenceSettings
+    context: JobContext,
+    engine: Engine,
+    store: ObjectStore,
+    roots: Sequence[Path],
+    limits: InferenceSettings,
+    decoders: Decoders,
 ) -> dict[str, Any]:
     """Imports the folder of the job's Plan.
 
@@ -107,7 +113,7 @@ def import_dataset(
     import_rows.forget(engine, context.job_id)
     taken = 0
     first_refusal = None
-    intake = Intake(engine, store, roots, limits)
+    intake = Intake(engine, store, roots, limits, decoders)
     with ThreadPoolExecutor(limits.import_workers) as pool:
         contents = layout.contents(items)
         while batch := list(islice(contents, BATCH_SIZE)):

@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from onoma.science.pictures import BrokenPicture, Pixels, decode, encode_png, media_type
+from onoma.science.pictures import BrokenPicture, Pixels, encode_png, media_type
 from services.inference.layout import Item
 from services.inference.settings import InferenceSettings
 from services.inference.tables import Image
+from services.runtime.decoding import Decoders
 from services.runtime.objects import ObjectStore
 
 _SUFFIXES = {
@@ -53,12 +54,18 @@ class Intake:
     """Puts pictures into the object store; called by several threads."""
 
     def __init__(
-        self, engine: Engine, store: ObjectStore, roots: Sequence[Path], limits: InferenceSettings
+        self,
+        engine: Engine,
+        store: ObjectStore,
+        roots: Sequence[Path],
+        limits: InferenceSettings,
+        decoders: Decoders,
     ) -> None:
         self._engine = engine
         self._store = store
         self._roots = [root.resolve() for root in roots]
         self._limits = limits
+        self._decoders = decoders
 
     def take(self, content: tuple[Item, Path | bytes | Pixels]) -> Taken | Refused:
         """Stores one picture, a file or its bytes or pixels, or says why it cannot be taken.
@@ -74,18 +81,19 @@ class Intake:
     def _take_file(self, item: Item, source: Path | bytes) -> Taken | Refused:
         try:
             data = self._read(source) if isinstance(source, Path) else source
-            known = self._known(hashlib.sha256(data).hexdigest())
-            if known is None:
-                picture = decode(data, max_pixels=self._limits.max_image_pixels)
-                height, width = picture.pixels.shape[:2]
-                notes = picture.notes
-            else:
-                height, width, notes = known.height, known.width, tuple(known.notes)
+            whole = self._known(hashlib.sha256(data).hexdigest()) or self._decoders.check(data)
         except BrokenPicture as error:
             return Refused(item, str(error))
         except OSError as error:
             return Refused(item, f"cannot be read: {error.strerror or error}")
-        return Taken(item, self._store.put(data), height, width, notes, _name_notes(item.path, data))
+        return Taken(
+            item,
+            self._store.put(data),
+            whole.height,
+            whole.width,
+            tuple(whole.notes),
+            _name_notes(item.path, data),
+        )
 
     def _read(self, path: Path) -> bytes:
         if not is_inside(path.resolve(), self._roots):

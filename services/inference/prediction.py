@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from sqlalchemy import Engine
 
-from onoma.science.pictures import BrokenPicture, Preprocessing, decode, model_input, normalise
+from onoma.science.pictures import BrokenPicture, Preprocessing, normalise
 from onoma.science.xnn import Xnn, score
 from onoma.v1 import inference_pb2 as pb
 from services.inference import datasets, registry, tables, training
@@ -23,6 +23,7 @@ from services.inference.batching import Outputs
 from services.inference.reading_ahead import in_order
 from services.inference.sessions import Sessions
 from services.inference.settings import InferenceSettings
+from services.runtime.decoding import Decoders
 from services.runtime.errors import InvalidArgument, ResourceExhausted
 from services.runtime.objects import ObjectStore
 
@@ -30,17 +31,23 @@ MAX_IMAGES = 256
 
 
 class Predictor:
-    """Decodes pictures on a few threads for all calls, and scores them together with those of other callers."""
+    """Has pictures decoded, a few at once for all calls, and scores them together with those of other callers."""
 
     def __init__(
-        self, engine: Engine, store: ObjectStore, sessions: Sessions, limits: InferenceSettings
+        self,
+        engine: Engine,
+        store: ObjectStore,
+        sessions: Sessions,
+        limits: InferenceSettings,
+        decoders: Decoders,
     ) -> None:
         self._engine = engine
         self._store = store
         self._sessions = sessions
         self._limits = limits
+        self._decoders = decoders
         self._ahead = 2 * limits.batch_images  # images of one call: a batch in the network, and the next one
-        self._decoders = ThreadPoolExecutor(limits.decode_workers, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(limits.decode_workers, thread_name_prefix="decode")
         self._streams = threading.Semaphore(limits.streams)
 
     def predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
@@ -56,7 +63,7 @@ class Predictor:
             raise InvalidArgument(f"{count} images in one call; 1 to {MAX_IMAGES} are taken")
         network = self._network(request.model, request.xnn_set)
         sources = chain(map(self._stored, request.image_ids), _sent(request.contents))
-        pictures = in_order(self._decoders, partial(self._picture, network), sources, self._ahead)
+        pictures = in_order(self._threads, partial(self._picture, network), sources, self._ahead)
         waiting: deque[Future[Outputs]] = deque()
         predictions: list[pb.Prediction] = []
         while batch := list(islice(pictures, self._limits.batch_images)):
@@ -89,7 +96,7 @@ class Predictor:
                 return
             network = self._network(first.model, first.xnn_set)
             sources = map(self._streamed, enumerate(chain([first], requests)))
-            scored = in_order(self._decoders, partial(self._scored, network), sources, self._ahead)
+            scored = in_order(self._threads, partial(self._scored, network), sources, self._ahead)
             for outputs in scored:
                 (prediction,) = network.predictions(outputs.result())
                 yield pb.PredictStreamResponse(prediction=prediction)
@@ -98,7 +105,7 @@ class Predictor:
 
     def close(self) -> None:
         """Ends the threads."""
-        self._decoders.shutdown()
+        self._threads.shutdown()
 
     def _network(self, model_name: str, set_name: str) -> _Network:
         model = registry.find(self._engine, tables.Model, model_name)
@@ -121,8 +128,7 @@ class Predictor:
 
     def _picture(self, network: _Network, source: _Source) -> npt.NDArray[np.uint8]:
         try:
-            picture = decode(source.read(), max_pixels=self._limits.max_image_pixels)
-            return model_input(picture, network.preprocessing)
+            return self._decoders.seen(source.read(), network.preprocessing)
         except BrokenPicture as error:
             raise InvalidArgument(f"{source.name}: {error}") from error
 

@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from onoma.science.pictures import MAX_PIXELS
 from services.inference.batching import BatchLimits
+from services.runtime.decoding import DECODE_S
 
 
 class InferenceSettings(BaseSettings):
@@ -19,7 +20,7 @@ class InferenceSettings(BaseSettings):
     import_workers: int = Field(
         2,
         gt=0,
-        description="Threads that read and check pictures; a picture of 64 MP takes one of them 1.2 GB.",
+        description="Pictures of an import that are read at once, and checked by ONOMA_DECODE_WORKERS.",
     )
     batch_images: int = Field(32, gt=0, description="Images of callers that the network takes at once.")
     batch_wait_ms: float = Field(
@@ -34,7 +35,10 @@ class InferenceSettings(BaseSettings):
     decode_workers: int = Field(
         4,
         gt=0,
-        description="Threads that decode callers' pictures; a picture of 64 MP takes one of them 1.2 GB.",
+        description="Processes that decode pictures, for all calls; a picture of 64 MP takes one of them 1.2 GB.",
+    )
+    decode_s: float = Field(
+        DECODE_S, gt=0, description="Seconds after which a picture that is still being decoded is refused."
     )
     training_workers: int = Field(
         0,

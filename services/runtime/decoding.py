@@ -56,6 +56,7 @@ class Decoders:
         self._limits = {"max_pixels": max_pixels, "seconds": seconds}
         self._seconds = seconds
         self._processes = processes
+        self._is_closed = False
         # The one used last is used next, so that few are awake where few are needed.
         self._places: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         for _ in range(processes):
@@ -66,7 +67,7 @@ class Decoders:
 
         Raises:
             BrokenPicture: it is not one (see `onoma.science.pictures.decode`), or takes too much time or memory.
-            Unavailable: no process can be started.
+            Unavailable: no process can be started, or the server stops.
         """
         whole, _ = self._ask(data, None)
         return whole
@@ -77,10 +78,12 @@ class Decoders:
         return pixels
 
     def close(self) -> None:
-        """Ends the processes, each when its picture is done; no call may come after."""
-        for _ in range(self._processes):
-            if process := self._places.get():
+        """Ends the processes, each when its picture is done; calls that come after are refused."""
+        self._is_closed = True
+        for process in [self._places.get() for _ in range(self._processes)]:
+            if process:
                 process.end()
+            self._places.put(None)
 
     def _ask(self, data: bytes, preprocessing: Preprocessing | None) -> tuple[Whole, Pixels]:
         question = {**self._limits, "preprocessing": preprocessing and asdict(preprocessing)}
@@ -89,6 +92,8 @@ class Decoders:
             shape = (preprocessing.height, preprocessing.width, preprocessing.channels)
         process = self._places.get()
         try:
+            if self._is_closed:
+                raise Unavailable("the server is stopping")
             if process is None or not process.is_fresh():
                 if process:
                     process.end()

@@ -10,6 +10,7 @@ import pytest
 from onoma.science.pictures import encode_png
 from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import jobs_pb2, types_pb2
+from services.runtime.decoding import Decoders
 from services.runtime.objects import DirectoryStore
 from tests.services.inference import folders
 
@@ -344,7 +345,7 @@ def test_known_pictures_are_not_decoded_again(inference, tmp_path, monkeypatch):
     folder = garments(tmp_path)
     inference.dataset(folder)
     decoded = []
-    monkeypatch.setattr("services.inference.intake.decode", lambda data, **_: decoded.append(data))
+    monkeypatch.setattr(Decoders, "check", lambda _, data: decoded.append(data))
     assert inference.dataset(folder, "again").train_counts == [3, 4]
     assert decoded == []
 

@@ -8,6 +8,7 @@ from sqlmodel import Session, func, select
 from services.inference import datasets, import_rows, importing, registry, tables
 from services.inference.settings import InferenceSettings
 from services.runtime.database import open_database
+from services.runtime.decoding import Decoders
 from services.runtime.errors import Aborted, NotFound, ResourceExhausted
 from services.runtime.jobs import Cancelled, Job, JobContext
 from services.runtime.objects import DirectoryStore
@@ -44,7 +45,11 @@ def job(folder, job_id="job-1"):
 
 
 def run(context, engine, store, folder):
-    return importing.import_dataset(context, engine, store, [folder], InferenceSettings())
+    decoders = Decoders(2)
+    try:
+        return importing.import_dataset(context, engine, store, [folder], InferenceSettings(), decoders)
+    finally:
+        decoders.close()
 
 
 def listed(engine):

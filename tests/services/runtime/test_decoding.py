@@ -129,6 +129,8 @@ def test_processes_are_started_when_needed_renewed_and_ended(monkeypatch):
     assert used[0] == used[1] != used[2]
     decoders.close()
     assert children() == before
+    with pytest.raises(Unavailable, match="stopping"):
+        decoders.check(PLAIN)
 
 
 def test_threads_share_the_processes():
