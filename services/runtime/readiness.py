@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooLate
+from pathlib import Path
 
 from sqlalchemy import Engine, text
 
@@ -19,6 +20,9 @@ def check_needs(engine: Engine, store: ObjectStore | None = None) -> None:
     Raises:
         Unavailable: one does not.
     """
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
+        # Connections that are open go on with a file that nobody else can see.
+        raise Unavailable(f"the database {engine.url.database} is not there now; put its folder back")
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
     if store is not None:

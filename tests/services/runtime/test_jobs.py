@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import grpc
@@ -422,6 +423,45 @@ def test_a_job_that_waits_says_so_and_can_be_cancelled(open_jobs, monkeypatch):
         pause.wait(0.02)
     some.cancel(job_id)
     assert ended(some, job_id).state == jobs.CANCELLED
+
+
+class Clock:
+    """The time of day, which somebody may set; what has passed is measured by another clock."""
+
+    def __init__(self):
+        self.set_by_s = 0.0
+
+    def __getattr__(self, name):
+        return getattr(time, name)
+
+    def time(self):
+        return time.time() + self.set_by_s
+
+
+@pytest.mark.parametrize("set_by_s", [3600.0, -3600.0])
+def test_a_clock_that_is_set_in_the_middle_of_a_job_leaves_it_done_once_and_whole(
+    open_jobs, monkeypatch, set_by_s
+):
+    clock, ends = Clock(), []
+    monkeypatch.setattr(jobs, "time", clock)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(context):
+        begun.set()
+        while not go_on.wait(0.01):
+            context.check()  # the other worker may have taken the job over: then this try ends here
+        ends.append(1)
+        return {"done": True}
+
+    one, other = open_jobs(work=work), open_jobs(work=work)
+    job_id = one.start("work", {}).job_id
+    assert begun.wait(DEADLINE_S)
+    clock.set_by_s = set_by_s
+    threading.Event().wait(2.5)  # looks for work and writings of progress pass
+    go_on.set()
+    row = ended(other, job_id)
+    assert (row.state, row.result, ends) == (jobs.SUCCEEDED, {"done": True}, [1])
+    assert ended(one, one.start("work", {"next": 1}).job_id).state == jobs.SUCCEEDED
 
 
 def test_lists_come_in_pages_latest_first(open_jobs):

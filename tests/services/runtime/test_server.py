@@ -30,6 +30,21 @@ from tests.services.runtime.echo import Echo
 main(lambda settings: Echo().service(), "inference")
 """
 
+# The same, with calls that are in flight for seconds.
+SLOW = """
+import time
+from services.runtime.server import main
+from tests.services.runtime.echo import Echo
+
+def count(request, context):
+    for number in range(6):
+        yield str(number).encode()
+        time.sleep(0.5)
+
+echo = Echo(unary=lambda request, context: time.sleep(2) or request, stream_out=count)
+main(lambda settings: echo.service(), "inference")
+"""
+
 
 def health_of(channel, service=""):
     request = health_pb2.HealthCheckRequest(service=service)
@@ -197,9 +212,9 @@ class TestProcess:
     """`python -m services.NAME`, by the same `main`."""
 
     @staticmethod
-    def start(**environment):
+    def start(script=SCRIPT, **environment):
         return subprocess.Popen(
-            [sys.executable, "-c", SCRIPT],
+            [sys.executable, "-c", script],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "ONOMA_INFERENCE_ADDRESS": "127.0.0.1:0", **environment},
@@ -216,6 +231,20 @@ class TestProcess:
         assert process.returncode == 0
         assert ready["message"] == "inference is ready"
         assert lines[-1]["message"] == "inference has stopped"
+
+    def test_a_stop_lets_calls_in_flight_end_streams_among_them(self):
+        process = self.start(SLOW)
+        with grpc.insecure_channel(json.loads(process.stderr.readline())["address"]) as channel:
+            stub = EchoStub(channel)
+            answers = stub.stream_out(b"x", timeout=DEADLINE_S, wait_for_ready=True)
+            assert next(answers) == b"0"
+            answer = stub.unary.future(b"x", timeout=DEADLINE_S)
+            assert next(answers) == b"1"
+            process.send_signal(signal.SIGTERM)
+            assert list(answers) == [b"2", b"3", b"4", b"5"]
+            assert answer.result() == b"x"
+        assert process.wait(timeout=60) == 0
+        process.stderr.close()
 
     def test_a_wrong_setting_is_one_line_and_1(self):
         process = self.start(ONOMA_HOST="0.0.0.0")
