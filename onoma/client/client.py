@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from onoma.client import namings
 from onoma.client.analysis import AS_BY_DEFAULT, AnalysisOptions
 from onoma.client.errors import OnomaError
 from onoma.client.jobs import RunningJob
@@ -611,7 +612,7 @@ class Client:
             command=command,
         )
         response: naming_pb2.ActResponse = self._transport.call("naming", "Act", request)
-        return response.naming
+        return response.naming if response.HasField("naming") else namings.after(naming, response.change)
 
     def watch_naming(
         self, study_id: str, annotator_id: str, category: str, *, timeout_s: float = 3600
@@ -620,8 +621,11 @@ class Client:
         request = naming_pb2.WatchNamingRequest(
             study_id=study_id, annotator_id=annotator_id, category=category
         )
+        naming = naming_pb2.Naming()
         for response in self._transport.stream("naming", "WatchNaming", request, timeout_s):
-            yield response.naming
+            is_whole = response.HasField("naming")
+            naming = response.naming if is_whole else namings.after(naming, response.change)
+            yield naming
 
     def list_acts(self, study_id: str, annotator_id: str, category: str) -> Iterator[naming_pb2.LoggedAct]:
         """The log of acts of one naming, oldest first."""

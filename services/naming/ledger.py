@@ -48,10 +48,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class Done:
-    """The naming after an act, and its category's activations in the order that the annotator sees them."""
+    """What came of an act.
+
+    Attributes:
+        held: the naming as it stands.
+        shown_in: its category's activations in the order that the annotator sees them.
+        before: the naming before the act; None where that had been taken before.
+    """
 
     held: Held
     shown_in: Sequence[str]
+    before: Held | None = None
 
 
 def act(engine: Engine, asked: Asked) -> Done:
@@ -211,7 +218,7 @@ class _Batch:
                 present=namings.message(key, held, shown_in),
                 reason="STALE_REVISION",
             )
-        return Done(_taken(self._opened, study, held, asked, self._needs, self.changes), shown_in)
+        return Done(_taken(self._opened, study, held, asked, self._needs, self.changes), shown_in, held)
 
     def _locked_studies(self, asked: Sequence[Asked]) -> dict[str, Study]:
         """The studies, kept in their state until the transaction ends."""

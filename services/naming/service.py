@@ -21,9 +21,10 @@ from services.naming import (
     transfer,
     vocabularies,
 )
+from services.naming.changes import change
 from services.naming.guests import Guests
 from services.naming.ledger import Asked
-from services.naming.namings import NamingKey, reading
+from services.naming.namings import Held, NamingKey, reading
 from services.naming.watching import Bell
 from services.naming.writer import Writer
 from services.runtime.channels import open_channel
@@ -137,22 +138,29 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
         key = _key(request)
         done = self.writer.act(Asked(key, request.request_id, request.base_revision, request.command))
         self.bell.ring(key, key.study_id)
-        return pb.ActResponse(naming=namings.message(key, done.held, done.shown_in))
+        if done.before is None:
+            return pb.ActResponse(naming=namings.message(key, done.held, done.shown_in))
+        return pb.ActResponse(change=change(done.before, done.held, done.shown_in))
 
     def WatchNaming(
         self, request: pb.WatchNamingRequest, context: Context
     ) -> Iterator[pb.WatchNamingResponse | None]:
         key = _key(request)
-        shown = -1
+        shown: Held | None = None
         for _ in self._looks(key, key.study_id, context):
             yield None
             with reading(self._engine) as opened:
                 study = namings.check_key(opened, key)
-                if namings.revision(opened, key) == shown:
+                revision = namings.revision(opened, key)
+                if shown is not None and revision == shown.state.revision:
                     continue
-                naming = namings.read(opened, study, key)
-            shown = naming.revision
-            yield pb.WatchNamingResponse(naming=naming)
+                present = self.writer.held(key, revision) or namings.load(opened, key)
+                shown_in = namings.order(opened, study, key)
+            if shown is None:
+                yield pb.WatchNamingResponse(naming=namings.message(key, present, shown_in))
+            else:
+                yield pb.WatchNamingResponse(change=change(shown, present, shown_in))
+            shown = present
 
     def ListActs(self, request: pb.ListActsRequest, context: Context) -> pb.ListActsResponse:
         key = _key(request)

@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 
+from prometheus_client import Gauge
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
@@ -13,6 +14,7 @@ from services.naming.ledger import Asked, Done
 from services.naming.namings import Held, NamingKey
 from services.runtime.errors import ServiceError, Unavailable
 
+_waiting = Gauge("onoma_acts_waiting", "Acts that were sent and are not yet in the database.")
 _MOST_AT_ONCE = 64
 _MOST_PLACEMENTS = 500_000  # of the namings that are kept in memory
 
@@ -36,7 +38,13 @@ class Writer:
             raise Unavailable("the naming service is stopping; try again")
         answer: Future[Done] = Future()
         self._asked.put((asked, answer))
-        return answer.result()
+        with _waiting.track_inprogress():
+            return answer.result()
+
+    def held(self, key: NamingKey, revision: int) -> Held | None:
+        """A naming at a revision, where it is in memory."""
+        held = self._kept.get(key)
+        return held if held is not None and held.state.revision == revision else None
 
     def close(self) -> None:
         """Does what waits, then ends."""

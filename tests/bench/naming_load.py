@@ -38,12 +38,13 @@ import numpy as np
 from google.protobuf.json_format import MessageToDict, ParseDict
 from rich.console import Console
 
+from deploy.local.postgresql import PostgresqlServer, running_postgresql
+from onoma.client import namings
 from onoma.v1 import inference_pb2_grpc, types_pb2
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
 from services.runtime.memory import leave_out_of_collections
 from tests.bench.machine import machine_name
-from tests.postgresql_fixture import PostgresqlServer, running_postgresql
 from tests.services.naming.conftest import StandInInference
 
 PERIOD_S = 0.1
@@ -347,7 +348,7 @@ class _OverGrpc:
             **self._key, request_id=request_id, base_revision=naming.revision, command=command
         )
         answer = await self._calls.Act(request, metadata=self._metadata, timeout=30)
-        return answer.naming, True
+        return _naming_after(naming, answer), True
 
 
 class _OverHttp:
@@ -375,7 +376,7 @@ class _OverHttp:
         }
         answer = await self._until_answered("POST", f"{self._path}/acts", body)
         if answer.status_code == httpx2.codes.OK:
-            return _message(answer.json()["naming"]), True
+            return _naming_after(naming, ParseDict(answer.json(), pb.ActResponse())), True
         return await self._present(), False
 
     async def _until_answered(self, method: str, path: str, body: Any = None) -> httpx2.Response:
@@ -391,6 +392,10 @@ class _OverHttp:
                 last = repr(error)
             await asyncio.sleep(0.2)
         raise RuntimeError(f"{method} {path}: for {GIVE_UP_S} s nothing but {last}")
+
+
+def _naming_after(seen: pb.Naming, answer: pb.ActResponse) -> pb.Naming:
+    return answer.naming if answer.HasField("naming") else namings.after(seen, answer.change)
 
 
 def _message(naming: dict[str, Any]) -> pb.Naming:

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from onoma.client import namings
 from onoma.v1 import inference_pb2, inference_pb2_grpc, types_pb2
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
@@ -115,18 +116,23 @@ class Desk:
         return self.server.calls.ListActs(request, timeout=30)
 
     def act(self, request_id="", base_revision=None, **command):
-        if base_revision is None:
-            base_revision = self.naming().revision
+        """The naming after an act, as the answer has it."""
+        seen = self.naming()
         request = pb.ActRequest(
             **self.key(),
             request_id=request_id or str(uuid.uuid4()),
-            base_revision=base_revision,
+            base_revision=seen.revision if base_revision is None else base_revision,
             command=pb.Command(**command),
         )
-        return self.server.calls.Act(request, timeout=30).naming
+        return taken(seen, self.server.calls.Act(request, timeout=30))
 
     def key(self):
         return {"study_id": self.study_id, "annotator_id": self.annotator_id, "category": self.category}
+
+
+def taken(seen, answer):
+    """The naming that an answer of Act or WatchNaming leads to, from the one that was seen before."""
+    return answer.naming if answer.HasField("naming") else namings.after(seen, answer.change)
 
 
 def create(concept_id, ids=(), name=""):

@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlmodel import Session, col, select
 
+from onoma.client.namings import after
 from onoma.v1 import naming_pb2 as pb
-from services.naming import acts, ledger, namings
+from services.naming import acts, changes, ledger, namings
 from services.naming.ledger import Asked
-from services.naming.namings import Held, NamingKey
+from services.naming.namings import UNTOUCHED, Held, NamingKey
 from services.naming.tables import Act, Annotator, Concept, Naming, Placement, Study, StudyActivation
 from services.naming.writer import Writer
 from services.runtime.database import open_database, session
@@ -178,12 +179,20 @@ def send_all(engine, key, messages, take=None):
             assert state_bytes(key, *tables_of(engine, key)) == before
         for _ in range(2 if message is not None and message.fate == "reply lost" else 1):
             with contextlib.suppress(ServiceError):
-                take(last)
+                check_changes(key, take(last))
         with Session(engine) as opened:
             now = namings.revision(opened, key)
         assert now in (revision, revision + (message is not None or revision == 0))
         revision = now
     return revision
+
+
+def check_changes(key, done):
+    """What is told of an act leads to the naming after it, from before it and from before the first act, too."""
+    present = namings.message(key, done.held, done.shown_in)
+    for before in (UNTOUCHED, done.before or UNTOUCHED):
+        told = changes.change(before, done.held, done.shown_in)
+        assert after(namings.message(key, before, done.shown_in), told) == present
 
 
 def state_bytes(key, counts, concepts, placements):

@@ -8,7 +8,7 @@ import pytest
 
 from onoma.v1 import naming_pb2 as pb
 from services.naming import guests, invitations, service
-from tests.services.naming.conftest import Desk, create
+from tests.services.naming.conftest import ACTIVATIONS, Desk, create, taken
 
 
 def watch(desk):
@@ -17,9 +17,24 @@ def watch(desk):
 
 def test_a_watcher_sees_the_naming_now_and_after_an_act(desk):
     stream = watch(desk)
-    assert next(stream).naming == desk.naming()
+    empty = next(stream).naming
+    assert empty == desk.naming()
     after = desk.act(**create("c1"))
-    assert next(stream).naming == after
+    assert taken(empty, next(stream)) == after
+    stream.cancel()
+
+
+def test_what_several_acts_have_changed_may_come_at_once(desk, open_server):
+    """A watcher at another replica finds them by looking."""
+    elsewhere = Desk(open_server(desk.server.data_dir), desk.study_id, desk.annotator_id)
+    desk.act(**create("c1", ACTIVATIONS["boat"][:3]))
+    stream = watch(elsewhere)
+    seen = next(stream).naming
+    desk.act(**create("c2", ACTIVATIONS["boat"][1:2]))
+    after = desk.act(delete=pb.DeleteConcept(concept_id="c1"))
+    while seen.revision < after.revision:
+        seen = taken(seen, next(stream))
+    assert seen == after
     stream.cancel()
 
 
@@ -29,7 +44,7 @@ def test_a_watcher_too_many_gets_the_present_state_and_the_end(desk):
         next(stream)
     desk.act(**create("c1"))
     for stream in streams:
-        assert next(stream).naming.revision == 1  # each holds its place by now
+        assert next(stream).change.revision == 1  # each holds its place by now
     assert [answer.naming.revision for answer in watch(desk)] == [1]
     for stream in streams:
         stream.cancel()
@@ -45,7 +60,7 @@ def test_watchers_that_go_leave_their_places_to_others(desk):
         stream = watch(desk)
         next(stream)
         desk.act(**create(f"c{revision}"))
-        assert next(stream).naming.revision == revision + 1
+        assert next(stream).change.revision == revision + 1
         stream.cancel()
 
 
@@ -104,7 +119,7 @@ def test_a_stream_goes_on_through_what_does_not_concern_it(server, study):
     stream = watched_by(server, desk, token)
     revoke(server, Desk(server, study.study_id, server.invite(study.study_id, "Bo").annotator.annotator_id))
     desk.act(**create("c1"))
-    assert next(stream).naming.revision == 1
+    assert next(stream).change.revision == 1
     stream.cancel()
 
 

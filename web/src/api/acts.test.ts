@@ -30,8 +30,9 @@ const problem = (code: string, rest = {}) => ({
 afterEach(() => vi.unstubAllGlobals());
 
 test("an act is sent to its annotator with its revision", async () => {
-  const fetch = serverAnswers(200, { naming: { revision: "4" } });
-  expect(await sendAct(ADDRESS, ACT, "3")).toEqual({ kind: "done", naming: { revision: "4" } });
+  const change = { base_revision: "3", revision: "4" };
+  const fetch = serverAnswers(200, { change });
+  expect(await sendAct(ADDRESS, ACT, "3")).toEqual({ kind: "done", change });
   const request = fetch.mock.calls[0]?.[0];
   expect(request?.url).toContain("/api/studies/s1/annotators/a%201/acts");
   expect(await request?.json()).toEqual({

@@ -12,14 +12,15 @@ export async function sendAct(
 ): Promise<Answer> {
   const { category, ...path } = address;
   try {
-    const { naming } = await answered(
+    const { naming, change } = await answered(
       api.POST("/api/studies/{study_id}/annotators/{annotator_id}/acts", {
         params: { path },
         body: { category, request_id, base_revision, command: command as Command },
       }),
     );
-    if (!naming) return { kind: "unreachable", message: "the server answered without a naming" };
-    return { kind: "done", naming };
+    if (change) return { kind: "done", change };
+    if (naming) return { kind: "done", naming };
+    return { kind: "unreachable", message: "the server answered without what the act changed" };
   } catch (error) {
     return isStale(error) ? presentOf(error, address) : answerOf(error);
   }

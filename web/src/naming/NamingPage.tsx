@@ -111,7 +111,10 @@ function useElsewhere(studyId: string, annotatorId: string): void {
     if (!channel) return;
     return listen<WatchNamingResponse>(
       namingEventsUrl(addressNow()),
-      ({ naming }) => naming && channel.meet(naming),
+      ({ naming, change }) => {
+        if (naming) channel.meet(naming);
+        else if (change && !channel.follow(change)) void refresh();
+      },
       () => {
         retryNow();
         void refreshStudy();

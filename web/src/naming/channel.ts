@@ -4,7 +4,8 @@
  */
 import { sendAct } from "../api/acts";
 import type { NamingAddress } from "../api/client";
-import type { Command, Naming } from "../api/openapi";
+import type { Command, Naming, NamingChange } from "../api/openapi";
+import { after } from "./changes";
 import { newId } from "./commands";
 import { reusing, viewOf } from "./naming";
 import { loadPending, savePending, storageKey } from "./pendingStorage";
@@ -17,6 +18,8 @@ export interface Channel {
   act: (command: Command) => void;
   /** Takes in a later state of the server, where nothing is waiting. */
   meet: (naming: Naming) => void;
+  /** The same by what has changed; false where that starts later than what is known here. */
+  follow: (change: NamingChange) => boolean;
   /** Tries to send what is waiting, now. */
   retry: () => void;
 }
@@ -66,23 +69,36 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
       }),
   });
 
+  function meet(naming: Naming): void {
+    const { confirmed, pending } = queue;
+    if (pending.length > 0 || !isLater(naming.revision, confirmed.naming)) return;
+    write({ confirmed: viewOf(reusing(confirmed.naming, naming)), pending: [] });
+    listener.met();
+  }
+
   void send();
   return {
     queue: () => queue,
+    meet,
+    follow: (change) => {
+      const known = queue.confirmed.naming;
+      if (queue.pending.length > 0 || !isLater(change.revision, known)) return true;
+      const naming = after(known, change);
+      if (naming) meet(naming);
+      return naming !== null;
+    },
     act: (command) => {
       write(enqueue(queue, { request_id: newId(), command }));
       // The paint comes first.
       setTimeout(() => void send());
-    },
-    meet: (naming) => {
-      const isLater = Number(naming.revision) > Number(queue.confirmed.naming.revision);
-      if (queue.pending.length > 0 || !isLater) return;
-      write({ confirmed: viewOf(reusing(queue.confirmed.naming, naming)), pending: [] });
-      listener.met();
     },
     retry: () => {
       tryEarlier();
       void send();
     },
   };
+}
+
+function isLater(revision: string, known: Naming): boolean {
+  return Number(revision) > Number(known.revision);
 }

@@ -2,7 +2,8 @@
  * Acts on their way to the server: painted at once, sent in order, one at a time. What has
  * been done is `confirmed` by the server, what is `pending` is done again on top of it.
  */
-import type { Command, Naming } from "../api/openapi";
+import type { Command, Naming, NamingChange } from "../api/openapi";
+import { after as namingAfter } from "./changes";
 import { apply, DoesNotApply, isSameNaming, reusing, type View, viewOf } from "./naming";
 
 export interface PendingAct {
@@ -15,9 +16,12 @@ export interface Queue {
   pending: PendingAct[];
 }
 
+/** What an act has changed; the naming as it stands where the server had taken the act before. */
+export type Done = { change: NamingChange } | { naming: Naming };
+
 /** How the server took an act. */
 export type Answer =
-  | { kind: "done"; naming: Naming }
+  | ({ kind: "done" } & Done)
   // Another tab was first; `naming` is what it left.
   | { kind: "stale"; naming: Naming }
   // The act is wrong and stays wrong.
@@ -58,9 +62,12 @@ export function enqueue(queue: Queue, act: PendingAct): Queue {
 }
 
 /** The first pending act is done. */
-export function acknowledge(queue: Queue, naming: Naming): Queue {
+export function acknowledge(queue: Queue, done: Done): Queue {
   const [first, ...rest] = queue.pending;
   if (!first) throw new Error("an answer came without an act");
+  const known = queue.confirmed.naming;
+  const naming = "naming" in done ? done.naming : namingAfter(known, done.change);
+  if (!naming) throw new Error("the answer to an act starts from another revision than its own");
   const expected = paint(queue.confirmed, first);
   if (isSameNaming(expected.naming, naming)) {
     const after = { confirmed: expected, pending: rest };

@@ -51,7 +51,7 @@ export function createSender(wiring: Wiring): () => Promise<void> {
 
   function take(answer: Extract<Answer, { kind: "done" | "stale" | "refused" | "closed" }>): void {
     if (answer.kind === "done") {
-      wiring.write(acknowledge(wiring.read(), answer.naming));
+      wiring.write(acknowledge(wiring.read(), answer));
       return;
     }
     if (answer.kind === "refused") {
