@@ -1,0 +1,164 @@
+"""A backup of an installation: `python -m services.backup FOLDER`, while it is in use.
+
+    FOLDER/objects/ab/abcdef...      objects of all backups, each once
+    FOLDER/20261127T021500Z/         a backup: database.dump, or a NAME.db a service, and backup.json, written last
+
+Rows first, objects after: an object is stored before the row that names it and never changed, so what the rows name is
+among the objects. Of SQLite's files those that refer to others' rows go first, for the same reason; PostgreSQL is
+dumped as of one moment. (Only rounds of trainings that ended are ever deleted; one that is missed is trained again.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from services.runtime.database import SERVICES_WITH_DATABASE
+from services.runtime.directory_store import DirectoryStore
+from services.runtime.errors import DataLoss, NotFound, ServiceError, Unavailable
+from services.runtime.objects import ObjectStore, open_object_store
+from services.runtime.settings import RuntimeSettings, read_settings
+
+DUMP = "database.dump"
+SUMMARY = "backup.json"
+_REFERRING_FIRST = ("naming", "attribution", "inference")
+_AT_ONCE = 8  # objects that are copied beside each other
+
+
+def back_up(settings: RuntimeSettings, folder: Path) -> tuple[Path, list[str]]:
+    """Makes a backup of what the settings name.
+
+    Returns:
+        Its folder, and the objects that it lacks because they are damaged where they come from.
+    Raises:
+        ServiceError: the database or the object store does not answer.
+        OSError: the folder cannot be written.
+    """
+    made = folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    made.mkdir(parents=True)
+    if settings.database_url:
+        run_postgresql_tool(
+            settings.database_url,
+            "pg_dump",
+            "--format=custom",
+            "--no-owner",
+            "--no-privileges",
+            *(f"--schema={name}" for name in SERVICES_WITH_DATABASE),
+            f"--file={made / DUMP}",
+        )
+    else:
+        for name in _REFERRING_FIRST:
+            copy_sqlite(settings.data_dir / f"{name}.db", made / f"{name}.db")
+    source = open_object_store(settings)
+    keys = sorted(source.keys())
+    lacking = copy_objects(keys, source, DirectoryStore(folder / "objects"))
+    damaged = [key for key in lacking if source.exists(key)]
+    summary = {
+        "onoma": version("onoma"),
+        "database": "postgresql" if settings.database_url else "sqlite",
+        "objects": sorted(set(keys) - set(lacking)),
+        "damaged": damaged,
+    }
+    partial = made / f"{SUMMARY}.partial"
+    partial.write_text(json.dumps(summary, indent=1) + "\n")
+    partial.replace(made / SUMMARY)
+    return made, damaged
+
+
+def copy_objects(keys: Iterable[str], source: ObjectStore, target: ObjectStore) -> list[str]:
+    """Copies what the target lacks, each object's hash checked; returns those damaged at the source, or gone."""
+
+    def copied(key: str) -> bool:
+        try:
+            if not target.exists(key):
+                target.put(source.get(key))
+        except (DataLoss, NotFound):
+            return False
+        return True
+
+    keys = list(keys)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        lacking = [key for key, is_copied in zip(keys, pool.map(copied, keys), strict=True) if not is_copied]
+    target.flush()
+    return lacking
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """A copy of a database that may be written meanwhile: all of it as of one moment.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DataLoss: it is damaged.
+    """
+    if not source.exists():
+        raise FileNotFoundError(
+            f"there is no {source}: is ONOMA_DATA_DIR right, or was nothing ever started there?"
+        )
+    with (
+        closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as opened,
+        closing(sqlite3.connect(target)) as copy,
+    ):
+        opened.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # so that the copy is one file
+        [[answer]] = copy.execute("PRAGMA integrity_check(1)").fetchall()
+    if answer != "ok":
+        raise DataLoss(f"the database {source} is damaged ({answer}); restore the backup before it")
+    descriptor = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def run_postgresql_tool(url: str, tool: str, *arguments: str) -> None:
+    """Runs pg_dump or pg_restore on a database; its password is not on the command line.
+
+    Raises:
+        Unavailable: the tool is missing or fails.
+    """
+    found = shutil.which(tool)
+    if found is None:
+        raise Unavailable(f"there is no {tool} here: install PostgreSQL's client, not older than the server")
+    parsed = make_url(url).set(drivername="postgresql")
+    environment = {**os.environ, **({"PGPASSWORD": parsed.password} if parsed.password else {})}
+    at = parsed._replace(password=None).render_as_string()
+    run = subprocess.run(  # noqa: S603  the arguments are ours
+        [found, *arguments, f"--dbname={at}"], env=environment, capture_output=True, text=True
+    )
+    if run.returncode != 0:
+        raise Unavailable(f"{tool} failed: {' '.join(run.stderr.split())[:500]}")
+
+
+def main() -> None:
+    """Exits with 0 after a whole backup, with 1 and one line otherwise."""
+    parser = argparse.ArgumentParser("python -m services.backup", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where backups are kept; made where it is missing")
+    folder = parser.parse_args().folder
+    try:
+        made, damaged = back_up(read_settings(RuntimeSettings), folder)
+    except (OSError, ServiceError, ValueError) as error:
+        sys.exit(f"backup: {error}")
+    if damaged:
+        more = f" and {len(damaged) - 1} others" if len(damaged) > 1 else ""
+        sys.exit(
+            f"backup: {made} lacks object {damaged[0]}{more}: damaged in the object store; an older backup in "
+            f"{folder} may have it, {SUMMARY} lists all"
+        )
+    print(made)
+
+
+if __name__ == "__main__":
+    main()

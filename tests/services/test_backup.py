@@ -1,0 +1,261 @@
+"""A backup that is made while people name holds every row and object, and becomes an installation again."""
+
+import json
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from onoma.client import Addresses, Client
+from onoma.v1 import inference_pb2, naming_pb2
+from services.backup import SUMMARY, back_up, run_postgresql_tool
+from services.restore import restore
+from services.runtime.database import SERVICES_WITH_DATABASE
+from services.runtime.errors import DataLoss, FailedPrecondition, Unavailable
+from services.runtime.objects import open_object_store
+from services.runtime.settings import RuntimeSettings
+from services.up import local_settings, start_all
+from tests.minio_fixture import MINIO
+from tests.synthetic import tiny_program, write_image_folder
+
+CATEGORY = "circle"
+PAIRS = ["sqlite", pytest.param("postgresql", marks=MINIO)]
+
+
+@contextmanager
+def running(settings: RuntimeSettings) -> Iterator[Client]:
+    """All services of an installation, and its owner's client."""
+    up = start_all(settings, http_port=None)
+    try:
+        with Client(Addresses(**up.addresses)) as client:
+            yield client
+    finally:
+        up.stop()
+
+
+def on_postgresql(request: pytest.FixtureRequest, folder: Path, name: str) -> RuntimeSettings:
+    """An installation on a database and a bucket of this name, that are made."""
+    socket = request.getfixturevalue("postgresql_server")
+    store = request.getfixturevalue("minio_server").settings
+    with psycopg.connect(host=socket, user="onoma", dbname="postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    keys = store.model_dump(
+        include={"object_store", "s3_endpoint", "s3_access_key", "s3_secret_key", "s3_secure"}
+    )
+    url = f"postgresql+psycopg://onoma@/{name}?host={socket}"
+    return local_settings(folder, free_ports=True).model_copy(
+        update={**keys, "database_url": url, "s3_bucket": name.replace("_", "-")}
+    )
+
+
+class Installation:
+    """One with a study that is open for naming, and how to make an empty one of the same kind."""
+
+    def __init__(
+        self, settings: RuntimeSettings, study_id: str, empty: Callable[[], RuntimeSettings]
+    ) -> None:
+        self.settings, self.study_id, self.empty = settings, study_id, empty
+
+
+@pytest.fixture(scope="module", params=PAIRS)
+def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    folder = tmp_path_factory.mktemp("backed-up")
+
+    def empty() -> RuntimeSettings:
+        name = f"onoma_{uuid.uuid4().hex[:8]}"
+        if request.param == "sqlite":
+            return local_settings(folder / name, free_ports=True)
+        return on_postgresql(request, folder / name, name)
+
+    settings = empty()
+    images = write_image_folder(folder / "shapes")
+    with running(settings) as client:
+        client.import_dataset("shapes", str(images)).wait()
+        client.register_model("tiny", tiny_program(images)).wait()
+        training = inference_pb2.XnnSettings(epochs=2, batch_size=24)
+        client.train_xnn("tiny", "tiny", "shapes", settings=training).wait()
+        study = client.create_study("shapes", "tiny", "shapes", "tiny", [CATEGORY, "cross"])
+        client.compute_maps(study.study_id).wait()
+        client.open_study(study.study_id)
+    return Installation(settings, study.study_id, empty)
+
+
+def rows(settings: RuntimeSettings) -> dict[str, list[Any]]:
+    """Every row of every table of every service."""
+    found = {}
+    for name in SERVICES_WITH_DATABASE:
+        url = settings.database_url or f"sqlite:///{settings.data_dir / name}.db"
+        schema = name if settings.database_url else None
+        engine, tables = sa.create_engine(url), sa.MetaData(schema)
+        tables.reflect(engine)
+        with engine.connect() as connection:
+            for table in tables.sorted_tables:
+                found[f"{name}.{table.name}"] = sorted(map(repr, connection.execute(sa.select(table))))
+        engine.dispose()
+    return found
+
+
+def objects(settings: RuntimeSettings) -> dict[str, bytes]:
+    """Every object."""
+    store = open_object_store(settings)
+    return {key: store.get(key) for key in list(store.keys())}
+
+
+def name_on(client: Client, study_id: str, annotator_id: str, stop: threading.Event) -> list[str]:
+    """Makes concepts until it is told to stop; returns the ids of those that were answered."""
+    naming = client.get_naming(study_id, annotator_id, CATEGORY)
+    answered = []
+    while not stop.is_set():
+        concept_id = str(uuid.uuid4())
+        create = naming_pb2.CreateConcept(concept_id=concept_id, name=f"concept {len(answered)}")
+        naming = client.act(naming, naming_pb2.Command(create=create))
+        answered.append(concept_id)
+    return answered
+
+
+def test_a_backup_made_while_people_name_has_every_answered_act_and_becomes_an_installation(
+    installation: Installation, tmp_path: Path
+) -> None:
+    study_id, stop, answered = installation.study_id, threading.Event(), []
+    with running(installation.settings) as client:
+        annotator_id = client.invite_annotator(study_id, "one who names on").annotator.annotator_id
+        before = name_on_for(client, study_id, annotator_id, acts=5)
+        namer = threading.Thread(
+            target=lambda: answered.extend(name_on(client, study_id, annotator_id, stop))
+        )
+        namer.start()
+        made, damaged = back_up(installation.settings, tmp_path / "backups")
+        stop.set()
+        namer.join()
+        shown = client.list_activations(study_id)
+    assert damaged == []
+    assert answered
+    restored = installation.empty()
+    restore(restored, made)
+    with running(restored) as client:
+        naming = client.get_naming(study_id, annotator_id, CATEGORY)
+        there = [concept.concept_id for concept in naming.concepts]
+        logged = [act.command.create.concept_id for act in client.list_acts(study_id, annotator_id, CATEGORY)]
+        assert list(client.list_activations(study_id).activation_id) == list(shown.activation_id)
+        for _ in client.get_maps(study_id, list(shown.activation_id)):
+            pass  # every map is read, its bytes checked
+    assert there == logged == [*before, *answered][: len(there)]
+    assert len(there) >= len(before)
+
+
+def name_on_for(client: Client, study_id: str, annotator_id: str, acts: int) -> list[str]:
+    """Makes so many concepts."""
+    naming, made = client.get_naming(study_id, annotator_id, CATEGORY), []
+    for number in range(acts):
+        create = naming_pb2.CreateConcept(concept_id=str(uuid.uuid4()), name=f"early concept {number}")
+        naming = client.act(naming, naming_pb2.Command(create=create))
+        made.append(create.concept_id)
+    return made
+
+
+def test_every_row_and_object_is_there_again(installation: Installation, tmp_path: Path) -> None:
+    made, _ = back_up(installation.settings, tmp_path)
+    restored = installation.empty()
+    restore(restored, made)
+    there = rows(installation.settings)
+    assert sum(map(len, there.values())) > 100
+    assert rows(restored) == there
+    assert objects(restored) == objects(installation.settings)
+
+
+def test_what_is_there_is_not_written_over(installation: Installation, tmp_path: Path) -> None:
+    made, _ = back_up(installation.settings, tmp_path)
+    before = rows(installation.settings)
+    with pytest.raises(FailedPrecondition, match="already"):
+        restore(installation.settings, made)
+    assert rows(installation.settings) == before
+
+
+def test_an_object_store_of_others_is_refused(installation: Installation, tmp_path: Path) -> None:
+    made, _ = back_up(installation.settings, tmp_path)
+    others = installation.empty()
+    open_object_store(others).put(b"somebody's")
+    with pytest.raises(FailedPrecondition, match="1 objects that are not of"):
+        restore(others, made)
+
+
+def test_a_second_backup_keeps_objects_once(installation: Installation, tmp_path: Path) -> None:
+    made, _ = back_up(installation.settings, tmp_path)
+    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "objects").glob("??/*")}
+    made.rename(made.with_name("first"))  # a second one may fall into the same second
+    back_up(installation.settings, tmp_path)
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "objects").glob("??/*")} == files
+    assert len(files) == len(objects(installation.settings))
+
+
+def test_a_damaged_object_of_a_backup_restores_no_row(installation: Installation, tmp_path: Path) -> None:
+    made, _ = back_up(installation.settings, tmp_path)
+    victim = next((tmp_path / "objects").glob("??/*"))
+    victim.write_bytes(b"damaged" + victim.read_bytes()[7:])
+    restored = installation.empty()
+    with pytest.raises(DataLoss, match=victim.name):
+        restore(restored, made)
+    victim.unlink()
+    with pytest.raises(DataLoss, match=victim.name):  # begun again: what was copied is no hindrance
+        restore(restored, made)
+    good, _ = back_up(installation.settings, tmp_path / "good")
+    restore(restored, good)
+    assert rows(restored) == rows(installation.settings)
+
+
+def test_a_backup_that_was_cut_off_is_none(installation: Installation, tmp_path: Path) -> None:
+    made, _ = back_up(installation.settings, tmp_path)
+    (made / SUMMARY).unlink()
+    with pytest.raises(FailedPrecondition, match="no whole backup"):
+        restore(installation.empty(), made)
+
+
+def test_an_object_that_is_damaged_in_use_is_named_and_the_rest_backed_up(tmp_path: Path) -> None:
+    settings = local_settings(tmp_path / "data")
+    for name in SERVICES_WITH_DATABASE:
+        (tmp_path / "data").mkdir(exist_ok=True)
+        sqlite3.connect(tmp_path / "data" / f"{name}.db").close()
+    store = open_object_store(settings)
+    good, bad = store.put(b"good"), store.put(b"bad")
+    (tmp_path / "data" / "objects" / bad[:2] / bad).write_bytes(b"worse")
+    made, damaged = back_up(settings, tmp_path / "backups")
+    assert damaged == [bad]
+    summary = json.loads((made / SUMMARY).read_text())
+    assert (summary["objects"], summary["damaged"]) == ([good], [bad])
+
+
+def test_a_backup_goes_to_its_own_kind_of_database(tmp_path: Path) -> None:
+    (tmp_path / SUMMARY).write_text('{"database": "sqlite", "objects": []}')
+    elsewhere = RuntimeSettings(
+        database_url="postgresql+psycopg://onoma@/nowhere", data_dir=tmp_path / "data"
+    )
+    with pytest.raises(FailedPrecondition, match="is of sqlite"):
+        restore(elsewhere, tmp_path)
+
+
+def test_a_password_is_told_to_postgresql_by_no_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "pg_dump"
+    tool.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/arguments\necho "$PGPASSWORD" >{tmp_path}/password\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    run_postgresql_tool("postgresql+psycopg://onoma:s3cret@db:5432/onoma", "pg_dump", "--format=custom")
+    assert (
+        tmp_path / "arguments"
+    ).read_text() == "--format=custom --dbname=postgresql://onoma@db:5432/onoma\n"
+    assert (tmp_path / "password").read_text() == "s3cret\n"
+
+
+def test_without_the_tools_of_postgresql_a_backup_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Unavailable, match="there is no pg_dump here"):
+        run_postgresql_tool("postgresql+psycopg://onoma@/onoma", "pg_dump")
