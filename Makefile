@@ -4,11 +4,13 @@ PYTHON ?= python3
 PY := .venv/bin/python
 STUBS := onoma/v1/.generated
 PAGE := onoma/web/index.html
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 DEMO_FOLDER ?= onoma-demo
+LOCAL_FOLDER ?= onoma-local
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help env protos web data demo up test test-slow bench bench-parts bench-analysis bench-naming bench-page screenshots soak lint format requirements clean
+.PHONY: help env protos web data demo up up-local images test test-slow test-deploy bench bench-parts bench-analysis bench-naming bench-page screenshots soak lint format requirements clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -27,13 +29,25 @@ demo: env web data ## do the main job on real photographs, then serve the page (
 up: env web ## run all services and the page on this machine
 	.venv/bin/onoma up
 
+up-local: env web ## run them on PostgreSQL and MinIO, started here without containers; kept in LOCAL_FOLDER (onoma-local)
+	$(PY) -m deploy.local --data $(LOCAL_FOLDER)
+
+images: ## build the container images of deploy/compose.yaml (docker)
+	@for name in inference attribution naming analytics gateway; do \
+		docker build --file deploy/docker/Dockerfile --target $$name --tag onoma/$$name:$(VERSION) . || exit 1; \
+	done
+
 test: env web ## run the tests of Python and of the page
 	@sh scripts/install-chromium.sh
 	cd web && npm test
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow and not deploy"
 
 test-slow: env web data ## run the tests that take minutes (the demo's bars among them)
 	$(PY) -m pytest -m slow
+
+test-deploy: env ## build the images and run the stack of deploy/compose.yaml as containers (minutes, 20 GB in .cache)
+	@sh scripts/install-container-engine.sh
+	$(PY) -m pytest -m deploy
 
 bench: env ## maps a second beside zennit, training beside the plain loop, scores over gRPC (half an hour)
 	$(PY) -m tests.bench.excitation
@@ -80,7 +94,7 @@ format: env web/node_modules/.installed ## write code in the house's form
 requirements: env ## compile the pinned requirements anew
 	sh scripts/compile-requirements.sh
 
-clean: ## remove everything that was built (not onoma-data, not onoma-demo)
+clean: ## remove everything that was built (not onoma-data, -demo, -local)
 	rm -rf .venv .cache onoma/web web/node_modules build dist *.egg-info
 	find onoma/v1 onoma/open_inference -type f ! -name __init__.py -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

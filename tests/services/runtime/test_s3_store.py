@@ -4,11 +4,12 @@ from io import BytesIO
 
 import pytest
 
+from deploy.local.minio import start_minio
 from services.runtime.errors import DataLoss, FailedPrecondition, Unavailable
 from services.runtime.objects import open_object_store
 from services.runtime.s3_store import S3Store
 from services.runtime.settings import RuntimeSettings
-from tests.minio_fixture import needs_minio, start_minio, stop_minio
+from tests.minio_fixture import needs_minio
 
 
 @needs_minio
@@ -37,7 +38,7 @@ def test_a_server_that_went_away_is_unavailable_and_named(minio_binary, tmp_path
         with pytest.raises(Unavailable, match=server.settings.s3_endpoint):
             store.get(key)
     finally:
-        stop_minio(server)
+        server.kill()
 
 
 def test_a_server_that_is_not_there_is_unavailable_and_named():

@@ -1,5 +1,5 @@
-// Builds the MinIO server that the tests of the S3 object store talk to.
-module onoma/tests/minio_server
+// Builds the MinIO server of the tests and of `make up-local`.
+module onoma/deploy/local/minio_server
 
 go 1.25.0
 

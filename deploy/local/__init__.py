@@ -1,0 +1,1 @@
+"""PostgreSQL and MinIO on this machine without containers: for `make up-local` and for the tests."""
