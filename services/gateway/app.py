@@ -14,9 +14,11 @@ import grpc
 from google.protobuf.json_format import ParseDict, ParseError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
 from starlette.responses import (
     FileResponse,
     JSONResponse,
@@ -33,6 +35,7 @@ from services.gateway.activations import MOST_ASKED_FOR, Activations
 from services.gateway.backends import Backends, method_of, open_backends, request_class
 from services.gateway.page import page_routes
 from services.gateway.pictures import Pictures
+from services.gateway.protection import REPORT_POLICY, check_origin, safety_headers
 from services.gateway.reports import Reports
 from services.gateway.routes import ANNOTATOR, ROUTES, STUDY, Access, Route
 from services.gateway.settings import SignInSettings
@@ -44,7 +47,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from google.protobuf.message import Message
-    from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
     from starlette.types import Message as AsgiMessage
 
@@ -52,8 +54,6 @@ if TYPE_CHECKING:
 
 OPENAPI_FILE = Path(__file__).with_name("openapi.json")
 MAX_BODY_BYTES = 8 * 1024 * 1024
-# A report is one file that holds its own styles and pictures; it runs nothing.
-REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 IMMUTABLE = "private, max-age=31536000, immutable"
 SAFE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -65,7 +65,8 @@ def build(settings: RuntimeSettings) -> Starlette:
         ValueError: a setting of ONOMA_OIDC_* or ONOMA_PUBLIC_URL is wrong, or a key or certificate cannot be used.
     """
     backends = open_backends(settings)
-    sign_in = SignIn(settings, read_settings(SignInSettings))
+    of = read_settings(SignInSettings)
+    sign_in = SignIn(settings, of)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -83,7 +84,7 @@ def build(settings: RuntimeSettings) -> Starlette:
         ],
         # Ids are hexadecimal digits at random: a higher level takes three times as long for a few percent.
         middleware=[
-            Middleware(_Envelope),
+            Middleware(_Envelope, public_url=of.public_url),
             Middleware(Telemetry),
             Middleware(GZipMiddleware, minimum_size=1000, compresslevel=1),
         ],
@@ -360,30 +361,37 @@ def _event(message: Message) -> str:
 
 
 class _Envelope:
-    """Gives every request an id, and every response that id and the browser's safety headers."""
+    """Gives every request an id, and every response that id and the browser's safety headers.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        public_url: ONOMA_PUBLIC_URL.
+    """
+
+    def __init__(self, app: ASGIApp, public_url: str) -> None:
         self.app = app
+        self._public_url = public_url
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
         request_id = given if SAFE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
+        is_https = scope["scheme"] == "https" or self._public_url.startswith("https://")
+        safety = safety_headers(is_https=is_https) | {"x-request-id": request_id}
 
         async def send_with_headers(message: AsgiMessage) -> None:
             if message["type"] == "http.response.start":
-                safety = {
-                    b"x-request-id": request_id.encode(),
-                    b"x-content-type-options": b"nosniff",
-                    b"referrer-policy": b"no-referrer",
-                    b"content-security-policy": b"default-src 'self'; img-src 'self' blob: data:",
-                }
                 own = [name for name, _ in message["headers"]]
-                more = [header for header in safety.items() if header[0] not in own]
-                message["headers"] = [*message["headers"], *more]
+                more = [(name.encode(), value.encode()) for name, value in safety.items()]
+                message["headers"] = [*message["headers"], *(one for one in more if one[0] not in own)]
             await send(message)
 
+        try:
+            check_origin(scope["method"], headers, self._public_url)
+        except problems.RefusedError as error:
+            await problems.of_refusal(Request(scope), error)(scope, receive, send_with_headers)
+            return
         await self.app(scope, receive, send_with_headers)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import html
-import logging
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -22,6 +21,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from services.gateway.problems import RefusedError
+from services.runtime import audit
 from services.runtime.access import AUTHORIZATION, BY_ACCESS_TOKEN, SIT_AT_THE_MACHINE
 from services.runtime.errors import Unauthenticated
 from services.runtime.rates import Buckets
@@ -39,7 +39,6 @@ _SESSION, _UNDER_WAY = "onoma.session", "onoma.sign-in"  # audiences of the cook
 _UNDER_WAY_S = 600
 _MOST_FORM_BYTES = 4096
 _CLOCKS_S = 60  # that the provider's may differ
-_audit = logging.getLogger("onoma.audit")
 
 
 class SignIn:
@@ -249,7 +248,7 @@ class SignIn:
             "outcome": outcome,
             "request_id": request.state.request_id,
         }
-        _audit.info("sign-in", extra=fields)
+        audit.log.info("sign-in", extra=fields)
 
 
 def _check_reach(settings: RuntimeSettings, of: SignInSettings) -> None:

@@ -18,10 +18,14 @@ from typing import Any
 
 import grpc
 
-from services.runtime.errors import PermissionDenied, Unauthenticated
+from services.runtime import audit
+from services.runtime.errors import PermissionDenied, ResourceExhausted, Unauthenticated
+from services.runtime.rates import Buckets
 from services.runtime.tokens import Caller, Keys, Role
 
 AUTHORIZATION = "authorization"
+# Of one person on one replica; a hand makes a few acts a second, a script of theirs many.
+ACTS_PER_S, ACTS_AT_ONCE = 20, 100
 OPEN = ("/grpc.health.", "/grpc.reflection.", "/onoma.v1.NamingService/AcceptInvitation")
 SIT_AT_THE_MACHINE = Caller(Role.OWNER, "at-the-machine")
 BY_ACCESS_TOKEN = Caller(Role.OWNER, "access-token")
@@ -186,6 +190,7 @@ class AccessInterceptor(grpc.ServerInterceptor):
         self._access_token = access_token.encode()
         self._keys = keys
         self._guest_of = guest_of
+        self._acts = Buckets(ACTS_PER_S, ACTS_AT_ONCE)
         self._open_to_the_machine = not access_token and (keys is None or not keys.are_shared)
 
     def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
@@ -221,8 +226,13 @@ class AccessInterceptor(grpc.ServerInterceptor):
         row = TABLE.get(method, _OWNER)
         caller = self._known(method, token)
         if caller is None:
-            self._check_guest(self._invited(token), row, request)
+            guest = self._invited(token)
+            role = Role.ANNOTATOR if guest.acts else Role.VIEWER
+            audit.who.set(audit.Who(role.value, guest.annotator_id, guest.study_id))
+            self._check_guest(guest, row, request)
             return True
+        study_id = caller.study_id or getattr(request, "study_id", "")
+        audit.who.set(audit.Who(caller.role.value, caller.subject, study_id))
         if caller.role is Role.SERVICE:
             if caller.subject not in row.services:
                 raise PermissionDenied(
@@ -256,8 +266,7 @@ class AccessInterceptor(grpc.ServerInterceptor):
             )
         return guest
 
-    @staticmethod
-    def _check_guest(guest: Guest, row: Row, request: Any) -> None:
+    def _check_guest(self, guest: Guest, row: Row, request: Any) -> None:
         if row.reach is Reach.NOTHING:
             raise PermissionDenied("this is for the study's owner: ask them, or call with their token")
         if request.study_id != guest.study_id:
@@ -266,6 +275,14 @@ class AccessInterceptor(grpc.ServerInterceptor):
             raise PermissionDenied(
                 "this is another annotator's, or not to be seen before the owner closes the study"
             )
+        if row.reach is Reach.OWN_NAMING:
+            wait_s = self._acts.take((guest.study_id, guest.annotator_id))
+            if wait_s:
+                raise ResourceExhausted(
+                    f"over {ACTS_PER_S} acts a second for longer than a moment: send them more slowly",
+                    "TOO_FAST",
+                    retry_after_s=wait_s,
+                )
 
 
 def audience_of(method: str) -> str:

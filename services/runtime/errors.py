@@ -76,9 +76,23 @@ class Aborted(ServiceError):
 
 
 class ResourceExhausted(ServiceError):
-    """Too large, too many, or a full disk."""
+    """Too large, too many, or a full disk.
+
+    Args:
+        retry_after_s: when to ask again, where time is what it takes.
+    """
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def __init__(
+        self,
+        message: str,
+        reason: str = "",
+        details: dict[str, str] | None = None,
+        retry_after_s: float = 0.0,
+    ) -> None:
+        super().__init__(message, reason, details)
+        self.retry_after_s = retry_after_s
 
 
 class DataLoss(ServiceError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 import uuid
@@ -16,8 +17,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.runtime import tracing
-from services.runtime.errors import Aborted, ServiceError
+from services.runtime import audit, tracing
+from services.runtime.errors import Aborted, ResourceExhausted, ServiceError
 from services.runtime.logs import request_id
 
 REQUEST_ID = "x-request-id"
@@ -58,8 +59,12 @@ class CallInterceptor(grpc.ServerInterceptor):
         behaviour = getattr(handler, f"{request}_{response}")
         make = getattr(grpc, f"{request}_{response}_rpc_method_handler")
         return make(
-            wrap(behaviour, details.method), handler.request_deserializer, handler.response_serializer
+            wrap(behaviour, details.method),
+            handler.request_deserializer,
+            handler.response_serializer,
         )
+
+
 
 
 def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
@@ -90,6 +95,7 @@ class _Call:
 
     def __enter__(self) -> None:
         request_id.set(self._request_id)
+        audit.who.set(audit.Who())
         carried = self._context.invocation_metadata()
         self._span = tracing.begin(self._method, carried, **{"onoma.request_id": self._request_id})
         _in_flight.labels(self._method).inc()
@@ -114,7 +120,7 @@ class _Call:
 
     def _status(self, error: Exception) -> status_pb2.Status:
         if isinstance(error, ServiceError):
-            return self._rich(error.code, str(error), error.reason, error.details, _present(error))
+            return self._rich(error.code, str(error), error.reason, error.details, _more(error))
         if isinstance(error, ValueError):  # onoma.science refuses its input
             return self._rich(grpc.StatusCode.INVALID_ARGUMENT, str(error), "INVALID_VALUE")
         if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):  # a service behind this one
@@ -131,16 +137,16 @@ class _Call:
         message: str,
         reason: str,
         metadata: dict[str, str] | None = None,
-        present: Message | None = None,
+        more: Message | None = None,
     ) -> status_pb2.Status:
-        """google.rpc status: the message, an ErrorInfo, and the present state where there is one."""
+        """google.rpc status: the message, an ErrorInfo, and the present state or when to ask again."""
         if len(message) > _MAX_MESSAGE_CHARACTERS:
             message = f"{message[: _MAX_MESSAGE_CHARACTERS - 1]}…"
         info = error_details_pb2.ErrorInfo(
             reason=reason, domain=_DOMAIN, metadata={**(metadata or {}), "request_id": self._request_id}
         )
-        details = [any_pb2.Any() for _ in range(1 if present is None else 2)]
-        for packed, detail in zip(details, (info, present), strict=False):
+        details = [any_pb2.Any() for _ in range(1 if more is None else 2)]
+        for packed, detail in zip(details, (info, more), strict=False):
             packed.Pack(detail)
         return status_pb2.Status(code=code.value[0], message=message, details=details)
 
@@ -156,6 +162,7 @@ class _Call:
             "time_left_s": None if self._time_left_s is None else round(self._time_left_s, 3),
         }
         _log.log(logging.INFO if code in ("OK", "CANCELLED") else logging.WARNING, message, extra=fields)
+        audit.note_call(self._method, code)
         tracing.end(self._span, code)
 
 
@@ -179,6 +186,11 @@ def _for_the_log(status: status_pb2.Status) -> str:
     return info.reason if any(detail.Unpack(info) for detail in status.details) else "refused"
 
 
-def _present(error: ServiceError) -> Message | None:
+def _more(error: ServiceError) -> Message | None:
+    """What goes along with an error: the present state, or when to ask again."""
+    if isinstance(error, ResourceExhausted) and error.retry_after_s:
+        again = error_details_pb2.RetryInfo()
+        again.retry_delay.FromMilliseconds(math.ceil(error.retry_after_s * 1000))
+        return again
     present = error.present if isinstance(error, Aborted) else None
     return None if present is None or present.ByteSize() > _MAX_PRESENT_BYTES else present
