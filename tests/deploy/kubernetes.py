@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent.parent
+K8S = ROOT / "deploy" / "k8s"
 OVERLAYS = ("dev", "gpu", "scaled")
 _KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
 _BINARY = ROOT / ".cache" / "kustomize" / _KUSTOMIZE.rpartition("@")[2] / "kustomize"
@@ -38,9 +39,9 @@ def kustomize() -> Path:
     return _BINARY
 
 
-def rendered(overlay: str) -> list[Object]:
-    """All objects of an overlay."""
-    command = [kustomize(), "build", ROOT / "deploy" / "k8s" / "overlays" / overlay]
+def rendered(folder: Path) -> list[Object]:
+    """All objects of a folder with a kustomization."""
+    command = [kustomize(), "build", "--load-restrictor=LoadRestrictionsNone", folder]
     return list(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True).stdout))
 
 
@@ -115,7 +116,9 @@ def arrows(objects: list[Object], direction: str) -> set[Arrow]:
 
 
 def _peers(peer: Object, known: dict[str, Pod]) -> Iterator[str]:
-    if "namespaceSelector" in peer:
+    if "ipBlock" in peer:
+        yield peer["ipBlock"]["cidr"]
+    elif "namespaceSelector" in peer:
         [(key, value)] = peer["namespaceSelector"]["matchLabels"].items()
         yield value if value != "true" else key
     else:

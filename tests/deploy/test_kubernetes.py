@@ -7,6 +7,7 @@ import copy
 import importlib
 import inspect
 import json
+import os
 import pkgutil
 import re
 import shutil
@@ -22,7 +23,7 @@ import yaml
 from pydantic_settings import BaseSettings
 
 import services
-from services.gateway.settings import GatewaySettings
+from services.gateway.settings import GatewaySettings, SignInSettings
 from services.runtime.database import SERVICES_WITH_DATABASE
 from services.runtime.jobs import Jobs
 from services.runtime.server import LIVE
@@ -41,7 +42,7 @@ pytestmark = pytest.mark.timeout(600)  # the first of them may build kustomize
 
 @cache
 def rendered(overlay: str) -> list[Object]:
-    return k8s.rendered(overlay)
+    return k8s.rendered(k8s.K8S / "overlays" / overlay)
 
 
 @pytest.fixture(params=k8s.OVERLAYS)
@@ -174,7 +175,10 @@ def test_probes_of_the_gateway_ask_a_page_that_it_has(
 
     [container] = pods["gateway"].spec["containers"]
     told = environment(objects, container)
-    assert pods["gateway"].ports() == {"http": GatewaySettings().http_port}
+    assert pods["gateway"].ports() == {
+        "http": GatewaySettings().http_port,
+        "metrics": int(told["ONOMA_METRICS_PORT"]),
+    }
     assert "ONOMA_HTTP_PORT" not in told
     paths = {route.path for route in build(GatewaySettings()).routes}  # type: ignore[attr-defined]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -228,7 +232,8 @@ def test_services_take_what_they_are_told(
         with monkeypatch.context() as patch:
             for key, value in environment(objects, container).items():
                 patch.setenv(key, value)
-            settings = read_settings(RuntimeSettings)
+            settings = read_settings(GatewaySettings if name == "gateway" else RuntimeSettings)
+        assert (settings.tls == "outside") == (name == "gateway")  # the page is plain HTTP, others speak TLS
         assert settings.host == "0.0.0.0"
         assert settings.tls_dir == Path("/etc/onoma/tls")
         assert bool(settings.database_url) == (name in SERVICES_WITH_DATABASE)
@@ -343,7 +348,7 @@ def test_connections_that_are_let_through_are_those_of_the_code(
     taken |= {
         (name, "ray-worker", RAY_CLIENT_PORT) for name in users_of("shard_work") if ray
     }  # no port of theirs
-    metrics = {("monitoring", name, int(_told(objects)["ONOMA_METRICS_PORT"])) for name in SERVERS}
+    metrics = {("monitoring", name, int(_told(objects)["ONOMA_METRICS_PORT"])) for name in OURS}
     browsers = {("onoma/brings-browsers", "gateway", GatewaySettings().http_port)}
     assert k8s.arrows(objects, "ingress") == taken | metrics | browsers
 
@@ -363,6 +368,39 @@ def test_nothing_else_goes_in_or_out(objects: list[Object]) -> None:
     for name, policy in of_kind(objects, "NetworkPolicy").items():
         spec = policy["spec"]
         assert {kind.lower() for kind in spec["policyTypes"]} >= {"ingress", "egress"} & spec.keys(), name
+
+
+def test_owners_may_sign_in_at_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def relative(*path: str) -> str:
+        return os.path.relpath(k8s.K8S.joinpath(*path), tmp_path)
+
+    (tmp_path / "kustomization.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "resources": [relative("overlays", "gpu")],
+                "components": [relative("components", "sign-in")],
+                "namespace": "onoma",
+            }
+        )
+    )
+    objects = k8s.rendered(tmp_path)
+    for one in objects:
+        kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
+    [container] = k8s.pods(objects)["gateway"].spec["containers"]
+    told = environment(objects, container)
+    secret = {key: value for key, value in told.items() if value.startswith("sign-in/")}
+    documented = (ROOT / "docs" / "deploy.md").read_text()
+    for key, value in (
+        told | dict.fromkeys(secret, "https://sign-in.example") | {"ONOMA_OWNERS": '["a"]'}
+    ).items():
+        monkeypatch.setenv(key, value)
+    settings = read_settings(SignInSettings)
+    assert (settings.oidc_issuer, settings.owners) == ("https://sign-in.example", ["a"])
+    for value in secret.values():
+        assert f"--from-literal={value.removeprefix('sign-in/')}=" in documented
+    assert k8s.arrows(objects, "egress") - k8s.arrows(rendered("gpu"), "egress") == {
+        ("gateway", "0.0.0.0/0", 443)
+    }
 
 
 def test_autoscalers_have_a_deployment_that_leaves_the_number_to_them() -> None:
