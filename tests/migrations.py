@@ -6,7 +6,7 @@ import sys
 from sqlalchemy import Engine, inspect
 from sqlmodel import SQLModel
 
-from services.runtime import jobs
+from services.runtime import jobs, shard_ledger
 from services.runtime.database import migrate, schema_differences
 
 
@@ -14,8 +14,8 @@ def assert_migrations_match(engine: Engine, service: str) -> None:
     """The migrated schema is that of the service's table classes, and goes down to nothing and up again."""
     tables = _tables(service)
     migrated = set(inspect(engine).get_table_names()) - {"alembic_version"}
-    if jobs.Job.__tablename__ in migrated:
-        tables.add(jobs.Job.__tablename__)
+    of_the_runtime = {jobs.Job.__tablename__, shard_ledger.WorkShard.__tablename__}
+    tables |= of_the_runtime & migrated
     assert migrated == tables
     assert schema_differences(engine, tables) == []
     migrate(engine, service, "base")

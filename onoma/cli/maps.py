@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from onoma.cli.output import DASH, Json, connected, console, print_json, wait
+from onoma.cli.output import DASH, Engine, EngineOption, Json, connected, console, print_json, wait
 from onoma.cli.studies import Study
 from onoma.v1 import attribution_pb2, types_pb2
 
@@ -17,24 +16,15 @@ app = typer.Typer(no_args_is_help=True, help="Activation maps.")
 _MODES = {types_pb2.EXCITATION_MODE_STRICT: "strict", types_pb2.EXCITATION_MODE_LOCAL: "local"}
 
 
-class Engine(StrEnum):
-    """Where maps are computed."""
-
-    local = "local"
-    ray = "ray"
-
-
 @app.command()
 def compute(
     study: Study,
-    engine: Annotated[Engine, typer.Option(help="Where; ray comes with a later version.")] = Engine.local,
+    engine: EngineOption = Engine.LOCAL,
 ) -> None:
     """Find a study's significant activations and draw their maps."""
-    if engine is Engine.ray:
-        raise ValueError("--engine ray is not there yet in this version; --engine local does the same work")
     with connected() as client:
         found = client.get_study(study)
-        result = wait(client.compute_maps(found.study_id), "compute maps")
+        result = wait(client.compute_maps(found.study_id, engine=engine.value), "compute maps")
     _print_counts(result)
 
 

@@ -1,65 +1,54 @@
-"""The job that explains a study's images: activations and maps, shard by shard.
+"""The job that explains a study's images: activations and maps, shard by shard, here or on Ray.
 
-A job that was killed goes on after its last shard. An image that cannot be explained is a warning; the rest goes on.
+A job that was killed goes on after the shards that are done. An image that cannot be explained is a warning; the
+rest goes on.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Engine
 
-from onoma.science.activations import Explained
-from onoma.science.batch_size import images_at_once
-from onoma.science.excitation import can_look_from
-from onoma.science.pictures import BrokenPicture
-from onoma.v1 import inference_pb2
 from services.attribution import runs
-from services.attribution.explainers import (
-    Cells,
-    Explainers,
-    Pixels,
-    cells_kept,
-    picture_seen,
-)
+from services.attribution.drawing import Drawing, Drawn, Item, draw_shard
+from services.attribution.explainers import Explainers
 from services.attribution.plans import Peers, Plan, chosen_images, fetch_plan
+from services.attribution.provenance import provenance
 from services.attribution.publishing import publish
-from services.attribution.runs import Batch
 from services.attribution.settings import AttributionSettings
 from services.attribution.tables import MapRun
-from services.runtime.errors import DataLoss, NotFound
-from services.runtime.job_context import Cancelled, Released
+from services.runtime import shard_ledger
 from services.runtime.jobs import JobContext
-from services.runtime.objects import ObjectStore
-from services.runtime.preprocessing import preprocessing_of
-
-_DECODERS = 2
-_log = logging.getLogger(__name__)
+from services.runtime.objects import ObjectStore, StorePlace, open_object_store
+from services.runtime.settings import RuntimeSettings, read_settings
+from services.runtime.shard_ledger import Span
+from services.runtime.shard_work import ShardWork, work_through
 
 
 @dataclass(frozen=True, eq=False)
 class Computing:
-    """What the jobs work with."""
+    """What the jobs work with; `place` is where workers elsewhere find the object store."""
 
     engine: Engine
     store: ObjectStore
     explainers: Explainers
     peers: Peers
     settings: AttributionSettings
+    place: StorePlace
 
 
 def compute_maps(context: JobContext, of: Computing) -> dict[str, Any]:
     """The job.
 
     Raises:
-        FailedPrecondition: model, xNNs or data set are not those that the study's first maps were made of, or its
-            maps were imported.
+        FailedPrecondition: model, xNNs or data set are not those that the study's first maps were made of, its maps
+            were imported, or Ray is asked for and not installed.
         ResourceExhausted: the disk is full; what was committed stays, and the job can be resumed.
+        Unavailable: Ray does not get on; likewise.
     """
     context.stage("reading the study")
     plan = fetch_plan(of.peers, context.params["study_id"])
@@ -69,104 +58,62 @@ def compute_maps(context: JobContext, of: Computing) -> dict[str, Any]:
         runs.finish(of.engine, run.study_id)
     context.stage("publishing")
     publish(context, of.engine, of.peers, plan.study)
-    return runs.counts(of.engine, run.study_id)
+    set_aside = shard_ledger.set_aside(of.engine, run.study_id)
+    return runs.counts(of.engine, run.study_id) | {"images_set_aside": len(set_aside)}
 
 
 def _draw(context: JobContext, of: Computing, plan: Plan, run: MapRun) -> None:
-    images = {category: chosen_images(of.peers, plan.study, category) for category in plan.study.categories}
-    context.stage("drawing maps", sum(map(len, images.values())))
-    gathered: list[Batch] = []
+    items = _items(context, of.peers, plan)
+    limits = of.settings
+    drawing = Drawing(plan, provenance(run), limits.map_batch_images, limits.max_image_pixels)
+    classes = plan.network.model.classes
 
-    def commit() -> None:
-        if gathered:
-            runs.commit(of.engine, of.store, run, plan.network.model.classes, gathered)
-            gathered.clear()
+    def draw_here(some: Sequence[Item], advance: Callable[[int], None]) -> Drawn:
+        return draw_shard(drawing, of.explainers, of.store, some, advance)
 
-    try:
-        for category, of_category in images.items():
-            if not of_category:
-                context.warn(
-                    f"category '{category}' has no image in this part of data set '{plan.study.dataset}'"
-                )
-            for batch in _batches(context, of, plan, category, of_category):
-                gathered.append(batch)
-                if sum(len(one.explained.images) for one in gathered) >= of.settings.map_shard_maps:
-                    commit()
-    except (Cancelled, Released):
-        commit()
-        raise
-    commit()
+    def write(span: Span, drawn: Drawn, owner: str) -> bool:
+        for line in drawn.warnings:
+            context.warn(line)
+        return runs.commit(of.engine, run, classes, drawn, span.shard, owner)
 
-
-def _batches(
-    context: JobContext, of: Computing, plan: Plan, category: str, images: dict[str, inference_pb2.Image]
-) -> Iterator[Batch]:
-    """The images of a category that are not done yet, explained: from kept activations where there are."""
-    model = plan.network.model
-    preprocessing = preprocessing_of(model.preprocessing)
-    explain = of.explainers.of_class(plan.network, category, plan.significant_share, plan.contrastive)
-    explainer = of.explainers.model(model)
-    takes_cells = can_look_from(explainer)
-
-    def leave_out(image_id: str, error: Exception) -> None:
-        context.warn(f"{images[image_id].path}: {error}; left out")
-
-    def seen(image_id: str) -> Pixels | Cells | None:
-        cells = _kept(of.store, images[image_id]) if takes_cells else None
-        if cells is not None:
-            return cells
-        try:
-            return picture_seen(of.store.get(image_id), preprocessing, of.settings.max_image_pixels)
-        except (BrokenPicture, DataLoss, NotFound) as error:
-            leave_out(image_id, error)
-            return None
-
-    done = runs.explained_ids(of.engine, plan.study.study_id, category)
-    pending = [image_id for image_id in images if image_id not in done]
-    context.advance(len(images) - len(pending))
-    size = of.settings.map_batch_images or images_at_once(explainer)
-    with ThreadPoolExecutor(_DECODERS) as pool:
-        for start in range(0, len(pending), size):
-            context.check()
-            image_ids = pending[start : start + size]
-            pictures = list(zip(image_ids, pool.map(seen, image_ids), strict=True))
-            for kind in (np.uint8, np.float32):
-                alike = {image_id: one for image_id, one in pictures if one is not None and one.dtype == kind}
-                for explained_ids, explained in _halving(explain, alike, leave_out):
-                    for image in explained.images[explained.map_sums == 0]:
-                        path = images[explained_ids[image]].path
-                        context.warn(f"{path}: a map is empty; kept with the sum 0")
-                    yield Batch(category, explained_ids, explained)
-            context.advance(len(image_ids))
+    context.stage("drawing maps", len(items))
+    work = ShardWork(
+        engine=of.engine,
+        run=run.study_id,
+        items=items,
+        shard_items=limits.map_shard_images,
+        here=draw_here,
+        make_worker=partial(worker_elsewhere, of.place, drawing, of.explainers.precision),
+        write=write,
+    )
+    work_through(context, work, context.params.get("engine", "local"))
+    for item, error in shard_ledger.set_aside(of.engine, run.study_id):
+        context.warn(f"{items[item].path}: set aside: {error}")
 
 
-def _kept(store: ObjectStore, image: inference_pb2.Image) -> Cells | None:
-    """The activations kept of an image; None where none are, or they are lost: the picture serves then."""
-    if not image.cells_key:
-        return None
-    try:
-        return cells_kept(store.get(image.cells_key))
-    except (DataLoss, NotFound) as error:
-        _log.warning("the picture is looked at anew: %s", error)
-        return None
+def worker_elsewhere(
+    place: StorePlace, drawing: Drawing, precision: str
+) -> Callable[[Sequence[Item]], Drawn]:
+    """What draws shards in another process, on another machine; the store's secrets are of its own environment.
+
+    Raises:
+        ValueError: the environment lacks ONOMA_S3_ACCESS_KEY or ONOMA_S3_SECRET_KEY.
+        NotFound: the object store is not the service's.
+    """
+    store = open_object_store(read_settings(RuntimeSettings, **place))
+    explainers = Explainers(store, precision)
+    explainers.model(drawing.plan.network.model)  # loaded once, before the first shard
+    return partial(draw_shard, drawing, explainers, store)
 
 
-def _halving(
-    explain: Callable[[list[Pixels | Cells]], Explained],
-    pictures: dict[str, Pixels | Cells],
-    leave_out: Callable[[str, Exception], None],
-) -> Iterator[tuple[list[str], Explained]]:
-    """Explains pictures together; where that fails, or memory ends, in halves, down to the one that fails."""
-    waiting = [list(pictures)] if pictures else []
-    while waiting:
-        image_ids = waiting.pop()
-        try:
-            explained = explain([pictures[image_id] for image_id in image_ids])
-        except (RuntimeError, ValueError) as error:  # torch's OutOfMemoryError is a RuntimeError
-            if len(image_ids) == 1:
-                leave_out(image_ids[0], error)
-            else:
-                middle = len(image_ids) // 2
-                waiting += [image_ids[middle:], image_ids[:middle]]
-            continue
-        yield image_ids, explained
+def _items(context: JobContext, peers: Peers, plan: Plan) -> list[Item]:
+    """Every image to explain, in an order that is the same whenever it is asked for."""
+    items = []
+    for category in plan.study.categories:
+        images = chosen_images(peers, plan.study, category)
+        if not images:
+            context.warn(
+                f"category '{category}' has no image in this part of data set '{plan.study.dataset}'"
+            )
+        items += [Item(category, id_, image.path, image.cells_key) for id_, image in images.items()]
+    return items

@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict
 
 from onoma.v1 import attribution_pb2 as pb
 from services.attribution.explainers import MODES
-from services.attribution.tables import Activation, MapRun
+from services.attribution.tables import MapRun
 
 _MODES = {name: value for value, name in MODES.items()}
 
@@ -38,13 +38,14 @@ def provenance(run: MapRun) -> pb.MapProvenance:
     )
 
 
-def shard_metadata(run: MapRun, activations: Sequence[Activation]) -> dict[str, str]:
+def shard_metadata(
+    study_id: str, made_by: pb.MapProvenance, image_ids: Sequence[str], categories: Sequence[str]
+) -> dict[str, str]:
     """What a shard says of itself: what made its maps, and the image and category of each."""
-    made_by = MessageToDict(provenance(run), preserving_proto_field_name=True)
     return {
         "format": "onoma-maps",
-        "study_id": run.study_id,
-        "provenance": json.dumps(made_by),
-        "image_ids": json.dumps([row.image_id for row in activations]),
-        "categories": json.dumps([row.category for row in activations]),
+        "study_id": study_id,
+        "provenance": json.dumps(MessageToDict(made_by, preserving_proto_field_name=True)),
+        "image_ids": json.dumps(list(image_ids)),
+        "categories": json.dumps(list(categories)),
     }

@@ -7,7 +7,6 @@ import json
 import secrets
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -17,13 +16,14 @@ from sqlalchemy import Engine, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select
 
-from onoma.science.activations import Explained
 from onoma.v1 import naming_pb2
+from services.attribution.drawing import Batch, Drawn
 from services.attribution.explainers import MODES
 from services.attribution.plans import Network, Plan
-from services.attribution.provenance import shard_metadata
-from services.attribution.shards import pack, shard
+from services.attribution.provenance import provenance, shard_metadata
+from services.attribution.shards import Stored, store_shard
 from services.attribution.tables import EXCITATION_BACKPROP, Activation, ExplainedImage, MapRun
+from services.runtime import shard_ledger
 from services.runtime.database import session
 from services.runtime.errors import Aborted, FailedPrecondition
 from services.runtime.objects import ObjectStore
@@ -37,15 +37,6 @@ _FIXED = {
     "dataset_hash": "data set",
     "parameters": "precision",  # two archives differ in their hash before it comes to parameters
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Images of one category, explained together."""
-
-    category: str
-    image_ids: list[str]
-    explained: Explained
 
 
 def begin(engine: Engine, study: naming_pb2.Study, wanted: MapRun) -> MapRun:
@@ -113,19 +104,20 @@ def stored_ids(engine: Engine, study_id: str) -> set[str]:
         return set(opened.exec(select(Activation.activation_id).where(Activation.study_id == study_id)))
 
 
-def commit(
-    engine: Engine, store: ObjectStore, run: MapRun, classes: Sequence[str], batches: Sequence[Batch]
-) -> None:
-    """One shard: its object first, durable, then its rows in one transaction.
+def commit(engine: Engine, run: MapRun, classes: Sequence[str], drawn: Drawn, shard: int, owner: str) -> bool:
+    """The rows of a shard whose object is durable, with the shard's end in the ledger, in one transaction.
 
-    Raises:
-        ResourceExhausted: the disk is full; nothing names the object then.
-        Aborted: another process has committed some of these images.
+    Returns:
+        False where the shard is no longer this job's; then nothing is written.
     """
-    activations = [row for batch in batches for row in _activations(run, batch)]
-    maps = np.concatenate([batch.explained.maps for batch in batches])
-    pooled = np.concatenate([batch.explained.pooled for batch in batches])
-    add(engine, store, run, activations, maps, list(_images(run, classes, batches)), pooled)
+    activations = [row for batch in drawn.batches for row in _activations(run, batch)]
+    if drawn.stored:
+        _place(activations, drawn.stored)
+    with session(engine) as opened:
+        if not shard_ledger.end(opened, run.study_id, shard, owner):
+            return False
+        opened.add_all([*_images(run, classes, drawn.batches), *activations])
+    return True
 
 
 def add(
@@ -135,28 +127,20 @@ def add(
     activations: Sequence[Activation],
     maps: npt.NDArray[np.float32],
     images: Collection[ExplainedImage] = (),
-    pooled: npt.NDArray[np.float32] | None = None,
 ) -> None:
-    """One shard and its rows, in that order; rows alone where there are no activations.
+    """One shard of imported maps and its rows, in that order; rows alone where there are no activations.
 
     Args:
         activations: rows that do not say yet where their map is.
         maps: (n, h, w) of each activation, finite and not negative.
-        pooled: (n, C) pooled features of each; None where maps were imported.
     Raises:
         ResourceExhausted: the disk is full; nothing names the object then.
         Aborted: another process has committed some of these.
     """
     if activations:
-        packed = pack(maps)
-        x_features = [row.x_feature for row in activations]
-        about = shard_metadata(run, activations)
-        data, start = shard(packed, run.map_height, run.map_width, x_features, about, pooled)
-        key = store.put(data)
-        store.flush()
-        for index, row in enumerate(activations):
-            row.shard_key, row.shard_start, row.shard_index = key, start, index
-            row.map_scale, row.crc32 = packed.scales[index], packed.checksums[index]
+        image_ids, categories = zip(*((row.image_id, row.category) for row in activations), strict=True)
+        about = shard_metadata(run.study_id, provenance(run), image_ids, categories)
+        _place(activations, store_shard(store, maps, [row.x_feature for row in activations], about))
     with _alone(run.study_id), session(engine) as opened:
         opened.add_all([*images, *activations])
 
@@ -305,6 +289,15 @@ def _activations(run: MapRun, batch: Batch) -> Iterator[Activation]:
             share=float(found.shares[i]),
             map_sum=float(found.map_sums[i]),
         )
+
+
+def _place(activations: Sequence[Activation], stored: Stored) -> None:
+    """Says in each row where its map is: they are in the order of the shard."""
+    for index, (row, scale, crc32) in enumerate(
+        zip(activations, stored.scales, stored.checksums, strict=True)
+    ):
+        row.shard_key, row.shard_start, row.shard_index = stored.key, stored.start, index
+        row.map_scale, row.crc32 = scale, crc32
 
 
 @contextmanager

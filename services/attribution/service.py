@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import grpc
-from sqlalchemy import text
 from sqlmodel import Session
 
 from onoma.v1 import attribution_pb2 as pb
@@ -26,9 +25,11 @@ from services.runtime.database import open_database
 from services.runtime.decoding import Decoders
 from services.runtime.errors import FailedPrecondition, Unavailable
 from services.runtime.jobs import Jobs, JobServicer, job_message
-from services.runtime.objects import open_object_store
+from services.runtime.objects import open_object_store, store_place
+from services.runtime.readiness import check_needs
 from services.runtime.server import Service
 from services.runtime.settings import RuntimeSettings, read_settings
+from services.runtime.shard_work import engine_asked_for
 
 Context = grpc.ServicerContext
 
@@ -43,9 +44,11 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
         self._similarity = Similarity(of.engine, of.store)
 
     def ComputeMaps(self, request: pb.ComputeMapsRequest, context: Context) -> pb.ComputeMapsResponse:
+        engine = engine_asked_for(request.engine)
         study = fetch_plan(self._of.peers, request.study_id).study
         runs.begun(self._of.engine, study, archive_hash="")
-        job = self._jobs.start("compute_maps", {"study_id": study.study_id}, request.request_id)
+        params = {"study_id": study.study_id, "engine": engine}
+        job = self._jobs.start("compute_maps", params, request.request_id)
         return pb.ComputeMapsResponse(job=job_message(job))
 
     def ImportMaps(self, request: pb.ImportMapsRequest, context: Context) -> pb.ImportMapsResponse:
@@ -139,7 +142,9 @@ def build(settings: RuntimeSettings) -> Service:
         for address in (settings.inference_address, settings.naming_address)
     ]
     peers = Peers(InferenceServiceStub(channels[0]), NamingServiceStub(channels[1]))
-    of = Computing(engine, store, Explainers(store, limits.maps_precision), peers, limits)
+    of = Computing(
+        engine, store, Explainers(store, limits.maps_precision), peers, limits, store_place(settings)
+    )
     handlers = {
         "compute_maps": lambda context: compute_maps(context, of),
         "import_maps": lambda context: import_maps(context, of),
@@ -161,8 +166,7 @@ def build(settings: RuntimeSettings) -> Service:
         engine.dispose()
 
     def ready() -> None:
-        with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+        check_needs(engine, store)
 
     return Service(
         name="attribution",

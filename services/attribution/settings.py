@@ -20,7 +20,12 @@ class AttributionSettings(BaseSettings):
         ge=0,
         description="Images of a forward pass, halved where memory ends; 0: by the device's free memory.",
     )
-    map_shard_maps: int = Field(1000, gt=0, description="Maps of an object, and so of one commit, about.")
+    map_shard_images: int = Field(
+        256,
+        gt=0,
+        description="Images whose maps are one object and one commit; what a job that is killed loses at most.",
+    )
+    map_shard_maps: int = Field(1000, gt=0, description="Maps of an object when an archive is imported.")
     maps_precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32",
         description="Of the mass on its way down (bf16), or of all matrix products on a GPU (tf32).",

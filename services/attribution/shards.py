@@ -36,6 +36,22 @@ class Packed:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A shard that is in the object store.
+
+    Attributes:
+        start: byte at which its first map begins.
+        scales: largest value of each map.
+        checksums: CRC-32 of each map's bytes.
+    """
+
+    key: str
+    start: int
+    scales: list[float]
+    checksums: list[int]
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a map is: the index-th of a shard whose first begins at byte `start`, with the CRC-32 of its bytes."""
 
@@ -77,8 +93,27 @@ def shard(
     }
     if pooled is not None:
         tensors["pooled"] = pooled.astype("<f2")
-    data = save(tensors, dict(about))
+    data = _in_one_order(save(tensors, dict(about)))
     return data, _start_of_maps(data)
+
+
+def store_shard(
+    store: ObjectStore,
+    maps: npt.NDArray[np.float32],
+    x_features: Sequence[int],
+    about: Mapping[str, str],
+    pooled: npt.NDArray[np.float32] | None = None,
+) -> Stored:
+    """Puts maps (n, h, w) into the object store as one shard, durable when this returns; the rest as for `shard`.
+
+    Raises:
+        ResourceExhausted: the disk is full.
+    """
+    packed = pack(maps)
+    data, start = shard(packed, maps.shape[1], maps.shape[2], x_features, about, pooled)
+    key = store.put(data)
+    store.flush()
+    return Stored(key, start, packed.scales, packed.checksums)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +203,15 @@ def read_pooled(store: ObjectStore, key: str) -> npt.NDArray[np.float32] | None:
         raise _lost(key, "is gone") from error
     pooled = load(data).get("pooled")
     return None if pooled is None else pooled.astype(np.float32)
+
+
+def _in_one_order(data: bytes) -> bytes:
+    """The same file with its header sorted: safetensors writes metadata in another order each time, and a shard that
+    is drawn twice is to be one object."""
+    header_end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:header_end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # as safetensors does: tensors begin at a multiple of 8
+    return len(header).to_bytes(8, "little") + header + data[header_end:]
 
 
 def _start_of_maps(data: bytes) -> int:

@@ -14,7 +14,7 @@ import grpc
 from onoma.v1 import jobs_pb2
 from onoma.v1.jobs_pb2_grpc import JobServiceStub
 
-DEADLINE_S = 60
+DEADLINE_S = 90  # the server follows a job for a minute, then ends the stream
 
 
 @contextmanager

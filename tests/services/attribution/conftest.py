@@ -24,6 +24,7 @@ from services.attribution.settings import AttributionSettings
 from services.attribution.tables import Activation
 from services.runtime.database import open_database
 from services.runtime.directory_store import DirectoryStore
+from services.runtime.objects import store_place
 from services.runtime.server import start
 from services.runtime.settings import RuntimeSettings
 from tests.services.attribution.stand_ins import STUDY_ID, World, make_world, serve
@@ -144,7 +145,8 @@ def make_computing(tmp_path, store, peers):
     def making(name="alone", database_url="", **settings):
         database = RuntimeSettings(data_dir=tmp_path / name, database_url=database_url)
         engines.append(open_database(database, "attribution"))
-        return Computing(engines[-1], store, Explainers(store), peers, AttributionSettings(**settings))
+        place = store_place(RuntimeSettings(data_dir=tmp_path))
+        return Computing(engines[-1], store, Explainers(store), peers, AttributionSettings(**settings), place)
 
     yield making
     for engine in engines:
@@ -155,7 +157,7 @@ def make_computing(tmp_path, store, peers):
 def small_shards(monkeypatch):
     """Servers opened from here on explain two images at once, and commit after each two."""
     monkeypatch.setenv("ONOMA_MAP_BATCH_IMAGES", "2")
-    monkeypatch.setenv("ONOMA_MAP_SHARD_MAPS", "1")
+    monkeypatch.setenv("ONOMA_MAP_SHARD_IMAGES", "2")
 
 
 @pytest.fixture

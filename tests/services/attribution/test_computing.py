@@ -17,14 +17,16 @@ from onoma.science.excitation import look, prepare
 from onoma.science.pictures import decode, model_input, normalise
 from onoma.science.program import load
 from onoma.v1 import jobs_pb2
-from services.attribution import computing, explainers, reading, runs
+from services.attribution import drawing, explainers, reading, runs
 from services.attribution.computing import compute_maps
 from services.attribution.plans import chosen_images
-from services.attribution.tables import Activation, MapRun
+from services.attribution.tables import Activation
+from services.runtime import shard_ledger
 from services.runtime.database import session
 from services.runtime.directory_store import DirectoryStore
-from services.runtime.errors import Aborted, FailedPrecondition, ResourceExhausted
+from services.runtime.errors import FailedPrecondition, ResourceExhausted
 from services.runtime.job_context import Cancelled, JobContext
+from services.runtime.shard_ledger import WorkShard
 from tests.services.attribution.conftest import refusal
 from tests.services.attribution.stand_ins import ALL_CLASSES, PREPROCESSING, STUDY_ID, png, stored_xnn
 from tests.synthetic import CLASSES, draw
@@ -252,7 +254,7 @@ def test_a_batch_that_ends_memory_is_halved_and_a_picture_that_fails_is_left_out
         return len(some)
 
     found = list(
-        computing._halving(explain_some, pictures, lambda id_, error: left_out.append((id_, str(error))))
+        drawing._halving(explain_some, pictures, lambda id_, error: left_out.append((id_, str(error))))
     )
     assert [id_ for ids, _ in found for id_ in ids] == list(pictures)[1:]
     assert left_out == [(bad, "a score of the network is NaN or infinite")]
@@ -309,14 +311,18 @@ def test_no_row_names_an_object_that_is_not_durable_yet(small_shards, open_serve
     assert attribution.rows() == []
 
 
-def test_a_cancelled_job_keeps_what_it_did_and_goes_on_from_there(make_computing, monkeypatch):
-    of = make_computing(map_batch_images=4)
+def test_a_cancelled_job_keeps_the_shards_it_did_and_goes_on_from_there(make_computing, monkeypatch):
+    of = make_computing(map_batch_images=4, map_shard_images=4)
     explain = explainers.explain
     first = job_context()
 
+    explained = []
+
     def explain_then_cancel(*arguments, **options):
-        first.cancelled.set()
-        return explain(*arguments, **options)
+        explained.append(explain(*arguments, **options))
+        if len(explained) == 2:
+            first.cancelled.set()
+        return explained[-1]
 
     monkeypatch.setattr(explainers, "explain", explain_then_cancel)
     with pytest.raises(Cancelled):
@@ -329,7 +335,7 @@ def test_a_cancelled_job_keeps_what_it_did_and_goes_on_from_there(make_computing
 def test_the_size_of_batches_and_shards_changes_nothing(make_computing):
     """But the last of float16's 11 digits, where two sums of float32 round to either side."""
     first, *others = (
-        make_computing(f"of{size}", map_batch_images=size, map_shard_maps=size) for size in (1, 3, 16, 64)
+        make_computing(f"of{size}", map_batch_images=size, map_shard_images=size) for size in (1, 3, 16, 64)
     )
     compute_maps(job_context(), first)
     one = maps_of(first)
@@ -343,7 +349,7 @@ def test_the_size_of_batches_and_shards_changes_nothing(make_computing):
 
 def test_without_a_size_of_batches_it_is_chosen_by_the_device(make_computing, monkeypatch):
     of = make_computing(map_batch_images=0)
-    monkeypatch.setattr("services.attribution.computing.images_at_once", lambda _: 5)
+    monkeypatch.setattr("services.attribution.drawing.images_at_once", lambda _: 5)
     sizes = []
     look_at = explainers.look_at
 
@@ -364,16 +370,45 @@ def test_postgresql_holds_what_sqlite_holds(make_computing, postgresql_url):
     assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
-def test_images_that_another_worker_has_committed_are_not_written_twice(make_computing, monkeypatch):
+def test_a_shard_that_another_job_took_over_is_not_written_twice(make_computing, monkeypatch):
     of = make_computing()
-    compute_maps(job_context(), of)
-    with session(of.engine) as opened:
-        opened.get(MapRun, STUDY_ID).is_complete = False
-    monkeypatch.setattr(runs, "explained_ids", lambda *_: set())
-    before = maps_of_any_run(of)
-    with pytest.raises(Aborted, match="are being drawn by another job; resume this one when that has ended"):
-        compute_maps(job_context(), of)
-    assert maps_of_any_run(of) == before
+    explain, fast = explainers.explain, []
+
+    def explain_slowly(*arguments, **options):
+        if not fast:  # the lease runs out meanwhile, and another job does it all
+            fast.append(True)
+            with session(of.engine) as opened:
+                for row in opened.exec(select(WorkShard)):
+                    row.lease_until = 0.0
+            compute_maps(job_context("other"), of)
+            fast.append(maps_of_any_run(of))
+        return explain(*arguments, **options)
+
+    monkeypatch.setattr(explainers, "explain", explain_slowly)
+    assert compute_maps(job_context(), of)["images"] == 18
+    assert maps_of_any_run(of) == fast[1]
+
+
+def test_a_picture_that_ends_every_worker_is_set_aside_and_named(make_computing, world, monkeypatch):
+    """A process that dies leaves its shard in the ledger as it was: here an exception that nothing catches does."""
+    of = make_computing(map_batch_images=4)
+    path, bad = world.images["circle"][2]
+    picture_seen = drawing.picture_seen
+    monkeypatch.setattr(shard_ledger, "give_back", lambda *_: None)
+
+    def die_of_one(content, *arguments):
+        if content == of.store.get(bad):
+            raise Died
+        return picture_seen(content, *arguments)
+
+    monkeypatch.setattr(drawing, "picture_seen", die_of_one)
+    for _ in range(2 * shard_ledger.MAX_ATTEMPTS):  # the shard, then the picture alone
+        with pytest.raises(Died):
+            compute_maps(job_context(), of)
+    context = job_context()
+    result = compute_maps(context, of)
+    assert (result["images"], result["images_set_aside"]) == (17, 1)
+    assert context.progress()["warnings"] == [f"{path}: set aside: the process that was at it ended"]
 
 
 def test_maps_of_other_xnns_are_not_mixed_in(make_computing, world, store):
@@ -407,9 +442,13 @@ def test_a_category_without_an_xnn_is_refused_at_once(attribution, world):
     assert message == "set 'xnns' has no xNN of class 'cross', it has: 'circle' (onoma xnn train)"
 
 
-def job_context():
+class Died(BaseException):
+    """As a process does that is killed."""
+
+
+def job_context(job_id="job"):
     """The context of a job that nobody else looks at."""
-    return JobContext(SimpleNamespace(job_id="job", params={"study_id": STUDY_ID}, warnings=[]))
+    return JobContext(SimpleNamespace(job_id=job_id, params={"study_id": STUDY_ID}, warnings=[]))
 
 
 def maps_of(of):

@@ -18,7 +18,7 @@ from tests.services.processes import server_process, states
 @pytest.fixture
 def world(store):
     """Enough pictures that a kill falls between two commits."""
-    return make_world(store, pictures_a_class=150)
+    return make_world(store, pictures_a_class=60)
 
 
 def attribution_process(data_dir, address):
@@ -41,15 +41,17 @@ def stored(data_dir):
 
 
 def test_drawing_maps_goes_on_after_its_process_was_killed(
-    tmp_path, store, world, stand_ins_address, small_shards
+    tmp_path, store, world, stand_ins_address, monkeypatch
 ):
+    monkeypatch.setenv("ONOMA_MAP_BATCH_IMAGES", "2")
+    monkeypatch.setenv("ONOMA_MAP_SHARD_IMAGES", "4")
     with attribution_process(tmp_path, stand_ins_address) as (process, calls, jobs):
         job = calls.ComputeMaps(pb.ComputeMapsRequest(study_id=STUDY_ID)).job
         next(state for state in states(jobs, job.job_id) if state.done > 20)
         process.send_signal(signal.SIGKILL)
         process.wait()
     images, before = stored(tmp_path)
-    assert 0 < len(images) < 450
+    assert 0 < len(images) < 180
     assert sum(image.significant_count for image in images) == len(before)
     assert all(store.exists(row.shard_key) for row in before)
     assert world.publish_count == 0
@@ -58,6 +60,6 @@ def test_drawing_maps_goes_on_after_its_process_was_killed(
     assert ended.state == jobs_pb2.JOB_STATE_SUCCEEDED, ended.error
     assert ended.attempts == 2
     images, after = stored(tmp_path)
-    assert len(images) == 450
+    assert len(images) == 180
     assert {row.activation_id for row in before} <= {row.activation_id for row in after}
     assert set(world.published) == {row.activation_id for row in after}

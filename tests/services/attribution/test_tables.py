@@ -61,6 +61,7 @@ def run_of(study_id, archive_hash):
         map_height=1,
         map_width=1,
         contrastive=False,
+        is_complete=True,
         significant_share=0.9,
     )
 

@@ -1,0 +1,272 @@
+"""Shards on Ray: workers that hold a model, a shard at a time each. Ray holds no state: the ledger does.
+
+Results come back as return values, so a worker needs the object store and no database. A worker that dies, or whose
+machine does, costs the shard that it was at; another is started in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.runtime.errors import FailedPrecondition, ServiceError, Unavailable
+from services.runtime.settings import read_settings
+from services.runtime.shard_ledger import Span
+
+_TICK_S = 1.0  # between two looks at whether the job is to stop
+_FAILED_STARTS = 5  # of workers one after another before the job gives up
+_OBJECT_STORE_BYTES = 256 * 2**20  # of a Ray that is started here: results are rows alone
+_log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class RaySettings(BaseSettings):
+    """Where Ray is, and how much of it is taken."""
+
+    model_config = SettingsConfigDict(env_prefix="ONOMA_", env_ignore_empty=True)
+
+    ray_address: str = Field(
+        "",
+        description="Ray's cluster: ray://HOST:10001 from outside it, HOST:6379 on one of its machines; empty: a Ray "
+        "of this machine alone, started for the job.",
+    )
+    ray_workers: int = Field(
+        0,
+        ge=0,
+        description="Workers at once; 0: one a GPU of the cluster, or, where it has none, one a CPU but one.",
+    )
+    ray_stall_s: float = Field(
+        900.0, gt=0, description="Seconds without a shard done or a worker started after which a job fails."
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Shards(Generic[Item, Result]):
+    """What the job says about shards.
+
+    Attributes:
+        take: the next one, now this job's; None where none waits.
+        items_of: its items.
+        write: takes its result.
+        worker_ended: a worker died over it; the ledger says what becomes of it.
+        check: a safe point; raises where the job is to stop.
+    """
+
+    take: Callable[[], Span | None]
+    items_of: Callable[[Span], Sequence[Item]]
+    write: Callable[[Span, Result], None]
+    worker_ended: Callable[[Span, str], None]
+    check: Callable[[], None]
+
+
+class _Worker:
+    """Lives in a process of Ray's."""
+
+    def __init__(self) -> None:
+        self._work: Callable[[Any], Any] | None = None
+
+    def make(self, make_worker: Callable[[], Callable[[Any], Any]]) -> str:
+        """Loads what it takes; returns its version of Onoma."""
+        self._work = make_worker()
+        return version("onoma")
+
+    def work(self, items: Any) -> Any:
+        """Does a shard."""
+        assert self._work is not None
+        return self._work(items)
+
+
+def check_installed() -> None:
+    """Raises FailedPrecondition where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise FailedPrecondition(
+            "--engine ray needs Ray where the service runs: pip install 'onoma[ray]' there, or take --engine local, "
+            "which does the same work",
+            "NO_RAY",
+        )
+
+
+def work_through(
+    make_worker: Callable[[], Callable[[Sequence[Item]], Result]], shards: Shards[Item, Result]
+) -> None:
+    """Does shards until none waits and none is in hand.
+
+    Args:
+        make_worker: see `ShardWork`.
+    Raises:
+        FailedPrecondition: Ray is not installed, or its machines have another version of Onoma.
+        Unavailable: the cluster does not answer, workers die at their start, or nothing has moved for
+            ONOMA_RAY_STALL_S; the error says what the cluster has and what of it is free.
+        ServiceError, ValueError: what a worker raised.
+    """
+    settings = read_settings(RaySettings)
+    with _cluster(settings) as ray:
+        resources = _resources(ray)
+        count = settings.ray_workers or _workers_that_fit(ray)
+        workers = _Workers(ray, ray.remote(_Worker).options(**resources), make_worker, shards, count)
+        try:
+            workers.work_through(settings.ray_stall_s)
+        finally:
+            workers.stop()
+
+
+class _Workers(Generic[Item, Result]):
+    """Workers and what each is at: a shard in hand, or None while it is started, or idle."""
+
+    def __init__(
+        self,
+        ray: ModuleType,
+        actor: Any,
+        make_worker: Callable[[], Any],
+        shards: Shards[Item, Result],
+        count: int,
+    ) -> None:
+        self._ray = ray
+        self._actor = actor
+        self._make_worker = make_worker
+        self._shards = shards
+        self._count = count
+        self._at: dict[Any, tuple[Any, Span | None]] = {}  # by the reference to what will come
+        self._idle: list[Any] = []
+        self._failed_starts = 0
+        for _ in range(count):
+            self._start_one()
+
+    def work_through(self, stall_s: float) -> None:
+        moved_at = time.monotonic()
+        while True:
+            self._hand_out()
+            if self._idle and not self._in_hand():
+                return
+            self._shards.check()
+            came, _ = self._ray.wait(list(self._at), timeout=_TICK_S)
+            for reference in came:
+                self._receive(reference)
+                moved_at = time.monotonic()
+            if time.monotonic() - moved_at > stall_s:
+                raise Unavailable(f"Ray has not got on for {stall_s:g} s: {self._standing()}", "RAY_STALLED")
+
+    def stop(self) -> None:
+        for worker in [*self._idle, *(worker for worker, _ in self._at.values())]:
+            with contextlib.suppress(Exception):  # one that is gone cannot be stopped, and need not be
+                self._ray.kill(worker)
+
+    def _start_one(self) -> None:
+        worker = self._actor.remote()
+        self._at[worker.make.remote(self._make_worker)] = (worker, None)
+
+    def _hand_out(self) -> None:
+        while self._idle and (span := self._shards.take()) is not None:
+            worker = self._idle.pop()
+            self._at[worker.work.remote(self._shards.items_of(span))] = (worker, span)
+
+    def _in_hand(self) -> int:
+        return sum(span is not None for _, span in self._at.values())
+
+    def _receive(self, reference: Any) -> None:
+        errors = self._ray.exceptions
+        worker, span = self._at.pop(reference)
+        try:
+            result = self._ray.get(reference)
+        except errors.RayTaskError as error:
+            self._idle.append(worker)
+            if isinstance(error.cause, ServiceError | ValueError):
+                raise error.cause from error
+            raise
+        except errors.RayError as error:  # the worker or its machine is gone, or its result with them
+            reason = f"a worker on Ray ended ({type(error).__name__}: {error})"
+            with contextlib.suppress(Exception):
+                self._ray.kill(worker)
+            if span is not None:
+                self._shards.worker_ended(span, reason)
+            else:
+                self._failed_starts += 1
+                if self._failed_starts >= _FAILED_STARTS:
+                    raise Unavailable(
+                        f"{self._failed_starts} workers ended at their start, the last: {reason}; {self._standing()}",
+                        "RAY_WORKERS_DIE",
+                    ) from error
+            self._start_one()
+            return
+        self._idle.append(worker)
+        if span is not None:
+            self._shards.write(span, result)
+            return
+        self._failed_starts = 0
+        if result != version("onoma"):
+            raise FailedPrecondition(
+                f"a machine of the Ray cluster has Onoma {result}, this service {version('onoma')}; give both the same"
+            )
+
+    def _standing(self) -> str:
+        ray, in_hand = self._ray, self._in_hand()
+        starting = len(self._at) - in_hand
+        nodes = ray.nodes()
+        alive = sum(node["Alive"] for node in nodes)
+        has, free = ray.cluster_resources(), ray.available_resources()
+        kinds = sorted(kind for kind in has if not kind.startswith("node:"))
+        table = ", ".join(f"{kind} {free.get(kind, 0):g} of {has[kind]:g}" for kind in kinds)
+        return (
+            f"{in_hand} shards are in hand, {starting} of {self._count} workers wait for their start; {alive} of "
+            f"{len(nodes)} machines are alive; free: {table or 'nothing'} (ONOMA_RAY_WORKERS asks for fewer workers, "
+            "ONOMA_RAY_STALL_S for more patience; resuming the job goes on where it is)"
+        )
+
+
+@contextlib.contextmanager
+def _cluster(settings: RaySettings) -> Iterator[ModuleType]:
+    """Ray, connected; a connection that was there already is used and left."""
+    check_installed()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read by Ray where it starts its processes
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    quiet = {"configure_logging": False, "log_to_driver": False}
+    try:
+        if settings.ray_address:
+            ray.init(address=settings.ray_address, **quiet)
+        else:
+            # One CPU more than workers: Ray stalls, and does not say so, where all are taken.
+            ray.init(
+                address="local",
+                num_cpus=(settings.ray_workers or os.cpu_count() or 1) + 1,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                **quiet,
+            )
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        where = settings.ray_address or "this machine"
+        raise Unavailable(
+            f"no Ray to be had at {where}: {error} (ONOMA_RAY_ADDRESS)", "NO_RAY_CLUSTER"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _resources(ray: ModuleType) -> dict[str, int]:
+    """What a worker takes: a GPU, or a CPU where the cluster has none."""
+    gpus = ray.cluster_resources().get("GPU", 0)
+    return {"num_cpus": 1, "num_gpus": 1} if gpus >= 1 else {"num_cpus": 1}
+
+
+def _workers_that_fit(ray: ModuleType) -> int:
+    has = ray.cluster_resources()
+    return max(1, int(has.get("GPU", 0)) or int(has.get("CPU", 1)) - 1)
