@@ -370,6 +370,20 @@ def test_nothing_else_goes_in_or_out(objects: list[Object]) -> None:
         assert {kind.lower() for kind in spec["policyTypes"]} >= {"ingress", "egress"} & spec.keys(), name
 
 
+def test_the_overlay_of_the_docs_changes_images_and_hosts(tmp_path: Path) -> None:
+    [shown] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+    here = os.path.relpath(ROOT, tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(shown.replace("../onoma/", f"{here}/"))
+    objects = k8s.rendered(tmp_path)
+    pods, [ingress] = k8s.pods(objects), of_kind(objects, "Ingress").values()
+    assert {rule["host"] for rule in ingress["spec"]["rules"]} == set(ingress["spec"]["tls"][0]["hosts"])
+    [gateway], [naming] = pods["gateway"].spec["containers"], pods["naming"].spec["containers"]
+    assert (
+        environment(objects, gateway)["ONOMA_PUBLIC_URL"] == f"https://{ingress['spec']['rules'][0]['host']}"
+    )
+    assert naming["image"] == "registry.example.org/onoma/naming:0.1.0"
+
+
 def test_owners_may_sign_in_at_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def relative(*path: str) -> str:
         return os.path.relpath(k8s.K8S.joinpath(*path), tmp_path)

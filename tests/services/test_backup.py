@@ -3,6 +3,8 @@
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -259,3 +261,28 @@ def test_without_the_tools_of_postgresql_a_backup_says_so(monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Unavailable, match="there is no pg_dump here"):
         run_postgresql_tool("postgresql+psycopg://onoma@/onoma", "pg_dump")
+
+
+def test_an_empty_installation_goes_by_commands(tmp_path: Path) -> None:
+    def run(command: str, data: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"services.{command}", *arguments],
+            env={**os.environ, "ONOMA_DATA_DIR": str(tmp_path / data)},
+            capture_output=True,
+            text=True,
+        )
+
+    nothing = run("backup", "first", str(tmp_path / "backups"))
+    assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1)
+    assert "naming.db" in nothing.stderr
+    for _ in range(2):  # the second finds nothing to do
+        assert run("migrate", "first").returncode == 0
+    made = run("backup", "first", str(tmp_path / "backups"))
+    assert made.returncode == 0, made.stderr
+    assert run("restore", "second", made.stdout.strip()).returncode == 0
+    again = run("restore", "second", made.stdout.strip())
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert "already" in again.stderr
+    first, second = (RuntimeSettings(data_dir=tmp_path / name) for name in ("first", "second"))
+    assert rows(second) == rows(first)
+    assert set(rows(first)) >= {f"{name}.alembic_version" for name in SERVICES_WITH_DATABASE}
