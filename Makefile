@@ -10,7 +10,7 @@ LOCAL_FOLDER ?= onoma-local
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help env protos web data demo up up-local images test test-slow test-deploy bench bench-parts bench-analysis bench-naming bench-page screenshots soak lint format requirements clean
+.PHONY: help env protos web data demo up up-local images test test-slow test-deploy bench bench-parts bench-analysis bench-naming bench-page screenshots soak soak-kills soak-load lint format requirements clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -75,6 +75,12 @@ screenshots: env web ## take the pictures of the README anew (of the demo's stud
 
 soak: env ## explain 10,000 pictures and watch the memory (minutes)
 	$(PY) -m tests.bench.soak
+
+soak-kills: env ## kill -9 at random over the main job: nothing acknowledged is lost (an hour and more; KILLS=1000)
+	$(PY) -m tests.bench.kills --kills $(or $(KILLS),1000)
+
+soak-load: env ## ten minutes of many annotators and of scoring: within the bars, with flat memory
+	$(PY) -m tests.bench.load
 
 lint: env web/node_modules/.installed ## check style, types, import rules, protos and the page
 	.venv/bin/ruff format --check .

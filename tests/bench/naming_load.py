@@ -16,17 +16,13 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
-import os
 import random
-import socket
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +41,7 @@ from onoma.v1 import naming_pb2 as pb
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
 from services.runtime.memory import leave_out_of_collections
 from tests.bench.machine import machine_name
+from tests.bench.supervised import Supervised, free_port
 from tests.services.naming.conftest import StandInInference
 
 PERIOD_S = 0.1
@@ -99,55 +96,25 @@ def main() -> None:
 
 
 class Stack:
-    """The processes under test, each on a port of its own; one that ends is started again, as a cluster would."""
+    """The processes under test, each on a port of its own."""
 
     def __init__(self, folder: Path, inference_address: str, postgresql: PostgresqlServer | None) -> None:
+        self.folder = folder
         self.postgresql = postgresql
-        ports = [_free_port() for _ in range(2)]
+        ports = [free_port() for _ in range(2)]
         self.naming_address, self.page_url = f"127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}"
-        self._log = (folder / "log").open("ab")
-        self._environment = os.environ | {
-            "ONOMA_DATA_DIR": str(folder),
-            "ONOMA_DATABASE_URL": postgresql.url if postgresql else "",
-            "ONOMA_INFERENCE_ADDRESS": inference_address,
-            "ONOMA_NAMING_ADDRESS": self.naming_address,
-            "ONOMA_HTTP_PORT": str(ports[1]),
-            "ONOMA_LOG_LEVEL": "WARNING",
-            "ONOMA_DRAIN_S": "1",
-        }
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._is_stopping = threading.Event()
-        self._supervisor = threading.Thread(target=self._supervise)
-
-    def start(self, services: Sequence[str]) -> None:
-        """Starts services and sees to it that they stay."""
-        for service in services:
-            self._start(service)
-        self._supervisor.start()
-
-    def _start(self, service: str) -> None:
-        self._processes[service] = subprocess.Popen(
-            [sys.executable, "-m", f"services.{service}"], env=self._environment, stderr=self._log
+        self.services = Supervised(
+            folder / "log",
+            {
+                "ONOMA_DATA_DIR": str(folder),
+                "ONOMA_DATABASE_URL": postgresql.url if postgresql else "",
+                "ONOMA_INFERENCE_ADDRESS": inference_address,
+                "ONOMA_NAMING_ADDRESS": self.naming_address,
+                "ONOMA_HTTP_PORT": str(ports[1]),
+                "ONOMA_LOG_LEVEL": "WARNING",
+                "ONOMA_DRAIN_S": "1",
+            },
         )
-
-    def _supervise(self) -> None:
-        while not self._is_stopping.wait(0.3):
-            for service, process in list(self._processes.items()):
-                if process.poll() is not None:
-                    self._start(service)
-
-    def kill(self, service: str) -> None:
-        """kill -9."""
-        self._processes[service].kill()
-
-    def stop(self) -> None:
-        """Ends all of them."""
-        self._is_stopping.set()
-        self._supervisor.join()
-        for process in self._processes.values():
-            process.kill()
-            process.wait()
-        self._log.close()
 
     def calls(self) -> NamingServiceStub:
         """A stub of the naming service, once it is ready."""
@@ -170,8 +137,8 @@ def running_stack(database: str, *, with_gateway: bool) -> Iterator[Stack]:
             postgresql = opened.enter_context(running_postgresql(is_durable=True))
         stack = Stack(folder, address, postgresql)
         opened.callback(inference.stop, None)
-        opened.callback(stack.stop)
-        stack.start(["naming", "gateway"] if with_gateway else ["naming"])
+        opened.callback(stack.services.stop)
+        stack.services.start(["naming", "gateway"] if with_gateway else ["naming"])
         yield stack
 
 
@@ -227,7 +194,7 @@ def kill_at_random(stack: Stack, count: int) -> None:
             time.sleep(chance.uniform(0, 1))
             stack.postgresql.start()
         else:
-            stack.kill(victim)
+            stack.services.kill(victim)
     time.sleep(10)
     console.print(f"killed {dict(killed)}")
 
@@ -400,12 +367,6 @@ def _naming_after(seen: pb.Naming, answer: pb.ActResponse) -> pb.Naming:
 
 def _message(naming: dict[str, Any]) -> pb.Naming:
     return ParseDict(naming, pb.Naming())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":
