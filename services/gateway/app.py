@@ -203,6 +203,8 @@ def _handwritten_routes(
     async def report(request: Request) -> Response:
         study, name = await viewed_study(request), request.path_params["file"]
         is_fresh = name == "index.html" and request.query_params.get("fresh") == "1"
+        if is_fresh:  # it keeps analytics busy for minutes
+            sessions.check_owner(request)
         try:
             files = await run_in_threadpool(reports.of, study.study_id, is_fresh=is_fresh)
         except OnomaError as error:
@@ -240,10 +242,15 @@ def _handwritten_routes(
     async def image(request: Request, study: naming_pb2.Study) -> Response:
         image_id, request_id = request.path_params["image_id"], request.state.request_id
         await run_in_threadpool(pictures.check, study.study_id, image_id, request_id)
-        message = inference_pb2.GetImageRequest(
-            image_id=image_id, view=inference_pb2.IMAGE_VIEW_MODEL_INPUT, model=study.model
-        )
-        answer = await backends.call("inference", "GetImage", message, timeout_s=30, request_id=request_id)
+        answer = pictures.kept(study.study_id, image_id)
+        if answer is None:
+            message = inference_pb2.GetImageRequest(
+                image_id=image_id, view=inference_pb2.IMAGE_VIEW_MODEL_INPUT, model=study.model
+            )
+            answer = await backends.call(
+                "inference", "GetImage", message, timeout_s=30, request_id=request_id
+            )
+            pictures.keep(study.study_id, image_id, answer)
         return Response(answer.content, media_type=answer.media_type, headers={"Cache-Control": IMMUTABLE})
 
     return [

@@ -164,8 +164,8 @@ HANDWRITTEN = (
         STUDY + "/report/{file}",
         "GetReport",
         Access.RESULTS,
-        "A file of the study's report, which is written where it is not there yet, or anew with ?fresh=1: "
-        "index.html, report.zip with all files, and those that the page links to.",
+        "A file of the study's report, which is written where it is not there yet, or anew, for the owner alone, "
+        "with ?fresh=1: index.html, report.zip with all files, and those that the page links to.",
         media_type="application/octet-stream",
     ),
     Handwritten(

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from starlette.testclient import TestClient
 
-from onoma.v1 import naming_pb2, types_pb2
+from onoma.v1 import inference_pb2, naming_pb2, types_pb2
 from services.gateway import pictures
 from services.gateway.activations import Activations, stretch
-from tests.services.gateway.standins import StandIns
+from tests.services.gateway.standins import StandInInference, StandIns
 
 ADA = "/api/studies/s1/annotators/ada"
 
@@ -109,6 +109,29 @@ def test_the_pictures_of_a_study_are_listed_once(owner: TestClient, stand_ins: S
     for image in ("image1", "image2", "unknown", "unknown"):
         owner.get(f"/api/studies/s1/images/{image}")
     assert stand_ins.attribution.image_lists == 1
+
+
+def test_a_picture_is_made_once_for_all_who_look_at_it(monkeypatch, request):
+    made = []
+    get_image = StandInInference.GetImage
+    monkeypatch.setattr(
+        StandInInference, "GetImage", lambda *given: made.append(given[1].image_id) or get_image(*given)
+    )
+    owner = request.getfixturevalue("owner")
+    owner.post("/api/invitations", json={"token": "ada-token"}).raise_for_status()
+    for path in PICTURES:
+        assert owner.get(f"{path}/image1").content == b"image1 as net sees it"
+    assert made == ["image1"]
+
+
+def test_pictures_that_take_too_much_memory_are_dropped_oldest_first(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_KEPT_BYTES", 20)
+    kept = pictures.Pictures(backends=None)
+    for image in ("one", "two"):
+        kept.keep("s1", image, inference_pb2.GetImageResponse(content=bytes(8)))
+    kept.kept("s1", "one")
+    kept.keep("s1", "three", inference_pb2.GetImageResponse(content=bytes(8)))
+    assert [image for image in ("one", "two", "three") if kept.kept("s1", image)] == ["one", "three"]
 
 
 def test_pictures_that_came_later_are_found_after_a_while(

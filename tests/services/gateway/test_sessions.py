@@ -103,6 +103,11 @@ def test_a_viewer_reads_results_and_nothing_else(viewer: TestClient):
         assert answer.status_code in (401, 403), path
 
 
+def test_a_report_is_written_anew_for_the_owner_alone(viewer: TestClient):
+    answer = viewer.get("/api/studies/s1/report/index.html", params={"fresh": "1"})
+    assert answer.status_code in (401, 403)
+
+
 @pytest.mark.parametrize(("method", "path"), paths(Access.OTHERS) + paths(Access.RESULTS))
 def test_an_annotator_reads_no_results(ada: TestClient, method, path):
     for cookie in ("", "ada-token"):
