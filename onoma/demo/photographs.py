@@ -90,7 +90,7 @@ def _features(
     listing = "\n".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
     cached = cache / f"efficientnet-lite0-{hashlib.sha256(listing.encode()).hexdigest()[:16]}.npz"
     if cached.is_file():
-        arrays = np.load(cached)
+        arrays = np.load(cached, allow_pickle=False)
         return torch.from_numpy(arrays["features"]), [files[i] for i in arrays["kept"]]
     rows: list[Tensor] = []
     kept: list[int] = []

@@ -1,11 +1,12 @@
 """Matchings of large graphs as integer programmes for HiGHS (scipy), with a bound that is proven or says so."""
 
-import pickle
+import io
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import floor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,20 +121,46 @@ def solve_in_time(
     HiGHS looks at its clock between its steps alone, and a step of a large programme may take minutes. What it has by
     then is lost with it, as where the process dies (killed for memory, say): there is no point and no bound then.
     """
-    task = pickle.dumps((objective, whole, rows, seconds))
+    task = {"objective": objective, "whole": whole, "seconds": seconds}
+    for number, part in enumerate(rows):
+        task |= {f"{name}_{number}": column for name, column in asdict(part).items()}
     try:
         done = subprocess.run(
             # -P: nothing of the working directory is imported.
             [sys.executable, "-P", "-m", "onoma.science.highs_process"],
-            input=task,
+            input=_packed(task),
             stdout=subprocess.PIPE,
             timeout=seconds + _GRACE_S,
             check=True,
         )
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
         return None, None
-    x, bound = pickle.loads(done.stdout)  # noqa: S301 - it is our own process's
-    return x, bound
+    answer = _unpacked(done.stdout)
+    return answer.get("x"), float(answer["bound"]) if "bound" in answer else None
+
+
+def solve_packed(task: bytes) -> bytes:
+    """What the process of `solve_in_time` does: `solve_programme`, from bytes to bytes."""
+    given = _unpacked(task)
+    rows = [
+        Rows(**{name: given[f"{name}_{number}"] for name in Rows.__dataclass_fields__})
+        for number in range(sum(name.startswith("low_") for name in given))
+    ]
+    x, bound = solve_programme(given["objective"], given["whole"], rows, float(given["seconds"]))
+    return _packed({name: value for name, value in (("x", x), ("bound", bound)) if value is not None})
+
+
+def _packed(arrays: dict[str, Any]) -> bytes:
+    """Arrays and numbers by their names as a .npz file, which runs no code where it is read."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    return file.getvalue()
+
+
+def _unpacked(content: bytes) -> dict[str, NDArray[Any]]:
+    """What `_packed` packed."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return dict(file)
 
 
 def sums_of_edges(groups: NDArray[np.int64], count: int, high: float = 1.0) -> Rows:
