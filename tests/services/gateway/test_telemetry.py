@@ -2,7 +2,11 @@
 
 import logging
 
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
+
+from services.runtime import tracing
 
 ROUTE = "/api/studies/{study_id}"
 
@@ -31,3 +35,15 @@ def test_the_line_of_a_request_has_its_route_and_not_its_path(owner, caplog):
     (record,) = (record for record in caplog.records if record.name == "onoma.requests")
     assert (record.method, record.route, record.status) == ("GET", ROUTE, 400)
     assert "Ada" not in str(record.__dict__)
+
+
+def test_a_request_and_the_calls_it_makes_are_one_trace_below_the_browsers(owner):
+    exporter = InMemorySpanExporter()
+    tracing.add_processor(SimpleSpanProcessor(exporter), "test")
+    trace_id, span_id = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    owner.get("/api/models", headers={"traceparent": f"00-{trace_id}-{span_id}-01"})
+    call, request = exporter.get_finished_spans()
+    assert (call.name, request.name) == ("onoma.v1.InferenceService/ListModels", "GET /api/models")
+    assert {f"{span.context.trace_id:032x}" for span in (call, request)} == {trace_id}
+    assert (call.parent.span_id, f"{request.parent.span_id:016x}") == (request.context.span_id, span_id)
+    assert "127.0.0.1" not in call.to_json() + request.to_json()
