@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import grpc
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1 import naming_pb2_grpc
@@ -29,6 +29,7 @@ from services.naming.watching import Bell
 from services.naming.writer import Writer
 from services.runtime.channels import open_channel
 from services.runtime.database import open_database
+from services.runtime.readiness import check_needs
 from services.runtime.server import Service
 from services.runtime.settings import RuntimeSettings
 
@@ -237,8 +238,7 @@ def build(settings: RuntimeSettings) -> Service:
         engine.dispose()
 
     def ready() -> None:
-        with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+        check_needs(engine)
 
     return Service(
         name="naming",
