@@ -12,13 +12,13 @@ from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.runtime import audit, tracing
-from services.runtime.errors import Aborted, ResourceExhausted, ServiceError
+from services.runtime.errors import Aborted, InvalidArgument, ResourceExhausted, ServiceError
 from services.runtime.logs import request_id
 
 REQUEST_ID = "x-request-id"
@@ -58,13 +58,38 @@ class CallInterceptor(grpc.ServerInterceptor):
         wrap = _streaming if handler.response_streaming else _unary
         behaviour = getattr(handler, f"{request}_{response}")
         make = getattr(grpc, f"{request}_{response}_rpc_method_handler")
+        read = _readable_stream if handler.request_streaming else _readable
         return make(
-            wrap(behaviour, details.method),
-            handler.request_deserializer,
+            wrap(lambda given, context: behaviour(read(given), context), details.method),
+            handler.request_deserializer and _or_unreadable(handler.request_deserializer),
             handler.response_serializer,
         )
 
 
+class _Unreadable:
+    """Stands for bytes that are no message: gRPC itself would say INTERNAL, as if it were the server's fault."""
+
+
+def _or_unreadable(deserialise: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def read(data: bytes) -> Any:
+        try:
+            return deserialise(data)
+        except DecodeError:
+            return _Unreadable()
+
+    return read
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, _Unreadable):
+        raise InvalidArgument(
+            "these bytes are no message that the method takes: is the client of this version?"
+        )
+    return request
+
+
+def _readable_stream(requests: Iterator[Any]) -> Iterator[Any]:
+    return map(_readable, requests)
 
 
 def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 
@@ -21,16 +22,17 @@ class Echo:
     stream_in: Callable[..., bytes] = lambda requests, context: b"".join(requests)
     both: Callable[..., Iterator[bytes]] = lambda requests, context: requests
     ready: Callable[[], None] = lambda: None
+    read: Callable[[bytes], Any] | None = None
     closed: threading.Event = field(default_factory=threading.Event)
     drained: threading.Event = field(default_factory=threading.Event)
 
     def service(self) -> Service:
         """The service; behaviours are looked up at each call."""
         handlers = {
-            "Unary": grpc.unary_unary_rpc_method_handler(lambda r, c: self.unary(r, c)),
-            "StreamOut": grpc.unary_stream_rpc_method_handler(lambda r, c: self.stream_out(r, c)),
-            "StreamIn": grpc.stream_unary_rpc_method_handler(lambda r, c: self.stream_in(r, c)),
-            "Both": grpc.stream_stream_rpc_method_handler(lambda r, c: self.both(r, c)),
+            "Unary": grpc.unary_unary_rpc_method_handler(lambda r, c: self.unary(r, c), self.read),
+            "StreamOut": grpc.unary_stream_rpc_method_handler(lambda r, c: self.stream_out(r, c), self.read),
+            "StreamIn": grpc.stream_unary_rpc_method_handler(lambda r, c: self.stream_in(r, c), self.read),
+            "Both": grpc.stream_stream_rpc_method_handler(lambda r, c: self.both(r, c), self.read),
         }
         return Service(
             name="inference",

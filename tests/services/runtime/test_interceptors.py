@@ -61,6 +61,14 @@ class TestEveryKindOfCall:
         expected = {"unary": b"x", "stream_out": [b"x", b"x"], "stream_in": b"x", "both": [b"x"]}
         assert calls(stub)[kind]() == expected[kind]
 
+    def test_bytes_that_are_no_message_are_the_callers_fault(self, echo, kind, request):
+        echo.read = Timestamp.FromString  # "x" is none
+        echo.stream_in = lambda requests, context: b"".join(map(str, requests))
+        with pytest.raises(grpc.RpcError) as caught:
+            calls(request.getfixturevalue("stub"))[kind]()
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert "no message that the method takes" in caught.value.details()
+
     def test_a_service_error_arrives_as_its_code_with_an_error_info(self, stub, echo, kind):
         setattr(echo, kind, raising(errors.NotFound("no data set 'x'", "NO_DATASET", {"dataset": "x"})))
         with pytest.raises(grpc.RpcError) as caught:
