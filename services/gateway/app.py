@@ -163,7 +163,10 @@ def _handwritten_routes(
         visible = await run_in_threadpool(
             activations.of, session.study, request.query_params.get("category", ""), request.state.request_id
         )
-        headers = {"Cache-Control": "no-store", "ETag": f'"{visible.version}"'}
+        # Asked for each time, as access may end, but sent again only where it has changed.
+        headers = {"Cache-Control": "private, no-cache", "ETag": f'"{visible.version}"'}
+        if request.headers.get("if-none-match", "").removeprefix("W/") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
         return Response(visible.json, media_type="application/json", headers=headers)
 
     async def get_maps(request: Request) -> Response:

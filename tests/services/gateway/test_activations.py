@@ -77,6 +77,18 @@ def test_maps_of_another_version_are_not_found(ada: TestClient):
     assert "cache-control" not in answer.headers or "immutable" not in answer.headers["cache-control"]
 
 
+def test_a_list_that_the_browser_has_is_not_sent_again(ada: TestClient):
+    params = {"category": "T-shirt/top"}
+    first = ada.get(f"{ADA}/activations", params=params)
+    held = {"If-None-Match": first.headers["etag"]}
+    again = ada.get(f"{ADA}/activations", params=params, headers=held)
+    assert (again.status_code, again.content) == (304, b"")
+    other = ada.get(f"{ADA}/activations", params={"category": "dress"}, headers=held)
+    assert (other.status_code, other.headers["etag"] != first.headers["etag"]) == (200, True)
+    ada.cookies.clear()
+    assert ada.get(f"{ADA}/activations", params=params, headers=held).status_code == 401
+
+
 def test_a_category_without_activations_has_no_maps(ada: TestClient):
     version = ada.get(f"{ADA}/activations", params={"category": "dress"}).headers["etag"].strip('"')
     answer = ada.get(f"{ADA}/maps", params={"category": "dress", "version": version})
