@@ -1,0 +1,68 @@
+"""What a million and a hundred million images cost: arithmetic on measured rates. `--write` puts it into docs/scale.md.
+
+Every number here names where it was measured; a GPU was not, and what stands for it says so.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
+BEGIN, END = "<!-- computed by tests/bench/scale.py -->", "<!-- end -->"
+SIZES = (1_000_000, 100_000_000)
+
+CORES = 2  # of docs/benchmarks.md, VGG16 at 224 px, significant X-features only, contrastive:
+IMAGES_PER_S = 4.27  # from pixels
+IMAGES_PER_S_KEPT = 11.49  # from kept activations
+MAPS_AN_IMAGE = 2  # 8.5 / 4.27 there
+BYTES_A_MAP = 1_524  # of a shard, 14 x 14 cells and 512 pooled features, 512 maps (27 November 2026)
+BYTES_KEPT_AN_IMAGE = 401_000  # activations at pool4, from the map layer's 512 x 14 x 14 float32
+ROW_BYTES_AN_IMAGE = 1_310  # SQLite, indexes included, 20,000 images of 2 activations (27 November 2026)
+IMAGES_A_SHARD = 256  # default of ONOMA_MAP_SHARD_IMAGES
+CPU_GFLOPS = 240  # of two cores' matrix product, by which docs/benchmarks.md computes its floor
+GPU_GFLOPS_ASSUMED = 30_000  # ASSUMPTION, not measured: what a GPU reaches in float32 matrix products
+
+
+def table() -> str:
+    """The page's table, in Markdown."""
+    lines = [
+        "| | " + " | ".join(f"{size:,} images" for size in SIZES) + " |",
+        "|---|" + "---:|" * len(SIZES),
+    ]
+    lines += [f"| {what} | " + " | ".join(value(size) for size in SIZES) + " |" for what, value in _ROWS]
+    return "\n".join(lines)
+
+
+def _hours(core_seconds: float, parts: float = 1.0) -> str:
+    return f"{core_seconds / 3600 / parts:,.1f}"
+
+
+def _gb(size_bytes: float) -> str:
+    return f"{size_bytes / 1e9:,.1f} GB"
+
+
+_GPU = GPU_GFLOPS_ASSUMED / CPU_GFLOPS * CORES  # cores that an assumed GPU stands for
+_ROWS = (
+    ("core-hours, from pixels (measured rate)", lambda n: _hours(n * CORES / IMAGES_PER_S)),
+    ("core-hours, from kept activations (measured rate)", lambda n: _hours(n * CORES / IMAGES_PER_S_KEPT)),
+    ("GPU-hours, from pixels (**assumed** ratio)", lambda n: _hours(n * CORES / IMAGES_PER_S, _GPU)),
+    ("maps in the object store", lambda n: _gb(n * MAPS_AN_IMAGE * BYTES_A_MAP)),
+    ("kept activations, where they are asked for", lambda n: _gb(n * BYTES_KEPT_AN_IMAGE)),
+    ("rows: images and activations", lambda n: f"{n * (1 + MAPS_AN_IMAGE):,}"),
+    ("their size in the database", lambda n: _gb(n * ROW_BYTES_AN_IMAGE)),
+    ("shards: objects, and rows of the ledger", lambda n: f"{-(-n // IMAGES_A_SHARD):,}"),
+)
+
+
+def page_with_table(page: str) -> str:
+    """The page with the table as it comes out now."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        PAGE.write_text(page_with_table(PAGE.read_text()))
+    else:
+        print(table())
