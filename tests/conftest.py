@@ -1,8 +1,10 @@
 """Fixtures that several folders of tests share: servers, and a study that is open for naming."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,15 +35,26 @@ class OpenStudy:
 @pytest.fixture(scope="session")
 def open_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenStudy]:
     """All services in one process, and the main job done on synthetic pictures."""
-    folder = tmp_path_factory.mktemp("main-job")
+    with study_with_maps(tmp_path_factory.mktemp("main-job")) as study:
+        yield study
+
+
+@contextmanager
+def study_with_maps(folder: Path, **places: Any) -> Iterator[OpenStudy]:
+    """The same in a folder, until the end of the block.
+
+    Args:
+        places: settings of where rows and objects are kept; by default in the folder.
+    """
     images = write_image_folder(folder / "shapes")
-    running = start_all(local_settings(folder / "data", free_ports=True), http_port=0)
+    settings = local_settings(folder / "data", free_ports=True).model_copy(update=places)
+    running = start_all(settings, http_port=0)
     try:
         with Client(Addresses(**running.addresses)) as client:
             client.import_dataset("shapes", str(images)).wait()
             client.register_model("tiny", tiny_program(images)).wait()
-            settings = inference_pb2.XnnSettings(epochs=4, batch_size=24)
-            client.train_xnn("tiny", "tiny", "shapes", settings=settings).wait()
+            short = inference_pb2.XnnSettings(epochs=4, batch_size=24)
+            client.train_xnn("tiny", "tiny", "shapes", settings=short).wait()
             study = client.create_study("shapes", "tiny", "shapes", "tiny", ["circle", "cross", "square"])
             client.compute_maps(study.study_id).wait()
             yield OpenStudy(running, client, client.open_study(study.study_id), images)

@@ -1,14 +1,50 @@
-"""The whole road over the client, on synthetic pictures."""
+"""The whole road over the client, on synthetic pictures: with SQLite and a directory, and with PostgreSQL and MinIO."""
 
 import json
 import uuid
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
+from deploy.local.minio import MinioServer
+from deploy.local.postgresql import NoPostgresql, running_postgresql
 from onoma.client import Conflict, FailedPrecondition, NotFound
 from onoma.v1 import analytics_pb2, naming_pb2
-from tests.conftest import OpenStudy
+from tests.conftest import OpenStudy, study_with_maps
+from tests.minio_fixture import MINIO
+
+
+@pytest.fixture(scope="session")
+def study_on_servers(
+    minio_server: MinioServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OpenStudy]:
+    """What `open_study` is, on a PostgreSQL of its own (tests of tables empty the shared one) and on MinIO."""
+    store = minio_server.settings.model_dump(exclude={"data_dir"}, exclude_unset=True)
+    try:
+        with (
+            running_postgresql() as database,
+            study_with_maps(
+                tmp_path_factory.mktemp("on-servers"),
+                database_url=database.url,
+                **store | {"s3_bucket": "main-job"},
+            ) as study,
+        ):
+            yield study
+    except NoPostgresql as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["sqlite-directory", pytest.param("postgresql-minio", marks=MINIO)])
+def pair(request: pytest.FixtureRequest) -> str:
+    """Where rows and objects are kept."""
+    return request.param
+
+
+@pytest.fixture
+def open_study(pair: str, open_study: OpenStudy, request: pytest.FixtureRequest) -> OpenStudy:
+    """The study of either pair: every test runs on both."""
+    return open_study if pair == "sqlite-directory" else request.getfixturevalue("study_on_servers")
 
 
 def _annotator(study: OpenStudy) -> naming_pb2.Annotator:
