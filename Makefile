@@ -10,7 +10,7 @@ LOCAL_FOLDER ?= onoma-local
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help env protos web data demo up up-local images test test-slow test-deploy bench bench-parts bench-analysis bench-naming bench-page screenshots soak soak-kills soak-load lint format requirements clean
+.PHONY: help env protos web data demo up up-local images test test-slow test-deploy bench bench-parts bench-analysis bench-naming bench-page screenshots soak fuzz soak-kills soak-load lint format requirements clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -73,6 +73,9 @@ screenshots: env web ## take the pictures of the README anew (of the demo's stud
 	@sh scripts/install-chromium.sh
 	$(PY) -m tests.web.screenshots --demo $(DEMO_FOLDER)
 
+fuzz: env ## send odd, damaged and random messages to every RPC and route (EXAMPLES=300 of each)
+	ONOMA_FUZZ_EXAMPLES=$(or $(EXAMPLES),300) $(PY) -m pytest tests/fuzz --timeout 7200
+
 soak: env ## explain 10,000 pictures and watch the memory (minutes)
 	$(PY) -m tests.bench.soak
 
@@ -82,11 +85,13 @@ soak-kills: env ## kill -9 at random over the main job: nothing acknowledged is 
 soak-load: env ## ten minutes of many annotators and of scoring: within the bars, with flat memory
 	$(PY) -m tests.bench.load
 
-lint: env web/node_modules/.installed ## check style, types, import rules, protos and the page
+lint: env web/node_modules/.installed ## check style, types, import rules, security, protos and the page
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/bandit --quiet --recursive onoma services --severity-level medium --skip B608,B704  # ruff's S608 and S704
+	scripts/scan-secrets.sh
 	.venv/bin/buf lint protos
 	.venv/bin/buf format --diff --exit-code protos
 	cd web && npm run lint

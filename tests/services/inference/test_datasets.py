@@ -282,9 +282,23 @@ def test_only_folders_inside_the_import_roots_are_taken(open_server, tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("garments", "give an absolute path"), ("", "give an absolute path"), ("/\0", "give an absolute path")],
+    [
+        (path, "give an absolute path")
+        for path in (
+            "garments",
+            "",
+            "/\0",
+            "../garments",
+            "file:///etc",
+            "http://169.254.169.254/latest/meta-data",
+            "s3://bucket/pictures",
+            "\\\\server\\share",
+            "C:\\pictures",
+        )
+    ]
+    + [("//server/share", "is outside the folders"), ("/etc/passwd", "is outside the folders")],
 )
-def test_a_path_that_is_not_absolute_is_refused(inference, path, reason):
+def test_a_path_or_address_of_elsewhere_is_refused(inference, path, reason):
     code, details = refusal(lambda: inference.start_import(path))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert reason in details
