@@ -68,6 +68,8 @@ def run(database: str, annotators: int, seconds: float) -> dict[str, Any]:
     if p99_ms > BARS_MS[database]:
         broken.append(f"99 % of the acts within {p99_ms} ms, over {BARS_MS[database]} ms")
     broken += [f"{name} grew by {mb} MB" for name, mb in growth_mb.items() if mb > BOUND_MB]
+    if not scoring.scored:
+        broken.append("no picture was scored")
     broken += [f"a picture was not scored: {error}" for error in scoring.errors[:3]]
     return {
         "annotators": annotators,
@@ -101,8 +103,11 @@ class Scoring:
 
     def __enter__(self) -> Scoring:
         self.services.start(["inference"])
-        with grpc.insecure_channel(self._address) as channel:
-            grpc.channel_ready_future(channel).result(timeout=120)
+        try:
+            self._register()
+        except BaseException:
+            self.services.stop()
+            raise
         self._caller.start()
         return self
 
@@ -111,11 +116,16 @@ class Scoring:
         self._caller.join()
         self.services.stop()
 
+    def _register(self) -> None:
+        with grpc.insecure_channel(self._address) as channel:
+            grpc.channel_ready_future(channel).result(timeout=120)
+        with Client(Addresses(inference=self._address)) as client:
+            client.register_model("tiny", tiny_program(self._images)).wait()
+
     def _score(self) -> None:
         pictures = [file.read_bytes() for file in sorted(self._images.glob("test/*/*.png"))]
         try:
             with Client(Addresses(inference=self._address)) as client:
-                client.register_model("tiny", tiny_program(self._images)).wait()
                 while not self._over.is_set():
                     client.predict("tiny", contents=pictures)
                     self.scored += len(pictures)
