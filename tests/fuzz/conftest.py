@@ -21,6 +21,6 @@ fuzzing = settings(
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
-    """A study that is open, with two annotators: one folder may be imported from, the pictures'."""
+    """A study that is open for naming, which no other test looks at."""
     with study_with_maps(tmp_path_factory.mktemp("fuzz")) as made:
         yield made
