@@ -19,8 +19,8 @@ fuzzing = settings(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A study that is open for naming, which no other test looks at."""
+    """A study that is open for naming, which no other module looks at: calls close it."""
     with study_with_maps(tmp_path_factory.mktemp("fuzz")) as made:
         yield made
