@@ -13,9 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 _START_S = 60
 
@@ -37,7 +35,7 @@ class PostgresqlServer:
     data: Path
     _pg_ctl: list[str]
     _options: str
-    _as_user: dict[str, Any]
+    _as_user: list[str]
 
     @property
     def url(self) -> str:
@@ -60,17 +58,19 @@ class PostgresqlServer:
     def start(self) -> None:
         """Starts it, after a kill too."""
         log = ["--log", f"{self.folder}/log", "--options", self._options]
-        subprocess.run([*self._pg_ctl, *log, "start"], check=True, stdout=subprocess.DEVNULL, **self._as_user)
+        self._run([*log, "start"]).check_returncode()
 
     def stop(self, mode: str = "immediate") -> None:
         """Stops it at once, or ("fast") after it has written what it holds."""
-        command = [*self._pg_ctl, "--mode", mode, "stop"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **self._as_user)
+        self._run(["--mode", mode, "stop"]).check_returncode()
 
     def runs(self) -> bool:
         """Whether a server holds the cluster, this one or one that was left behind."""
-        status = [*self._pg_ctl, "status"]
-        return subprocess.run(status, stdout=subprocess.DEVNULL, **self._as_user).returncode == 0
+        return self._run(["status"]).returncode == 0
+
+    def _run(self, arguments: list[str]) -> subprocess.CompletedProcess[bytes]:
+        command = [*self._as_user, *self._pg_ctl, *arguments]
+        return subprocess.run(command, stdout=subprocess.DEVNULL, cwd=self.folder)
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def running_postgresql(folder: Path | None = None, *, is_durable: bool = False) 
             _owner(folder)
         data = (folder or Path(sockets)).absolute() / "data"
         if not (data / "PG_VERSION").exists():
-            _make_cluster(initdb, data, as_user)
+            _make_cluster([*as_user, initdb], data, sockets)
         control = [pg_ctl, "--pgdata", str(data), "--wait", "--timeout", str(_START_S)]
         options = f"-c listen_addresses='' -k {sockets} -c fsync={'on' if is_durable else 'off'}"
         server = PostgresqlServer(sockets, data, control, options, as_user)
@@ -104,18 +104,12 @@ def running_postgresql(folder: Path | None = None, *, is_durable: bool = False) 
             server.stop("fast" if is_durable else "immediate")
 
 
-def _make_cluster(initdb: str, data: Path, as_user: dict[str, Any]) -> None:
+def _make_cluster(initdb: list[str], data: Path, folder: str) -> None:
     make = [
-        *(initdb, "--pgdata", str(data), "--username", "onoma", "--auth", "trust", "--no-sync"),
+        *(*initdb, "--pgdata", str(data), "--username", "onoma", "--auth", "trust", "--no-sync"),
         *("--encoding", "UTF8", "--locale", "C.UTF-8"),
     ]
-    run = partial(
-        subprocess.run, make, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **as_user
-    )
-    made = run()
-    if made.returncode < 0:  # ended by a signal: a SIGBUS was seen once in CI and never again
-        shutil.rmtree(data, ignore_errors=True)
-        made = run()
+    made = subprocess.run(make, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=folder)
     if made.returncode:
         raise NoPostgresql(f"PostgreSQL: no cluster can be made in {data}: {made.stderr.strip()[-500:]}")
 
@@ -131,15 +125,19 @@ def _program(name: str) -> str:
     return found
 
 
-def _owner(folder: Path) -> dict[str, Any]:
-    """PostgreSQL refuses to run as root: the folder and the processes are given to somebody else."""
+def _owner(folder: Path) -> list[str]:
+    """PostgreSQL refuses to run as root: the folder is given to somebody else, and what makes commands theirs returned.
+
+    By a program and not by subprocess's `user`, for that forks: a child of a process with gRPC's threads was seen to
+    crash before it became the program.
+    """
     if os.geteuid() != 0:
-        return {"cwd": folder}
+        return []
     for name in ("postgres", "nobody"):
         try:
             user = pwd.getpwnam(name)
         except KeyError:
             continue
         os.chown(folder, user.pw_uid, user.pw_gid)
-        return {"cwd": folder, "user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--"]
     raise NoPostgresql("PostgreSQL: this is root, and there is no other user to run the server")
