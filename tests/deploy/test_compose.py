@@ -1,6 +1,6 @@
 """The containers of deploy/compose.yaml, for real: the main job from outside, each one stopped, all of them restarted.
 
-Minutes, and twenty gigabytes: run by `make test-deploy`.
+A quarter of an hour and 16 GB: run by `make test-deploy`.
 """
 
 from __future__ import annotations
