@@ -133,8 +133,12 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        listening = socket.create_server((host, port), family=family)
     except OSError as error:
         raise OSError(
             f"the page cannot listen on port {port}: {error.strerror or error} (choose another with --port)"
         ) from error
+    # Connections inherit it; asyncio does not set it on those of a socket that it is given, and the
+    # second half of an answer would then wait 40 ms for the browser to acknowledge the first.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening

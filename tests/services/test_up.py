@@ -9,7 +9,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from onoma.v1 import inference_pb2, inference_pb2_grpc
-from services.up import SERVICES, local_settings, start_all
+from services.up import SERVICES, _listen, local_settings, start_all
 
 DEADLINE_S = 30
 
@@ -53,6 +53,13 @@ def test_every_service_and_the_page_answer_and_all_ends_at_a_stop(settings):
     assert not any(map(can_connect, running.addresses.values()))
     assert not can_connect(running.page_url)
     assert threads() == before
+
+
+def test_no_half_of_an_answer_of_the_page_waits_for_the_browser_to_acknowledge_the_other():
+    with _listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_services_find_each_other_on_the_ports_they_got(settings):
