@@ -1,8 +1,9 @@
 /**
  * Photographs by their address: each is fetched once, those wanted last come first, and what
- * has scrolled away before its turn is not fetched at all. Kept as blobs up to a size.
+ * has scrolled away before its turn is not fetched at all. Kept up to a size.
  */
 import { useCallback, useSyncExternalStore } from "react";
+import { dataUrl } from "./dataUrl";
 
 /** A browser holds six connections to a server; acts and events need theirs. */
 const AT_ONCE = 4;
@@ -12,7 +13,6 @@ const RETRY_MS = 2000;
 interface Photo {
   state: "waiting" | "loading" | "here" | "failed";
   src: string | undefined;
-  bytes: number;
   listeners: Set<() => void>;
 }
 
@@ -47,7 +47,6 @@ function want(url: string, listener: () => void): () => void {
   const photo = photos.get(url) ?? {
     state: "failed",
     src: undefined,
-    bytes: 0,
     listeners: new Set(),
   };
   photo.listeners.add(listener);
@@ -85,7 +84,7 @@ async function fetchPhoto(url: string, photo: Photo): Promise<void> {
   loading++;
   try {
     const response = await fetch(url);
-    if (response.ok) keep(photo, await response.blob());
+    if (response.ok) keep(photo, await addressOf(response));
     else fail(url, photo, response.status >= 500 || response.status === 429);
   } catch {
     fail(url, photo, true);
@@ -95,11 +94,15 @@ async function fetchPhoto(url: string, photo: Photo): Promise<void> {
   }
 }
 
-function keep(photo: Photo, blob: Blob): void {
+async function addressOf(response: Response): Promise<string> {
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  return dataUrl(bytes, response.headers.get("Content-Type") ?? "");
+}
+
+function keep(photo: Photo, src: string): void {
   photo.state = "here";
-  photo.src = URL.createObjectURL(blob);
-  photo.bytes = blob.size;
-  keptBytes += blob.size;
+  photo.src = src;
+  keptBytes += src.length;
   for (const listener of photo.listeners) listener();
   forgetOldest();
 }
@@ -116,8 +119,7 @@ function forgetOldest(): void {
   for (const [url, photo] of photos) {
     if (keptBytes <= KEPT_BYTES) return;
     if (photo.state !== "here" || photo.listeners.size > 0) continue;
-    if (photo.src) URL.revokeObjectURL(photo.src);
-    keptBytes -= photo.bytes;
+    keptBytes -= photo.src?.length ?? 0;
     photos.delete(url);
   }
 }

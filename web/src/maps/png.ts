@@ -3,6 +3,7 @@
  * (A canvas a tile would be a layer of its own for the browser, and a hundred layers are slow.)
  */
 import { type Colours, LOOKUPS } from "./colormap";
+import { dataUrl } from "./dataUrl";
 
 const SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
 const END = chunk("IEND", new Uint8Array());
@@ -20,9 +21,7 @@ export function mapUrl(
   width: number,
   colours: Colours,
 ): string {
-  let text = "";
-  for (const byte of pngOf(values, height, width, colours)) text += String.fromCharCode(byte);
-  return `data:image/png;base64,${btoa(text)}`;
+  return dataUrl(pngOf(values, height, width, colours), "image/png");
 }
 
 export function pngOf(

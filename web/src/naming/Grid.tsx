@@ -55,6 +55,9 @@ export function Grid() {
     if (!isInSight) rows.scrollToIndex(row);
   }, [selection.cursor, ids, columns, rows, pitch, height]);
 
+  const isInSight = (row: number) =>
+    !rows.range || (row >= rows.range.startIndex && row <= rows.range.endIndex);
+
   function onClick(event: MouseEvent): void {
     const id = idAt(event);
     const modifiers = { shift: event.shiftKey, ctrl: event.ctrlKey || event.metaKey };
@@ -106,6 +109,7 @@ export function Grid() {
                     x={column * pitch}
                     y={row.start}
                     side={side}
+                    inSight={isInSight(row.index)}
                     selected={selection.ids.has(id)}
                     cursor={selection.cursor === id}
                   />

@@ -1,4 +1,4 @@
-import { memo } from "react";
+import { memo, useDeferredValue } from "react";
 import { Picture } from "./Picture";
 
 interface TileProps {
@@ -9,6 +9,8 @@ interface TileProps {
   x: number;
   y: number;
   side: number;
+  /** Where it first shows, or in a row beyond, whose pictures come after the paint. */
+  inSight: boolean;
   selected: boolean;
   cursor: boolean;
 }
@@ -21,9 +23,11 @@ export const Tile = memo(function Tile({
   x,
   y,
   side,
+  inSight,
   selected,
   cursor,
 }: TileProps) {
+  const pictured = useDeferredValue(id, inSight ? id : undefined);
   return (
     // The grid holds the focus and names the tile at the cursor by aria-activedescendant.
     // biome-ignore lint/a11y/useFocusableInteractive: see above
@@ -39,7 +43,7 @@ export const Tile = memo(function Tile({
       aria-label={`example ${position + 1} of ${total}`}
       style={{ width: side, height: side, transform: `translate(${x}px, ${y}px)` }}
     >
-      <Picture id={id} />
+      {pictured !== undefined && <Picture id={pictured} />}
       {selected && <span className="tick" aria-hidden="true" />}
     </div>
   );

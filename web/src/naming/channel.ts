@@ -9,12 +9,18 @@ import { after } from "./changes";
 import { newId } from "./commands";
 import { reusing, viewOf } from "./naming";
 import { loadPending, savePending, storageKey } from "./pendingStorage";
-import { enqueue, type Queue } from "./queue";
+import { enqueue, type PendingAct, type Queue } from "./queue";
 import { createSender, type Saving } from "./sender";
+
+/** A hidden page paints nothing: then an act waits so long. */
+const UNPAINTED_MS = 100;
 
 export interface Channel {
   queue: () => Queue;
-  /** Paints, keeps and sends an act; throws DoesNotApply where it makes no sense now. */
+  /**
+   * Paints an act, then keeps and sends it; throws DoesNotApply where it makes no sense now.
+   * It is kept before it is sent, and before the page is left.
+   */
   act: (command: Command) => void;
   /** Takes in a later state of the server, where nothing is waiting. */
   meet: (naming: Naming) => void;
@@ -39,22 +45,34 @@ export interface Listener {
 export function openChannel(address: NamingAddress, naming: Naming, listener: Listener): Channel {
   const key = storageKey(address.study_id, address.annotator_id, address.category);
   let queue: Queue = { confirmed: viewOf(naming), pending: loadPending(key) };
+  let kept: PendingAct[] = queue.pending;
   let tryEarlier = () => {};
 
-  function write(after: Queue): void {
-    if (!savePending(key, queue.pending, after.pending)) {
+  function paint(after: Queue): void {
+    queue = after;
+    listener.changed(queue);
+  }
+
+  function keep(): void {
+    if (kept === queue.pending) return;
+    if (!savePending(key, kept, queue.pending)) {
       listener.tell(
         "This browser's storage is full: keep this tab open until everything is saved.",
       );
     }
-    queue = after;
-    listener.changed(queue);
+    kept = queue.pending;
+  }
+
+  function write(after: Queue): void {
+    paint(after);
+    keep();
   }
 
   const send = createSender({
     read: () => queue,
     write,
     send: async (act, baseRevision) => {
+      keep();
       const answer = await sendAct(address, act, baseRevision);
       if (answer.kind === "done") listener.done();
       return answer;
@@ -76,6 +94,7 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
     listener.met();
   }
 
+  window.addEventListener("pagehide", keep);
   void send();
   return {
     queue: () => queue,
@@ -88,15 +107,29 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
       return naming !== null;
     },
     act: (command) => {
-      write(enqueue(queue, { request_id: newId(), command }));
-      // The paint comes first.
-      setTimeout(() => void send());
+      paint(enqueue(queue, { request_id: newId(), command }));
+      afterPaint(() => {
+        keep();
+        void send();
+      });
     },
     retry: () => {
       tryEarlier();
       void send();
     },
   };
+}
+
+/** Runs something once the frame is painted that this task has changed. */
+function afterPaint(run: () => void): void {
+  let isDone = false;
+  const once = () => {
+    if (isDone) return;
+    isDone = true;
+    run();
+  };
+  requestAnimationFrame(() => setTimeout(once));
+  setTimeout(once, UNPAINTED_MS);
 }
 
 function isLater(revision: string, known: Naming): boolean {

@@ -32,7 +32,7 @@ import { tellOtherTabs } from "./tabs";
 const { getState: get, setState: set } = useNaming;
 const TRY_AGAIN_MS = 3000;
 const MAPS_KEPT = 2;
-const PHOTOS_FIRST_MS = 300;
+const PHOTOS_FIRST_MS = 2000;
 /** An address has to hold their ids. */
 const MOST_FIRST_MAPS = 200;
 

@@ -1,0 +1,10 @@
+import { expect, test } from "vitest";
+import { dataUrl } from "./dataUrl";
+
+test("an address holds every byte, however many there are", () => {
+  const bytes = Uint8Array.from({ length: 20_001 }, (_, at) => at % 256);
+  const [head, body = ""] = dataUrl(bytes, "image/jpeg").split(",");
+  expect(head).toBe("data:image/jpeg;base64");
+  expect(atob(body)).toHaveLength(bytes.length);
+  expect(Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0))).toEqual(bytes);
+});
