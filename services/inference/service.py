@@ -240,6 +240,7 @@ def build(settings: RuntimeSettings) -> Service:
     store = open_object_store(settings)
     limits = read_settings(InferenceSettings)
     decoders = Decoders(limits.decode_workers, limits.max_image_pixels, limits.decode_s)
+    decoders.start_early()
     handlers = {
         "import_dataset": lambda context: importing.import_dataset(
             context, engine, store, settings.import_roots, limits, decoders

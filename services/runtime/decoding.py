@@ -8,6 +8,7 @@ import queue
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from math import prod
@@ -44,7 +45,7 @@ class Whole:
 
 
 class Decoders:
-    """Processes that decode pictures, started when they are needed; called by several threads.
+    """Processes that decode pictures, started when they are needed or early; called by several threads.
 
     Args:
         processes: at most; calls beyond wait.
@@ -77,6 +78,10 @@ class Decoders:
         _, pixels = self._ask(data, preprocessing)
         return pixels
 
+    def start_early(self) -> None:
+        """Starts the processes on a thread of its own, so that the first pictures need not wait for them."""
+        threading.Thread(target=self._start, name="decoders", daemon=True).start()
+
     def close(self) -> None:
         """Ends the processes, each when its picture is done; calls that come after are refused."""
         self._is_closed = True
@@ -84,6 +89,20 @@ class Decoders:
             if process:
                 process.end()
             self._places.put(None)
+
+    def _start(self) -> None:
+        # All at once, as the queue would give the one just started again; each goes back when it has started.
+        taken = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                taken.append(self._places.get_nowait())
+        for process in taken:
+            # Where it cannot be started, the first picture says so to whoever sent it.
+            started = process
+            with contextlib.suppress(Unavailable):
+                if started is None and not self._is_closed:
+                    started = _Process()
+            self._places.put(started)
 
     def _ask(self, data: bytes, preprocessing: Preprocessing | None) -> tuple[Whole, Pixels]:
         question = {**self._limits, "preprocessing": preprocessing and asdict(preprocessing)}

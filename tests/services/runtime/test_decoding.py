@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -127,6 +128,31 @@ def test_processes_are_started_when_needed_renewed_and_ended(monkeypatch):
         used += [children() - before]
     assert len(used[0]) == 1
     assert used[0] == used[1] != used[2]
+    decoders.close()
+    assert children() == before
+    with pytest.raises(Unavailable, match="stopping"):
+        decoders.check(PLAIN)
+
+
+def test_processes_that_were_started_early_are_those_that_decode():
+    before = children()
+    decoders = Decoders(2)
+    decoders.start_early()
+    until_s = time.monotonic() + 60
+    while len(children() - before) < 2 and time.monotonic() < until_s:
+        time.sleep(0.01)
+    started = children() - before
+    assert len(started) == 2
+    assert decoders.check(PLAIN) == Whole(10, 10, ())
+    assert children() - before == started
+    decoders.close()
+    assert children() == before
+
+
+def test_decoders_that_are_closed_while_they_start_leave_nothing():
+    before = children()
+    decoders = Decoders(3)
+    decoders.start_early()
     decoders.close()
     assert children() == before
     with pytest.raises(Unavailable, match="stopping"):
