@@ -29,10 +29,6 @@ from services.runtime.settings import RuntimeSettings
 SERVICES_WITH_DATABASE = tuple(
     sorted(folder.parent.name for folder in Path(__file__).parent.parent.glob("*/migrations"))
 )
-# Those that have migrations.
-SERVICES_WITH_DATABASE = tuple(
-    sorted(folder.parent.name for folder in Path(__file__).parent.parent.glob("*/migrations"))
-)
 _log = logging.getLogger(__name__)
 _BUSY_TIMEOUT_MS = 30_000
 # Of PostgreSQL's client library: how long it takes for a server that is gone without a word to count as gone.
