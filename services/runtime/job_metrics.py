@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, func, select
 
 from services.runtime.errors import ServiceError
@@ -51,7 +52,7 @@ class _Queues(Collector):
                 with Session(engine) as opened:
                     for kind, state, count in opened.exec(query):
                         found[kind, state] += count
-            except ServiceError as error:
+            except (ServiceError, SQLAlchemyError) as error:  # other numbers are shown all the same
                 _log.warning("the queue of jobs cannot be counted now: %s", error)
         for labels, count in found.items():
             family.add_metric(labels, count)

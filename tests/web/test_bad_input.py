@@ -33,6 +33,7 @@ def test_one_concept_too_many_is_refused_and_what_comes_after_is_saved(large_nam
     expect(concept(page, "concept 999")).to_have_count(1)
     tiles(page).first.click()
     press(page, "n")
+    expect(page.get_by_role("textbox", name="Name of the concept")).to_be_focused()
     page.keyboard.type("one too many")
     press(page, "Enter")
     expect(page.get_by_role("alert")).to_contain_text("this naming has 1000 concepts, the most there may be")

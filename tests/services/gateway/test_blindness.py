@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 from onoma.open_inference import v2_pb2  # noqa: F401  puts its service into the descriptor pool
 from onoma.v1 import naming_pb2 as pb
+from services.gateway import signing_in
 from services.gateway.app import build
 from services.gateway.routes import ANNOTATOR
 from services.naming import service as naming_service
@@ -158,6 +159,8 @@ def walk_routes(world, browser, own_id):
     category = world.study.categories[0]
     (picture,) = list(world.client.list_images("shapes", class_name=category))[:1]
     for route in browser.app.routes:
+        if route.path == signing_in.PATH:
+            continue  # it counts guesses, and knows of no study
         path = f"{route.path}/x" if isinstance(route, Mount) else route.path
         for target in (world.zed_id, own_id):
             values = {
