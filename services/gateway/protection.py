@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from starlette.datastructures import Headers
 
 PAGE_POLICY = (
-    "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
 # A report is one file that holds its own styles and pictures; it runs nothing.
