@@ -12,7 +12,7 @@ import { LinkAgain } from "./LinkAgain";
 import { MergeDialog } from "./MergeDialog";
 import { openNaming, refresh, refreshStudy, rememberStands, retryNow } from "./opening";
 import { Shelf } from "./Shelf";
-import { onKeyDown, onKeyUp } from "./shortcuts";
+import { endLostName, onKeyDown, onKeyUp } from "./shortcuts";
 import { addressNow, useNaming } from "./store";
 import { TopBar } from "./TopBar";
 import { hearOtherTabs } from "./tabs";
@@ -76,9 +76,11 @@ function useKeys(): void {
   useEffect(() => {
     window.addEventListener("keydown", onKeyDown);
     window.addEventListener("keyup", onKeyUp);
+    window.addEventListener("pointerdown", endLostName);
     return () => {
       window.removeEventListener("keydown", onKeyDown);
       window.removeEventListener("keyup", onKeyUp);
+      window.removeEventListener("pointerdown", endLostName);
     };
   }, []);
 }

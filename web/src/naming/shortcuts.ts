@@ -141,6 +141,12 @@ export function onKeyDown(event: KeyboardEvent): void {
   const target = event.target instanceof Element ? event.target : null;
   const key = event.key.toLowerCase();
   if (event.altKey || target?.closest(FIELDS)) return;
+  if (useNaming.getState().renaming !== null) {
+    // The field is not drawn yet, or gone with a concept that was refused: this was meant for the name.
+    if (key === "enter" || key === "escape") endLostName();
+    event.preventDefault();
+    return;
+  }
   if (target?.closest("input") && (MOVING.test(key) || key === " ")) return;
   if (target?.closest("button, a") && (key === "enter" || key === " ")) return;
   const ctrl = event.ctrlKey || event.metaKey ? "ctrl+" : "";
@@ -151,6 +157,12 @@ export function onKeyDown(event: KeyboardEvent): void {
   if (!shortcut) return;
   event.preventDefault();
   shortcut.run(event);
+}
+
+/** Lets keys mean what they do again, where the field for a name went with its concept. */
+export function endLostName(): void {
+  if (useNaming.getState().renaming === null) return;
+  if (!document.querySelector(".name-field")) useNaming.setState({ renaming: null });
 }
 
 export function onKeyUp(event: KeyboardEvent): void {
