@@ -34,9 +34,7 @@ def test_one_concept_too_many_is_refused_and_what_comes_after_is_saved(large_nam
     tiles(page).first.click()
     press(page, "n")
     expect(page.get_by_role("textbox", name="Name of the concept")).to_be_focused()
-    page.keyboard.type(
-        "one too many", delay=100
-    )  # the refusal comes meanwhile: no letter may become a shortcut
+    page.keyboard.type("one too many", delay=100)  # refused meanwhile: no letter may become a shortcut
     press(page, "Enter")
     expect(page.get_by_role("alert")).to_contain_text("this naming has 1000 concepts, the most there may be")
     expect(concept(page, "one too many")).to_have_count(0)
