@@ -15,6 +15,8 @@ from services.runtime.shard_ledger import WorkShard
 from tests.services.attribution.stand_ins import STUDY_ID, make_world
 from tests.services.attribution.test_computing import job_context
 
+pytestmark = pytest.mark.slow  # and Ray takes tokens for a whole process: other tests of Ray have none
+
 WHAT = (
     "category", "image_id", "x_feature", "x", "contribution", "share", "map_sum", "map_scale", "shard_key",
     "shard_start", "shard_index", "crc32",
