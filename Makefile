@@ -10,7 +10,7 @@ LOCAL_FOLDER ?= onoma-local
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help env protos web data demo up up-local images test test-slow test-deploy bench bench-parts bench-analysis bench-naming bench-page screenshots soak fuzz soak-kills soak-load lint format requirements clean
+.PHONY: help env protos web data demo up up-local images test test-slow test-deploy bench bench-gpu bench-parts bench-analysis bench-naming bench-page screenshots soak fuzz soak-kills soak-load lint format requirements clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -55,6 +55,9 @@ bench: env ## maps a second beside zennit, training beside the plain loop, score
 	$(PY) -m tests.bench.training --sample 2
 	$(PY) -m tests.bench.serving
 	$(PY) -m tests.bench.serving --network resnet50 --callers 1 2
+
+bench-gpu: env ## the tests and benchmarks of the science on a GPU, into the folder bench-gpu (a quarter of an hour)
+	PYTHON=$(PY) sh scripts/bench-gpu.sh bench-gpu
 
 bench-parts: env ## how well maps point, on synthetic pictures with known parts (minutes)
 	$(PY) -m tests.bench.known_parts

@@ -6,16 +6,14 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
-_IEEE, _TF32 = "ieee", "tf32"
 _changed = threading.Condition()
 _waiting: deque[object] = deque()  # first come, first served: neither kind keeps the other out for good
 _inside = 0
-_current = ""
-_before = ("", "")
+_current = False
+_before = (False, False)
 
 
 @contextmanager
@@ -29,14 +27,14 @@ def products(precision: str, device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    _enter(_TF32 if precision == "tf32" else _IEEE)
+    _enter(precision == "tf32")
     try:
         yield
     finally:
         _leave()
 
 
-def _enter(wanted: str) -> None:
+def _enter(wanted: bool) -> None:
     global _inside, _current, _before
     ticket = object()
     with _changed:
@@ -62,12 +60,13 @@ def _leave() -> None:
             _changed.notify_all()
 
 
-def _switches() -> tuple[str, str]:
-    cudnn: Any = torch.backends.cudnn  # torch's types do not know its conv
-    return torch.backends.cuda.matmul.fp32_precision, cudnn.conv.fp32_precision
+def _switches() -> tuple[bool, bool]:
+    """Of matrix products and of cuDNN. The newer `fp32_precision` is left alone: where cuDNN's convolutions are set by
+    it, torch.export fails in every thread of the process.
+    """
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
 
-def _set_switches(matmul: str, convolution: str) -> None:
-    torch.backends.cuda.matmul.fp32_precision = matmul
-    cudnn: Any = torch.backends.cudnn
-    cudnn.conv.fp32_precision = convolution
+def _set_switches(matmul: bool, cudnn: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = matmul
+    torch.backends.cudnn.allow_tf32 = cudnn

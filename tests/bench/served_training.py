@@ -11,10 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +22,7 @@ from torch import nn
 
 from onoma.client import Addresses, Client
 from onoma.science.program import save
+from tests.bench.machine import largest_resident
 from tests.services.processes import running
 from tests.synthetic import vgg_like
 
@@ -81,25 +79,6 @@ def train_served(
         "largest_resident_gb": max(largest) / 1e9,
         "mean_rmse_over_range": sum(shares) / len(shares),
     }
-
-
-@contextmanager
-def largest_resident(pid: int) -> Iterator[list[int]]:
-    """The process's resident bytes, mapped files included, each quarter of a second until the end of the block."""
-    process, ended = psutil.Process(pid), threading.Event()
-    seen = [process.memory_info().rss]
-
-    def watch() -> None:
-        while not ended.wait(0.25):
-            seen.append(process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        ended.set()
-        watcher.join()
 
 
 def _write_pictures(folder: Path, names: list[str], images: int) -> Path:

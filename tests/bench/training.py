@@ -4,8 +4,8 @@ Synthetic features of the size of VGG16's first fully-connected layer: 12,000 im
 scores of a linear classifier trained on them. Each way trains the same few classes, once each without the restart rule,
 in turns; errors are on 2,000 images that none of them saw. The plain loop is the paper's training as one would write it
 down: one class after another on all cores, batches of 50, every unit reconstructed, torch's own Adam. Groups are the
-chosen plan with classes trained together by batched products: all the timed ones on a CPU; on a GPU 8, 16 and 32,
-beside one at a time (give --sample 32).
+chosen plan with classes trained together by batched products (--groups 8 16 32; give --sample 32, and --alone 2 to time
+few of them where a class is trained by itself).
 
 --whole trains all the classes by the chosen plan, with the restart rule, and watches the process's memory.
 --served does it as a user does, on synthetic pictures: a server, one command, the server's memory.
@@ -33,11 +33,12 @@ from onoma.science.xnn_fitting import LEARNING_RATE, WEIGHT_DECAY, XnnSettings, 
 from onoma.science.xnn_losses import faithfulness_loss, pull_away_loss, reconstruction_loss
 from onoma.science.xnn_plan import beside, group_size, groups_of, on_device
 from onoma.science.xnn_trunk import codes_of, train_trunk
-from tests.bench.machine import machine_name
-from tests.bench.served_training import largest_resident, train_served
+from tests.bench.machine import largest_resident, machine_name
 
 PARTS = 96  # that the synthetic features mix
 WARM_STEPS = 150
+PLAIN = "plain loop, as the paper"
+ONE_BY_ONE = "chosen plan, one class a group"
 SHARED = "shared trunk (opt-in, not the paper's xNN)"
 
 
@@ -55,6 +56,8 @@ class Problem:
 def main() -> None:
     options = _options()
     if options.served:
+        from tests.bench.served_training import train_served  # needs gRPC, which the other ways do without
+
         trained = options.trained or options.classes
         found = train_served(
             options.images, options.features, options.classes, trained, options.fast, options.epochs
@@ -69,15 +72,16 @@ def main() -> None:
         print(json.dumps(found, indent=2))
         return
     chosen = torch.linspace(0, options.classes - 1, options.sample).long().tolist()
+    alone = chosen[: options.alone or None]
     trunk_seconds: list[float] = []
     ways: dict[str, Callable[[], list[Xnn]]] = {
-        "plain loop, as the paper": lambda: [plain_loop(problem, c, settings, device) for c in chosen],
-        "chosen plan": lambda: in_groups(problem, chosen, settings, device, options.workers, 1),
+        PLAIN: lambda: [plain_loop(problem, c, settings, device) for c in alone],
+        ONE_BY_ONE: lambda: in_groups(problem, alone, settings, device, options.workers, 1),
         **{
             f"chosen plan, groups of {size}": lambda size=size: in_groups(
                 problem, chosen, settings, device, options.workers, size
             )
-            for size in ((8, 16, 32) if device.type == "cuda" else (len(chosen),))
+            for size in options.groups or [len(chosen)]
         },
         SHARED: lambda: on_trunk(problem, chosen, settings, device, options.workers, trunk_seconds),
     }
@@ -93,11 +97,12 @@ def main() -> None:
             for name, way in ways.items():
                 started = time.perf_counter()
                 xnns = way()
-                seconds[name].append((time.perf_counter() - started) / len(chosen))
-                errors[name] = mean_error(problem, chosen, xnns)
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                seconds[name].append((time.perf_counter() - started) / len(xnns))
+                errors[name] = mean_error(problem, chosen[: len(xnns)], xnns)
     trunk_s = statistics.median(trunk_seconds)
-    plain = statistics.median(seconds["plain loop, as the paper"])
-    plan = statistics.median(seconds["chosen plan"])
+    plain = statistics.median(seconds[PLAIN])
     fast = statistics.median(seconds[SHARED])
     fast += trunk_s / options.classes - trunk_s / len(chosen)
     found = {
@@ -105,18 +110,20 @@ def main() -> None:
         "images": options.images,
         "features": options.features,
         "classes_timed": len(chosen),
+        "of_them_alone": len(alone),
         "seconds_a_class": {name: statistics.median(taken) for name, taken in seconds.items()},
         "shared_trunk_seconds": trunk_s,
         "shared_trunk_seconds_a_class_of_all": fast,
         "mean_rmse_over_range": errors,
-        "chosen_plan_times_plain": plain / plan,
-        "shared_trunk_times_plain": plain / fast,
+        "times_plain": {name: plain / statistics.median(taken) for name, taken in seconds.items()}
+        | {SHARED: plain / fast},
     }
     if options.json:
         print(json.dumps(found, indent=2))
         return
     print(
-        f"{found['machine']}, torch {torch.__version__}; {options.images} synthetic images, D = {options.features}"
+        f"{found['machine']}; {options.images} synthetic images, D = {options.features}; "
+        f"{len(chosen)} classes timed, {len(alone)} where they are trained one by one"
     )
     print("| way | seconds a class | times the plain loop | held-out RMSE / range |\n|---|---|---|---|")
     for (name, taken), rmse in zip(seconds.items(), errors.values(), strict=True):
@@ -133,6 +140,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--features", type=int, default=4096)
     parser.add_argument("--classes", type=int, default=200)
     parser.add_argument("--sample", type=int, default=4, help="classes that are timed")
+    parser.add_argument(
+        "--alone", type=int, default=0, help="of them where a class is trained by itself; 0: all"
+    )
+    parser.add_argument(
+        "--groups", type=int, nargs="*", help="sizes of groups to compare; default: all the timed classes"
+    )
     parser.add_argument("--epochs", type=int, default=XnnSettings().epochs)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument(

@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from onoma.science.products import products
+from tests.networks import SHAPE, program_of, vgg_like
 
 GPU = torch.device("cuda")
 LONG_S = 30
 
 
-def switches() -> tuple[str, str]:
-    return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+def switches() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
 
-@pytest.mark.parametrize(("precision", "expected"), [("float32", "ieee"), ("bf16", "ieee"), ("tf32", "tf32")])
-def test_the_switches_are_set_and_put_back_also_where_a_step_fails(precision: str, expected: str) -> None:
+@pytest.mark.parametrize(("precision", "expected"), [("float32", False), ("bf16", False), ("tf32", True)])
+def test_the_switches_are_set_and_put_back_also_where_a_step_fails(precision: str, expected: bool) -> None:
     before, seen = switches(), []
 
     def fail() -> None:
@@ -37,7 +38,7 @@ def test_on_a_cpu_nothing_is_switched_and_nobody_waits() -> None:
 
 
 def test_maps_wait_until_a_training_in_tf32_is_out_and_then_are_in_float32() -> None:
-    seen: list[str] = []
+    seen: list[bool] = []
     begun = threading.Event()
 
     def draw() -> None:
@@ -52,9 +53,9 @@ def test_maps_wait_until_a_training_in_tf32_is_out_and_then_are_in_float32() -> 
         maps.join(0.2)
         assert maps.is_alive()
         assert not seen
-        assert switches() == ("tf32", "tf32")
+        assert switches() == (True, True)
     maps.join(LONG_S)
-    assert seen == ["ieee"]
+    assert seen == [False]
 
 
 def test_those_who_want_the_same_are_in_at_once() -> None:
@@ -76,18 +77,22 @@ def test_those_who_want_the_same_are_in_at_once() -> None:
 def test_many_threads_that_want_either_all_have_what_they_want() -> None:
     wrong: list[str] = []
 
-    def work(precision: str, expected: str) -> None:
+    def work(precision: str, expected: bool) -> None:
         for _ in range(200):
             with products(precision, GPU):
                 if switches() != (expected, expected):
                     wrong.append(precision)
 
-    threads = [
-        threading.Thread(target=work, args=pair) for pair in [("tf32", "tf32"), ("float32", "ieee")] * 3
-    ]
+    threads = [threading.Thread(target=work, args=pair) for pair in [("tf32", True), ("float32", False)] * 3]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(LONG_S)
     assert not any(thread.is_alive() for thread in threads)
     assert not wrong
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_a_network_is_exported_and_read_meanwhile(precision: str) -> None:
+    with products(precision, GPU):
+        assert program_of(vgg_like(), SHAPE).input_shape == SHAPE
