@@ -5,9 +5,10 @@ import uuid
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, tuple_
+from sqlalchemy import ARRAY, Connection, Engine, Executable, delete, func, insert, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import bindparam
 from sqlmodel import Session, SQLModel, col, select
@@ -320,7 +321,7 @@ class _Changes:
         """Writes all of it, what others refer to first."""
         connection = opened.connection()
         if self.acts:
-            connection.execute(insert(Act.__table__), self.acts)
+            _put(connection, Act, self.acts, new=True)
             _put(connection, Naming, self.namings)
         if self.concepts:
             _put(connection, Concept, self.concepts)
@@ -330,14 +331,37 @@ class _Changes:
             _put(connection, Placement, self.placed)
 
 
-def _put(connection: Connection, model: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
-    """Rows as they are now, new or not, each at most once. Many go in one statement, since they return something."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+def _put(
+    connection: Connection, model: type[SQLModel], rows: Sequence[dict[str, Any]], *, new: bool = False
+) -> None:
+    """Rows as they are now, in the place of what is there; where all are `new`, what is there is an error."""
     table: Any = model.__table__  # type: ignore[attr-defined]  # SQLModel's classes of tables have it
-    added = dialect.insert(table)
-    new = {column.name: added.excluded[column.name] for column in table.columns if not column.primary_key}
-    put = added.on_conflict_do_update(index_elements=table.primary_key.columns, set_=new)
-    connection.execute(put.returning(table.c.study_id), rows)
+    if connection.dialect.name == "postgresql":
+        arrays = {name: [row[name] for row in rows] for name in table.columns.keys()}  # noqa: SIM118  no dictionary
+        connection.execute(_put_arrays(table, new), arrays)
+    else:
+        connection.execute(_put_rows(table, new), rows)
+
+
+@cache
+def _put_arrays(table: Any, new: bool) -> Executable:
+    """For PostgreSQL, a column an array: one text for any number of rows, which all who read it keep prepared."""
+    arrays = [bindparam(column.name, type_=ARRAY(column.type)) for column in table.columns]
+    given = func.unnest(*arrays).table_valued(*table.columns.keys(), name="given").render_derived()
+    put = postgresql.insert(table).from_select(table.columns.keys(), select(*given.c))
+    return put if new else _over_what_is_there(put, table)
+
+
+@cache
+def _put_rows(table: Any, new: bool) -> Executable:
+    put = sqlite.insert(table)
+    put = put if new else _over_what_is_there(put, table)
+    return put.returning(table.c.study_id)  # so that many go in one statement
+
+
+def _over_what_is_there(put: Any, table: Any) -> Any:
+    new = {column.name: put.excluded[column.name] for column in table.columns if not column.primary_key}
+    return put.on_conflict_do_update(index_elements=table.primary_key.columns, set_=new)
 
 
 # Row by row: for a list of tuples PostgreSQL looks at every placement of the study.

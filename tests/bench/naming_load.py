@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import queue
 import random
 import sys
 import tempfile
@@ -73,8 +74,7 @@ def main() -> None:
         if asked.kills:
             kill_at_random(stack, asked.kills)
             done.set()
-        acknowledged, times = answers.get()
-        callers.join()
+        acknowledged, times = answered(answers, callers)
         figures = check_log(stack, invited, acknowledged)
     times_ms = 1000 * np.array(times)
     figures |= {
@@ -93,6 +93,19 @@ def main() -> None:
         for name, value in figures.items():
             print(f"{name.replace('_', ' ')}: {value}")
     sys.exit(1 if figures["lost"] or figures["doubled"] else 0)
+
+
+def answered(answers: Any, callers: Any) -> tuple[list[tuple[str, str]], list[float]]:
+    """What the callers' process put; an error where it ended without."""
+    while True:
+        try:
+            found = answers.get(timeout=1)
+        except queue.Empty:
+            if not callers.is_alive():
+                sys.exit(f"the callers ended with exit code {callers.exitcode} and no answer; see above")
+        else:
+            callers.join()
+            return found
 
 
 class Stack:
