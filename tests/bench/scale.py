@@ -1,6 +1,6 @@
 """What a million and a hundred million images cost: arithmetic on measured rates. `--write` puts it into docs/scale.md.
 
-Every number here names where it was measured; a GPU was not, and what stands for it says so.
+Every number here names where it was measured.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ BYTES_A_MAP = 1_524  # of a shard, 14 x 14 cells and 512 pooled features, 512 ma
 BYTES_KEPT_AN_IMAGE = 401_000  # activations at pool4, from the map layer's 512 x 14 x 14 float32
 ROW_BYTES_AN_IMAGE = 1_310  # SQLite, indexes included, 20,000 images of 2 activations (27 November 2026)
 IMAGES_A_SHARD = 256  # default of ONOMA_MAP_SHARD_IMAGES
-CPU_GFLOPS = 240  # of two cores' matrix product, by which docs/benchmarks.md computes its floor
-GPU_GFLOPS_ASSUMED = 30_000  # ASSUMPTION, not measured: what a GPU reaches in float32 matrix products
+GPU_IMAGES_PER_S = 661.1  # one H100, likewise, from pixels that are decoded (27 November 2026)
 
 
 def table() -> str:
@@ -34,19 +33,18 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def _hours(core_seconds: float, parts: float = 1.0) -> str:
-    return f"{core_seconds / 3600 / parts:,.1f}"
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f}"
 
 
 def _gb(size_bytes: float) -> str:
     return f"{size_bytes / 1e9:,.1f} GB"
 
 
-_GPU = GPU_GFLOPS_ASSUMED / CPU_GFLOPS * CORES  # cores that an assumed GPU stands for
 _ROWS = (
     ("core-hours, from pixels (measured rate)", lambda n: _hours(n * CORES / IMAGES_PER_S)),
     ("core-hours, from kept activations (measured rate)", lambda n: _hours(n * CORES / IMAGES_PER_S_KEPT)),
-    ("GPU-hours, from pixels (**assumed** ratio)", lambda n: _hours(n * CORES / IMAGES_PER_S, _GPU)),
+    ("H100-hours, from decoded pixels (measured rate)", lambda n: _hours(n / GPU_IMAGES_PER_S)),
     ("maps in the object store", lambda n: _gb(n * MAPS_AN_IMAGE * BYTES_A_MAP)),
     ("kept activations, where they are asked for", lambda n: _gb(n * BYTES_KEPT_AN_IMAGE)),
     ("rows: images and activations", lambda n: f"{n * (1 + MAPS_AN_IMAGE):,}"),
