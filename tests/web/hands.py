@@ -43,5 +43,4 @@ def sizes(stored: naming_pb2.Naming) -> list[tuple[str, int]]:
 
 
 def wait_until_saved(page: Page) -> None:
-    page.wait_for_timeout(200)  # an act is painted first and counted as waiting a moment later
     expect(page.locator(".saving")).to_have_text("saved")

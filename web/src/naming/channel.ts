@@ -5,7 +5,7 @@
 import { sendAct } from "../api/acts";
 import type { NamingAddress } from "../api/client";
 import type { Command, Naming, NamingChange } from "../api/openapi";
-import { after } from "./changes";
+import { after as namingAfter } from "./changes";
 import { newId } from "./commands";
 import { reusing, viewOf } from "./naming";
 import { loadPending, savePending, storageKey } from "./pendingStorage";
@@ -18,15 +18,15 @@ const UNPAINTED_MS = 100;
 export interface Channel {
   queue: () => Queue;
   /**
-   * Paints an act, then keeps and sends it; throws DoesNotApply where it makes no sense now.
-   * It is kept before it is sent, and before the page is left.
+   * Paints an act and that it waits, then keeps and sends it; throws DoesNotApply where it makes
+   * no sense now. It is kept before it is sent, and before the page is left.
    */
   act: (command: Command) => void;
   /** Takes in a later state of the server, where nothing is waiting. */
   meet: (naming: Naming) => void;
   /** The same by what has changed; false where that starts later than what is known here. */
   follow: (change: NamingChange) => boolean;
-  /** Tries to send what is waiting, now. */
+  /** Tries to send what is waiting, now; says first how the saving stands. */
   retry: () => void;
 }
 
@@ -46,11 +46,17 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
   const key = storageKey(address.study_id, address.annotator_id, address.category);
   let queue: Queue = { confirmed: viewOf(naming), pending: loadPending(key) };
   let kept: PendingAct[] = queue.pending;
+  let saving: Saving = { kind: "saved" };
   let tryEarlier = () => {};
 
-  function paint(after: Queue): void {
-    queue = after;
+  function paint(next: Queue): void {
+    queue = next;
     listener.changed(queue);
+  }
+
+  function report(now: Saving): void {
+    saving = now;
+    listener.saving(now);
   }
 
   function keep(): void {
@@ -63,8 +69,8 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
     kept = queue.pending;
   }
 
-  function write(after: Queue): void {
-    paint(after);
+  function write(next: Queue): void {
+    paint(next);
     keep();
   }
 
@@ -77,7 +83,7 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
       if (answer.kind === "done") listener.done();
       return answer;
     },
-    report: listener.saving,
+    report,
     tell: listener.tell,
     closed: listener.closed,
     wait: (ms) =>
@@ -102,18 +108,21 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
     follow: (change) => {
       const known = queue.confirmed.naming;
       if (queue.pending.length > 0 || !isLater(change.revision, known)) return true;
-      const naming = after(known, change);
+      const naming = namingAfter(known, change);
       if (naming) meet(naming);
       return naming !== null;
     },
     act: (command) => {
       paint(enqueue(queue, { request_id: newId(), command }));
+      // Not a frame later: nothing has the act yet. What is offline or signed out goes on to say so.
+      if (saving.kind === "saved") report({ kind: "saving" });
       afterPaint(() => {
         keep();
         void send();
       });
     },
     retry: () => {
+      report(saving);
       tryEarlier();
       void send();
     },
