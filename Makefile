@@ -23,8 +23,8 @@ protos: ## generate the gRPC stubs from protos/
 
 web: $(PAGE) ## build the page into onoma/web
 
-demo: env web data ## do the main job on real photographs, then serve the page (QUICK=1 ends; DATA=DIR for your photographs)
-	.venv/bin/onoma demo --folder $(DEMO_FOLDER) $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA))
+demo: env web data ## do the main job on real photographs, then serve the page (QUICK=1 ends; DATA=DIR for your photographs; SIMULATED=3 annotators)
+	.venv/bin/onoma demo --folder $(DEMO_FOLDER) $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA)) $(if $(SIMULATED),--simulated-annotators $(SIMULATED))
 
 up: env web ## run all services and the page on this machine
 	.venv/bin/onoma up

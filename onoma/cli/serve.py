@@ -46,11 +46,25 @@ def demo(
     ] = None,
     folder: Annotated[Path, typer.Option(help="Folder for all that the demo makes.")] = Path("onoma-demo"),
     port: Annotated[int, typer.Option(help="Port of the page.")] = 8080,
+    simulated_annotators: Annotated[
+        int,
+        typer.Option(
+            help="So many simulated annotators name the maps by where they lie, for results to look at.",
+            min=0,
+            max=9,
+        ),
+    ] = 0,
 ) -> None:
     """Do the main job on real photographs, then serve the page for naming."""
     from onoma.demo.road import run  # needs the extra 'demo'
 
-    run(folder, photographs=data, port=port, serve=None if quick else wait_for_signal)
+    run(
+        folder,
+        photographs=data,
+        port=port,
+        serve=None if quick else wait_for_signal,
+        simulated_annotators=simulated_annotators,
+    )
 
 
 def wait_for_signal() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from onoma.cli.output import bar, console, wait
 from onoma.cli.xnns import print_table_1
 from onoma.client import Addresses, Client, NotFound, RunningJob
+from onoma.demo import simulated
 from onoma.report.study import write_study_report
 from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2
 
@@ -36,7 +37,14 @@ class Road:
     settings: inference_pb2.XnnSettings
 
 
-def run(folder: Path, *, photographs: Path | None, port: int, serve: Callable[[], None] | None) -> None:
+def run(
+    folder: Path,
+    *,
+    photographs: Path | None,
+    port: int,
+    serve: Callable[[], None] | None,
+    simulated_annotators: int = 0,
+) -> None:
     """Does the main job and prints where to look.
 
     Args:
@@ -44,6 +52,9 @@ def run(folder: Path, *, photographs: Path | None, port: int, serve: Callable[[]
         photographs: an ImageFolder with train and test parts; Fashion-MNIST without it.
         port: of the page, while serving.
         serve: returns when serving is to end; None ends at once.
+        simulated_annotators: name the maps by where they lie, so that the results have something to show.
+    Raises:
+        ValueError: the photographs have no two parts.
     """
     from services.up import local_settings, start_all
 
@@ -53,7 +64,7 @@ def run(folder: Path, *, photographs: Path | None, port: int, serve: Callable[[]
     running = start_all(settings, http_port=port if serve else None)
     try:
         with Client(Addresses(**running.addresses)) as client:
-            study, report = _walk(client, road, folder)
+            study, report = _walk(client, road, folder, simulated_annotators)
             minutes, seconds = divmod(round(time.monotonic() - started), 60)
             console.print(f"\nDone in {minutes} min {seconds} s.")
             console.print(f"report: {report}", markup=False)
@@ -68,7 +79,9 @@ def run(folder: Path, *, photographs: Path | None, port: int, serve: Callable[[]
         running.stop()
 
 
-def _walk(client: Client, road: Road, folder: Path) -> tuple[naming_pb2.Study, Path]:
+def _walk(
+    client: Client, road: Road, folder: Path, simulated_annotators: int
+) -> tuple[naming_pb2.Study, Path]:
     _import(client, road)
     program = _program(road, folder)
     _finish(
@@ -94,6 +107,13 @@ def _walk(client: Client, road: Road, folder: Path) -> tuple[naming_pb2.Study, P
     study = client.get_study(study.study_id)
     if study.state == naming_pb2.STUDY_STATE_DRAFT:
         study = client.open_study(study.study_id)
+    if simulated_annotators:
+        with bar("simulated annotators name") as progress:
+            simulated.name_by_place(client, study, simulated_annotators, progress)
+        console.print(
+            f"{simulated_annotators} simulated annotators named the maps by where they lie: the report shows what "
+            "results look like, not what people see"
+        )
     with bar("report") as progress:
         report = write_study_report(client, study, folder / "report", progress)
     console.print()

@@ -7,18 +7,15 @@ results.
 
 import argparse
 import io
-import itertools
 import shutil
 import tempfile
-import uuid
-from collections import defaultdict
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from onoma.client import Client
+from onoma.demo.simulated import annotator_name, name_by_place
 from onoma.v1 import inference_pb2, naming_pb2
 from tests.synthetic import CLASSES, tiny_program, write_image_folder
 from tests.web.conftest import CHROMIUM_FLAGS
@@ -26,9 +23,7 @@ from tests.web.server import Server
 
 WINDOW = {"width": 1360, "height": 820}
 SHARPNESS = 85  # of WebP
-ANNOTATORS = ("Simulated annotator 1", "Simulated annotator 2", "Simulated annotator 3")
-LEFT_IN_POOL = (0.4, 0.1, 0.25)
-DISCARDED = 0.05
+ANNOTATORS = 3
 STEP_MS = 60_000
 
 
@@ -42,54 +37,6 @@ def synthetic_study(client: Client, folder: Path) -> naming_pb2.Study:
     study = client.create_study("synthetic shapes", "tiny", "shapes", "tiny", CLASSES)
     client.compute_maps(study.study_id).wait()
     return client.open_study(study.study_id)
-
-
-def name_by_place(client: Client, study: naming_pb2.Study) -> str:
-    """Lets the simulated annotators name what there is; the token of the first one's link."""
-    tokens = []
-    for number, (name, left) in enumerate(zip(ANNOTATORS, LEFT_IN_POOL, strict=True)):
-        invited = client.invite_annotator(study.study_id, name)
-        tokens.append(invited.token)
-        for category in study.categories:
-            naming = client.get_naming(study.study_id, invited.annotator.annotator_id, category)
-            pool = list(naming.pool)
-            words = dict(zip(pool, places(client, study, pool, number), strict=True))
-            named = pool[int(left * len(pool)) :]
-            discarded, named = np.split(named, [int(DISCARDED * len(pool))])
-            groups = defaultdict(list)
-            for id_ in named.tolist():
-                groups[words[id_]].append(id_)
-            for word, ids in sorted(groups.items(), key=lambda group: -len(group[1])):
-                made = naming_pb2.CreateConcept(concept_id=uuid.uuid4().hex, name=word, activation_ids=ids)
-                naming = client.act(naming, naming_pb2.Command(create=made))
-            if len(discarded):
-                reason = naming_pb2.DISCARD_REASON_NOISE
-                out = naming_pb2.DiscardActivations(activation_ids=discarded.tolist(), reason=reason)
-                client.act(naming, naming_pb2.Command(discard=out))
-    return tokens[0]
-
-
-def places(client: Client, study: naming_pb2.Study, ids: list[str], seed: int) -> list[str]:
-    """Where each map has its weight, in words; each simulated annotator draws the limits elsewhere."""
-    batches = client.get_maps(study.study_id, ids)
-    maps = np.concatenate(
-        [np.frombuffer(one.values, "<f2").reshape(-1, one.height, one.width) for one in batches]
-    ).astype(np.float32)
-    weights = maps / np.maximum(maps.sum(axis=(1, 2), keepdims=True), 1e-12)
-    across = np.linspace(0, 1, maps.shape[2])
-    down = np.linspace(0, 1, maps.shape[1])
-    x, y = (weights.sum(axis=1) * across).sum(axis=1), (weights.sum(axis=2) * down).sum(axis=1)
-    low, high = np.quantile(y, [0.3, 0.7]) + 0.01 * seed
-    left, right = np.quantile(x, [0.25, 0.75]) + 0.01 * seed
-
-    def word(x: float, y: float) -> str:
-        if y < low:
-            return "top"
-        if y > high:
-            return "bottom"
-        return "left side" if x < left else "right side" if x > right else "middle"
-
-    return list(itertools.starmap(word, zip(x, y, strict=True)))
 
 
 def open_page(browser: Browser, scheme: str) -> Page:
@@ -124,7 +71,7 @@ def photograph(browser: Browser, server: Server, study: naming_pb2.Study, token:
     heading = page.get_by_role("heading", name="What the network looked at")
     expect(heading).to_be_visible()
     with page.expect_response("**/summary*"):
-        page.get_by_label("in the words of").select_option(ANNOTATORS[1])
+        page.get_by_label("in the words of").select_option(annotator_name(2))
     page.locator(".explanation", has_text="top").first.click()
     expect(page.locator(".explained .map").first).to_be_visible()
     heading.evaluate("heading => scrollTo(0, heading.getBoundingClientRect().top + scrollY - 24)")
@@ -155,7 +102,7 @@ def main() -> None:
         try:
             with server.client() as client, sync_playwright() as playwright:
                 study = next(client.list_studies()) if has_demo else synthetic_study(client, folder)
-                token = name_by_place(client, study)
+                token = name_by_place(client, study, ANNOTATORS)[0]
                 browser = playwright.chromium.launch(
                     executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS
                 )
