@@ -41,16 +41,8 @@ def main() -> None:
     """Runs the command line."""
     try:
         app()
-    except (OnomaError, OSError, ValueError) as error:
+    except (OnomaError, OSError, ValueError, ModuleNotFoundError) as error:
         errors.print(f"onoma: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
-    except ModuleNotFoundError as error:
-        errors.print(
-            f"onoma: this command needs the package '{error.name}' (pip install 'onoma[demo]')",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -6,24 +6,20 @@ import io
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from PIL import Image
 
 from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit
 from onoma.cli.output import Json, bar, connected, console, print_json, print_table
 from onoma.client import AnalysisOptions, Client, NotFound
-from onoma.client.columns import map_arrays
-from onoma.pictures_of_maps import NamedMap, explanation_png
-from onoma.report.study import write_study_report
-from onoma.science.category_analysis import Options
-from onoma.science.matching import TIME_LIMIT_S
+from onoma.extras import needs
+from onoma.science.analysis_options import TIME_LIMIT_S, Options
 from onoma.v1 import analytics_pb2, naming_pb2
 
 Study = Annotated[str, typer.Option("--study", "-s", help="Study, by id or by name.")]
 Annotator = Annotated[str, typer.Option("--annotator", "-a", help="Annotator, by id or by name.")]
 
 
+@needs("report")
 def explain(
     image: Annotated[Path, typer.Argument(help="A picture.", exists=True, dir_okay=False)],
     study: Study,
@@ -143,6 +139,7 @@ def coverage(
     )
 
 
+@needs("report")
 def report(
     study: Annotated[str, typer.Argument(help="Study, by id or by name.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
@@ -153,6 +150,8 @@ def report(
     part_of: PartOf = False,
 ) -> None:
     """Write a study's report: a page that needs no network, tables and figures."""
+    from onoma.report.study import write_study_report
+
     options = AnalysisOptions(shuffles, seed, time_limit, confidence, part_of)
     with connected() as client, bar("report") as progress:
         page = write_study_report(client, client.get_study(study), out, progress, options)
@@ -160,6 +159,12 @@ def report(
 
 
 def _picture(response: analytics_pb2.ExplainImageResponse) -> bytes:
+    import numpy as np
+    from PIL import Image
+
+    from onoma.client.columns import map_arrays
+    from onoma.pictures_of_maps import NamedMap, explanation_png
+
     with Image.open(io.BytesIO(response.model_input_png)) as file:
         pixels = np.atleast_3d(np.asarray(file))
     maps = [

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from onoma.cli.data import listed
-from onoma.cli.output import Json, connected, console, print_json, print_table, wait
+from onoma.cli.output import Json, about, connected, console, print_json, print_table, wait
+from onoma.extras import needs
 from onoma.v1 import inference_pb2, types_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Networks.")
@@ -22,6 +23,7 @@ _MODES = {
 
 
 @app.command()
+@needs("torch")
 def export(
     source: Annotated[str, typer.Argument(help="torchvision:NAME, for example torchvision:vgg16.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .pt2 file to write.")],
@@ -32,7 +34,7 @@ def export(
     size: Annotated[int, typer.Option(help="Height and width of the input in pixels.")] = 224,
 ) -> None:
     """Make a .pt2 program from a torchvision network."""
-    from onoma.cli.export import torchvision_program  # needs torch
+    from onoma.cli.export import torchvision_program
 
     out.write_bytes(torchvision_program(source, weights, classes, size))
     how = f"weights of {weights}" if weights else "random weights (give --weights for trained ones)"
@@ -40,14 +42,16 @@ def export(
 
 
 @app.command()
+@needs("torch")
 def check(
     file: Annotated[Path, typer.Argument(help="A .pt2 file.", exists=True, dir_okay=False)],
     json: Json = False,
 ) -> None:
     """Say whether a .pt2 program can be registered; needs no server."""
-    from onoma.science.registration import check as check_program  # needs torch
+    from onoma.science.registration import check as check_program
 
-    report = check_program(file.read_bytes())
+    with about(file):
+        report = check_program(file.read_bytes())
     if json:
         import dataclasses
         from json import dumps
@@ -63,7 +67,7 @@ def check(
         )
         console.print(f"attachment layer: {report.attachment_layer}   map layer: {report.map_layer}")
     if report.reasons:
-        raise ValueError("; ".join(report.reasons))
+        raise ValueError(f"{file}: {'; '.join(report.reasons)}")
 
 
 @app.command()
@@ -75,7 +79,7 @@ def add(
     map_layer: Annotated[str, typer.Option(help="Layer the maps are drawn on; found by itself.")] = "",
 ) -> None:
     """Register a .pt2 program."""
-    with connected() as client:
+    with connected() as client, about(file):
         job = client.register_model(
             name,
             file,

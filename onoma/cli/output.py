@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,7 +27,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from onoma.client import Client, RunningJob
+from onoma.client import Client, DataLoss, InvalidArgument, JobFailed, RunningJob
 from onoma.v1 import jobs_pb2
 
 console = Console(highlight=False)
@@ -46,6 +47,15 @@ EngineOption = Annotated[
     Engine, typer.Option(help="Where: in the server's process, or on its Ray cluster (docs/scale.md).")
 ]
 DASH = "\N{EN DASH}"  # what an undefined value (0/0) prints as
+
+
+@contextmanager
+def about(file: Path) -> Iterator[None]:
+    """Where whatever is refused of a file's content is said with the file's name."""
+    try:
+        yield
+    except (DataLoss, InvalidArgument, JobFailed, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def print_json(messages: Message | Iterable[Message] | Mapping[str, Any]) -> None:

@@ -10,14 +10,16 @@ from typing import Annotated
 import typer
 
 from onoma.cli.output import console
+from onoma.extras import needs
 
 
+@needs("serve")
 def up(
     data: Annotated[Path, typer.Option(help="Folder for databases and objects.")] = Path("onoma-data"),
     port: Annotated[int, typer.Option(help="Port of the page.")] = 8080,
 ) -> None:
     """Run all services and the page in one process until Ctrl-C or SIGTERM."""
-    from services.up import local_settings, start_all  # needs the extra 'serve'
+    from services.up import local_settings, start_all
 
     running = start_all(local_settings(data), http_port=port)
     try:
@@ -34,6 +36,7 @@ def up(
         running.stop()
 
 
+@needs("demo")
 def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="End when the work is done instead of serving.")
@@ -56,7 +59,7 @@ def demo(
     ] = 0,
 ) -> None:
     """Do the main job on real photographs, then serve the page for naming."""
-    from onoma.demo.road import run  # needs the extra 'demo'
+    from onoma.demo.road import run
 
     run(
         folder,

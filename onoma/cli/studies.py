@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit, prepared
+from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit
 from onoma.cli.data import PARTS, Part, listed
 from onoma.cli.output import Json, bar, connected, console, errors, print_json, print_table
 from onoma.client import AnalysisOptions, Client
-from onoma.science.category_analysis import Options
-from onoma.science.matching import TIME_LIMIT_S
+from onoma.extras import needs
+from onoma.science.analysis_options import TIME_LIMIT_S, Options
 from onoma.v1 import naming_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Studies.")
@@ -186,6 +186,7 @@ def annotators(study: Study, json: Json = False) -> None:
 
 
 @app.command()
+@needs("analysis")
 def analyse(
     study: Study,
     shuffles: Shuffles = Options.shuffles,
@@ -196,6 +197,8 @@ def analyse(
     json: Json = False,
 ) -> None:
     """Compute coverage, purity, agreement and more of a study as it stands."""
+    from onoma.cli.printed_analysis import prepared
+
     options = AnalysisOptions(shuffles, seed, time_limit, confidence, part_of)
     with connected() as client, bar("analyse", errors) as progress:
         study_id = client.get_study(study).study_id

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from onoma.cli.output import Json, bar, connected, console, errors, print_json
+from onoma.cli.output import Json, about, bar, connected, console, errors, print_json
 from onoma.cli.studies import Study, print_studies
 from onoma.study_archive import export_study, import_study
 from onoma.v1 import naming_pb2
@@ -52,7 +52,7 @@ def take(
     json: Json = False,
 ) -> None:
     """Import a whole study out of an archive; the same archive again goes on where it stopped."""
-    with connected() as client, bar("import", errors) as progress:
+    with connected() as client, about(archive), bar("import", errors) as progress:
         made = import_study(client, archive, name, progress)
     if json:
         study = made.study

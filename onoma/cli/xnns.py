@@ -8,24 +8,19 @@ from enum import StrEnum
 from json import dumps
 from pathlib import Path
 from statistics import fmean
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from onoma.cli.data import PARTS, Part, listed
 from onoma.cli.output import Json, connected, console, print_json, print_table, wait
 from onoma.client import Client
-from onoma.report.figures import (
-    ClassScores,
-    FeatureCountRow,
-    feature_count_figure,
-    save,
-    scores_figure,
-)
-from onoma.report.study import class_row
-from onoma.report.tables import write_table1_csv, write_table1_tex
+from onoma.extras import needs
+from onoma.feature_counts import FeatureCountRow
 from onoma.v1 import inference_pb2, types_pb2
+
+if TYPE_CHECKING:
+    from onoma.report.figures import ClassScores
 
 app = typer.Typer(no_args_is_help=True, help="Explanation networks (xNNs).")
 
@@ -135,6 +130,7 @@ def train(
 
 
 @app.command()
+@needs("report")
 def sweep(
     model: ModelArgument,
     dataset: DatasetArgument,
@@ -160,6 +156,8 @@ def sweep(
     """Train xNNs with several K, to choose one by faithfulness and sparsity; goes on where it was stopped."""
     counts = feature_counts(features)
     draw_to = check_figure_path(plot) if plot else None
+    if draw_to:
+        from onoma.report.figures import feature_count_figure, save
     rows = []
     with connected() as client:
         for count in counts:
@@ -193,6 +191,7 @@ def sweep(
 
 
 @app.command()
+@needs("report")
 def show(
     name: Annotated[str, typer.Argument(help="Set of xNNs.")],
     csv: Annotated[Path | None, typer.Option(help="Write the table there as CSV, in full precision.")] = None,
@@ -212,13 +211,19 @@ def show(
     with connected() as client:
         xnn_set = client.get_xnn_set(name)
         if draw_to:
+            from onoma.report.figures import save, scores_figure
+
             panels = [_scores(client, name, xnn.class_name) for xnn in xnn_set.xnns]
             save(lambda: scores_figure([panel for panel in panels if panel]), *draw_to)
-    rows = [class_row(xnn) for xnn in xnn_set.xnns]
-    if csv:
-        write_table1_csv(csv, rows)
-    if latex:
-        write_table1_tex(latex, rows, ours=ours)
+    if csv or latex:
+        from onoma.report.study import class_row
+        from onoma.report.tables import write_table1_csv, write_table1_tex
+
+        rows = [class_row(xnn) for xnn in xnn_set.xnns]
+        if csv:
+            write_table1_csv(csv, rows)
+        if latex:
+            write_table1_tex(latex, rows, ours=ours)
     if json:
         print_json(xnn_set)
     else:
@@ -285,6 +290,10 @@ def feature_count_row(xnn_set: inference_pb2.XnnSet) -> FeatureCountRow:
 
 def _scores(client: Client, set_name: str, class_name: str) -> ClassScores | None:
     """None where the class's data set has no test image."""
+    import numpy as np
+
+    from onoma.report.figures import ClassScores
+
     columns = client.list_xnn_scores(set_name, class_name)
     if not columns.of_class:
         return None

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from onoma.feature_counts import FeatureCountRow
 from onoma.pictures_of_maps import boxes_for_missing_glyphs, enlarge, font_families, overlay
 from onoma.report.analysed import AnalysedCategory
 from onoma.report.data import CategoryMaps, CoverageRow, MapSample
@@ -157,27 +158,6 @@ class ClassScores:
     category: str
     scores: NDArray[np.float32]
     others: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class FeatureCountRow:
-    """What xNNs with so many X-features gave.
-
-    Attributes:
-        x_feature_count: K.
-        rmse: over the score's range, mean of the classes; None where it has none.
-        worst_rmse: the largest of the classes.
-        significant_mean: significant X-features an image, mean of the classes; None without test images.
-        mattering_mean: X-features that matter, mean of the classes.
-        argmax_agreement: share of test images where the arg-maxes agree; None unless every class has an xNN.
-    """
-
-    x_feature_count: int
-    rmse: float | None
-    worst_rmse: float | None
-    significant_mean: float | None
-    mattering_mean: float
-    argmax_agreement: float | None
 
 
 def feature_count_figure(rows: Sequence[FeatureCountRow]) -> Figure:

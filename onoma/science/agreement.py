@@ -8,8 +8,8 @@ from statistics import fmean, pstdev, stdev
 import numpy as np
 from numpy.typing import NDArray
 
+from onoma.science.analysis_options import TIME_LIMIT_S
 from onoma.science.matching import (
-    TIME_LIMIT_S,
     ConceptSet,
     Kind,
     Matching,

@@ -13,7 +13,8 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from onoma.science.agreement import spread
-from onoma.science.category_analysis import Options, analyse_category
+from onoma.science.analysis_options import Options
+from onoma.science.category_analysis import analyse_category
 from onoma.science.plain_numbers import Json, put
 from onoma.science.study_file import StudyFile
 

@@ -4,7 +4,6 @@ Undefined numbers are None; the object that holds one says why under "reasons", 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 from zlib import crc32
@@ -21,15 +20,13 @@ from onoma.science.agreement import (
     shuffled_agreement,
     spread,
 )
+from onoma.science.analysis_options import Options
 from onoma.science.consensus import Join, Member, SharedConcept, consensus
 from onoma.science.coverage import Coverage, coverage, coverage_by_any, named_by_exactly
 from onoma.science.drawn_pair import drawn_pair
 from onoma.science.labels import Compatibility, Judgement, MatchedLabels, Vocabulary, compatibility
-from onoma.science.matching import TIME_LIMIT_S, Kind, Matching
+from onoma.science.matching import Kind, Matching
 from onoma.science.plain_numbers import Json, plain_ratio, plain_ratios, plain_spread, put
-from onoma.science.practice import (
-    CONFIDENCE,
-)
 from onoma.science.practice_answers import practice_answers
 from onoma.science.purity import purity
 from onoma.science.study_data import Category, Naming
@@ -48,28 +45,6 @@ EXAMPLES = 6
 _NO_COMMON = "no activation is named by both"
 _NO_ACTIVATION = "the category has no significant activation"
 _NO_NAMED = "no activation is named"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to analyse.
-
-    Attributes:
-        shuffles: of the permutation baseline in each category, spread over its pairs; 0 leaves it out. One_to_one
-            has at least SHUFFLES_OF_A_PAIR of every pair, or as many as this.
-        seed: of the shuffles; the same seed gives the same baseline whatever the order of annotators.
-        time_limit_s: for one matching of one pair, and for all shuffles of one pair.
-        confidence: of the intervals.
-        processes: categories that are analysed beside each other.
-        with_pairs: False leaves out all that needs pairs of namings: agreement, labels, consensus.
-    """
-
-    shuffles: int = 100
-    seed: int = 0
-    time_limit_s: float = TIME_LIMIT_S
-    confidence: float = CONFIDENCE
-    processes: int = 1
-    with_pairs: bool = True
 
 
 def analyse_category(

@@ -12,13 +12,11 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from onoma.science.analysis_options import TIME_LIMIT_S
 from onoma.science.biclique import biclique_value, bicliques
 from onoma.science.one_to_one import one_to_one, one_to_one_value
 from onoma.science.overlaps import Overlaps, Solution, parts
 from onoma.science.star_forest import star_forest, star_forest_value
-
-TIME_LIMIT_S = 30.0
-"""For one matching of one pair of namings; only large or very noisy graphs come near it."""
 
 
 class Kind(Enum):

@@ -8,10 +8,10 @@ from statistics import NormalDist, fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from onoma.science.analysis_options import CONFIDENCE
 from onoma.science.study_data import Category, Naming, Ratio
 from onoma.science.summary import Reading, summary
 
-CONFIDENCE = 0.95
 OUTSIDE = 0.5
 """A concept lies outside the object where less than this share of its maps' mass is inside, on average [ours]."""
 PART_RADIUS = 0.15

@@ -12,7 +12,8 @@ import grpc
 import numpy as np
 
 from onoma.science.analysis import analyse_categories
-from onoma.science.category_analysis import Options, analyse_category
+from onoma.science.analysis_options import Options
+from onoma.science.category_analysis import analyse_category
 from onoma.science.labels import Outcome, Overruling, Vocabulary
 from onoma.science.plain_numbers import Json
 from onoma.science.study_data import Study

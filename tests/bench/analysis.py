@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from onoma.science.analysis import analyse, analyse_categories
-from onoma.science.category_analysis import Options
+from onoma.science.analysis_options import Options
 from onoma.science.matching import Kind, match
 from onoma.science.overlaps import overlaps, overlaps_of_table
 from onoma.science.study_data import Naming

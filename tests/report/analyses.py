@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onoma.report import ReportData, analysed_category, summaries_of
 from onoma.science.analysis import analyse_categories
-from onoma.science.category_analysis import Options
+from onoma.science.analysis_options import Options
 from onoma.science.study_file import StudyFile
 
 EXAMPLE = json.loads((Path(__file__).parents[1] / "data" / "worked_example.json").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from onoma.report import ReportData, SummaryRow, statistics, write_report
-from onoma.science.category_analysis import Options
+from onoma.science.analysis_options import Options
 from onoma.science.study_file import study_from_document
 from tests.report.analyses import EXAMPLE, with_analysis
 from tests.report.test_write_report import Page, rows_of

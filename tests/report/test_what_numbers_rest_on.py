@@ -9,7 +9,7 @@ import pytest
 
 from onoma.report import ReportData, write_report
 from onoma.report.cells import DASH
-from onoma.science.category_analysis import Options
+from onoma.science.analysis_options import Options
 from onoma.science.study_file import study_from_document
 from tests.report.analyses import EXAMPLE, with_analysis
 from tests.report.test_write_report import rows_of

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from onoma.science.analysis import analyse, analyse_categories
-from onoma.science.category_analysis import Options
+from onoma.science.analysis_options import Options
 from onoma.science.study_file import study_from_document
 from tests.studies import synthetic_study
 from tests.worked_example import DOCUMENT, VALUES, compare

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onoma.science.analysis import analyse
-from onoma.science.category_analysis import Options
+from onoma.science.analysis_options import Options
 from onoma.science.labels import Outcome
 from onoma.science.study_file import study_from_document
 
