@@ -10,7 +10,7 @@ LOCAL_FOLDER ?= onoma-local
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help env protos web data demo up up-local images test test-slow test-deploy bench bench-gpu bench-parts bench-analysis bench-naming bench-page screenshots soak fuzz soak-kills soak-load lint format requirements clean
+.PHONY: help env protos web data demo up up-local images test test-slow test-deploy wheel bench bench-gpu bench-parts bench-analysis bench-naming bench-page screenshots soak fuzz soak-kills soak-load lint format requirements clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -48,6 +48,10 @@ test-slow: env web data ## run the tests that take minutes (the demo's bars amon
 test-deploy: env ## build the images and run the stack of deploy/compose.yaml as containers (minutes, 16 GB in .cache)
 	@sh scripts/install-container-engine.sh
 	$(PY) -m pytest -m deploy
+
+wheel: env web ## build what `pip install` takes, into dist, and look whether all is in it
+	rm -f dist/onoma-*.whl
+	PYTHON=$(PY) sh scripts/build-wheel.sh dist
 
 bench: env ## maps a second beside zennit, training beside the plain loop, scores over gRPC (half an hour)
 	$(PY) -m tests.bench.excitation
