@@ -10,7 +10,7 @@ LOCAL_FOLDER ?= onoma-local
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := help
-.PHONY: help env protos web data demo up up-local images test test-slow test-deploy wheel bench bench-gpu bench-parts bench-analysis bench-naming bench-page screenshots soak fuzz soak-kills soak-load lint format requirements clean
+.PHONY: help env protos web data demo up up-local images test test-slow test-deploy wheel docs bench bench-gpu bench-parts bench-analysis bench-naming bench-page screenshots soak fuzz soak-kills soak-load lint format requirements clean
 
 help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -52,6 +52,9 @@ test-deploy: env ## build the images and run the stack of deploy/compose.yaml as
 wheel: env web ## build what `pip install` takes, into dist, and look whether all is in it
 	rm -f dist/onoma-*.whl
 	PYTHON=$(PY) sh scripts/build-wheel.sh dist
+
+docs: env ## build the documentation into .cache/docs, with no network; a warning or a broken link ends it
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 
 bench: env ## maps a second beside zennit, training beside the plain loop, scores over gRPC (half an hour)
 	$(PY) -m tests.bench.excitation
