@@ -187,6 +187,12 @@ def test_links_between_files_hold(name: str) -> None:
     assert broken_links((ROOT / name).read_text(encoding="utf-8"), ROOT) == []
 
 
+def test_every_decision_is_listed() -> None:
+    listed = (DOCS / "decisions/README.md").read_text(encoding="utf-8")
+    pages = [page.name for page in (DOCS / "decisions").glob("*.md") if page.name != "README.md"]
+    assert [page for page in pages if f"]({page})" not in listed] == []
+
+
 def test_a_broken_link_is_noticed() -> None:
     assert broken_links("[a](README.md) [b](no.md) [c](README.md#no)", ROOT) == ["no.md", "README.md#no"]
 
