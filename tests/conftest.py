@@ -14,7 +14,7 @@ from onoma.v1 import inference_pb2, naming_pb2
 from services.up import Up, local_settings, start_all
 from tests.synthetic import tiny_program, write_image_folder
 
-pytest_plugins = ["tests.minio_fixture", "tests.postgresql_fixture"]
+pytest_plugins = ["tests.minio_fixture", "tests.postgresql_fixture", "tests.ray_fixture"]
 
 
 def pytest_configure() -> None:

@@ -10,13 +10,16 @@ import contextlib
 import importlib.util
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
+import grpc
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -24,6 +27,7 @@ from services.runtime.errors import FailedPrecondition, ServiceError, Unavailabl
 from services.runtime.settings import read_settings
 from services.runtime.shard_ledger import Span
 
+ANSWER_S = 10.0  # for a cluster to answer: Ray itself would wait for minutes
 _TICK_S = 1.0  # between two looks at whether the job is to stop
 _FAILED_STARTS = 5  # of workers one after another before the job gives up
 _OBJECT_STORE_BYTES = 256 * 2**20  # of a Ray that is started here: results are rows alone
@@ -107,7 +111,8 @@ def work_through(
     Args:
         make_worker: see `ShardWork`.
     Raises:
-        FailedPrecondition: Ray is not installed, or its machines have another version of Onoma.
+        FailedPrecondition: Ray is not installed, its machines have another version of Onoma, or ONOMA_RAY_ADDRESS is
+            no address.
         Unavailable: the cluster does not answer, workers die at their start, or nothing has moved for
             ONOMA_RAY_STALL_S; the error says what the cluster has and what of it is free.
         ServiceError, ValueError: what a worker raised.
@@ -230,6 +235,8 @@ class _Workers(Generic[Item, Result]):
 def _cluster(settings: RaySettings) -> Iterator[ModuleType]:
     """Ray, connected; a connection that was there already is used and left."""
     check_installed()
+    if settings.ray_address:
+        _check_answers(settings.ray_address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read by Ray where it starts its processes
     import ray
 
@@ -259,6 +266,33 @@ def _cluster(settings: RaySettings) -> Iterator[ModuleType]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raises Unavailable where no gRPC server answers at a cluster's address, FailedPrecondition where it is none."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port or (10001 if parts.scheme == "ray" else None)
+    except ValueError as error:
+        raise FailedPrecondition(
+            f"ONOMA_RAY_ADDRESS={address} is no address: HOST:6379 or ray://HOST:10001 is ({error})"
+        ) from error
+    if host is None or port is None:
+        return  # "auto" and the like: Ray looks for it
+    try:
+        # With TLS the certificates are Ray's own matter, and this asks only whether anyone is there.
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            socket.create_connection((host, port), timeout=ANSWER_S).close()
+            return
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        with grpc.insecure_channel(place) as channel:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER_S)
+    except (OSError, grpc.FutureTimeoutError) as error:
+        raise Unavailable(
+            f"no Ray answers at {address} within {ANSWER_S:g} s: start the cluster or correct ONOMA_RAY_ADDRESS, then "
+            "resume the job; or take --engine local, which does the same work",
+            "NO_RAY_CLUSTER",
+        ) from error
 
 
 def _resources(ray: ModuleType) -> dict[str, int]:

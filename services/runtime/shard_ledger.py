@@ -7,6 +7,7 @@ taken up again, and cut into its items when that happens again; an item that end
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from alembic.operations import Operations
 from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, Session, SQLModel, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -75,7 +77,8 @@ def create_table(op: Operations) -> None:
 
 def lay_out(engine: Engine, run: str, item_count: int, shard_items: int) -> None:
     """Cuts a run's items into shards; one that is laid out stays as it is, whatever the size is now."""
-    with session(engine) as opened:
+    # Where another job lays the run out at the same time, one of the two comes second, and uses what is there.
+    with contextlib.suppress(IntegrityError), session(engine) as opened:
         if opened.get(WorkShard, (run, 0)) is None:
             starts = range(0, item_count, shard_items)
             opened.add_all(

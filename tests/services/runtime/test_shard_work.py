@@ -1,11 +1,12 @@
 """Work in shards: done once whoever dies, on this process or on Ray, and cut down to the item that ends its worker."""
 
 import os
+import socket
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from sqlalchemy import text
 from sqlmodel import Session, select
 
 from onoma.v1 import types_pb2
-from services.runtime import shard_ledger
+from services.runtime import ray_engine, shard_ledger
 from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.runtime.job_context import Cancelled, JobContext
@@ -54,10 +55,9 @@ def sqlite(tmp_path):
 
 
 @pytest.fixture
-def on_ray(monkeypatch):
+def on_ray(ray_environment, monkeypatch):
     """A Ray of this machine with one worker; each job starts it and ends it."""
     monkeypatch.setenv("ONOMA_RAY_WORKERS", "1")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))
 
 
 def test_every_item_is_done_once_in_order(engine):
@@ -93,6 +93,18 @@ def test_another_size_of_shards_does_not_cut_a_run_anew(engine):
     work, _ = work_of(engine, shard_items=3)
     work_through(context(), work, "local")
     assert sorted(row.item_count for row in rows(engine)) == [2, 4, 4]
+
+
+def test_of_two_jobs_that_lay_a_run_out_at_once_the_second_uses_what_is_there(engine):
+    with ThreadPoolExecutor() as pool:
+        with session(engine) as first:
+            first.add(WorkShard(run=RUN, shard=0, first_item=0, item_count=10))
+            first.flush()
+            second = pool.submit(shard_ledger.lay_out, engine, RUN, 10, 4)
+            with pytest.raises(TimeoutError):
+                second.result(0.5)
+        second.result(30)
+    assert [row.item_count for row in rows(engine)] == [10]
 
 
 def test_an_item_that_ends_its_process_each_time_is_set_aside_and_the_rest_is_done(engine):
@@ -132,14 +144,12 @@ def test_a_shard_is_one_jobs_until_its_lease_runs_out(engine):
 
 def test_two_jobs_share_the_shards_and_both_end_when_all_are_done(engine):
     works = [work_of(engine, shard_items=1) for _ in range(2)]
-    jobs = [
-        threading.Thread(target=work_through, args=(context(f"job{i}"), work, "local"))
-        for i, (work, _) in enumerate(works)
-    ]
+    with ThreadPoolExecutor() as pool:
+        jobs = [
+            pool.submit(work_through, context(f"job{i}"), work, "local") for i, (work, _) in enumerate(works)
+        ]
     for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join(60)
+        job.result()
     assert sorted(works[0][1] + works[1][1]) == ITEMS
 
 
@@ -184,6 +194,35 @@ def test_on_ray_work_that_does_not_get_on_fails_with_what_the_cluster_has(sqlite
     ) as caught:
         work_through(context(), work, "ray")
     assert "ONOMA_RAY_STALL_S" in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+@pytest.mark.parametrize("listens", [False, True], ids=["nobody there", "it never answers"])
+def test_a_cluster_that_does_not_answer_is_named_within_seconds(sqlite, monkeypatch, scheme, listens):
+    monkeypatch.setattr(ray_engine, "ANSWER_S", 1.0)
+    with closing(socket.socket()) as there:
+        there.bind(("127.0.0.1", 0))
+        if listens:
+            there.listen()
+        address = f"{scheme}127.0.0.1:{there.getsockname()[1]}"
+        monkeypatch.setenv("ONOMA_RAY_ADDRESS", address)
+        work, written = work_of(sqlite)
+        begun_at = time.monotonic()
+        with pytest.raises(Unavailable, match=f"no Ray answers at {address} within 1 s") as caught:
+            work_through(context(), work, "ray")
+    assert time.monotonic() - begun_at < 10
+    assert "ONOMA_RAY_ADDRESS" in str(caught.value)
+    assert "--engine local" in str(caught.value)
+    assert (caught.value.reason, written) == ("NO_RAY_CLUSTER", [])
+
+
+def test_an_address_that_is_none_is_refused(sqlite, monkeypatch):
+    monkeypatch.setenv("ONOMA_RAY_ADDRESS", "head:port")
+    work, _ = work_of(sqlite)
+    with pytest.raises(
+        FailedPrecondition, match="ONOMA_RAY_ADDRESS=head:port is no address: HOST:6379 or ray://"
+    ):
+        work_through(context(), work, "ray")
 
 
 def work_of(engine, *, shard_items=4, **given):
