@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx2 as httpx
@@ -26,7 +27,7 @@ from tests.synthetic import tiny_program, write_image_folder
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(3600)]
 
 CATEGORIES = ["circle", "cross", "square"]
-VERSION = "0.1.0"
+VERSION = version("onoma")
 _JOB_S = 300
 
 

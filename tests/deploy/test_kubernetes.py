@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -381,7 +382,7 @@ def test_the_overlay_of_the_docs_changes_images_and_hosts(tmp_path: Path) -> Non
     assert (
         environment(objects, gateway)["ONOMA_PUBLIC_URL"] == f"https://{ingress['spec']['rules'][0]['host']}"
     )
-    assert naming["image"] == "registry.example.org/onoma/naming:0.1.0"
+    assert naming["image"] == f"registry.example.org/onoma/naming:{version('onoma')}"
 
 
 def test_owners_may_sign_in_at_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
