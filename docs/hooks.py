@@ -65,7 +65,7 @@ _FIELD_TYPES = {
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are made, and those that lie outside docs/."""
-    comments = read_comments()
+    comments = {name: prose(comment) for name, comment in read_comments().items()}
     made = {
         "reference/cli.md": cli_page(),
         "reference/settings.md": settings_page(),
@@ -150,7 +150,7 @@ def _parameter(one: Any, hints: dict[str, Any]) -> tuple[str, ...]:
         default = ""
     else:
         default = f"`{getattr(one.default, 'value', one.default)}`"
-    return names, _takes(hints[one.name]), default, one.help or ""
+    return names, _takes(hints[one.name]), default, prose(one.help or "")
 
 
 def _takes(hint: Any) -> str:
@@ -174,7 +174,7 @@ def settings_page() -> str:
     for reader, kind in SETTINGS.items():
         inherited = set().union(*(getattr(base, "model_fields", {}) for base in kind.__bases__))
         rows = [
-            (f"`ONOMA_{name.upper()}`", _default(field), field.description or "")
+            (f"`ONOMA_{name.upper()}`", _default(field), prose(field.description or ""))
             for name, field in kind.model_fields.items()
             if name not in inherited
         ]
@@ -266,9 +266,9 @@ def http_page(document: dict[str, Any]) -> str:
                 "",
                 f"## {method.upper()} {path}",
                 "",
-                operation["summary"],
+                prose(operation["summary"]),
                 "",
-                operation["description"],
+                prose(operation["description"]),
                 "",
             ]
             rows = [
@@ -276,7 +276,7 @@ def http_page(document: dict[str, Any]) -> str:
                     f"`{one['name']}`",
                     one["in"],
                     "needed" if one.get("required") else "",
-                    one.get("description", ""),
+                    prose(one.get("description", "")),
                 )
                 for one in operation["parameters"]
             ]
@@ -288,7 +288,8 @@ def http_page(document: dict[str, Any]) -> str:
                 .get("schema", {})
             )
             rows = [
-                (f"`{name}`", one.get("description", "")) for name, one in body.get("properties", {}).items()
+                (f"`{name}`", prose(one.get("description", "")))
+                for name, one in body.get("properties", {}).items()
             ]
             lines += ["", *_table(("in the body", ""), rows)]
             if "$ref" in body:
@@ -297,7 +298,7 @@ def http_page(document: dict[str, Any]) -> str:
                 what = f"`{_name(content['schema'])}` as " if "$ref" in content["schema"] else ""
                 lines += ["", f"Answers {what}`{media_type}`."]
     problem = document["components"]["schemas"]["Problem"]
-    rows = [(f"`{name}`", one.get("description", "")) for name, one in problem["properties"].items()]
+    rows = [(f"`{name}`", prose(one.get("description", ""))) for name, one in problem["properties"].items()]
     lines += ["", "## Problems", "", "An error is answered as `application/problem+json`:", ""]
     return "\n".join([*lines, *_table(("field", ""), rows)]) + "\n"
 
@@ -306,8 +307,16 @@ def _name(schema: dict[str, Any]) -> str:
     return str(schema["$ref"]).rpartition("/")[2]
 
 
+def prose(text: str) -> str:
+    """Words of the code as Markdown shows them; what stands in backticks is code there too."""
+    pieces = re.split(r"(`[^`]+`)", " ".join(text.split()))
+    return "".join(
+        re.sub(r"([\\*_\[\]<])", r"\\\1", one) if n % 2 == 0 else one for n, one in enumerate(pieces)
+    )
+
+
 def _paragraphs(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines()] + [""]
+    return [prose(line) for line in text.splitlines()] + [""]
 
 
 def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

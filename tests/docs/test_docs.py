@@ -274,6 +274,10 @@ def hooks() -> Any:
     return module
 
 
+def test_words_of_the_code_are_no_markup() -> None:
+    assert hooks().prose("CLASS/*, a[0] and\n<b> `x_y*`") == r"CLASS/\*, a\[0\] and \<b> `x_y*`"
+
+
 def test_links_out_of_the_folder_become_pages_or_paths(caplog: pytest.LogCaptureFixture) -> None:
     link = hooks().repository_link
     assert link("docs/deploy.md", "deploy.md", "read me", "../README.md", "") == "[read me](index.md)"
