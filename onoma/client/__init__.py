@@ -1,10 +1,12 @@
 """The typed client: the only way in for the command line, notebooks and tests.
 
+```python
 from onoma.client import Client
 
 with Client() as client:
     for study in client.list_studies():
         print(study.name)
+```
 """
 
 from onoma.client.analysis import AnalysisOptions
