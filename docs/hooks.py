@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from google.protobuf.descriptor import FieldDescriptor
 from mkdocs.structure.files import File
@@ -154,6 +154,8 @@ def _parameter(one: Any, hints: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _takes(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " ".join(f"`{choice}`" for choice in get_args(hint))
     if kinds := [kind for kind in get_args(hint) if kind is not NoneType]:
         if get_origin(hint) is tuple:
             return ", ".join(map(_takes, kinds))
@@ -174,11 +176,16 @@ def settings_page() -> str:
     for reader, kind in SETTINGS.items():
         inherited = set().union(*(getattr(base, "model_fields", {}) for base in kind.__bases__))
         rows = [
-            (f"`ONOMA_{name.upper()}`", _default(field), prose(field.description or ""))
+            (
+                f"`ONOMA_{name.upper()}`",
+                _takes(field.annotation),
+                _default(field),
+                prose(field.description or ""),
+            )
             for name, field in kind.model_fields.items()
             if name not in inherited
         ]
-        lines += ["", f"## {reader}", "", *_table(("setting", "default", ""), rows)]
+        lines += ["", f"## {reader}", "", *_table(("setting", "takes", "default", ""), rows)]
     return "\n".join(lines) + "\n"
 
 
