@@ -1,8 +1,8 @@
 import { useCallback } from "react";
 import { answered, api } from "../api/client";
-import type { Annotator, Study } from "../api/openapi";
+import type { Annotator, Coverage, Study } from "../api/openapi";
 import { useLoaded } from "./useLoaded";
-import { percent } from "./words";
+import { percent, whyUndefined } from "./words";
 
 /** How much of what the network looked at has a name (paper, Figures 3 to 5). */
 export function CoverageTable({ study, annotators }: { study: Study; annotators: Annotator[] }) {
@@ -42,9 +42,15 @@ export function CoverageTable({ study, annotators }: { study: Study; annotators:
                 <td>
                   {row.annotator_id ? (names.get(row.annotator_id) ?? row.annotator_id) : "any"}
                 </td>
-                <td className="number">{percent(row.activation)}</td>
-                <td className="number">{percent(row.partial)}</td>
-                <td className="number">{percent(row.complete)}</td>
+                <td className="number">
+                  <Share row={row} of="activation" />
+                </td>
+                <td className="number">
+                  <Share row={row} of="partial" />
+                </td>
+                <td className="number">
+                  <Share row={row} of="complete" />
+                </td>
                 <td className="number">{row.annotator_id ? row.concept_count : ""}</td>
                 <td className="number">{row.activation_count}</td>
                 <td className="number">{row.image_count}</td>
@@ -54,5 +60,23 @@ export function CoverageTable({ study, annotators }: { study: Study; annotators:
         </table>
       )}
     </section>
+  );
+}
+
+interface ShareProps {
+  row: Coverage;
+  of: "activation" | "partial" | "complete";
+}
+
+/** A share of a row; where it is 0/0 an en dash that says why, to the pointer and to those who hear the page. */
+export function Share({ row, of }: ShareProps) {
+  const share = row[of];
+  if (share !== undefined) return percent(share);
+  const why = whyUndefined(row);
+  return (
+    <span title={why}>
+      <span aria-hidden="true">–</span>
+      <span className="unseen">{why}</span>
+    </span>
   );
 }

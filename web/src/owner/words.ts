@@ -1,5 +1,5 @@
 /** How numbers and states are written. */
-import type { LinkState, StudyState } from "../api/openapi";
+import type { Coverage, LinkState, StudyState } from "../api/openapi";
 
 export const STATE_WORDS: Record<StudyState, string> = {
   STUDY_STATE_UNSPECIFIED: "unknown",
@@ -8,9 +8,17 @@ export const STATE_WORDS: Record<StudyState, string> = {
   STUDY_STATE_CLOSED: "closed",
 };
 
-/** A share with one decimal in percent; an undefined one (0/0) is an en dash. */
-export function percent(share: number | undefined): string {
-  return share === undefined ? "–" : `${(100 * share).toFixed(1)}\u00a0%`;
+/** A share with one decimal in percent. */
+export function percent(share: number): string {
+  return `${(100 * share).toFixed(1)}\u00a0%`;
+}
+
+/** Why a row of coverage has shares that are 0/0. */
+export function whyUndefined(row: Coverage): string {
+  if (row.activation_count === 0) return "not defined: this category has no significant activation";
+  return row.annotator_id
+    ? "not defined: this annotator has not begun this category"
+    : "not defined: nobody has begun this category";
 }
 
 /** How far something is, in whole percent; never 100 before the end. */
