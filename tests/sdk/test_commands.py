@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -250,3 +251,13 @@ def test_a_study_is_analysed_as_it_stands(onoma, open_study: OpenStudy) -> None:
     code, text = onoma("study", "analyse", "shapes", "--shuffles", "0")
     assert code == 0
     assert "circle" in text
+
+
+def test_maps_on_an_engine_that_there_is_not_are_refused_before_anything_starts(onoma, monkeypatch) -> None:
+    code, text = onoma("maps", "compute", "shapes", "--engine", "spark")
+    assert code == 2
+    assert "'spark' is not one of 'local', 'ray'" in " ".join(text.replace("│", " ").split())
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    code, text = onoma("maps", "compute", "shapes", "--engine", "ray")
+    assert code == 1
+    assert "pip install 'onoma[ray]' there, or take --engine local" in " ".join(text.split())

@@ -1,6 +1,7 @@
 """The job that draws a study's maps: what it stores, what it survives, what it says."""
 
 import json
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from onoma.science.activations import explain
 from onoma.science.excitation import look, prepare
 from onoma.science.pictures import decode, model_input, normalise
 from onoma.science.program import load
-from onoma.v1 import jobs_pb2
+from onoma.v1 import attribution_pb2, jobs_pb2, types_pb2
 from services.attribution import drawing, explainers, reading, runs
 from services.attribution.computing import compute_maps
 from services.attribution.plans import chosen_images
@@ -272,6 +273,24 @@ def test_computing_again_writes_nothing_and_tells_the_same(attribution, world):
 
 def test_the_same_request_is_one_job(attribution):
     assert attribution.start_computing("once").job_id == attribution.start_computing("once").job_id
+
+
+def test_an_engine_that_there_is_not_is_refused_and_starts_no_job(attribution, monkeypatch):
+    request = attribution_pb2.ComputeMapsRequest(study_id=STUDY_ID, request_id="r")
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    refusals = []
+    for engine in (7, types_pb2.ENGINE_RAY):
+        request.engine = engine
+        refusals.append(refusal(lambda: attribution.calls.ComputeMaps(request, timeout=60)))
+    assert refusals == [
+        (grpc.StatusCode.INVALID_ARGUMENT, "engine 7 is none of this version: ENGINE_LOCAL or ENGINE_RAY"),
+        (
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "--engine ray needs Ray where the service runs: pip install 'onoma[ray]' there, or take --engine local, "
+            "which does the same work",
+        ),
+    ]
+    assert not attribution.jobs.ListJobs(jobs_pb2.ListJobsRequest(), timeout=60).jobs
 
 
 def test_a_full_disk_fails_the_job_and_resuming_completes_it(small_shards, open_server, world, monkeypatch):
