@@ -5,16 +5,15 @@ import shlex
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from onoma import cli
 from onoma.client import Addresses, Client
 from onoma.science.registration import check
 from onoma.v1 import naming_pb2
 from services.up import local_settings, start_all
+from tests.command_line import run
 from tests.docs.test_docs import DOCS, ROOT, command_lines
 from tests.synthetic import tiny_program, vgg_like, write_image_folder
 
@@ -111,17 +110,6 @@ def test_the_tutorial_is_walked_to_its_end(
     assert len(walked) == 14
     assert (tmp_path / "report/index.html").exists()
     assert (tmp_path / "photo-explained.png").exists()
-
-
-def run(words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: Any) -> tuple[int, str]:
-    monkeypatch.setattr("sys.argv", words)
-    try:
-        cli.main()
-        code = 0
-    except SystemExit as exit_:
-        code = int(exit_.code or 0)
-    captured = capfd.readouterr()
-    return code, captured.out + captured.err
 
 
 def name_everything(client: Client, study_name: str, annotator_name: str) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from onoma import cli
+from tests.command_line import run
 from tests.conftest import OpenStudy
 
 
@@ -12,14 +12,4 @@ def onoma(open_study: OpenStudy, monkeypatch: pytest.MonkeyPatch, capfd: pytest.
     for service, address in open_study.running.addresses.items():
         monkeypatch.setenv(f"ONOMA_{service.upper()}_ADDRESS", address)
 
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["onoma", *arguments])
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        captured = capfd.readouterr()
-        return code, captured.out + captured.err
-
-    return run
+    return lambda *arguments: run(["onoma", *arguments], monkeypatch, capfd)

@@ -1,0 +1,21 @@
+"""The `onoma` command, run in the tests' own process."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from onoma import cli
+
+
+def run(
+    words: Sequence[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    """Exit code and output of a command line, `onoma` included."""
+    monkeypatch.setattr("sys.argv", [*words])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as exit_:
+        code = int(exit_.code or 0)
+    captured = capfd.readouterr()
+    return code, captured.out + captured.err
