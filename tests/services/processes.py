@@ -35,14 +35,15 @@ def running(service, **settings):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
+        reading = threading.Thread(target=deque, args=(process.stderr, 0))  # a full pipe would stop the server
         try:
             address = next(json.loads(line)["address"] for line in process.stderr if "is ready" in line)
-            threading.Thread(
-                target=deque, args=(process.stderr, 0), daemon=True
-            ).start()  # a full pipe would stop it
+            reading.start()
             yield process, address
         finally:
             process.kill()
+            if reading.ident is not None:
+                reading.join()
 
 
 def states(jobs, job_id):

@@ -148,6 +148,16 @@ test("a lost invitation stops sending and keeps the acts", async () => {
   expect(state.savings.at(-1)).toBe("signed_out");
 });
 
+test("an act made while the link is lost leaves the form that asks for it", async () => {
+  const lost: Answer = { kind: "signed_out", message: "link" };
+  const { state, send } = stage([create, rename], [lost, lost]);
+  await send();
+  await send();
+  expect(state.savings).toEqual(["saving", "signed_out", "signed_out"]);
+  await send();
+  expect(state.savings.slice(3)).toEqual(["saving", "saved"]);
+});
+
 test("sending twice at once sends nothing twice", async () => {
   const { state, send } = stage([create]);
   await Promise.all([send(), send()]);

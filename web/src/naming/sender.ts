@@ -27,12 +27,15 @@ const LONGEST_WAIT_MS = 15_000;
 /** Returns a function that sends whatever is pending; calling it while it runs is free. */
 export function createSender(wiring: Wiring): () => Promise<void> {
   let running = false;
+  let isSignedOut = false;
 
   async function drain(): Promise<void> {
     let waitMs = FIRST_WAIT_MS;
     for (let act = wiring.read().pending[0]; act; act = wiring.read().pending[0]) {
-      wiring.report({ kind: "saving" });
+      // The form that takes the link stays, with what is typed in it, until the server takes an act.
+      if (!isSignedOut) wiring.report({ kind: "saving" });
       const answer = await wiring.send(act, wiring.read().confirmed.naming.revision);
+      isSignedOut = answer.kind === "signed_out";
       if (answer.kind === "signed_out") {
         wiring.report(answer);
         return;
