@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import copy
-import importlib
 import inspect
 import json
 import os
-import pkgutil
 import re
 import shutil
 import subprocess
@@ -21,15 +19,14 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
-from pydantic_settings import BaseSettings
 
-import services
 from services.gateway.settings import GatewaySettings, SignInSettings
 from services.runtime.database import SERVICES_WITH_DATABASE
 from services.runtime.jobs import Jobs
 from services.runtime.server import LIVE
 from services.runtime.settings import RuntimeSettings, read_settings
 from tests.deploy import kubernetes as k8s
+from tests.deploy.known_settings import known_settings
 from tests.deploy.kubernetes import ROOT, Object, of_kind
 
 VERSIONS = ("1.33", "1.37")
@@ -200,21 +197,6 @@ def test_probes_of_what_is_not_ours_ask_ports_that_it_declares(pods: dict[str, k
                 if kind in container[probe]
             ]
             assert kind == "exec" or asked["port"] in pod.ports(), name
-
-
-@cache
-def known_settings() -> set[str]:
-    """ONOMA_* variables that some service reads."""
-    for module in pkgutil.walk_packages(services.__path__, "services."):
-        if module.name.endswith("settings") or module.name.endswith("ray_engine"):
-            importlib.import_module(module.name)
-    found, waiting = set(), [BaseSettings]
-    while waiting:
-        kind = waiting.pop()
-        waiting.extend(kind.__subclasses__())
-        if kind.__module__.startswith("services."):
-            found |= {f"ONOMA_{name.upper()}" for name in kind.model_fields}
-    return found
 
 
 def test_every_setting_is_one_that_a_service_reads(objects: list[Object], pods: dict[str, k8s.Pod]) -> None:
