@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from onoma.wordnet_file import DATA_NOUN
+from services.runtime.cores import cores
 
 
 class AnalyticsSettings(BaseSettings):
@@ -27,4 +27,4 @@ class AnalyticsSettings(BaseSettings):
     @property
     def cores(self) -> int:
         """Processes that an analysis may have."""
-        return self.analysis_processes or os.cpu_count() or 1
+        return self.analysis_processes or cores()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import contextlib
 import json
 import mimetypes
@@ -34,7 +36,7 @@ from services.gateway import problems, sessions
 from services.gateway.activations import MOST_ASKED_FOR, Activations
 from services.gateway.backends import Backends, method_of, open_backends, request_class
 from services.gateway.page import page_routes
-from services.gateway.pictures import Pictures
+from services.gateway.pictures import MOST_PICTURES, Pictures
 from services.gateway.protection import REPORT_POLICY, check_origin, safety_headers
 from services.gateway.reports import Reports
 from services.gateway.routes import ANNOTATOR, ROUTES, STUDY, Access, Route
@@ -242,8 +244,26 @@ def _handwritten_routes(
             },
         )
 
+    async def study_images(request: Request) -> Response:
+        session, _ = await sessions.annotator_of(request, backends)
+        asked = dict.fromkeys(request.query_params.getlist("image_id"))
+        if not 0 < len(asked) <= MOST_PICTURES:
+            raise problems.RefusedError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"image_id names {len(asked)} pictures; at least 1 and at most {MOST_PICTURES} are given at once",
+            )
+        found = await asyncio.gather(*(picture(request, session.study, image_id) for image_id in asked))
+        addresses = {image_id: _data_url(one) for image_id, one in zip(asked, found, strict=True)}
+        return JSONResponse(addresses, headers={"Cache-Control": IMMUTABLE})
+
     async def image(request: Request, study: naming_pb2.Study) -> Response:
-        image_id, request_id = request.path_params["image_id"], request.state.request_id
+        answer = await picture(request, study, request.path_params["image_id"])
+        return Response(answer.content, media_type=answer.media_type, headers={"Cache-Control": IMMUTABLE})
+
+    async def picture(
+        request: Request, study: naming_pb2.Study, image_id: str
+    ) -> inference_pb2.GetImageResponse:
+        request_id = request.state.request_id
         await run_in_threadpool(pictures.check, study.study_id, image_id, request_id)
         answer = pictures.kept(study.study_id, image_id)
         if answer is None:
@@ -254,13 +274,14 @@ def _handwritten_routes(
                 "inference", "GetImage", message, timeout_s=30, request_id=request_id
             )
             pictures.keep(study.study_id, image_id, answer)
-        return Response(answer.content, media_type=answer.media_type, headers={"Cache-Control": IMMUTABLE})
+        return answer
 
     return [
         HttpRoute("/api/invitations", accept_invitation, methods=["POST"]),
         HttpRoute(ANNOTATOR, get_invitation),
         HttpRoute(ANNOTATOR + "/activations", list_activations),
         HttpRoute(ANNOTATOR + "/maps", get_maps),
+        HttpRoute(ANNOTATOR + "/images", study_images),
         HttpRoute(ANNOTATOR + "/images/{image_id}", study_image),
         HttpRoute(STUDY + "/images/{image_id}", image_behind_a_result),
         HttpRoute(STUDY + "/report/{file:path}", report),
@@ -333,6 +354,10 @@ async def _body(request: Request) -> bytes:
                 "TOO_LARGE",
             )
     return bytes(content)
+
+
+def _data_url(picture: inference_pb2.GetImageResponse) -> str:
+    return f"data:{picture.media_type};base64,{base64.b64encode(picture.content).decode()}"
 
 
 def _json(message: Message) -> JSONResponse:

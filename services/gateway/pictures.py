@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from services.gateway.backends import Backends
 
 MAX_STUDIES = 32  # remembered
+MOST_PICTURES = 96  # in one answer: an address has to hold their ids
 MAX_KEPT_BYTES = 64 * 1024 * 1024  # of pictures, which never change
 LISTED_AGAIN_S = 5.0  # so long does an answer hold for a picture that was not in it
 

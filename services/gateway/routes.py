@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Any
 
 
 class Access(enum.Enum):
@@ -54,6 +55,8 @@ class Handwritten:
     # Full names of messages; empty for no body, or for bytes of `media_type`.
     request: str = ""
     response: str = ""
+    # JSON Schema of an answer that is no message.
+    schema: dict[str, Any] | None = None
     media_type: str = "application/json"
     query: tuple[str, ...] = ()
     # Those that may be left out, or come several times.
@@ -142,6 +145,15 @@ HANDWRITTEN = (
         media_type="application/octet-stream",
         query=("category", "version"),
         lists=("activation_id",),
+    ),
+    Handwritten(
+        "GET",
+        ANNOTATOR + "/images",
+        "GetStudyImages",
+        Access.ANNOTATOR,
+        "The same of at most 96 images in one answer, which a screen needs first: data: addresses by image id.",
+        schema={"type": "object", "additionalProperties": {"type": "string"}},
+        lists=("image_id",),
     ),
     Handwritten(
         "GET",

@@ -113,7 +113,7 @@ def openapi(comments: dict[str, str]) -> dict[str, Any]:
         answer = (
             _reference(pool.FindMessageTypeByName(written.response), schemas, comments)
             if written.response
-            else {"type": "string", "format": "binary"}
+            else written.schema or {"type": "string", "format": "binary"}
         )
         operation["responses"] |= _answer(written.media_type, answer)
         paths.setdefault(written.path, {})[written.method.lower()] = operation

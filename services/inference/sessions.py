@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
@@ -14,6 +15,7 @@ import onnxruntime
 import torch
 
 from services.inference.batching import Batcher, BatchLimits, Images, Outputs
+from services.runtime.cores import cores
 from services.runtime.errors import DataLoss, FailedPrecondition, NotFound
 from services.runtime.objects import ObjectStore
 
@@ -36,6 +38,8 @@ def open_session(onnx: bytes) -> onnxruntime.InferenceSession:
     """A session on the best device there is; says in the log which provider is in use."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if cores() < (os.cpu_count() or 1):  # left to itself it takes a thread for each core of the machine
+        options.intra_op_num_threads = cores()
     # Between two batches the cores belong to those who take in the next one.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(onnx, options, providers=providers())

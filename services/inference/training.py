@@ -195,7 +195,7 @@ def _train_classes(
         _train_group(engine, store, chosen, group, inputs, trunk, training, test, device, epochs)
         epochs.end()
 
-    beside(train_classes, pending, limits.training_workers, device, stopped.set)
+    beside(train_classes, pending, limits.training_workers or cores(), device, stopped.set)
 
 
 def _device() -> torch.device:

@@ -78,7 +78,7 @@ class Requests:
 
 def is_content(url: str) -> bool:
     """Whether this is a picture or the maps, which never change."""
-    return "/images/" in url or "/maps?" in url
+    return "/images" in url or "/maps?" in url
 
 
 def wait(page: Page, holds: str) -> None:

@@ -1,5 +1,6 @@
 """What an annotator may see of an activation, and its map as bytes."""
 
+import base64
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -100,6 +101,28 @@ def test_an_annotator_gets_pictures_as_the_studys_network_saw_them(ada: TestClie
     assert answer.content == b"image1 as net sees it"
     assert answer.headers["content-type"] == "image/png"
     assert "immutable" in answer.headers["cache-control"]
+
+
+def test_a_screen_of_pictures_comes_in_one_answer(ada: TestClient):
+    answer = ada.get(f"{ADA}/images", params={"image_id": ["image1", "image2", "image1"]})
+    seen = [
+        f"data:image/png;base64,{base64.b64encode(f'image{n} as net sees it'.encode()).decode()}"
+        for n in (1, 2)
+    ]
+    assert answer.json() == {"image1": seen[0], "image2": seen[1]}
+    assert "immutable" in answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize("count", [0, 97])
+def test_too_many_pictures_in_one_answer_are_refused(ada: TestClient, count):
+    answer = ada.get(f"{ADA}/images", params={"image_id": [f"image{n}" for n in range(count)]})
+    assert answer.status_code == 400
+    assert f"{count} pictures" in answer.json()["message"]
+
+
+def test_a_screen_with_a_picture_that_the_study_does_not_show_is_not_found(ada: TestClient):
+    answer = ada.get(f"{ADA}/images", params={"image_id": ["image1", "of-another-data-set"]})
+    assert (answer.status_code, "of-another-data-set" in answer.json()["message"]) == (404, True)
 
 
 def test_the_owner_gets_the_pictures_behind_results(owner: TestClient):

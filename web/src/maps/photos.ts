@@ -1,6 +1,7 @@
 /**
  * Photographs by their address: each is fetched once, those wanted last come first, and what
- * has scrolled away before its turn is not fetched at all. Kept up to a size.
+ * has scrolled away before its turn is not fetched at all. Kept up to a size. The first screen of
+ * a category comes in one answer: a request a photograph takes far longer.
  */
 import { useCallback, useSyncExternalStore } from "react";
 import { dataUrl } from "./dataUrl";
@@ -9,6 +10,8 @@ import { dataUrl } from "./dataUrl";
 const AT_ONCE = 4;
 const KEPT_BYTES = 96 * 1024 * 1024;
 const RETRY_MS = 2000;
+/** In one answer: an address has to hold their ids. */
+const MOST_TOGETHER = 96;
 
 interface Photo {
   state: "waiting" | "loading" | "here" | "failed";
@@ -21,6 +24,8 @@ const photos = new Map<string, Photo>();
 const waiting: string[] = [];
 /** What this turn of the page wants, in its own order. */
 let wantedNow: string[] = [];
+/** Whether the next turn is the first of a category. */
+let isFirstTurn = false;
 let loading = 0;
 let keptBytes = 0;
 
@@ -28,6 +33,11 @@ let keptBytes = 0;
 export function usePhoto(url: string): string | undefined {
   const subscribe = useCallback((listener: () => void) => want(url, listener), [url]);
   return useSyncExternalStore(subscribe, () => photos.get(url)?.src);
+}
+
+/** Says that a category is opening: what it wants first is a whole screen. */
+export function expectScreen(): void {
+  isFirstTurn = true;
 }
 
 /** Resolves when all photographs that are wanted are here, or after so long. */
@@ -63,8 +73,32 @@ function enqueue(url: string, photo: Photo): void {
 }
 
 function startTurn(): void {
+  const together = isFirstTurn && wantedNow.length > 1 ? wantedNow.splice(0, MOST_TOGETHER) : [];
+  isFirstTurn = false;
   waiting.push(...wantedNow.reverse());
   wantedNow = [];
+  if (together.length > 0) void fetchTogether(together);
+  fetchNext();
+}
+
+/** Fetches photographs of one study in one answer; where that fails, each by itself. */
+async function fetchTogether(urls: readonly string[]): Promise<void> {
+  const ids = urls.map((url) => url.slice(url.lastIndexOf("/") + 1));
+  const folder = urls[0]?.slice(0, urls[0].lastIndexOf("/"));
+  loading++;
+  try {
+    const response = await fetch(`${folder}?${ids.map((id) => `image_id=${id}`).join("&")}`);
+    const found: Record<string, string> = response.ok ? await response.json() : {};
+    for (const [place, url] of urls.entries()) {
+      const photo = photos.get(url);
+      const src = found[ids[place] ?? ""];
+      if (photo && src !== undefined) keep(photo, src);
+    }
+  } catch {
+    // Nobody answered: what is missing is asked for below, and goes on trying.
+  }
+  loading--;
+  waiting.push(...urls.filter((url) => photos.get(url)?.state === "waiting").reverse());
   fetchNext();
 }
 
