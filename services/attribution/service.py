@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import grpc
+import torch
 from sqlmodel import Session
 
 from onoma.v1 import attribution_pb2 as pb
@@ -21,6 +22,7 @@ from services.attribution.settings import AttributionSettings
 from services.attribution.similarity import Similarity
 from services.attribution.taking_over import check_made_by, import_study_maps
 from services.runtime.channels import open_channel
+from services.runtime.cores import cores
 from services.runtime.database import open_database
 from services.runtime.decoding import Decoders
 from services.runtime.errors import FailedPrecondition, Unavailable
@@ -134,6 +136,7 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
 
 def build(settings: RuntimeSettings) -> Service:
     """The attribution service over the database and the object store that `settings` name."""
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
     limits = read_settings(AttributionSettings)
     engine = open_database(settings, "attribution")
     store = open_object_store(settings)

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Event
 
 import grpc
+import torch
 from sqlalchemy import Engine
 
 from onoma.open_inference import v2_pb2_grpc
@@ -30,6 +31,7 @@ from services.inference.open_inference import OpenInferenceServicer
 from services.inference.prediction import Predictor
 from services.inference.sessions import Sessions
 from services.inference.settings import InferenceSettings
+from services.runtime.cores import cores
 from services.runtime.database import open_database
 from services.runtime.decoding import Decoders
 from services.runtime.errors import InvalidArgument, Unavailable
@@ -236,6 +238,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
 def build(settings: RuntimeSettings) -> Service:
     """The inference service over the database and the object store that `settings` name."""
+    torch.set_num_threads(min(torch.get_num_threads(), cores()))
     engine = open_database(settings, "inference")
     store = open_object_store(settings)
     limits = read_settings(InferenceSettings)

@@ -28,6 +28,7 @@ from services.inference import datasets, figures, registry, rounds, tables
 from services.inference.features import PartFeatures, kept_features, part_features
 from services.inference.sessions import open_stored
 from services.inference.settings import InferenceSettings
+from services.runtime.cores import cores
 from services.runtime.database import session
 from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.jobs import JobContext

@@ -2,20 +2,25 @@
 
 import re
 import shlex
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from onoma.client import Addresses, Client
+from onoma.science import excitation_rules
+from onoma.science.program import save
 from onoma.science.registration import check
-from onoma.v1 import naming_pb2
+from onoma.v1 import inference_pb2, naming_pb2
 from services.up import local_settings, start_all
 from tests.command_line import run
 from tests.docs.test_docs import DOCS, ROOT, command_lines
-from tests.synthetic import tiny_program, vgg_like, write_image_folder
+from tests.synthetic import CLASSES, tiny_program, vgg_like, write_image_folder
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -71,6 +76,29 @@ def test_a_model_of_ones_own_is_written_and_accepted(tmp_path: Path, monkeypatch
     assert check((tmp_path / "mine.pt2").read_bytes()).reasons == ()
 
 
+def test_the_readmes_way_to_write_a_model_is_that_of_the_page() -> None:
+    [block] = blocks("../README.md", "python")
+    [page] = blocks("howto/own-model.md", "python")
+    assert not_quoted(block, re.sub(r"  # .*", "", page)) == []
+
+
+def test_the_rule_of_the_page_lets_a_network_in() -> None:
+    network = vgg_like(4, 32, 8, 2)
+    network[1] = torch.nn.LeakyReLU()
+    network[4] = torch.nn.LeakyReLU()
+    preprocessing = {"channels": 3, "height": 32, "width": 32}
+    metadata = {"classes": ["circle", "cross"], "preprocessing": preprocessing}
+    content = save(network, torch.rand(2, 3, 32, 32), metadata)
+    [reason] = check(content).reasons
+    assert "no rule for aten.leaky_relu" in reason
+    [block] = blocks("excitation-rules.md", "python")
+    try:
+        exec(compile(block, "excitation-rules.md", "exec"), dict(vars(excitation_rules)))
+        assert check(content).reasons == ()
+    finally:
+        excitation_rules.RULES.pop(torch.ops.aten.leaky_relu.default, None)
+
+
 @pytest.fixture
 def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """What `onoma up` starts, which the command line finds, with nothing in it."""
@@ -123,3 +151,36 @@ def name_everything(client: Client, study_name: str, annotator_name: str) -> Non
         )
         if naming.pool:
             client.act(naming, naming_pb2.Command(create=create))
+
+
+@pytest.fixture
+def vgg(client: Client, tmp_path: Path) -> list[Path]:
+    """The model and the xNNs that the page calls "vgg", tiny, in place of VGG16's; and pictures."""
+    images = write_image_folder(tmp_path / "IMAGES")
+    preprocessing = {"channels": 3, "height": 224, "width": 224, "resize_shorter_side": 224}
+    metadata = {"classes": list(CLASSES), "preprocessing": preprocessing}
+    content = save(vgg_like(4, 224, 8, len(CLASSES)), torch.rand(2, 3, 224, 224), metadata)
+    client.register_model("vgg", content).wait()
+    client.import_dataset("shapes", str(images)).wait()
+    client.train_xnn("vgg", "vgg", "shapes", settings=inference_pb2.XnnSettings(epochs=2)).wait()
+    return sorted((images / "test").rglob("*.png"))
+
+
+def test_scores_are_asked_for_as_the_page_says(
+    client: Client, vgg: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(vgg[0].read_bytes())
+    ours, tritons = blocks("serving.md", "python")
+    found: dict[str, Any] = {"paths": vgg[:3]}
+    exec(compile(ours, "serving.md", "exec"), found)
+    assert [len(one.dnn_scores) for one in (*found["few"], *found["many"])] == [len(CLASSES)] * 4
+    assert found["few"][0].xnn_scores
+    address = "127.0.0.1:50051"
+    assert address in tritons
+    script = tritons.replace(address, client._transport._addresses.inference) + "\nprint(scores.shape)\n"
+    # A process of its own: Triton's stubs and the services' are of the same names.
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.stdout == "(8, 3)\n", ended.stderr

@@ -141,7 +141,7 @@ def test_the_sliders_change_tiles_and_maps_at_once_and_are_remembered(naming: Na
     expect(tiles(page).first).not_to_have_css("width", f"{width:g}px")
     assert tiles(page).first.bounding_box()["width"] >= 208
     assert not [
-        url for url in asked if not url.startswith("blob:") and "/images/" not in url and "/maps?" not in url
+        url for url in asked if not url.startswith("blob:") and "/images" not in url and "/maps?" not in url
     ]
     page.reload()
     expect(page.get_by_label("map", exact=True)).to_have_value("30")

@@ -315,7 +315,7 @@ def test_a_large_study_is_analysed_in_processes_and_the_same_comes_out(
         lambda file, cores: asked_of.append(analysis.processes_for(file, cores)) or 2,
     )
     assert parts_of(asked(analytics, shuffles=6)) == alone
-    assert asked_of == [min(os.cpu_count() or 1, 2)]
+    assert asked_of == [min(cores(), 2)]
 
 
 def test_where_objects_lie_is_told_by_bounding_boxes(analytics: Stub, world: World) -> None:
