@@ -1,7 +1,6 @@
 """Agreement, consensus and the whole analysis over the services: the worked example's numbers."""
 
 import json
-import os
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -18,6 +17,7 @@ from onoma.v1 import analytics_pb2 as pb
 from onoma.v1 import analytics_pb2_grpc
 from onoma.wordnet_file import read_parts
 from services.analytics import service, statistics
+from services.runtime.cores import cores
 from services.runtime.paging import make_token
 from tests.services.analytics.stand_ins import EXAMPLE, STUDY_ID, World
 from tests.services.analytics.test_analytics_service import refusal
