@@ -31,8 +31,10 @@ SERVICES_WITH_DATABASE = tuple(
 )
 _log = logging.getLogger(__name__)
 _BUSY_TIMEOUT_MS = 30_000
-# Of PostgreSQL's client library: how long it takes for a server that is gone without a word to count as gone.
-_PATIENCE = {
+# Of PostgreSQL's client library: text is UTF-8 whatever the database has, so that the database can be asked what it
+# has; and how long it takes for a server that is gone without a word to count as gone.
+_CONNECTION = {
+    "client_encoding": "utf8",
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -54,7 +56,8 @@ def open_database(settings: RuntimeSettings, service: str) -> Engine:
         settings: `database_url`, or else `data_dir`, say where.
         service: its name: the SQLite file's, or the PostgreSQL schema's.
     Raises:
-        FailedPrecondition: the database was migrated by a newer version than this one, or is none at all.
+        FailedPrecondition: the database was migrated by a newer version than this one, cannot hold every word, or is
+            none at all.
         Unavailable: it does not answer.
         ResourceExhausted: its disk is full.
     """
@@ -68,6 +71,7 @@ def open_database(settings: RuntimeSettings, service: str) -> Engine:
     with _migration_lock(engine):
         if engine.dialect.name == "postgresql":
             with engine.begin() as connection:
+                _check_encoding(connection)
                 connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {service}"))
         migrate(engine, service)
     return engine
@@ -178,12 +182,25 @@ def _postgresql(url: str, service: str, connections: int) -> Engine:
         ),
         pool_pre_ping=True,
         pool_size=connections,
-        connect_args=_PATIENCE,
+        connect_args=_CONNECTION,
     )
     engine.dialect.use_insertmanyvalues_wo_returning = (
         True  # many rows a statement, as psycopg2's dialect does
     )
     return engine
+
+
+def _check_encoding(connection: Connection) -> None:
+    """Refuses a database that does not know what letters are: lengths and comparisons would be of bytes."""
+    encoding = connection.scalar(text("SHOW server_encoding"))
+    if encoding != "UTF8":
+        where = connection.engine.url.render_as_string(hide_password=True)
+        raise FailedPrecondition(
+            f"the database {where} is in {encoding}, which does not hold every word: make one by "
+            "`createdb --template=template0 --encoding=UTF8 NAME` and name it in ONOMA_DATABASE_URL (rows that are in "
+            "this one go there by pg_dump and pg_restore)",
+            "DATABASE_ENCODING",
+        )
 
 
 def _translate(context: ExceptionContext) -> ServiceError | None:

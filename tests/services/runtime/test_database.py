@@ -1,12 +1,14 @@
 """SQLite and PostgreSQL alike: migrated once, written by many, clear when something is wrong with them."""
 
+import os
 import sqlite3
 import subprocess
 import sys
 import threading
 
+import psycopg
 import pytest
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, make_url, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
@@ -235,3 +237,34 @@ def test_a_postgresql_that_does_not_answer_is_unavailable_and_its_password_not_s
 def test_another_kind_of_database_is_refused_with_the_way_out(url):
     with pytest.raises(FailedPrecondition, match=r"ONOMA_DATABASE_URL.*postgresql\+psycopg://"):
         open_database(RuntimeSettings(database_url=url), SERVICE)
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_postgresql_that_does_not_hold_every_word_is_refused_with_the_way_out(postgresql_url, encoding):
+    url = make_url(postgresql_url)
+    with psycopg.connect(host=url.query["host"], user="onoma", dbname="postgres", autocommit=True) as server:
+        server.execute(f"CREATE DATABASE in_{encoding} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    settings = RuntimeSettings(database_url=str(url.set(database=f"in_{encoding.lower()}")))
+    with pytest.raises(
+        FailedPrecondition, match=rf"/in_{encoding.lower()}.* is in {encoding}, .*--encoding=UTF8"
+    ):
+        open_database(settings, SERVICE)
+
+
+def test_a_service_does_not_start_on_a_database_of_a_newer_version(engine, settings):
+    with session(engine) as opened:
+        opened.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    told = {"ONOMA_DATA_DIR": str(settings.data_dir), "ONOMA_DATABASE_URL": settings.database_url}
+    older = subprocess.run(
+        [sys.executable, "-m", f"services.{SERVICE}"],
+        env=os.environ | told | {f"ONOMA_{SERVICE.upper()}_ADDRESS": "127.0.0.1:0"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert older.returncode == 1
+    assert "is ready" not in older.stderr
+    [line] = older.stderr.splitlines()
+    assert line.startswith(
+        f"{SERVICE}: the {SERVICE} database is at revision 9999, which this version does not know"
+    )
