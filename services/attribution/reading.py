@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Engine
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col
 
 from onoma.v1 import attribution_pb2, types_pb2
 from services.attribution import runs
@@ -134,15 +134,17 @@ def _columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, S
     return {name: values for name, values in columns if values[0] is not None}
 
 
-def _rows(opened: Session, study_id: str, activation_ids: Sequence[str]) -> dict[str, Activation]:
-    rows: dict[str, Activation] = {}
+def _rows(opened: Session, study_id: str, activation_ids: Sequence[str]) -> dict[str, sqlalchemy.Row[Any]]:
+    """Where the maps are, by activation, as plain rows: objects take three times as long."""
+    names = ("activation_id", "map_scale", "shard_key", "shard_start", "shard_index", "crc32")
+    columns = sqlalchemy.select(*(getattr(Activation, name) for name in names))
+    of_study = columns.where(col(Activation.study_id) == study_id)
+    rows: dict[str, sqlalchemy.Row[Any]] = {}
     wanted = list(dict.fromkeys(activation_ids))
     for start in range(0, len(wanted), _IDS_A_QUERY):
         ids = wanted[start : start + _IDS_A_QUERY]
-        query = select(Activation).where(
-            Activation.study_id == study_id, col(Activation.activation_id).in_(ids)
-        )
-        rows |= {row.activation_id: row for row in opened.exec(query)}
+        found = opened.execute(of_study.where(col(Activation.activation_id).in_(ids)))
+        rows |= {row.activation_id: row for row in found}
     for activation_id in wanted:
         if activation_id not in rows:
             raise NotFound(f"study '{study_id[:80]}' has no activation '{activation_id[:80]}'")

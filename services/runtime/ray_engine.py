@@ -31,6 +31,10 @@ ANSWER_S = 10.0  # for a cluster to answer: Ray itself would wait for minutes
 _TICK_S = 1.0  # between two looks at whether the job is to stop
 _FAILED_STARTS = 5  # of workers one after another before the job gives up
 _OBJECT_STORE_BYTES = 256 * 2**20  # of a Ray that is started here: results are rows alone
+_ASKED_FIRST = {  # of a cluster's head, by the scheme of its address
+    "": "/ray.rpc.NodeInfoGcsService/CheckAlive",
+    "ray": "/ray.rpc.RayletDriver/ClusterInfo",
+}
 _log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
@@ -112,7 +116,7 @@ def work_through(
         make_worker: see `ShardWork`.
     Raises:
         FailedPrecondition: Ray is not installed, its machines have another version of Onoma, or ONOMA_RAY_ADDRESS is
-            no address.
+            no address of a cluster.
         Unavailable: the cluster does not answer, workers die at their start, or nothing has moved for
             ONOMA_RAY_STALL_S; the error says what the cluster has and what of it is free.
         ServiceError, ValueError: what a worker raised.
@@ -269,30 +273,57 @@ def _cluster(settings: RaySettings) -> Iterator[ModuleType]:
 
 
 def _check_answers(address: str) -> None:
-    """Raises Unavailable where no gRPC server answers at a cluster's address, FailedPrecondition where it is none."""
+    """Asks the server at a cluster's address for what Ray asks first; Ray itself asks for minutes, and says nothing.
+
+    Raises:
+        Unavailable: nobody answers.
+        FailedPrecondition: it is no address, or who answers there is not what it says.
+    """
     parts = urlsplit(address if "://" in address else f"//{address}")
+    kind = "ray" if parts.scheme == "ray" else ""
     try:
-        host, port = parts.hostname, parts.port or (10001 if parts.scheme == "ray" else None)
+        host, port = parts.hostname, parts.port or (10001 if kind else None)
     except ValueError as error:
         raise FailedPrecondition(
             f"ONOMA_RAY_ADDRESS={address} is no address: HOST:6379 or ray://HOST:10001 is ({error})"
         ) from error
     if host is None or port is None:
         return  # "auto" and the like: Ray looks for it
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         # With TLS the certificates are Ray's own matter, and this asks only whether anyone is there.
         if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
             socket.create_connection((host, port), timeout=ANSWER_S).close()
             return
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         with grpc.insecure_channel(place) as channel:
-            grpc.channel_ready_future(channel).result(timeout=ANSWER_S)
-    except (OSError, grpc.FutureTimeoutError) as error:
+            if _knows(channel, kind):
+                return
+            is_other = _knows(channel, "" if kind else "ray")
+    except (OSError, grpc.RpcError) as error:
         raise Unavailable(
             f"no Ray answers at {address} within {ANSWER_S:g} s: start the cluster or correct ONOMA_RAY_ADDRESS, then "
             "resume the job; or take --engine local, which does the same work",
             "NO_RAY_CLUSTER",
         ) from error
+    other = (
+        f"that is the port of {place if kind else f'ray://{place}'}" if is_other else "no Ray listens there"
+    )
+    raise FailedPrecondition(
+        f"ONOMA_RAY_ADDRESS={address}: {other}; HOST:6379 is a cluster from one of its machines, ray://HOST:10001 from "
+        "outside"
+    )
+
+
+def _knows(channel: grpc.Channel, kind: str) -> bool:
+    """Whether a server has the method that tells a port of Ray's from others; a token need not be shown for that."""
+    ask = channel.unary_unary(_ASKED_FIRST[kind])
+    try:
+        ask(b"", timeout=ANSWER_S, wait_for_ready=True)
+    except grpc.RpcError as error:
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            raise
+        return error.code() != grpc.StatusCode.UNIMPLEMENTED
+    return True
 
 
 def _resources(ray: ModuleType) -> dict[str, int]:

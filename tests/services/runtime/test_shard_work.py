@@ -22,6 +22,7 @@ from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFoun
 from services.runtime.job_context import Cancelled, JobContext
 from services.runtime.shard_ledger import WorkShard
 from services.runtime.shard_work import ShardWork, engine_asked_for, work_through
+from tests.ray_fixture import started_cluster
 from tests.services.runtime.test_jobs import open_engine
 
 RUN = "run"
@@ -216,6 +217,31 @@ def test_a_cluster_that_does_not_answer_is_named_within_seconds(sqlite, monkeypa
     assert (caught.value.reason, written) == ("NO_RAY_CLUSTER", [])
 
 
+def test_the_two_ports_of_a_cluster_do_the_work_and_are_not_taken_for_each_other(
+    sqlite, server, ray_environment, monkeypatch
+):
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        client = f"127.0.0.1:{free.getsockname()[1]}"
+    with started_cluster(ray_client_server_port=int(client.rpartition(":")[2])) as cluster:
+        for address, answer in (
+            (client, f"that is the port of ray://{client}"),
+            (f"ray://{cluster.address}", f"that is the port of {cluster.address}"),
+            (server.address, "no Ray listens there"),
+            (f"ray://{server.address}", "no Ray listens there"),
+        ):
+            monkeypatch.setenv("ONOMA_RAY_ADDRESS", address)
+            work, written = work_of(sqlite)
+            begun_at = time.monotonic()
+            with pytest.raises(FailedPrecondition, match=f"ONOMA_RAY_ADDRESS={address}: {answer}"):
+                work_through(context(), work, "ray")
+            assert (time.monotonic() - begun_at < 5, written) == (True, [])
+        for run, address in enumerate((f"ray://{client}", cluster.address)):
+            monkeypatch.setenv("ONOMA_RAY_ADDRESS", address)
+            work, written = work_of(sqlite, run=str(run), make_worker=worker_that_does_it)
+            work_through(context(), work, "ray")
+            assert sorted(written) == ITEMS
+
+
 def test_an_address_that_is_none_is_refused(sqlite, monkeypatch):
     monkeypatch.setenv("ONOMA_RAY_ADDRESS", "head:port")
     work, _ = work_of(sqlite)
@@ -225,25 +251,29 @@ def test_an_address_that_is_none_is_refused(sqlite, monkeypatch):
         work_through(context(), work, "ray")
 
 
-def work_of(engine, *, shard_items=4, **given):
+def work_of(engine, *, run=RUN, shard_items=4, **given):
     """Work that notes what is written."""
     written = []
 
     def write(span, result, owner):
         with session(engine) as opened:
-            if not shard_ledger.end(opened, RUN, span.shard, owner):
+            if not shard_ledger.end(opened, run, span.shard, owner):
                 return False
         written.extend(result)
         return True
 
     functions = {"here": here, "make_worker": None} | given
-    return ShardWork(engine, RUN, ITEMS, shard_items, write=write, **functions), written
+    return ShardWork(engine, run, ITEMS, shard_items, write=write, **functions), written
 
 
 def here(items, advance):
     for _ in items:
         advance(1)
     return list(items)
+
+
+def worker_that_does_it():
+    return list
 
 
 def worker_that_dies_of(item):
