@@ -1,4 +1,4 @@
-"""The environment of every test that starts Ray, and a cluster of two machines, which are two sets of processes here."""
+"""The environment of every test that starts Ray, and a cluster of two machines: two sets of processes here."""
 
 import os
 from collections.abc import Iterator
