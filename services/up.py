@@ -57,15 +57,18 @@ class Page:
 
     def __init__(self, settings: RuntimeSettings, port: int) -> None:
         from services.gateway.app import build
+        from services.gateway.settings import SignInSettings
 
+        certificate = read_settings(SignInSettings).certificate()
         self._socket = _listen(settings.host, port)
-        self.url = f"http://{bracketed(settings.host)}:{self._socket.getsockname()[1]}"
+        self.url = f"{'https' if certificate else 'http'}://{bracketed(settings.host)}:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(
                 build(settings),
                 log_config=None,
                 log_level="warning",
                 timeout_graceful_shutdown=max(1, int(settings.drain_s)),
+                **certificate,
             )
         )
         self._thread = threading.Thread(

@@ -7,7 +7,7 @@ import uvicorn
 from prometheus_client import start_http_server
 
 from services.gateway.app import build
-from services.gateway.settings import GatewaySettings
+from services.gateway.settings import GatewaySettings, SignInSettings
 from services.runtime.logs import log_json
 from services.runtime.settings import read_settings
 from services.runtime.tracing import send_the_rest, send_traces
@@ -17,6 +17,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; open requests are answered first, then exit 0."""
     try:
         settings = read_settings(GatewaySettings)
+        certificate = read_settings(SignInSettings).certificate()
         log_json(settings.log_level)
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.host)
@@ -35,6 +36,7 @@ def main() -> None:
             log_config=None,
             log_level="warning",
             timeout_graceful_shutdown=int(settings.drain_s),
+            **certificate,
         )
     finally:
         send_the_rest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -24,6 +26,10 @@ class SignInSettings(BaseSettings):
     public_url: str = Field(
         "",
         description="Where browsers find the page (https://onoma.example); empty: where they say they found it.",
+    )
+    https_dir: Path | None = Field(
+        None,
+        description="Folder of tls.crt and tls.key that the page is served with over HTTPS; empty: plain HTTP.",
     )
     oidc_issuer: str = Field(
         "", description="URL of the OpenID provider that owners sign in with; empty: none."
@@ -50,3 +56,21 @@ class SignInSettings(BaseSettings):
             if missing:
                 raise ValueError(f"ONOMA_OIDC_ISSUER also needs {', '.join(missing)}")
         return self
+
+    def certificate(self) -> dict[str, Path]:
+        """What uvicorn is given to speak HTTPS; nothing where it speaks plain HTTP.
+
+        Raises:
+            ValueError: a file is missing or no PEM, or the key is another certificate's.
+        """
+        if self.https_dir is None:
+            return {}
+        files = {"ssl_certfile": self.https_dir / "tls.crt", "ssl_keyfile": self.https_dir / "tls.key"}
+        try:
+            # An empty password, for OpenSSL would ask at the terminal for that of a key that has one.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files.values(), password="")
+        except OSError as error:
+            raise ValueError(
+                f"ONOMA_HTTPS_DIR={self.https_dir}: {error} (it needs tls.crt and tls.key, the key of the first)"
+            ) from error
+        return files

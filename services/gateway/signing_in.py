@@ -259,9 +259,10 @@ def _check_reach(settings: RuntimeSettings, of: SignInSettings) -> None:
         raise ValueError(
             f"{reached}, and its owner has no way to sign in: set ONOMA_ACCESS_TOKEN or ONOMA_OIDC_ISSUER"
         )
-    if settings.tls != "outside":
+    if settings.tls != "outside" and of.https_dir is None:
         raise ValueError(
-            f"{reached}, and speaks plain HTTP: put a proxy with TLS before it and set ONOMA_TLS=outside"
+            f"{reached}, and speaks plain HTTP: put a proxy with TLS before it and set ONOMA_TLS=outside, or give it a "
+            "certificate by ONOMA_HTTPS_DIR"
         )
 
 

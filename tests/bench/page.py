@@ -132,22 +132,30 @@ def wait_until_saved(page: Page, timeout_s: float = 120) -> None:
     expect(page.locator(".saving")).to_have_text("saved", timeout=1000 * timeout_s)
 
 
-def acts(page: Page) -> tuple[list[float], int]:
-    """Act to paint, in milliseconds, and how many keys went down, Shift too, to group 20 tiles."""
-    painted = []
+def acts(page: Page) -> tuple[list[tuple[float, str]], int]:
+    """Act to paint, in milliseconds, and its key; how many keys went down, Shift too, to group 20 tiles."""
+    painted: list[tuple[float, str]] = []
+
+    def act(key: str, of: str = f"{GROUPED} tiles") -> None:
+        painted.append((press(page, key), f"{key} of {of}"))
+
     page.evaluate("probes.countKeys()")
     select_twenty(page)
-    painted.append(press(page, "n"))
+    act("n")
     page.keyboard.press("Enter")
     expect(page.locator(".concept")).to_contain_text(str(GROUPED))
     keys = page.evaluate("probes.keysDown")
     for key in ("1", "x", "Control+z", "1", "Control+z", "Control+Shift+z", "x"):
         if not key.startswith("Control"):
             select_twenty(page)
-        painted.append(press(page, key))
+        act(key)
     page.keyboard.press("Control+a")
-    painted.append(press(page, "x"))
-    painted.append(press(page, "Control+z"))
+    act("x", "all tiles")
+    act("Control+z", "all tiles, at once")
+    wait_until_saved(page)
+    page.keyboard.press("Control+Shift+z")
+    wait_until_saved(page)
+    act("Control+z", "all tiles, once they are saved")
     wait_until_saved(page)
     return painted, keys
 
@@ -215,8 +223,9 @@ def measure(page: Page, cdp: CDPSession, link: str, client: Client, study: namin
         Bar(
             "row in sight without any tile or picture, longest", max(rows["blank"], again["blank"]), 200, "ms"
         ),
-        Bar("act to paint, median", statistics.median(painted), 50, "ms"),
-        Bar("act to paint, longest", max(painted), 50, "ms"),
+        Bar("act to paint, median", statistics.median(took for took, _ in painted), 50, "ms"),
+        Bar(f"act to paint, longest: {max(painted)[1]}", max(painted)[0], 50, "ms"),
+        *(Bar(f"of which: {what}", took, None, "ms") for took, what in sorted(painted)[-4:-1]),
         Bar("opacity and plain photographs to paint, longest", max(opacity), 50, "ms"),
         Bar("other map colours to paint, longest", max(colours), 50, "ms"),
         Bar("requests of those", look_requests, 0),

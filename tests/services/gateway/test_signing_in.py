@@ -248,12 +248,17 @@ def test_settings_that_cannot_be_are_named(monkeypatch, given, told):
     ("given", "told"),
     [
         ({"tls": "outside"}, "set ONOMA_ACCESS_TOKEN or ONOMA_OIDC_ISSUER"),
-        ({"access_token": TOKEN}, "set ONOMA_TLS=outside"),
+        ({"access_token": TOKEN}, "set ONOMA_TLS=outside, or give it a certificate by ONOMA_HTTPS_DIR"),
     ],
 )
 def test_a_page_that_others_can_reach_needs_a_sign_in_and_tls(settings, given, told):
     with pytest.raises(ValueError, match=rf"^ONOMA_HOST=0\.0\.0\.0.*{told}$"):
         build(settings.model_copy(update={"host": "0.0.0.0", **given}))
+
+
+def test_a_page_that_others_can_reach_may_have_a_certificate_of_its_own(settings, monkeypatch):
+    monkeypatch.setenv("ONOMA_HTTPS_DIR", "/certificate")
+    assert build(settings.model_copy(update={"host": "0.0.0.0", "access_token": TOKEN}))
 
 
 def test_a_page_that_others_can_reach_has_no_owner_by_sitting_at_the_machine(settings):
