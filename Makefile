@@ -33,7 +33,7 @@ up-local: env web ## run them on PostgreSQL and MinIO, started here without cont
 	$(PY) -m deploy.local --data $(LOCAL_FOLDER)
 
 images: ## build the container images of deploy/compose.yaml (docker)
-	@for name in inference attribution naming analytics gateway; do \
+	@for name in inference attribution naming analytics gateway backup; do \
 		docker build --file deploy/docker/Dockerfile --target $$name --tag onoma/$$name:$(VERSION) . || exit 1; \
 	done
 

@@ -210,7 +210,9 @@ def measure(page: Page, cdp: CDPSession, link: str, client: Client, study: namin
     wait(page, "window.probes?.first.tiles > 0")
     first_again = page.evaluate("probes.first.tiles")
     again = scroll(page)
-    second_visit = sum(requests.from_server[url] for url in known)
+    second_visit = sum(
+        count for url, count in requests.from_server.items() if url in known or "/images?" in url
+    )
     return [
         Bar(
             "all tiles in sight with photograph and map, after following the link", first["tiles"], 1000, "ms"

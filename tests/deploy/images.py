@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.deploy.engine import CACHE, CHECKOUT, Engine, run
 
-SERVICES = ("naming", "analytics", "gateway", "inference", "attribution")
+IMAGES = ("naming", "analytics", "gateway", "backup", "inference", "attribution")
 STAND_INS = Path(__file__).parent / "stand_ins"
 _DEBIAN = "onoma-stand-in/bookworm"
 _BUILD_S = 3600
@@ -57,12 +57,12 @@ def build_stand_ins(engine: Engine, minio: Path) -> None:
             _build(engine, "--target", target, "--tag", tag, folder)
 
 
-def build_services(engine: Engine, version: str) -> None:
-    """Builds the five images as `onoma/NAME:VERSION`."""
+def build_images(engine: Engine, version: str) -> None:
+    """Builds Onoma's images as `onoma/NAME:VERSION`."""
     dockerfile = CHECKOUT / "deploy" / "docker" / "Dockerfile"
     with tempfile.TemporaryDirectory(prefix="onoma-build-") as folder:
         secrets = _secrets(Path(folder))
-        for name in SERVICES:
+        for name in IMAGES:
             tag = f"onoma/{name}:{version}"
             _build(engine, *secrets, "--file", str(dockerfile), "--target", name, "--tag", tag, str(CHECKOUT))
     engine.docker("image", "prune", "--force")  # those whose tags have moved on

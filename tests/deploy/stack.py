@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.deploy.engine import CHECKOUT, Engine, run
 PROJECT = "onoma-test"
 SERVICES = ("inference", "naming", "attribution", "analytics", "gateway")
 STORAGE = ("database", "objects")
+ALL = (*SERVICES, *STORAGE)
 PAGE = "http://127.0.0.1:8080"
 _READY_S = 180
 
@@ -55,14 +57,16 @@ class Stack:
             raise
         self.wait_until_healthy()
 
-    def wait_until_healthy(self) -> None:
-        """Until every container's own check says so.
+    def wait_until_healthy(self, *names: str) -> None:
+        """Until every container's own check says so, or that of those named.
 
         Raises:
             TimeoutError: one is not, with what its check and its log say.
         """
         until = time.monotonic() + _READY_S
-        while sick := {name: state for name, state in self._health().items() if state != "healthy"}:
+        while sick := {
+            name: state for name, state in self._health(names or ALL).items() if state != "healthy"
+        }:
             if time.monotonic() > until:
                 logs = self.compose("logs", "--tail", "5", *sick)
                 raise TimeoutError(f"after {_READY_S} s: {sick}\n{logs[-3000:]}")
@@ -82,5 +86,5 @@ class Stack:
         """The owner's, over the published ports."""
         return Client(token=self.secret("ONOMA_ACCESS_TOKEN"))
 
-    def _health(self) -> dict[str, str]:
-        return {name: self.container(name)["State"]["Health"]["Status"] for name in (*SERVICES, *STORAGE)}
+    def _health(self, names: Iterable[str]) -> dict[str, str]:
+        return {name: self.container(name)["State"]["Health"]["Status"] for name in names}

@@ -5,6 +5,7 @@ A quarter of an hour and 16 GB: run by `make test-deploy`.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import uuid
@@ -20,7 +21,7 @@ from onoma.client import Client, ServerUnavailable
 from onoma.client.jobs import RunningJob
 from onoma.v1 import inference_pb2, naming_pb2, types_pb2
 from tests.deploy.engine import Engine, NoEngine, running_engine
-from tests.deploy.images import build_services, build_stand_ins
+from tests.deploy.images import IMAGES, build_images, build_stand_ins
 from tests.deploy.stack import PAGE, SERVICES, STORAGE, Stack
 from tests.synthetic import tiny_program, write_image_folder
 
@@ -37,7 +38,7 @@ def engine(minio_binary: Path) -> Iterator[Engine]:
     try:
         with running_engine() as engine:
             build_stand_ins(engine, minio_binary)
-            build_services(engine, VERSION)
+            build_images(engine, VERSION)
             yield engine
     except NoEngine as error:
         pytest.skip(str(error))
@@ -132,6 +133,25 @@ def test_the_page_opens_and_an_annotators_link_lets_in(stack: Stack, named: Name
         assert [concept["name"] for concept in naming.json()["naming"]["concepts"]] == ["outline"]
 
 
+def test_the_owner_signs_in_by_the_token_from_outside_and_out_again(stack: Stack, named: Named) -> None:
+    def sign_in(browser: httpx.Client, token: str, origin: str = PAGE) -> httpx.Response:
+        return browser.post("/sign-in", data={"token": token}, headers={"origin": origin})
+
+    study, token = f"/api/studies/{named.study_id}", stack.secret("ONOMA_ACCESS_TOKEN")
+    with httpx.Client(base_url=PAGE, timeout=30) as browser:
+        assert browser.get(study).json()["reason"] == "SIGN_IN"  # though it comes from this very machine
+        assert sign_in(browser, "guessed").status_code == 401
+        assert sign_in(browser, token, origin="https://elsewhere.example").status_code == 403
+        assert not browser.cookies
+        entered = sign_in(browser, token)
+        assert (entered.status_code, entered.headers["location"]) == (303, "/")
+        assert {"HttpOnly", "SameSite=lax"} <= set(entered.headers["set-cookie"].split("; "))
+        assert token not in entered.headers["set-cookie"]
+        assert browser.get(study).json()["study"]["study_id"] == named.study_id
+        assert browser.post("/sign-out", headers={"origin": PAGE}).status_code == 303
+        assert browser.get(study).status_code == 403
+
+
 def test_nothing_is_open_without_the_owners_token(stack: Stack, named: Named) -> None:
     with Client(token="") as stranger, pytest.raises(Exception, match="token"):
         stranger.get_study(named.study_id)
@@ -158,11 +178,28 @@ def test_what_is_published_is_published_on_loopback(stack: Stack, name: str) -> 
     assert published == (["127.0.0.1"] if name in SERVICES else [])
 
 
-@pytest.mark.parametrize("name", ["naming", "analytics", "gateway"])
+@pytest.mark.parametrize("name", ["naming", "analytics", "gateway", "backup"])
 def test_a_light_image_holds_no_torch_and_no_pip(engine: Engine, name: str) -> None:
     look = "import importlib.util as u; print([n for n in ('torch', 'onnxruntime', 'pip') if u.find_spec(n)])"
+    assert _python(engine, name, look) == "[]"
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_has_the_licence_and_the_notice(engine: Engine, name: str) -> None:
+    look = "import importlib.metadata as m; print(sorted(f.name for f in m.files('onoma') if 'licenses' in f.parts))"
+    assert _python(engine, name, look) == "['LICENSE', 'NOTICE']"
+
+
+def test_threads_keep_to_the_limit_of_a_container(engine: Engine) -> None:
+    look = "from services.runtime.cores import cores; print(cores())"
+    assert _python(engine, "naming", look, "--cpus", "0.5") == "1"
+    assert _python(engine, "naming", look) == str(len(os.sched_getaffinity(0)))
+
+
+def _python(engine: Engine, name: str, code: str, *options: str) -> str:
+    """What a line of Python prints in a container of an image, without a network."""
     image = f"onoma/{name}:{VERSION}"
-    assert engine.docker("run", "--rm", "--network", "none", image, "python", "-c", look).strip() == "[]"
+    return engine.docker("run", "--rm", "--network", "none", *options, image, "python3", "-c", code).strip()
 
 
 @pytest.mark.parametrize("name", [*STORAGE, *SERVICES])
@@ -200,6 +237,16 @@ def test_xnns_are_trained_to_the_end_through_a_stop(stack: Stack, named: Named) 
 
 def test_volumes_outlive_the_whole_stack(stack: Stack, named: Named) -> None:
     stack.compose("down")
+    stack.up()
+    _assert_it_is_all_there(stack, named)
+
+
+def test_a_backup_made_in_use_becomes_an_empty_stack_again(stack: Stack, named: Named) -> None:
+    made = stack.compose("run", "--rm", "-T", "backup").strip()
+    stack.compose("down", "--volumes")
+    stack.compose("up", "--detach", "--no-build", *STORAGE)
+    stack.wait_until_healthy(*STORAGE)
+    stack.compose("run", "--rm", "-T", "backup", "python3", "-m", "services.restore", made)
     stack.up()
     _assert_it_is_all_there(stack, named)
 

@@ -142,7 +142,16 @@ def test_a_container_has_one_place_to_write_beside_what_it_keeps(name: str) -> N
         if isinstance(volume, dict):
             assert volume["read_only"] is True, volume
         elif volume.startswith(("$", ".", "/")):  # a folder of the machine's
-            assert volume.endswith(":ro"), volume
+            assert volume.endswith(":ro") or name == "backup", volume
+
+
+def test_backups_are_made_where_they_are_asked_for_and_by_nobody_else() -> None:
+    assert {name for name, one in CONTAINERS.items() if "profiles" in one} == {"backup"}
+    assert CONTAINERS.keys() == {*SERVICES, *STORAGE, "backup"}
+    [made] = re.findall(r"(?m)^  backup:.*\n(?:    .*\n)*", TEXT)
+    assert "*with-database, *with-store" in made
+    [client] = re.findall(r"(?m)^ARG POSTGRES=(\S+)$", DOCKERFILE)
+    assert client == CONTAINERS["database"]["image"]  # pg_dump takes no server that is newer than itself
 
 
 @pytest.mark.parametrize("name", [*SERVICES, *STORAGE])
