@@ -76,7 +76,7 @@ def test_the_script_makes_what_the_example_sets_anew_each_time(
 
 def test_secrets_are_for_those_alone_who_made_them_and_stay_as_they_are(made: Path) -> None:
     before = (made / ".env").read_bytes()
-    for path in (made / ".env", made / "signing-keys", *(made / "signing-keys").iterdir()):
+    for path in (made / ".env", made / "backups", made / "signing-keys", *(made / "signing-keys").iterdir()):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
     again = subprocess.run(
         ["sh", ROOT / "scripts" / "make-compose-secrets.sh", made], capture_output=True, text=True
