@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 
@@ -72,7 +73,8 @@ class RuntimeSettings(BaseSettings):
     )
     otlp_endpoint: str = Field(
         "",
-        description="URL of the OpenTelemetry collector that traces are sent to (http://HOST:4317); empty: none.",
+        description="URL of the OpenTelemetry collector that traces are sent to (http://HOST:4317, https:// over TLS); "
+        "empty: none.",
     )
     import_roots: list[Path] = Field(
         default_factory=list,
@@ -84,6 +86,14 @@ class RuntimeSettings(BaseSettings):
 
     # Keys of services.runtime.tokens that servers of one process share; no environment can say them.
     _keys_in_memory: Any = PrivateAttr(None)
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _say_whether_traces_are_encrypted(cls, endpoint: str) -> str:
+        url = urlsplit(endpoint)
+        if endpoint and not (url.scheme in ("http", "https") and url.hostname):
+            raise ValueError("no URL of a collector: http://HOST:4317, or https://HOST:4317 over TLS")
+        return endpoint
 
     @model_validator(mode="after")
     def _be_reached_by_those_alone_who_may(self) -> RuntimeSettings:
