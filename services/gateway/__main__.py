@@ -4,11 +4,11 @@ import signal
 import sys
 
 import uvicorn
-from prometheus_client import start_http_server
 
 from services.gateway.app import build
 from services.gateway.settings import GatewaySettings, SignInSettings
 from services.runtime.logs import log_json
+from services.runtime.server import show_numbers
 from services.runtime.settings import read_settings
 from services.runtime.tracing import send_the_rest, send_traces
 
@@ -19,8 +19,7 @@ def main() -> None:
         settings = read_settings(GatewaySettings)
         certificate = read_settings(SignInSettings).certificate()
         log_json(settings.log_level)
-        if settings.metrics_port:
-            start_http_server(settings.metrics_port, settings.host)
+        show_numbers(settings)
         send_traces(settings, "gateway")
         app = build(settings)
     except (OSError, ValueError) as error:

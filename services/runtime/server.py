@@ -200,6 +200,22 @@ def start(service: Service, address: str, settings: RuntimeSettings) -> RunningS
     return RunningServer(service, server, f"{address.rpartition(':')[0]}:{port}", settings)
 
 
+def show_numbers(settings: RuntimeSettings) -> None:
+    """Prometheus metrics of this process from now on, where the settings name a port.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    if settings.metrics_port:
+        try:
+            start_http_server(settings.metrics_port, settings.host)
+        except OSError as error:
+            raise OSError(
+                f"metrics cannot be shown on {bracketed(settings.host)}:{settings.metrics_port}: the port is taken or "
+                "is not this machine's (stop what holds it, or set ONOMA_METRICS_PORT to another)"
+            ) from error
+
+
 def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
     """Runs one service until SIGTERM or SIGINT: `python -m services.NAME`.
 
@@ -213,8 +229,7 @@ def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
     try:
         settings = read_settings(RuntimeSettings)
         log_json(settings.log_level)
-        if settings.metrics_port:
-            start_http_server(settings.metrics_port, settings.host)
+        show_numbers(settings)
         send_traces(settings, name)
         service = build(settings)
     except (OSError, ServiceError, ValueError) as error:

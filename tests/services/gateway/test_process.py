@@ -33,11 +33,14 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_the_gateway_serves_and_ends_cleanly(stop: signal.Signals):
-    port = free_port()
-    environment = {**os.environ, "ONOMA_HTTP_PORT": str(port), "ONOMA_LOG_LEVEL": "INFO"}
+    port, numbers = free_port(), free_port()
+    told = {"ONOMA_HTTP_PORT": str(port), "ONOMA_METRICS_PORT": str(numbers), "ONOMA_LOG_LEVEL": "INFO"}
+    environment = {**os.environ, **told}
     process = subprocess.Popen([sys.executable, "-m", "services.gateway"], env=environment)
     try:
         assert _healthy(port, process) == b"ok\n"
+        shown = httpx.get(f"http://127.0.0.1:{numbers}/metrics", timeout=30).text
+        assert "onoma_http_requests_total" in shown
         process.send_signal(stop)
         assert process.wait(timeout=30) == 0
     finally:

@@ -270,12 +270,13 @@ class TestProcess:
         process.communicate(timeout=60)
         assert process.returncode == 0
 
-    def test_a_taken_port_of_probes_is_one_line_and_1(self):
+    @pytest.mark.parametrize("setting", ["ONOMA_HEALTH_PORT", "ONOMA_METRICS_PORT"])
+    def test_a_taken_port_of_probes_or_numbers_is_one_line_and_1(self, setting):
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            process = self.start(ONOMA_HEALTH_PORT=str(taken.getsockname()[1]))
+            process = self.start(**{setting: str(taken.getsockname()[1])})
             _, error = process.communicate(timeout=60)
         assert process.returncode == 1
-        assert "set ONOMA_HEALTH_PORT to another" in error.splitlines()[-1]
+        assert f"set {setting} to another" in error.splitlines()[-1]
 
     def test_metrics_are_served_where_a_port_is_given(self):
         port = _free_port()
