@@ -1,6 +1,7 @@
 """All services and the page in one process."""
 
 import socket
+import ssl
 import threading
 import urllib.request
 
@@ -10,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from onoma.v1 import inference_pb2, inference_pb2_grpc
 from services.up import SERVICES, _listen, local_settings, start_all
+from tests.services.certified import Authority
 
 DEADLINE_S = 30
 
@@ -100,6 +102,29 @@ def test_a_taken_port_of_a_service_is_named_with_the_way_out_and_nothing_stays_b
             OSError, match=f"naming service cannot listen on {address}: .*ONOMA_NAMING_ADDRESS"
         ):
             start_all(settings.model_copy(update={"naming_address": address}), http_port=0)
+    assert threads() == before
+
+
+def test_the_page_is_served_over_https_where_it_has_a_certificate(settings, monkeypatch, tmp_path):
+    folder = Authority.new().write(tmp_path / "certificate", hosts=("127.0.0.1",))
+    monkeypatch.setenv("ONOMA_HTTPS_DIR", str(folder))
+    running = start_all(settings, http_port=0)
+    try:
+        assert running.page_url.startswith("https://127.0.0.1:")
+        believed = ssl.create_default_context(cafile=folder / "ca.crt")
+        with urllib.request.urlopen(
+            f"{running.page_url}/api/studies", timeout=DEADLINE_S, context=believed
+        ) as page:
+            assert page.status == 200  # whoever sits at the machine is the owner, as over plain HTTP
+    finally:
+        running.stop()
+
+
+def test_a_certificate_that_cannot_be_used_is_named_and_nothing_stays_behind(settings, monkeypatch, tmp_path):
+    before = threads()
+    monkeypatch.setenv("ONOMA_HTTPS_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(OSError, match=r"^ONOMA_HTTPS_DIR=.*nowhere: .*it needs tls\.crt and tls\.key"):
+        start_all(settings, http_port=0)
     assert threads() == before
 
 
