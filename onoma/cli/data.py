@@ -73,7 +73,9 @@ def issues(name: Annotated[str, typer.Argument(help="Data set.")], json: Json = 
         inference_pb2.IMPORT_OUTCOME_CONVERTED: "converted",
     }
     print_table(
-        ("file", "outcome", "reason"), [(i.path, outcomes.get(i.outcome, "?"), i.reason) for i in found]
+        ("file", "outcome", "reason"),
+        [(i.path, outcomes.get(i.outcome, "?"), i.reason) for i in found],
+        empty="no file was skipped or changed",
     )
 
 
@@ -96,4 +98,5 @@ def _print_datasets(datasets: list[inference_pb2.Dataset]) -> None:
             )
             for d in datasets
         ],
+        empty="no data set yet: onoma dataset add FOLDER --name NAME brings one in",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +62,10 @@ def explain(
             for a in response.activations
         ],
     )
+    if response.activations and not any(a.name for a in response.activations):
+        console.print(
+            f"other: {annotator} has not named anything like it; names are given on the page.", markup=False
+        )
     if inferred:
         console.print(
             "This picture is not in the study: "
@@ -109,6 +114,12 @@ def coverage(
         print_json(rows)
         return
 
+    print_coverage(rows, names)
+
+
+def print_coverage(rows: Sequence[analytics_pb2.Coverage], names: Mapping[str, str]) -> None:
+    """Prints coverage; annotators by `names` of their ids."""
+
     def share(row: analytics_pb2.Coverage, field: str) -> str | None:
         return f"{getattr(row, field):.1%}" if row.HasField(field) else None
 
@@ -116,12 +127,12 @@ def coverage(
         (
             "category",
             "annotator",
-            "activations",
-            "partial",
-            "complete",
+            "activations\nnamed",
+            "images\nin part",
+            "images\nwholly",
             "concepts",
-            "n activations",
-            "n images",
+            "n acti-\nvations",
+            "n\nimages",
         ),
         [
             (
@@ -130,7 +141,7 @@ def coverage(
                 share(row, "activation"),
                 share(row, "partial"),
                 share(row, "complete"),
-                row.concept_count,
+                row.concept_count if row.annotator_id else None,
                 row.activation_count,
                 row.image_count,
             )

@@ -82,4 +82,6 @@ def _described(made_by: attribution_pb2.MapProvenance) -> list[tuple[str, str]]:
 
 
 def _print_counts(result: dict[str, Any]) -> None:
-    console.print(", ".join(f"{key.replace('_', ' ')}: {value}" for key, value in result.items()))
+    for key, value in result.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        console.print(f"{key.replace('_', ' '):<28}{shown}", markup=False)

@@ -88,7 +88,7 @@ def add(
             map_layer=map_layer,
         )
         wait(job, f"register {name}")
-        _print_models([client.get_model(name)])
+        print_models([client.get_model(name)])
 
 
 @app.command("list")
@@ -99,7 +99,7 @@ def list_models(json: Json = False) -> None:
     if json:
         print_json(models)
     else:
-        _print_models(models)
+        print_models(models)
 
 
 def predict(
@@ -138,7 +138,8 @@ def predict(
     print_table(("picture", "class", "network's score", "xNN's score"), rows)
 
 
-def _print_models(models: list[inference_pb2.Model]) -> None:
+def print_models(models: list[inference_pb2.Model]) -> None:
+    """Prints models with what was found of them."""
     print_table(
         (
             "model",
@@ -148,8 +149,8 @@ def _print_models(models: list[inference_pb2.Model]) -> None:
             "map layer",
             "cells",
             "mode",
-            "strict leak",
-            "onnx error",
+            "strict\nleak",
+            "onnx\nerror",
         ),
         [
             (
@@ -165,4 +166,5 @@ def _print_models(models: list[inference_pb2.Model]) -> None:
             )
             for m in models
         ],
+        empty="no model yet: onoma model add FILE.pt2 --name NAME brings one in",
     )

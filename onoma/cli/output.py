@@ -46,6 +46,7 @@ class Engine(StrEnum):
 EngineOption = Annotated[
     Engine, typer.Option(help="Where: in the server's process, or on its Ray cluster (docs/scale.md).")
 ]
+DEFAULT_PAGE = "http://127.0.0.1:8080"  # where `onoma up` serves it
 DASH = "\N{EN DASH}"  # what an undefined value (0/0) prints as
 
 
@@ -76,23 +77,41 @@ def print_json(messages: Message | Iterable[Message] | Mapping[str, Any]) -> Non
     sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """Prints rows under their column names; numbers are right-aligned, None is an en dash."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", empty: str = ""
+) -> None:
+    """Prints rows under their column names; numbers are right-aligned, None is an en dash.
+
+    Args:
+        columns: a column "id" is never broken, so that it can be copied.
+        empty: what is said instead where there is no row.
+    """
     content = [list(row) for row in rows]
+    if empty and not content:
+        console.print(empty, markup=False)
+        return
     table = Table(
         title=title or None,
         box=None,
         header_style="bold",
         title_justify="left",
         pad_edge=False,
-        padding=(0, 1 if len(columns) > 9 else 2, 0, 0),
+        padding=(0, 2, 0, 0),
     )
     for index, name in enumerate(columns):
-        numeric = any(isinstance(row[index], int | float) for row in content)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        is_number = any(_is_number(row[index]) for row in content)
+        table.add_column(
+            name, justify="right" if is_number else "left", overflow="fold", no_wrap=name == "id"
+        )
     for row in content:
         table.add_row(*(_cell(value) for value in row))
+    if console.measure(table).maximum > console.width:
+        table.padding = (0, 1, 0, 0)
     console.print(table)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and value.endswith("%"))
 
 
 def _cell(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from onoma.cli.output import console
+from onoma.cli.output import DEFAULT_PAGE, console
 from onoma.extras import needs
 
 
@@ -26,6 +26,12 @@ def up(
         console.print(f"Onoma is up: {running.page_url}", markup=False)
         for service, address in running.addresses.items():
             console.print(f"  {service} at {address}", markup=False)
+        if running.is_on_loopback and running.page_url != DEFAULT_PAGE:
+            console.print(
+                f"Links need its address: onoma study invite STUDY NAME --page {running.page_url}",
+                markup=False,
+                soft_wrap=True,
+            )
         console.print(
             "Bound to loopback: only this machine can reach it, and whoever sits at it is the owner. Ctrl-C ends it."
             if running.is_on_loopback

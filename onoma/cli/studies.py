@@ -9,7 +9,7 @@ import typer
 
 from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit
 from onoma.cli.data import PARTS, Part, listed
-from onoma.cli.output import Json, bar, connected, console, errors, print_json, print_table
+from onoma.cli.output import DEFAULT_PAGE, Json, bar, connected, console, errors, print_json, print_table
 from onoma.client import AnalysisOptions, Client
 from onoma.extras import needs
 from onoma.science.analysis_options import TIME_LIMIT_S, Options
@@ -128,7 +128,7 @@ def close_study(study: Study) -> None:
 def invite(
     study: Study,
     name: Annotated[str, typer.Argument(help="The annotator's name, as you will see it.")],
-    page: PageAddress = "http://127.0.0.1:8080",
+    page: PageAddress = DEFAULT_PAGE,
     viewer: Annotated[
         bool, typer.Option("--viewer", help="Invite somebody who reads the results and names nothing.")
     ] = False,
@@ -144,7 +144,7 @@ def invite(
 
 
 @app.command()
-def renew(study: Study, name: Person, page: PageAddress = "http://127.0.0.1:8080", days: Days = 30) -> None:
+def renew(study: Study, name: Person, page: PageAddress = DEFAULT_PAGE, days: Days = 30) -> None:
     """Print a new link for an annotator; the old one stops working."""
     with connected() as client:
         study_id = client.get_study(study).study_id
@@ -182,6 +182,7 @@ def annotators(study: Study, json: Json = False) -> None:
                 )
                 for p in people
             ],
+            empty="nobody is invited yet: onoma study invite STUDY NAME prints a link",
         )
 
 
@@ -294,4 +295,5 @@ def print_studies(studies: list[naming_pb2.Study]) -> None:
             )
             for s in studies
         ],
+        empty="no study yet: onoma study create NAME --model MODEL --dataset DATASET makes one",
     )

@@ -248,6 +248,7 @@ def feature_counts(text: str) -> list[int]:
     """Values of K of "1..12" or "2,3,5", in order.
 
     Raises:
+            empty="no explanation networks yet: onoma xnn train MODEL DATASET trains them",
         BadParameter: it says something else, or a value that is not 1 to 64.
     """
     try:
@@ -351,7 +352,7 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
         ],
     )
     console.print(
-        "|corr.|: of the terms of two X-features; matter: X-features with a mean term of 0.3 of the largest\n"
+        "|corr.|: of the terms of two X-features; matter: X-features with a mean term of 0.3 of the largest "
         "or more; at first: before the restart rule; accepted: faithful, and at least two matter"
     )
     relative = [r for r in map(_relative, xnn_set.xnns) if r is not None]

@@ -1,0 +1,68 @@
+"""What commands print on a terminal of 80 columns."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from onoma.cli import explain, models, output, studies
+from onoma.v1 import analytics_pb2, inference_pb2, naming_pb2, types_pb2
+
+ID = "4ae5a320c1d84de180db544d6002d4d9"
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What stands on it."""
+    text = io.StringIO()
+    monkeypatch.setattr(output, "console", Console(file=text, width=80, highlight=False))
+    return text
+
+
+def test_an_id_can_be_copied_whatever_stands_beside_it(screen: io.StringIO) -> None:
+    study = naming_pb2.Study(
+        name="first look at all the garments", study_id=ID, model="mine", dataset="garments"
+    )
+    studies.print_studies([study])
+    assert ID in screen.getvalue()
+
+
+def test_a_models_layers_stand_in_one_piece(screen: io.StringIO) -> None:
+    model = inference_pb2.Model(
+        name="mine",
+        classes=["hat", "pants"],
+        attachment_layer="relu_3",
+        map_layer="getitem_13",
+        feature_count=4096,
+        map_height=14,
+        map_width=14,
+        mode=types_pb2.EXCITATION_MODE_STRICT,
+    )
+    models.print_models([model])
+    head, leak, row = screen.getvalue().splitlines()
+    assert "attachment" in leak
+    assert row.split() == ["mine", "2", "relu_3", "4096", "getitem_13", "14x14", "strict", "0.0%", "0.0e+00"]
+    assert "strict" in head
+
+
+def test_coverage_fits_and_has_no_number_of_concepts_for_all_together(screen: io.StringIO) -> None:
+    counts = {"activation_count": 124, "image_count": 49}
+    rows = [
+        analytics_pb2.Coverage(category="pants", annotator_id="a", activation=1.0, concept_count=7, **counts),
+        analytics_pb2.Coverage(category="pants", activation=1.0, **counts),
+    ]
+    explain.print_coverage(rows, {"a": "Ada"})
+    *_, ada, anybody = screen.getvalue().splitlines()
+    dash = output.DASH
+    assert ada.split() == ["pants", "Ada", "100.0%", dash, dash, "7", "124", "49"]
+    assert anybody.split() == ["pants", "any", "100.0%", dash, dash, dash, "124", "49"]
+
+
+def test_percentages_stand_right_aligned_as_numbers_do(screen: io.StringIO) -> None:
+    output.print_table(("share",), [("5.0%",), ("100.0%",)])
+    assert screen.getvalue().splitlines()[1:] == ["  5.0%", "100.0%"]
+
+
+def test_a_table_without_rows_says_what_to_do(screen: io.StringIO) -> None:
+    studies.print_studies([])
+    assert screen.getvalue().startswith("no study yet: onoma study create NAME")
