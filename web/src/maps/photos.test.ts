@@ -4,49 +4,76 @@ import { createRoot } from "react-dom/client";
 import { beforeEach, expect, test, vi } from "vitest";
 
 const FOLDER = "/api/studies/s/annotators/a/images";
+const address = (id: string) => `data:image/png;base64,${btoa(id)}`;
 
-beforeEach(() => vi.resetModules());
-
-/** Shows photographs as one turn of the page; what was fetched for them, and what they show then. */
-async function shown(ids: string[], togetherStatus: number, isOpening = true) {
-  const fetched: string[] = [];
-  vi.stubGlobal("fetch", async (url: string) => {
-    fetched.push(url);
-    if (!url.includes("?"))
-      return new Response(url.slice(-1), { headers: { "Content-Type": "image/png" } });
-    const asked = new URLSearchParams(url.split("?")[1]).getAll("image_id");
-    const addresses = Object.fromEntries(
-      asked.map((id) => [id, `data:image/png;base64,${btoa(id)}`]),
-    );
-    return new Response(JSON.stringify(addresses), { status: togetherStatus });
-  });
-  const { expectScreen, photosHere, usePhoto } = await import("./photos");
-  const Photo = ({ id }: { id: string }) =>
-    createElement("img", { src: usePhoto(`${FOLDER}/${id}`) });
-  const root = document.createElement("div");
-  if (isOpening) expectScreen();
-  createRoot(root).render(ids.map((id) => createElement(Photo, { key: id, id })));
-  await vi.waitFor(() => expect(root.querySelectorAll("img")).toHaveLength(ids.length));
-  await photosHere(1000);
-  await vi.waitFor(() => expect(root.querySelectorAll("img[src]")).toHaveLength(ids.length));
-  return { fetched, sources: [...root.querySelectorAll("img")].map((img) => img.src) };
+/** A browser's store of answers, in memory. */
+function stageCaches() {
+  const texts = new Map<string, string>();
+  const store = {
+    match: async (url: string) => {
+      const text = texts.get(url);
+      return text === undefined ? undefined : new Response(text);
+    },
+    put: async (url: string, answer: Response) => void texts.set(url, await answer.text()),
+  };
+  vi.stubGlobal("caches", { open: async () => store });
+  return texts;
 }
 
-const AB = ["a", "b"].map((id) => `data:image/png;base64,${btoa(id)}`);
+/** A visit that shows photographs in one turn of the page; what was fetched for them. */
+async function visit(ids: string[], togetherStatus = 200, isOpening = true): Promise<string[]> {
+  vi.resetModules();
+  const fetched: string[] = [];
+  vi.stubGlobal("fetch", async (url: string) => {
+    fetched.push(url.replace(FOLDER, ""));
+    const asked = new URLSearchParams(url.split("?")[1]).getAll("image_id");
+    if (asked.length === 0)
+      return new Response(url.slice(-1), { headers: { "Content-Type": "image/png" } });
+    const addresses = Object.fromEntries(asked.map((id) => [id, address(id)]));
+    return new Response(JSON.stringify(addresses), { status: togetherStatus });
+  });
+  const { expectScreen, usePhoto } = await import("./photos");
+  const Photo = ({ id }: { id: string }) =>
+    createElement("img", { src: usePhoto(`${FOLDER}/${id}`) });
+  const page = document.createElement("div");
+  if (isOpening) expectScreen();
+  const root = createRoot(page);
+  root.render(ids.map((id) => createElement(Photo, { key: id, id })));
+  await vi.waitFor(() => {
+    const sources = [...page.querySelectorAll("img")].map((img) => img.getAttribute("src"));
+    expect(sources).toEqual(ids.map(address));
+  });
+  root.unmount();
+  return fetched;
+}
+
+beforeEach(() => vi.stubGlobal("caches", undefined));
 
 test("the first screen of a category comes in one answer", async () => {
-  const { fetched, sources } = await shown(["a", "b"], 200);
-  expect(fetched).toEqual([`${FOLDER}?image_id=a&image_id=b`]);
-  expect(sources).toEqual(AB);
+  stageCaches();
+  expect(await visit(["a", "b"])).toEqual(["?image_id=a&image_id=b"]);
 });
 
 test("where that answer fails, each photograph is asked for", async () => {
-  const { fetched, sources } = await shown(["a", "b"], 503);
-  expect(fetched.slice(1)).toEqual([`${FOLDER}/a`, `${FOLDER}/b`]);
-  expect(sources).toEqual(AB);
+  stageCaches();
+  expect(await visit(["a", "b"], 503)).toEqual(["?image_id=a&image_id=b", "/a", "/b"]);
 });
 
-test("later each photograph is asked for by itself, as the browser keeps it", async () => {
-  const { fetched } = await shown(["a", "b"], 200, false);
-  expect(fetched).toEqual([`${FOLDER}/a`, `${FOLDER}/b`]);
+test("what came is held for later visits, whatever their first screen", async () => {
+  const texts = stageCaches();
+  await visit(["a", "b"]);
+  await visit(["e"], 200, false);
+  await vi.waitFor(() => expect(texts.size).toBe(3));
+  expect(await visit(["e", "b", "c", "d"])).toEqual(["?image_id=c&image_id=d"]);
+  await vi.waitFor(() => expect(texts.size).toBe(5));
+  expect(await visit(["c", "a"], 200, false)).toEqual([]);
+});
+
+test("a browser that holds nothing asks for each, as its own cache keeps each", async () => {
+  expect(await visit(["a", "b"])).toEqual(["/a", "/b"]);
+});
+
+test("after the first screen each photograph is asked for by itself", async () => {
+  stageCaches();
+  expect(await visit(["a", "b"], 200, false)).toEqual(["/a", "/b"]);
 });

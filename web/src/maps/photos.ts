@@ -5,6 +5,7 @@
  */
 import { useCallback, useSyncExternalStore } from "react";
 import { dataUrl } from "./dataUrl";
+import { heldPhotos, holdPhotos } from "./heldPhotos";
 
 /** A browser holds six connections to a server; acts and events need theirs. */
 const AT_ONCE = 4;
@@ -81,25 +82,42 @@ function startTurn(): void {
   fetchNext();
 }
 
-/** Fetches photographs of one study in one answer; where that fails, each by itself. */
+/** Shows photographs of one study, of which one answer brings what is not held; where it does not come, each by itself. */
 async function fetchTogether(urls: readonly string[]): Promise<void> {
-  const ids = urls.map((url) => url.slice(url.lastIndexOf("/") + 1));
-  const folder = urls[0]?.slice(0, urls[0].lastIndexOf("/"));
   loading++;
-  try {
-    const response = await fetch(`${folder}?${ids.map((id) => `image_id=${id}`).join("&")}`);
-    const found: Record<string, string> = response.ok ? await response.json() : {};
-    for (const [place, url] of urls.entries()) {
-      const photo = photos.get(url);
-      const src = found[ids[place] ?? ""];
-      if (photo && src !== undefined) keep(photo, src);
+  const held = await heldPhotos(urls);
+  if (held) {
+    show(held);
+    const missing = urls.filter((url) => !held.has(url));
+    if (missing.length > 1) {
+      const found = await askTogether(missing);
+      show(found);
+      void holdPhotos(found);
     }
-  } catch {
-    // Nobody answered: what is missing is asked for below, and goes on trying.
   }
   loading--;
   waiting.push(...urls.filter((url) => photos.get(url)?.state === "waiting").reverse());
   fetchNext();
+}
+
+/** The photographs by their addresses; none where the answer does not come. */
+async function askTogether(urls: readonly string[]): Promise<ReadonlyMap<string, string>> {
+  const folder = urls[0]?.slice(0, urls[0].lastIndexOf("/"));
+  const ids = urls.map((url) => url.slice(url.lastIndexOf("/") + 1));
+  try {
+    const response = await fetch(`${folder}?${ids.map((id) => `image_id=${id}`).join("&")}`);
+    const found: Record<string, string> = response.ok ? await response.json() : {};
+    return new Map(Object.entries(found).map(([id, src]) => [`${folder}/${id}`, src]));
+  } catch {
+    return new Map();
+  }
+}
+
+function show(found: ReadonlyMap<string, string>): void {
+  for (const [url, src] of found) {
+    const photo = photos.get(url);
+    if (photo) keep(photo, src);
+  }
 }
 
 function fetchNext(): void {
@@ -117,9 +135,14 @@ async function fetchPhoto(url: string, photo: Photo): Promise<void> {
   photo.state = "loading";
   loading++;
   try {
+    const held = (await heldPhotos([url]))?.get(url);
+    if (held !== undefined) return keep(photo, held);
     const response = await fetch(url);
-    if (response.ok) keep(photo, await addressOf(response));
-    else fail(url, photo, response.status >= 500 || response.status === 429);
+    if (response.ok) {
+      const src = await addressOf(response);
+      keep(photo, src);
+      void holdPhotos(new Map([[url, src]]));
+    } else fail(url, photo, response.status >= 500 || response.status === 429);
   } catch {
     fail(url, photo, true);
   } finally {

@@ -1,0 +1,37 @@
+/**
+ * Photographs held by their own addresses for later visits, whether they came alone or together:
+ * the browser's own cache keeps answers as they came. Pages over plain http, but for this
+ * machine's, have no such store.
+ */
+const NAME = "onoma/photos";
+
+/** Those of these photographs that are held, as data: addresses; null where nothing can be held. */
+export async function heldPhotos(
+  urls: readonly string[],
+): Promise<ReadonlyMap<string, string> | null> {
+  const store = await open();
+  if (store === null) return null;
+  const held = new Map<string, string>();
+  const look = async (url: string) => {
+    const answer = await store.match(url);
+    if (answer) held.set(url, await answer.text());
+  };
+  await Promise.all(urls.map(look));
+  return held;
+}
+
+/** Holds photographs, as far as there is room. */
+export async function holdPhotos(found: ReadonlyMap<string, string>): Promise<void> {
+  const store = await open();
+  if (store === null) return;
+  const puts = [...found].map(([url, src]) => store.put(url, new Response(src)));
+  await Promise.allSettled(puts);
+}
+
+async function open(): Promise<Cache | null> {
+  try {
+    return (await globalThis.caches?.open(NAME)) ?? null;
+  } catch {
+    return null; // a browser that lets pages store nothing
+  }
+}
