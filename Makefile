@@ -125,6 +125,7 @@ data:
 
 .venv/.installed: requirements/dev.txt pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv .venv
+	@echo "installing what requirements/dev.txt lists, torch among it: some minutes and 7 GB"
 	$(PY) -m pip install --quiet -r requirements/dev.txt
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -10,7 +10,7 @@ command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || exit 0
 [ "$(id -u)" -eq 0 ] && apt-get update -qq
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-(cd "$work" && apt-get download -qq "$package" && dpkg-deb -x "$package"_*.deb .) || exit 0
+(cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$package" && dpkg-deb -x "$package"_*.deb .) || exit 0
 mkdir -p "$folder.partial"
 cp "$work"/usr/share/datasets/fashion-mnist/*.gz "$folder.partial"/ && mv "$folder.partial" "$folder"
 exit 0

@@ -24,7 +24,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from onoma.client import Client, DataLoss, InvalidArgument, JobFailed, RunningJob
@@ -166,6 +166,13 @@ def wait(job: RunningJob, description: str) -> dict[str, Any]:
     return result
 
 
+class _DoneColumn(MofNCompleteColumn):
+    """Nothing where it is not known how much there is."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.total is not None else Text()
+
+
 class _RateColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -176,9 +183,9 @@ def _progress(to: Console = console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
+        _DoneColumn(table_column=Column(no_wrap=True)),
+        _RateColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True)),
         console=to,
         transient=False,
     )

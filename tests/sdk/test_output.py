@@ -66,3 +66,15 @@ def test_percentages_stand_right_aligned_as_numbers_do(screen: io.StringIO) -> N
 def test_a_table_without_rows_says_what_to_do(screen: io.StringIO) -> None:
     studies.print_studies([])
     assert screen.getvalue().startswith("no study yet: onoma study create NAME")
+
+
+def test_a_bar_keeps_its_numbers_where_the_words_are_long(screen: io.StringIO) -> None:
+    with output.bar("import fashion-mnist: importing pictures", output.console) as progress:
+        progress(40000, 40000)
+    assert "40000/40000" in screen.getvalue()
+
+
+def test_a_stage_of_unknown_length_shows_no_question_mark(screen: io.StringIO) -> None:
+    with output.bar("publishing", output.console):
+        pass
+    assert "?" not in screen.getvalue()
