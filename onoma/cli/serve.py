@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from pathlib import Path
@@ -21,6 +22,7 @@ def up(
     """Run all services and the page in one process until Ctrl-C or SIGTERM."""
     from services.up import local_settings, start_all
 
+    _leave_refusals_to_who_asked()
     running = start_all(local_settings(data), http_port=port)
     try:
         console.print(f"Onoma is up: {running.page_url}", markup=False)
@@ -67,6 +69,7 @@ def demo(
     """Do the main job on real photographs, then serve the page for naming."""
     from onoma.demo.road import run
 
+    _leave_refusals_to_who_asked()
     run(
         folder,
         photographs=data,
@@ -82,3 +85,8 @@ def wait_for_signal() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
+
+
+def _leave_refusals_to_who_asked() -> None:
+    """Keeps the terminal of all-in-one servers free of a bare NOT_FOUND for each wrong name; failures still show."""
+    logging.getLogger("onoma.calls").setLevel(logging.ERROR)

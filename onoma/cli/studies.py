@@ -282,7 +282,7 @@ def _all_classes(client: Client, model: str, dataset: str, xnn: str) -> list[str
 def print_studies(studies: list[naming_pb2.Study]) -> None:
     """Prints studies as a table."""
     print_table(
-        ("study", "id", "state", "model", "data set", "categories", "activations"),
+        ("study", "id", "state", "model", "data set", "cate-\ngories", "acti-\nvations"),
         [
             (
                 s.name,
