@@ -23,8 +23,7 @@ from services.attribution.settings import AttributionSettings
 from services.attribution.tables import MapRun
 from services.runtime import shard_ledger
 from services.runtime.jobs import JobContext
-from services.runtime.objects import ObjectStore, StorePlace, open_object_store
-from services.runtime.settings import RuntimeSettings, read_settings
+from services.runtime.objects import ObjectStore, StorePlace, open_place
 from services.runtime.shard_ledger import Span
 from services.runtime.shard_work import ShardWork, work_through
 
@@ -98,11 +97,12 @@ def worker_elsewhere(
 
     Raises:
         ValueError: the environment lacks ONOMA_S3_ACCESS_KEY or ONOMA_S3_SECRET_KEY.
-        NotFound: the object store is not the service's.
+        FailedPrecondition: the object store is not the service's.
     """
-    store = open_object_store(read_settings(RuntimeSettings, **place))
+    model = drawing.plan.network.model
+    store = open_place(place, model.model_hash)
     explainers = Explainers(store, precision)
-    explainers.model(drawing.plan.network.model)  # loaded once, before the first shard
+    explainers.model(model)  # loaded once, before the first shard
     return partial(draw_shard, drawing, explainers, store)
 
 

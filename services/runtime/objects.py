@@ -6,12 +6,14 @@ row ever names an object that is not there whole.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 from services.runtime.directory_store import DirectoryStore
+from services.runtime.errors import FailedPrecondition
 from services.runtime.s3_store import S3Store
-from services.runtime.settings import RuntimeSettings
+from services.runtime.settings import RuntimeSettings, read_settings
 
 StorePlace = dict[str, Any]
 """Where the object store is, as settings that may be sent to other machines: without its secrets."""
@@ -94,3 +96,25 @@ def open_object_store(settings: RuntimeSettings) -> ObjectStore:
 def store_place(settings: RuntimeSettings) -> StorePlace:
     """What another process takes to find the object store; its access and secret key are of its own environment."""
     return settings.model_dump(include=_STORE_PLACE) | {"data_dir": settings.data_dir.absolute()}
+
+
+def open_place(place: StorePlace, holding: str) -> ObjectStore:
+    """The store of a service, in another process; its secrets are of this process's own environment.
+
+    Args:
+        holding: key of an object that the service's store has.
+    Raises:
+        ValueError: the environment lacks ONOMA_S3_ACCESS_KEY or ONOMA_S3_SECRET_KEY.
+        FailedPrecondition: what is there is another store, or it refuses the keys.
+        Unavailable: the S3 server does not answer.
+    """
+    store = open_object_store(read_settings(RuntimeSettings, **place))
+    if not store.exists(holding):
+        where = place["s3_endpoint"] if place["object_store"] == "s3" else place["data_dir"]
+        raise FailedPrecondition(
+            f"the object store of machine {socket.gethostname()}, {where}, has no object {holding}, so it is another "
+            "one than the service's, or that object is lost; beyond one machine the store is S3 "
+            "(ONOMA_OBJECT_STORE=s3), or the folder is shared",
+            "OTHER_OBJECT_STORE",
+        )
+    return store

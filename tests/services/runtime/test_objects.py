@@ -6,8 +6,8 @@ import os
 import pytest
 
 from services.runtime.directory_store import DirectoryStore
-from services.runtime.errors import DataLoss, InvalidArgument, NotFound
-from services.runtime.objects import ObjectStore, open_object_store
+from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from services.runtime.objects import ObjectStore, open_object_store, open_place, store_place
 from services.runtime.settings import RuntimeSettings
 from tests.minio_fixture import MINIO
 
@@ -101,3 +101,14 @@ def test_what_was_flushed_is_there_for_a_second_store(store, request):
     store.flush()
     other = DirectoryStore(store._path) if isinstance(store, DirectoryStore) else store
     assert other.get(key) == b"shared"
+
+
+def test_a_worker_elsewhere_opens_the_services_store_and_no_other(tmp_path):
+    settings = RuntimeSettings(data_dir=tmp_path / "service")
+    key = open_object_store(settings).put(b"a network")
+    assert open_place(store_place(settings), key).get(key) == b"a network"
+    other = store_place(RuntimeSettings(data_dir=tmp_path / "other"))
+    with pytest.raises(
+        FailedPrecondition, match=rf"{tmp_path}/other, has no object {key}.*ONOMA_OBJECT_STORE=s3"
+    ):
+        open_place(other, key)
