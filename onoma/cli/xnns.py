@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onoma.cli.data import PARTS, Part, listed
-from onoma.cli.output import Json, connected, console, print_json, print_table, wait
+from onoma.cli.output import Engine, Json, connected, console, print_json, print_table, wait
 from onoma.client import Client
 from onoma.extras import needs
 from onoma.feature_counts import FeatureCountRow
@@ -113,6 +113,12 @@ def train(
             "4 bytes a value on the server's disk (401 kB an image on VGG16)."
         ),
     ] = None,
+    engine: Annotated[
+        Engine,
+        typer.Option(
+            help="Where features are computed: in the server's process, or on its Ray cluster (docs/scale.md)."
+        ),
+    ] = Engine.LOCAL,
 ) -> None:
     """Train one xNN a class."""
     settings = training_settings(features, epochs, seed, fast, paper, precision, pull_away)
@@ -124,6 +130,7 @@ def train(
             classes=listed(classes),
             settings=settings,
             keep_cells_of=PARTS[keep] if keep else types_pb2.DATASET_PART_UNSPECIFIED,
+            engine=engine.value,
         )
         wait(job, "train xNNs")
         print_table_1(client.get_xnn_set(name or model))

@@ -322,12 +322,15 @@ class Client:
         classes: Sequence[str] = (),
         settings: inference_pb2.XnnSettings | None = None,
         keep_cells_of: types_pb2.DatasetPart = types_pb2.DATASET_PART_UNSPECIFIED,
+        engine: Literal["local", "ray"] = "local",
         request_id: str | None = None,
     ) -> RunningJob:
         """Starts training one xNN a class.
 
         Args:
             keep_cells_of: part whose images' activations at the map layer are kept, so that maps are drawn from them.
+            engine: where the features are computed: in the process of the service, or on its Ray cluster; they are the
+                same.
         """
         request = inference_pb2.TrainXnnRequest(
             name=name,
@@ -336,6 +339,7 @@ class Client:
             classes=classes,
             settings=settings,
             keep_cells_of=keep_cells_of,
+            engine=f"ENGINE_{engine.upper()}",
             request_id=request_id or _new_id(),
         )
         return self._job("inference", "TrainXnn", request)

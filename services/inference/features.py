@@ -1,4 +1,4 @@
-"""Features and scores of a data set's images: computed once by onnxruntime, kept as shards in the object store."""
+"""Features and scores of a data set's images: computed once, here or on Ray, kept as shards in the object store."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,32 @@ import numpy.typing as npt
 import onnxruntime
 import sqlalchemy
 from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from onoma.science.pictures import BrokenPicture, Preprocessing, decode, model_input, normalise
 from services.inference import kept_cells, tables
-from services.inference.sessions import FEATURES, SCORES, run, run_to_cells
+from services.inference.feature_shards import Image, Seeing, Seen, see_shard, worker_elsewhere
+from services.inference.sessions import FEATURES, SCORES
+from services.runtime import ray_engine
 from services.runtime.database import session
-from services.runtime.errors import Aborted, DataLoss, FailedPrecondition, NotFound, ResourceExhausted
+from services.runtime.errors import (
+    Aborted,
+    DataLoss,
+    FailedPrecondition,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from services.runtime.jobs import JobContext
-from services.runtime.objects import ObjectStore
+from services.runtime.objects import ObjectStore, StorePlace
+from services.runtime.shard_ledger import Span
+from services.runtime.shard_work import EngineName
 
 _SHARD_IMAGES = 1024
-_BATCH_IMAGES = 32
-_DECODERS = 2
-_Image = tuple[str, str]  # image id, path
+_MOST_ENDS = (
+    3  # of workers over the same shard: a machine may go twice, a picture that kills does so each time
+)
+_Arrays = dict[str, npt.NDArray[Any]]
 _log = logging.getLogger(__name__)
 
 
@@ -50,59 +61,81 @@ class PartFeatures:
     class_indices: npt.NDArray[np.int64]
 
 
-def part_features(
-    context: JobContext,
-    engine: Engine,
-    store: ObjectStore,
-    onnx: onnxruntime.InferenceSession,
-    model: tables.Model,
-    dataset: tables.Dataset,
-    part: str,
-    max_pixels: int,
-    *,
-    keep: bool = False,
-) -> PartFeatures:
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One part of a data set that the network is to see.
+
+    Attributes:
+        place: where workers elsewhere find the object store.
+        max_pixels: most pixels that a picture may declare, as when it was imported.
+        keep: keep the map layer's activations too; a shard without them is computed again.
+        onnx: opens the network here.
+    """
+
+    engine: Engine
+    store: ObjectStore
+    place: StorePlace
+    model: tables.Model
+    dataset: tables.Dataset
+    part: str
+    max_pixels: int
+    keep: bool
+    onnx: Callable[[], onnxruntime.InferenceSession]
+
+    @property
+    def key(self) -> str:
+        """Of its shards in the cache."""
+        return _cache_key(self.model, self.dataset, self.part)
+
+    @property
+    def seeing(self) -> Seeing:
+        """What is sent to other machines."""
+        return Seeing(self.model, self.max_pixels, self.keep)
+
+
+def part_features(context: JobContext, of: Pass, on: EngineName = "local") -> PartFeatures:
     """Features and scores of a part, out of the cache where they are there whole.
 
     A killed job goes on at the next shard; an image that no longer decodes is warned about and left out.
 
     Args:
-        max_pixels: most pixels that a picture may declare, as when it was imported.
-        keep: keep the map layer's activations too; a shard without them is computed again.
+        on: where what is missing is computed; it is the same.
     Raises:
         DataLoss: a picture is damaged or missing in the object store.
         Aborted: the data set was imported anew in the meantime.
         ValueError: the network gives NaN or infinity on a picture.
+        Unavailable: Ray does not get on.
     """
-    class_indices = _class_indices(engine, dataset, part)
-    key = _cache_key(model, dataset, part)
-    kept = _kept(engine, key)
-    context.stage(f"{part} features", len(class_indices))
+    class_indices = _class_indices(of.engine, of.dataset, of.part)
+    spans = _spans(len(class_indices))
+    if on == "ray":
+        _see_on_ray(context, of, spans)
+    kept = _kept(of.engine, of.key)
+    context.stage(f"{of.part} features", len(class_indices))
     # One file of all rows beside the shards, which each begin at an odd byte: a batch is drawn from all at once.
-    features = _in_a_file(len(class_indices), model.feature_count)
-    scores = _in_a_file(len(class_indices), len(model.classes))
+    features = _in_a_file(len(class_indices), of.model.feature_count)
+    scores = _in_a_file(len(class_indices), len(of.model.classes))
     positions: list[npt.NDArray[np.int64]] = []
     count = 0
-    for index, start in enumerate(range(0, len(class_indices), _SHARD_IMAGES)):
+
+    def advance(images: int) -> None:
         context.check()
-        chosen = _images(engine, dataset, part, start, len(class_indices[start : start + _SHARD_IMAGES]))
-        shard = _read_shard(store, kept.get(index))
-        if shard and keep and not _has_cells(engine, model, chosen, shard["positions"]):
-            shard = None
+        context.advance(images)
+
+    for span in spans:
+        context.check()
+        images = _images(of, span)
+        shard = _whole_shard(of, kept.get(span.shard), images)
         if shard is None:
-            shard, cells = _compute(context, store, onnx, model, chosen, max_pixels, keep)
-            object_key = store.put(save_tensors(shard))
-            store.flush()
-            with session(engine) as opened:
-                opened.merge(tables.FeatureShard(cache_key=key, shard=index, object_key=object_key))
-                for row in cells:
-                    opened.merge(row)
+            seen = see_shard(of.seeing, of.onnx(), of.store, images, advance)
+            _keep(of, span, seen)
+            shard = load_tensors(of.store.get(seen.object_key))
         else:
-            _warn_of_left_out(context, chosen, shard["positions"])
-            context.advance(len(chosen))
+            context.advance(span.item_count)
+        _warn_of_left_out(context, images, shard["positions"])
         until = count + len(shard["positions"])
         features[count:until], scores[count:until] = shard[FEATURES], shard[SCORES]
-        positions.append(start + shard["positions"])
+        positions.append(span.first_item + shard["positions"])
         count = until
     return PartFeatures(
         features=features[:count],
@@ -121,15 +154,74 @@ def kept_features(
     """
     class_indices = _class_indices(engine, dataset, part)
     kept = _kept(engine, _cache_key(model, dataset, part))
-    for index, start in enumerate(range(0, len(class_indices), _SHARD_IMAGES)):
-        shard = _read_shard(store, kept.get(index))
+    for span in _spans(len(class_indices)):
+        shard = _read_shard(store, kept.get(span.shard))
         if shard is None:
             raise FailedPrecondition(
                 f"the features of data set '{dataset.name}' by model '{model.name}' are not in the object store any "
                 "more; train its xNNs again under the same name, which computes the features alone"
             )
-        chosen = class_indices[start + shard["positions"]]
+        chosen = class_indices[span.first_item + shard["positions"]]
         yield PartFeatures(features=shard[FEATURES], scores=shard[SCORES], class_indices=chosen)
+
+
+def _see_on_ray(context: JobContext, of: Pass, spans: Sequence[Span]) -> None:
+    """Computes the shards that are not there whole on Ray.
+
+    What is done stands in the cache, so a job that goes on has no other ledger to ask.
+
+    Raises:
+        Unavailable: Ray does not get on, or a shard ends its worker each time.
+    """
+    kept, waiting = _kept(of.engine, of.key), deque[Span]()
+    context.stage(f"{of.part} features there", len(spans))
+    for span in spans:
+        context.check()
+        if _whole_shard(of, kept.get(span.shard), _images(of, span)) is None:
+            waiting.append(span)
+        context.advance()
+    if not waiting:
+        return
+    context.stage(f"{of.part} features on Ray", sum(span.item_count for span in waiting))
+    ends: Counter[int] = Counter()
+
+    def take() -> Span | None:
+        return waiting.popleft() if waiting else None
+
+    def write(span: Span, seen: Seen) -> None:
+        _keep(of, span, seen)
+        context.advance(span.item_count)
+
+    def worker_ended(span: Span, error: str) -> None:
+        ends[span.shard] += 1
+        if ends[span.shard] == _MOST_ENDS:
+            images = _images(of, span)
+            raise Unavailable(
+                f"the features of pictures {images[0][1]} to {images[-1][1]} ended their worker {_MOST_ENDS} times, "
+                f"the last time so: {error}; resume the job to try again, or take --engine local, which does the same "
+                "work",
+                "RAY_WORKERS_DIE",
+            )
+        _log.warning("shard %d of the %s features is computed again: %s", span.shard, of.part, error)
+        waiting.append(span)
+
+    ray_engine.work_through(
+        partial(worker_elsewhere, of.place, of.seeing),
+        ray_engine.Shards(take, partial(_images, of), write, worker_ended, context.check),
+    )
+
+
+def _spans(count: int) -> list[Span]:
+    starts = range(0, count, _SHARD_IMAGES)
+    return [Span(i, start, min(_SHARD_IMAGES, count - start)) for i, start in enumerate(starts)]
+
+
+def _keep(of: Pass, span: Span, seen: Seen) -> None:
+    """The rows of a shard whose objects are durable."""
+    with session(of.engine) as opened:
+        opened.merge(tables.FeatureShard(cache_key=of.key, shard=span.shard, object_key=seen.object_key))
+        for row in seen.cells:
+            opened.merge(row)
 
 
 def _in_a_file(rows: int, columns: int) -> npt.NDArray[np.float32]:
@@ -152,7 +244,7 @@ def _in_a_file(rows: int, columns: int) -> npt.NDArray[np.float32]:
         return np.memmap(file, np.float32, "r+", shape=(rows, columns))
 
 
-def _read_shard(store: ObjectStore, object_key: str | None) -> dict[str, npt.NDArray[Any]] | None:
+def _read_shard(store: ObjectStore, object_key: str | None) -> _Arrays | None:
     """A shard of the cache; None where there is none, or one that is lost or damaged: it is computed again."""
     if object_key is None:
         return None
@@ -163,78 +255,20 @@ def _read_shard(store: ObjectStore, object_key: str | None) -> dict[str, npt.NDA
         return None
 
 
-def _compute(
-    context: JobContext,
-    store: ObjectStore,
-    onnx: onnxruntime.InferenceSession,
-    model: tables.Model,
-    images: Sequence[_Image],
-    max_pixels: int,
-    keep: bool,
-) -> tuple[dict[str, npt.NDArray[Any]], list[tables.KeptCells]]:
-    """Features and scores of the images that decode, and their positions among the images; rows of cells to keep."""
-    preprocessing = Preprocessing(**model.preprocessing)
-
-    def pixels(image: _Image) -> npt.NDArray[np.uint8] | None:
-        image_id, path = image
-        try:
-            return model_input(decode(store.get(image_id), max_pixels=max_pixels), preprocessing)
-        except BrokenPicture as error:
-            _log.warning("%s (%s) no longer decodes: %s", path, image_id, error)
-            return None
-        except (NotFound, DataLoss) as error:
-            raise DataLoss(
-                f"picture {path} is lost: {error}; import its data set again", error.reason, error.details
-            ) from error
-
-    scores, features, positions = [], [], []
-    kept: dict[str, tables.KeptCells] = {}  # the same picture may be there twice
-    with ThreadPoolExecutor(_DECODERS) as pool:
-        for start in range(0, len(images), _BATCH_IMAGES):
-            context.check()
-            batch = list(pool.map(pixels, images[start : start + _BATCH_IMAGES]))
-            readable = [index for index, found in enumerate(batch) if found is not None]
-            if readable:
-                stacked = np.stack([found for found in batch if found is not None])
-                inputs = normalise(stacked, preprocessing)
-                found_scores, found_features, *cells = (run_to_cells if keep else run)(onnx, inputs)
-                finite = np.isfinite(found_scores).all(1) & np.isfinite(found_features).all(1)
-                if not finite.all():
-                    path = images[start + readable[int(finite.argmin())]][1]
-                    raise ValueError(f"the network gives NaN or infinity on {path}: its weights are damaged")
-                for of_batch in cells:
-                    image_ids = [images[start + index][0] for index in readable]
-                    kept |= {row.image_id: row for row in kept_cells.keep(store, model, image_ids, of_batch)}
-                scores.append(found_scores)
-                features.append(found_features)
-                positions += [start + index for index in readable]
-            context.advance(len(batch))
-    _warn_of_left_out(context, images, positions)
-    shard = {
-        SCORES: _joined(scores, len(model.classes)),
-        FEATURES: _joined(features, model.feature_count),
-        "positions": np.array(positions, np.int64),
-    }
-    return shard, list(kept.values())
+def _whole_shard(of: Pass, object_key: str | None, images: Sequence[Image]) -> _Arrays | None:
+    """A shard of the cache with all that is wanted of its images; else None."""
+    shard = _read_shard(of.store, object_key)
+    if shard is None or not of.keep:
+        return shard
+    wanted = {images[int(position)][0] for position in shard["positions"]}  # those that decode
+    return shard if wanted == kept_cells.keys(of.engine, of.model, sorted(wanted)).keys() else None
 
 
-def _has_cells(
-    engine: Engine, model: tables.Model, images: Sequence[_Image], positions: npt.NDArray[np.int64]
-) -> bool:
-    """Whether the activations of all images that decode are kept."""
-    wanted = {images[int(position)][0] for position in positions}
-    return wanted == kept_cells.keys(engine, model, sorted(wanted)).keys()
-
-
-def _warn_of_left_out(context: JobContext, images: Sequence[_Image], positions: Sequence[int]) -> None:
+def _warn_of_left_out(context: JobContext, images: Sequence[Image], positions: Sequence[int]) -> None:
     taken = set(map(int, positions))
     for position, (_, path) in enumerate(images):
         if position not in taken:
             context.warn(f"{path}: no longer decodes within the server's limits; left out")
-
-
-def _joined(arrays: list[npt.NDArray[np.float32]], columns: int) -> npt.NDArray[np.float32]:
-    return np.concatenate(arrays) if arrays else np.zeros((0, columns), np.float32)
 
 
 def _class_indices(engine: Engine, dataset: tables.Dataset, part: str) -> npt.NDArray[np.int64]:
@@ -248,15 +282,15 @@ def _class_indices(engine: Engine, dataset: tables.Dataset, part: str) -> npt.ND
     return found
 
 
-def _images(engine: Engine, dataset: tables.Dataset, part: str, start: int, count: int) -> list[_Image]:
-    """So many images of a part, from one on in the stable order."""
+def _images(of: Pass, span: Span) -> list[Image]:
+    """The images of a shard."""
     row = tables.DatasetImage
     columns = sqlalchemy.select(col(row.image_id), col(row.path))
-    with engine.connect() as connection:
-        query = _in_order(columns, dataset, part).offset(start).limit(count)
+    with of.engine.connect() as connection:
+        query = _in_order(columns, of.dataset, of.part).offset(span.first_item).limit(span.item_count)
         images = [(image_id, path) for image_id, path in connection.execute(query)]
-    if len(images) != count:
-        raise _imported_anew(dataset)
+    if len(images) != span.item_count:
+        raise _imported_anew(of.dataset)
     return images
 
 

@@ -36,11 +36,12 @@ from services.runtime.database import open_database
 from services.runtime.decoding import Decoders
 from services.runtime.errors import InvalidArgument, Unavailable
 from services.runtime.jobs import Jobs, JobServicer, job_message
-from services.runtime.objects import ObjectStore, open_object_store
+from services.runtime.objects import ObjectStore, open_object_store, store_place
 from services.runtime.preprocessing import preprocessing_of
 from services.runtime.readiness import check_needs
 from services.runtime.server import Service
 from services.runtime.settings import RuntimeSettings, read_settings
+from services.runtime.shard_work import engine_asked_for
 
 Context = grpc.ServicerContext
 
@@ -190,6 +191,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             "classes": list(request.classes),
             "settings": messages.xnn_settings(request.settings),
             "keep_cells_of": messages.part(request.keep_cells_of),
+            "engine": engine_asked_for(request.engine),
         }
         training.plan(self._engine, params)
         job = self._jobs.start("train_xnn", params, request.request_id)
@@ -249,7 +251,7 @@ def build(settings: RuntimeSettings) -> Service:
             context, engine, store, settings.import_roots, limits, decoders
         ),
         "register_model": lambda context: models.register(context, engine, store),
-        "train_xnn": lambda context: training.train(context, engine, store, limits),
+        "train_xnn": lambda context: training.train(context, engine, store, store_place(settings), limits),
     }
     jobs = Jobs(engine, handlers)
     sessions = Sessions(store, limits.batches)

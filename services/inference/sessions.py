@@ -34,11 +34,17 @@ def providers() -> list[str | tuple[str, dict[str, str]]]:
     return ["CPUExecutionProvider"]
 
 
-def open_session(onnx: bytes) -> onnxruntime.InferenceSession:
-    """A session on the best device there is; says in the log which provider is in use."""
+def open_session(onnx: bytes, threads: int = 0) -> onnxruntime.InferenceSession:
+    """A session on the best device there is; says in the log which provider is in use.
+
+    Args:
+        threads: of its own; 0: one for each core that this process has.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    if cores() < (os.cpu_count() or 1):  # left to itself it takes a thread for each core of the machine
+    if threads:
+        options.intra_op_num_threads = threads
+    elif cores() < (os.cpu_count() or 1):  # left to itself it takes a thread for each core of the machine
         options.intra_op_num_threads = cores()
     # Between two batches the cores belong to those who take in the next one.
     options.add_session_config_entry("session.force_spinning_stop", "1")
@@ -47,14 +53,16 @@ def open_session(onnx: bytes) -> onnxruntime.InferenceSession:
     return session
 
 
-def open_stored(store: ObjectStore, model_name: str, onnx_key: str) -> onnxruntime.InferenceSession:
-    """A session of a registered model.
+def open_stored(
+    store: ObjectStore, model_name: str, onnx_key: str, threads: int = 0
+) -> onnxruntime.InferenceSession:
+    """A session of a registered model; `threads` as `open_session` has them.
 
     Raises:
         DataLoss: its ONNX form is missing or damaged.
     """
     try:
-        return open_session(store.get(onnx_key))
+        return open_session(store.get(onnx_key), threads)
     except (NotFound, DataLoss) as error:
         raise DataLoss(
             f"the ONNX form of model '{model_name}' is lost: {error}; register its program again "

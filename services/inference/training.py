@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,14 @@ from onoma.science.xnn_plan import beside, group_size, groups_of, on_device
 from onoma.science.xnn_training import TF32_REFUSED, Round, train_group
 from onoma.science.xnn_trunk import Trunk, codes_of, train_trunk
 from services.inference import datasets, figures, registry, rounds, tables
-from services.inference.features import PartFeatures, kept_features, part_features
+from services.inference.features import PartFeatures, Pass, kept_features, part_features
 from services.inference.sessions import open_stored
 from services.inference.settings import InferenceSettings
 from services.runtime.cores import cores
 from services.runtime.database import session
 from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.jobs import JobContext
-from services.runtime.objects import ObjectStore
+from services.runtime.objects import ObjectStore, StorePlace
 
 LEAST_IMAGES = 2
 _log = logging.getLogger(__name__)
@@ -97,29 +98,36 @@ def plan(engine: Engine, params: Mapping[str, Any]) -> Plan:
 
 
 def train(
-    context: JobContext, engine: Engine, store: ObjectStore, limits: InferenceSettings
+    context: JobContext, engine: Engine, store: ObjectStore, place: StorePlace, limits: InferenceSettings
 ) -> dict[str, Any]:
     """The job: features, then one xNN a class; classes already trained with the same inputs are kept.
 
+    Args:
+        place: where workers elsewhere find the object store.
     Raises:
         InvalidArgument: an unknown class, or settings out of range.
         FailedPrecondition: no class can be trained, or the set's name is taken.
         ResourceExhausted: the disk is full; the classes that are done stay.
+        Unavailable: Ray does not get on; the features that are done stay.
     """
     chosen = plan(engine, context.params)
     model, dataset = chosen.model, chosen.dataset
-    onnx = open_stored(store, model.name, model.onnx_key)
+    onnx = cache(partial(open_stored, store, model.name, model.onnx_key))
     training, test = (
         part_features(
             context,
-            engine,
-            store,
-            onnx,
-            model,
-            dataset,
-            part,
-            limits.max_image_pixels,
-            keep=context.params.get("keep_cells_of") == part,
+            Pass(
+                engine,
+                store,
+                place,
+                model,
+                dataset,
+                part,
+                limits.max_image_pixels,
+                keep=context.params.get("keep_cells_of") == part,
+                onnx=onnx,
+            ),
+            context.params.get("engine", "local"),
         )
         for part in (tables.TRAIN, tables.TEST)
     )

@@ -253,11 +253,12 @@ def test_a_study_is_analysed_as_it_stands(onoma, open_study: OpenStudy) -> None:
     assert "circle" in text
 
 
-def test_maps_on_an_engine_that_there_is_not_are_refused_before_anything_starts(onoma, monkeypatch) -> None:
-    code, text = onoma("maps", "compute", "shapes", "--engine", "spark")
+@pytest.mark.parametrize("command", [("maps", "compute", "shapes"), ("xnn", "train", "tiny", "shapes")])
+def test_an_engine_that_there_is_not_is_refused_before_anything_starts(onoma, monkeypatch, command) -> None:
+    code, text = onoma(*command, "--engine", "spark")
     assert code == 2
     assert "'spark' is not one of 'local', 'ray'" in " ".join(text.replace("│", " ").split())
     monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
-    code, text = onoma("maps", "compute", "shapes", "--engine", "ray")
+    code, text = onoma(*command, "--engine", "ray")
     assert code == 1
     assert "pip install 'onoma[ray]' there, or take --engine local" in " ".join(text.split())

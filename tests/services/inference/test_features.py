@@ -15,12 +15,12 @@ from sqlmodel import Session, select
 from onoma.science.excitation import look_from, prepare
 from onoma.science.pictures import MAX_PIXELS, decode
 from onoma.science.program import find_attachment, load, with_features
-from services.inference import features, registry, tables
+from services.inference import feature_shards, features, registry, tables
 from services.inference.sessions import open_session
 from services.runtime.database import open_database, session
 from services.runtime.errors import Aborted, DataLoss, FailedPrecondition, ResourceExhausted
 from services.runtime.jobs import Cancelled, Job, JobContext
-from services.runtime.objects import DirectoryStore
+from services.runtime.objects import DirectoryStore, store_place
 from services.runtime.settings import RuntimeSettings
 from tests import synthetic
 from tests.services.inference.interruptions import Interrupted
@@ -36,6 +36,7 @@ class Road:
     """The registered network and data set without a server; counts the images that the network runs on."""
 
     def __init__(self, data_dir, monkeypatch):
+        self.data_dir = data_dir
         self.engine = open_database(RuntimeSettings(data_dir=data_dir), "inference")
         self.store = DirectoryStore(data_dir / "objects")
         self.model = registry.find(self.engine, tables.Model, "tiny")
@@ -43,7 +44,7 @@ class Road:
         self.onnx = open_session(self.store.get(self.model.onnx_key))
         self.images_run = 0
         for name in ("run", "run_to_cells"):
-            monkeypatch.setattr(features, name, self.counting(getattr(features, name)))
+            monkeypatch.setattr(feature_shards, name, self.counting(getattr(feature_shards, name)))
 
     def counting(self, run):
         def counted(onnx, images):
@@ -52,18 +53,19 @@ class Road:
 
         return counted
 
-    def part(self, part=tables.TRAIN, context=None, max_pixels=MAX_PIXELS, keep=False):
-        return features.part_features(
-            context or JobContext(job()),
+    def part(self, part=tables.TRAIN, context=None, max_pixels=MAX_PIXELS, keep=False, on="local"):
+        of = features.Pass(
             self.engine,
             self.store,
-            self.onnx,
+            store_place(RuntimeSettings(data_dir=self.data_dir)),
             self.model,
             self.dataset,
             part,
             max_pixels,
-            keep=keep,
+            keep,
+            onnx=lambda: self.onnx,
         )
+        return features.part_features(context or JobContext(job()), of, on)
 
     def cells(self):
         """Kept activations of the map layer by image."""
@@ -97,7 +99,7 @@ class Road:
 def road(registered_dir, tmp_path, monkeypatch):
     shutil.copytree(registered_dir, tmp_path / "onoma-data")
     monkeypatch.setattr(features, "_SHARD_IMAGES", 20)
-    monkeypatch.setattr(features, "_BATCH_IMAGES", 8)
+    monkeypatch.setattr(feature_shards, "_BATCH_IMAGES", 8)
     opened = Road(tmp_path / "onoma-data", monkeypatch)
     yield opened
     opened.engine.dispose()
@@ -223,9 +225,8 @@ with session(engine) as opened:
         opened.add(tables.FeatureShard(cache_key=key, shard=shard, object_key=store.put(made)))
 del rows, made
 before = private_kb()
-found = features.part_features(
-    JobContext(Job(job_id="job-1", kind="train_xnn", params={})), engine, store, None, model, dataset, "train", 1
-)
+of = features.Pass(engine, store, {}, model, dataset, "train", 1, keep=False, onnx=None)
+found = features.part_features(JobContext(Job(job_id="job-1", kind="train_xnn", params={})), of)
 total = sum(float(found.features[start : start + 1000].sum()) for start in range(0, count, 1000))
 assert found.features.shape == (count, width) and 0.49 < total / count / width < 0.51
 assert isinstance(found.features, np.memmap) and isinstance(found.scores, np.memmap)
@@ -317,14 +318,14 @@ def test_a_shard_of_pictures_none_of_which_decodes_is_empty(road, monkeypatch):
 
 
 def test_a_picture_that_the_network_gives_nan_on_is_named(road, monkeypatch):
-    run = features.run
+    run = feature_shards.run
 
     def spoilt(onnx, images):
         scores, found = run(onnx, images)
         found[1, 0] = np.nan
         return scores, found
 
-    monkeypatch.setattr(features, "run", spoilt)
+    monkeypatch.setattr(feature_shards, "run", spoilt)
     with pytest.raises(ValueError, match=road.images()[1].path):
         road.part()
 
