@@ -45,7 +45,7 @@ test: env web ## run the tests of Python and of the page
 test-slow: env web data ## run the tests that take minutes (the demo's bars among them)
 	$(PY) -m pytest -m slow
 
-test-deploy: env ## build the images and run the stack of deploy/compose.yaml as containers (minutes, 16 GB in .cache)
+test-deploy: env ## build the images and run the stack of deploy/compose.yaml as containers (minutes, 10 GB in .cache)
 	@sh scripts/install-container-engine.sh
 	$(PY) -m pytest -m deploy
 

@@ -1,6 +1,6 @@
 """A container engine for the tests alone: a dockerd with a folder and a socket of its own, stopped at the end.
 
-What it holds is kept in .cache/deploy, 16 GB, so that a second run builds nothing anew; `make clean` removes it.
+What it holds is kept in .cache/deploy, 10 GB, so that a second run builds nothing anew; `make clean` removes it.
 """
 
 from __future__ import annotations

@@ -75,6 +75,9 @@ def pods(objects: list[Object]) -> dict[str, Pod]:
         if one["kind"] in ("Deployment", "StatefulSet", "Job"):
             template = spec["template"]
             found[name] = Pod(name, template["metadata"]["labels"], template["spec"])
+        elif one["kind"] == "CronJob":
+            template = spec["jobTemplate"]["spec"]["template"]
+            found[name] = Pod(name, template["metadata"]["labels"], template["spec"])
         elif one["kind"] == "RayCluster":
             groups = {"head": spec["headGroupSpec"], "worker": spec["workerGroupSpecs"][0]}
             for kind, group in groups.items():

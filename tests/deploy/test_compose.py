@@ -1,6 +1,6 @@
 """The containers of deploy/compose.yaml, for real: the main job from outside, each one stopped, all of them restarted.
 
-A quarter of an hour and 16 GB: run by `make test-deploy`.
+A quarter of an hour and 10 GB: run by `make test-deploy`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from onoma.v1 import inference_pb2, naming_pb2, types_pb2
 from tests.deploy.engine import Engine, NoEngine, running_engine
 from tests.deploy.images import IMAGES, build_images, build_stand_ins
 from tests.deploy.stack import PAGE, SERVICES, STORAGE, Stack
+from tests.services.certified import Authority
 from tests.synthetic import tiny_program, write_image_folder
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(3600)]
@@ -194,6 +195,25 @@ def test_threads_keep_to_the_limit_of_a_container(engine: Engine) -> None:
     look = "from services.runtime.cores import cores; print(cores())"
     assert _python(engine, "naming", look, "--cpus", "0.5") == "1"
     assert _python(engine, "naming", look) == str(len(os.sched_getaffinity(0)))
+
+
+def test_a_gateway_that_has_a_certificate_is_found_healthy(engine: Engine, tmp_path: Path) -> None:
+    folder = Authority.new().write(tmp_path / "certificate", hosts=("onoma.example",))
+    for path in (folder, *folder.parents[:3]):
+        path.chmod(0o755)
+    name = "onoma-test-https"
+    told = ("--env", "ONOMA_HOST=127.0.0.1", "--env", "ONOMA_HTTPS_DIR=/certificate")
+    mounted = ("--volume", f"{folder}:/certificate:ro", "--network", "none", "--health-interval", "2s")
+    engine.docker("run", "--detach", "--name", name, *told, *mounted, f"onoma/gateway:{VERSION}")
+    try:
+        until = time.monotonic() + 60
+        while (
+            state := engine.docker("inspect", "--format", "{{.State.Health.Status}}", name).strip()
+        ) != "healthy":
+            assert time.monotonic() < until, (state, engine.docker("logs", name))
+            time.sleep(0.5)
+    finally:
+        engine.docker("rm", "--force", name)
 
 
 def _python(engine: Engine, name: str, code: str, *options: str) -> str:

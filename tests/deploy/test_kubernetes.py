@@ -122,7 +122,8 @@ def test_every_container_has_no_rights_that_it_does_not_need(pods: dict[str, k8s
         assert security["runAsUser"] > 0, name
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert pod.spec["automountServiceAccountToken"] is False, name
-        assert all({"emptyDir", "secret"} & volume.keys() for volume in pod.spec["volumes"]), name
+        kept = {"emptyDir", "secret", "persistentVolumeClaim"}
+        assert all(kept & volume.keys() for volume in pod.spec["volumes"]), name
     for name, container in containers(pods):
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -367,22 +368,59 @@ def test_the_overlay_of_the_docs_changes_images_and_hosts(tmp_path: Path) -> Non
     assert naming["image"] == f"registry.example.org/onoma/naming:{version('onoma')}"
 
 
-def test_owners_may_sign_in_at_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def relative(*path: str) -> str:
-        return os.path.relpath(k8s.K8S.joinpath(*path), tmp_path)
+def with_component(folder: Path, overlay: str, component: str) -> list[Object]:
+    """An overlay with a component, as an overlay of one's own has it; it is valid."""
 
-    (tmp_path / "kustomization.yaml").write_text(
+    def relative(*path: str) -> str:
+        return os.path.relpath(k8s.K8S.joinpath(*path), folder)
+
+    (folder / "kustomization.yaml").write_text(
         yaml.safe_dump(
             {
-                "resources": [relative("overlays", "gpu")],
-                "components": [relative("components", "sign-in")],
+                "resources": [relative("overlays", overlay)],
+                "components": [relative("components", component)],
                 "namespace": "onoma",
             }
         )
     )
-    objects = k8s.rendered(tmp_path)
+    objects = k8s.rendered(folder)
     for one in objects:
         kubernetes_validate.validate(one, VERSIONS[-1], strict=True)
+    return objects
+
+
+@pytest.mark.parametrize("overlay", ["dev", "gpu"])
+def test_backups_are_made_by_one_that_reaches_rows_and_objects_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overlay: str
+) -> None:
+    objects = with_component(tmp_path, overlay, "backups")
+    pod = k8s.pods(objects)["backup"]
+    [container] = pod.spec["containers"]
+    assert container["image"] == f"onoma/backup:{version('onoma')}"
+    assert "command" not in container  # the image's own: services.backup /backups
+    assert {"name": "backups", "mountPath": "/backups"} in container["volumeMounts"]
+    [volume] = [one for one in pod.spec["volumes"] if one["name"] == "backups"]
+    assert volume["persistentVolumeClaim"]["claimName"] in of_kind(objects, "PersistentVolumeClaim")
+    test_every_container_has_no_rights_that_it_does_not_need({"backup": pod})
+    test_every_container_says_what_it_takes({"backup": pod})
+    told = environment(objects, container)
+    assert told.keys() <= known_settings()
+    for key, value in told.items():
+        monkeypatch.setenv(key, value)
+    settings = read_settings(RuntimeSettings)
+    assert (settings.object_store, settings.database_url) == ("s3", "database/url")
+    database, store = (
+        ("database", "object-store") if overlay == "dev" else ("onoma/has-database", "onoma/has-object-store")
+    )
+    wanted = {("backup", database, POSTGRESQL_PORT), ("backup", store, S3_PORT)}
+    added = k8s.arrows(objects, "egress") - k8s.arrows(rendered(overlay), "egress")
+    assert added == wanted | {("backup", "kube-system", 53)}
+    taken = k8s.arrows(objects, "ingress") - k8s.arrows(rendered(overlay), "ingress")
+    assert taken == (wanted if overlay == "dev" else set())
+
+
+def test_owners_may_sign_in_at_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = with_component(tmp_path, "gpu", "sign-in")
     [container] = k8s.pods(objects)["gateway"].spec["containers"]
     told = environment(objects, container)
     secret = {key: value for key, value in told.items() if value.startswith("sign-in/")}
