@@ -4,12 +4,14 @@
  * machine's, have no such store.
  */
 const NAME = "onoma/photos";
+/** Opened when the page starts: the first screen waits for it. */
+const opening = open();
 
 /** Those of these photographs that are held, as data: addresses; null where nothing can be held. */
 export async function heldPhotos(
   urls: readonly string[],
 ): Promise<ReadonlyMap<string, string> | null> {
-  const store = await open();
+  const store = await opening;
   if (store === null) return null;
   const held = new Map<string, string>();
   const look = async (url: string) => {
@@ -22,7 +24,7 @@ export async function heldPhotos(
 
 /** Holds photographs, as far as there is room. */
 export async function holdPhotos(found: ReadonlyMap<string, string>): Promise<void> {
-  const store = await open();
+  const store = await opening;
   if (store === null) return;
   const puts = [...found].map(([url, src]) => store.put(url, new Response(src)));
   await Promise.allSettled(puts);

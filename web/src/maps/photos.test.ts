@@ -49,9 +49,11 @@ async function visit(ids: string[], togetherStatus = 200, isOpening = true): Pro
 
 beforeEach(() => vi.stubGlobal("caches", undefined));
 
-test("the first screen of a category comes in one answer", async () => {
+test("the first screen of a category comes in a few answers", async () => {
   stageCaches();
   expect(await visit(["a", "b"])).toEqual(["?image_id=a&image_id=b"]);
+  const many = Array.from({ length: 50 }, (_, place) => `${place}`);
+  expect(await visit(many)).toHaveLength(3);
 });
 
 test("where that answer fails, each photograph is asked for", async () => {

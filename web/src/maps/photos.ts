@@ -1,7 +1,7 @@
 /**
  * Photographs by their address: each is fetched once, those wanted last come first, and what
  * has scrolled away before its turn is not fetched at all. Kept up to a size. The first screen of
- * a category comes in one answer: a request a photograph takes far longer.
+ * a category comes in a few answers: a request a photograph takes far longer.
  */
 import { useCallback, useSyncExternalStore } from "react";
 import { dataUrl } from "./dataUrl";
@@ -11,8 +11,8 @@ import { heldPhotos, holdPhotos } from "./heldPhotos";
 const AT_ONCE = 4;
 const KEPT_BYTES = 96 * 1024 * 1024;
 const RETRY_MS = 2000;
-/** In one answer: an address has to hold their ids. */
-const MOST_TOGETHER = 96;
+/** In one answer, so that the first rows do not wait for the last. */
+const TOGETHER = 24;
 
 interface Photo {
   state: "waiting" | "loading" | "here" | "failed";
@@ -74,15 +74,17 @@ function enqueue(url: string, photo: Photo): void {
 }
 
 function startTurn(): void {
-  const together = isFirstTurn && wantedNow.length > 1 ? wantedNow.splice(0, MOST_TOGETHER) : [];
-  isFirstTurn = false;
-  waiting.push(...wantedNow.reverse());
+  const wanted = wantedNow;
   wantedNow = [];
-  if (together.length > 0) void fetchTogether(together);
+  if (isFirstTurn) {
+    for (let from = 0; from < wanted.length; from += TOGETHER)
+      void fetchTogether(wanted.slice(from, from + TOGETHER));
+  } else waiting.push(...wanted.reverse());
+  isFirstTurn = false;
   fetchNext();
 }
 
-/** Shows photographs of one study, of which one answer brings what is not held; where it does not come, each by itself. */
+/** Shows photographs of one study, of which one answer brings what is not held; where that fails, each by itself. */
 async function fetchTogether(urls: readonly string[]): Promise<void> {
   loading++;
   const held = await heldPhotos(urls);
