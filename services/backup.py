@@ -17,9 +17,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +37,7 @@ DUMP = "database.dump"
 SUMMARY = "backup.json"
 _REFERRING_FIRST = ("naming", "attribution", "inference")
 _AT_ONCE = 8  # objects that are copied beside each other
+_LARGE_BYTES = 32 << 20  # of an object from which on one is copied at a time: each is in memory as a whole
 
 
 def back_up(settings: RuntimeSettings, folder: Path) -> tuple[Path, list[str]]:
@@ -81,10 +83,13 @@ def back_up(settings: RuntimeSettings, folder: Path) -> tuple[Path, list[str]]:
 def copy_objects(keys: Iterable[str], source: ObjectStore, target: ObjectStore) -> list[str]:
     """Copies what the target lacks, each object's hash checked; returns those damaged at the source, or gone."""
 
+    one_large = threading.Lock()
+
     def copied(key: str) -> bool:
         try:
             if not target.exists(key):
-                target.put(source.get(key))
+                with one_large if source.size(key) >= _LARGE_BYTES else nullcontext():
+                    target.put(source.get(key))
         except (DataLoss, NotFound):
             return False
         return True

@@ -17,7 +17,9 @@ _OF_PROCESS = Path("/proc/self/cgroup")
 def cores() -> int:
     """Cores that this process may keep busy: by its affinity and its control groups' quotas, part of one as one."""
     quotas = [quota for folder in _own_groups() if (quota := _quota(folder)) is not None]
-    return max(1, min([len(os.sched_getaffinity(0)), *map(math.ceil, quotas)]))
+    # Where the system knows no affinity (macOS) it is all of them.
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([here, *map(math.ceil, quotas)]))
 
 
 def _own_groups() -> list[Path]:

@@ -6,7 +6,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +20,11 @@ import sqlalchemy as sa
 
 from onoma.client import Addresses, Client
 from onoma.v1 import inference_pb2, naming_pb2
-from services.backup import SUMMARY, back_up, run_postgresql_tool
+from services import backup
+from services.backup import SUMMARY, back_up, copy_objects, run_postgresql_tool
 from services.restore import restore
 from services.runtime.database import SERVICES_WITH_DATABASE
+from services.runtime.directory_store import DirectoryStore
 from services.runtime.errors import DataLoss, FailedPrecondition, Unavailable
 from services.runtime.objects import open_object_store
 from services.runtime.settings import RuntimeSettings
@@ -232,6 +236,30 @@ def test_an_object_that_is_damaged_in_use_is_named_and_the_rest_backed_up(tmp_pa
     assert damaged == [bad]
     summary = json.loads((made / SUMMARY).read_text())
     assert (summary["objects"], summary["damaged"]) == ([good], [bad])
+
+
+def test_large_objects_are_in_memory_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup, "_LARGE_BYTES", 1000)
+    source, target = DirectoryStore(tmp_path / "source"), DirectoryStore(tmp_path / "target")
+    large = [source.put(bytes([number]) * 1000) for number in range(6)]
+    small = [source.put(bytes([number]) * 999) for number in range(6)]
+    get, lock, held, most = source.get, threading.Lock(), Counter(), Counter()
+
+    def slowly(key: str) -> bytes:
+        kind = "large" if key in large else "small"
+        with lock:
+            held[kind] += 1
+            most[kind] = max(most[kind], held[kind])
+        time.sleep(0.05)
+        with lock:
+            held[kind] -= 1
+        return get(key)
+
+    monkeypatch.setattr(source, "get", slowly)
+    assert copy_objects([*large, *small], source, target) == []
+    assert sorted(target.keys()) == sorted([*large, *small])
+    assert most["large"] == 1
+    assert most["small"] > 1
 
 
 def test_a_backup_goes_to_its_own_kind_of_database(tmp_path: Path) -> None:

@@ -80,6 +80,14 @@ def test_affinity_counts_where_there_is_no_group(groups) -> None:
     assert allowed() == 8
 
 
+def test_all_of_them_count_where_the_system_knows_no_affinity(
+    groups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert allowed() == 6
+
+
 def test_this_machine_is_understood() -> None:
     assert 1 <= allowed() <= len(HERE)
 
