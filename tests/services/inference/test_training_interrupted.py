@@ -26,7 +26,7 @@ SETTINGS = {"epochs": 4, "batch_size": 24}
 
 
 def train(context, engine, store, **limits):
-    return training.train(context, engine, store, InferenceSettings(**limits))
+    return training.train(context, engine, store, {}, InferenceSettings(**limits))
 
 
 def job():
