@@ -36,11 +36,14 @@ def test_the_gateway_serves_and_ends_cleanly(stop: signal.Signals):
     port, numbers = free_port(), free_port()
     told = {"ONOMA_HTTP_PORT": str(port), "ONOMA_METRICS_PORT": str(numbers), "ONOMA_LOG_LEVEL": "INFO"}
     environment = {**os.environ, **told}
+    through_a_proxy = {key: value for key, value in environment.items() if key.lower() != "no_proxy"}
+    through_a_proxy |= dict.fromkeys(("http_proxy", "HTTP_PROXY"), "http://127.0.0.1:1")
     process = subprocess.Popen([sys.executable, "-m", "services.gateway"], env=environment)
     try:
         assert _healthy(port, process) == b"ok\n"
         shown = httpx.get(f"http://127.0.0.1:{numbers}/metrics", timeout=30).text
         assert "onoma_http_requests_total" in shown
+        assert subprocess.run(PROBE, env=through_a_proxy).returncode == 0  # it asks nobody's proxy
         process.send_signal(stop)
         assert process.wait(timeout=30) == 0
     finally:

@@ -12,6 +12,7 @@ from onoma.client.transport import _STUBS, Addresses, Transport
 from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, jobs_pb2, naming_pb2
 from services.runtime.channels import open_channel
 from services.runtime.settings import RuntimeSettings
+from tests.services.runtime.echo import Echo, EchoStub, start_echo
 
 DEADLINE_S = 20
 METHODS = {
@@ -165,3 +166,13 @@ class Deadlines(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
         return continuation(details, request)
 
     intercept_unary_stream = intercept_unary_unary
+
+
+def test_calls_among_services_go_through_no_proxy(settings, monkeypatch):
+    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    running = start_echo(Echo(), settings)
+    with open_channel(running.address, settings) as channel:
+        assert EchoStub(channel).unary(b"x", timeout=DEADLINE_S) == b"x"
+    running.stop(within_s=0)

@@ -54,3 +54,13 @@ def test_the_exit_code_is_what_containers_ask_for(servicer, status, code) -> Non
     environment = os.environ | {"ONOMA_HEALTH_PORT": str(servicer[1].health_port)}
     probe = [sys.executable, "-m", "services.runtime.probe"]
     assert subprocess.run(probe, env=environment, capture_output=True, timeout=30).returncode == code
+
+
+def test_a_proxy_that_the_engine_tells_containers_of_is_not_asked(servicer) -> None:
+    servicer[0].set("", SERVING)
+    proxy = "http://127.0.0.1:1"
+    told = {"ONOMA_HEALTH_PORT": str(servicer[1].health_port), "http_proxy": proxy, "HTTP_PROXY": proxy}
+    environment = {key: value for key, value in os.environ.items() if key.lower() != "no_proxy"} | told
+    probe = [sys.executable, "-m", "services.runtime.probe"]
+    asked = subprocess.run(probe, env=environment, capture_output=True, text=True, timeout=30)
+    assert (asked.returncode, asked.stderr) == (0, "")
