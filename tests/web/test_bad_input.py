@@ -157,7 +157,9 @@ def revoked(naming: Naming) -> str:
     return invited.token
 
 
-@pytest.mark.parametrize("token", [revoked, lambda _: "guess"], ids=["revoked", "never made"])
+@pytest.mark.parametrize(
+    "token", [revoked, lambda _: "guess", lambda _: "%zz"], ids=["revoked", "never made", "not even text"]
+)
 def test_a_link_that_is_worth_nothing_says_so(naming: Naming, token: Callable[[Naming], str]):
     page = naming.page.context.new_page()
     page.goto(f"{naming.link.partition('#')[0]}#{token(naming)}")
@@ -165,6 +167,17 @@ def test_a_link_that_is_worth_nothing_says_so(naming: Naming, token: Callable[[N
     expect(page.locator("main")).to_contain_text(
         "This link does not let anyone in; ask whoever sent it for a new one."
     )
+
+
+def test_a_link_that_nobody_answers_opens_once_the_network_is_there(naming: Naming):
+    page = naming.page.context.browser.new_context().new_page()
+    page.route("**/api/**", lambda route: route.abort())
+    page.goto(naming.link)
+    expect(page.get_by_role("heading")).to_have_text("This link cannot be opened now")
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Try again").click()
+    expect(tiles(page).first).to_be_visible()
+    page.context.close()
 
 
 def test_a_link_whose_time_is_over_keeps_what_was_done(naming: Naming):

@@ -234,3 +234,26 @@ def test_a_viewers_link_leads_to_the_results(naming: Naming):
     page.goto(f"{naming.link.partition('#')[0]}#{answer.token}")
     expect(page.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=60_000)
     assert answer.token not in page.url
+
+
+def test_an_unknown_study_leads_to_those_there_are(naming: Naming):
+    page = naming.page.context.new_page()
+    page.goto(f"{naming.link.partition('/name')[0]}/studies/%E0%A4%A")
+    expect(page.get_by_role("alert")).to_have_text(
+        "No study has the id or the name '%E0%A4%A'; onoma study list shows those there are."
+    )
+    page.get_by_role("link", name="All studies of this server").click()
+    expect(page.get_by_role("heading", name="Studies")).to_be_visible()
+
+
+def test_without_an_answer_the_owners_page_says_so_and_tries_again(naming: Naming):
+    page = naming.page.context.new_page()
+    page.route("**/api/**", lambda route: route.abort())
+    page.goto(naming.link.partition("/name")[0])
+    expect(page.get_by_role("alert")).to_contain_text(
+        "The server does not answer. Is this machine on the network?"
+    )
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("link", name=naming.study.name, exact=True).first).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)

@@ -1,8 +1,8 @@
-import { useEffect, useRef, useState } from "react";
-import { messageOf, resultUrl } from "./api/client";
+import { useCallback, useEffect, useRef, useState } from "react";
+import { ApiError, resultUrl } from "./api/client";
 import { acceptInvitation } from "./api/naming";
+import { Failure } from "./Failure";
 import { useNaming } from "./naming/store";
-import { sentence } from "./naming/words";
 
 interface InvitationPageProps {
   token: string;
@@ -11,25 +11,24 @@ interface InvitationPageProps {
 
 /** Where a link leads: takes the invitation and goes on to the naming, a viewer to the results. */
 export function InvitationPage({ token, onAccepted }: InvitationPageProps) {
-  const [failure, setFailure] = useState<string | null>(null);
+  const [failure, setFailure] = useState<unknown>(null);
   const [viewed, setViewed] = useState<string | null>(null);
   const accepted = useRef(onAccepted);
   accepted.current = onAccepted;
-  useEffect(() => {
-    acceptInvitation(token).then(
-      (invitation) => {
-        const { study, annotator } = invitation;
-        if (annotator.role === "ROLE_VIEWER") {
-          setViewed(study.name);
-          location.replace(resultUrl(study.study_id, "report/index.html"));
-          return;
-        }
-        useNaming.setState(invitation);
-        accepted.current(study.study_id, annotator.annotator_id);
-      },
-      (error: unknown) => setFailure(messageOf(error)),
-    );
+  const open = useCallback(() => {
+    setFailure(null);
+    acceptInvitation(token).then((invitation) => {
+      const { study, annotator } = invitation;
+      if (annotator.role === "ROLE_VIEWER") {
+        setViewed(study.name);
+        location.replace(resultUrl(study.study_id, "report/index.html"));
+        return;
+      }
+      useNaming.setState(invitation);
+      accepted.current(study.study_id, annotator.annotator_id);
+    }, setFailure);
   }, [token]);
+  useEffect(open, [open]);
 
   if (viewed !== null)
     return (
@@ -41,10 +40,12 @@ export function InvitationPage({ token, onAccepted }: InvitationPageProps) {
       </main>
     );
   if (failure === null) return null;
+  const isRefused = failure instanceof ApiError && !failure.isPassing;
   return (
     <main className="empty-page">
-      <h1>This link does not open</h1>
-      <p>{sentence(failure)}</p>
+      <h1>{isRefused ? "This link does not open" : "This link cannot be opened now"}</h1>
+      <Failure error={failure} onAgain={open} />
+      {isRefused && <p>If it was copied by hand, compare it first: its end is often left out.</p>}
     </main>
   );
 }

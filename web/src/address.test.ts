@@ -18,6 +18,11 @@ test("the category comes from the query", () => {
   expect(at("/name/s/a?category=T-shirt%2Ftop")).toMatchObject({ category: "T-shirt/top" });
 });
 
+test("what was cut off in the middle is what somebody has to refuse, not an error", () => {
+  expect(at("/name#%zz")).toEqual({ page: "invitation", token: "%zz" });
+  expect(at("/studies/%E0%A4%A")).toEqual({ page: "study", studyId: "%E0%A4%A" });
+});
+
 test("anything else is unknown", () => {
   expect(at("/name")).toEqual({ page: "unknown" });
   expect(at("/studies/a/b")).toEqual({ page: "unknown" });

@@ -11,18 +11,27 @@ export function addressOf({
   search,
   hash,
 }: Pick<Location, "pathname" | "search" | "hash">): Address {
-  const [first = "", second, third, ...rest] = pathname.split("/").slice(1).map(decodeURIComponent);
+  const [first = "", second, third, ...rest] = pathname.split("/").slice(1).map(decoded);
   if (first === "" && second === undefined) return { page: "studies" };
   if (first === "studies" && second && third === undefined)
     return { page: "study", studyId: second };
   if (first === "name" && second === undefined && hash.length > 1) {
-    return { page: "invitation", token: decodeURIComponent(hash.slice(1)) };
+    return { page: "invitation", token: decoded(hash.slice(1)) };
   }
   if (first === "name" && second && third && rest.length === 0) {
     const category = new URLSearchParams(search).get("category");
     return { page: "naming", studyId: second, annotatorId: third, category };
   }
   return { page: "unknown" };
+}
+
+/** What was cut off in the middle of an escape stays as it is: whoever knows it says that it is nothing. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** The link of an invitation. The token is behind '#', so that it reaches no server's log. */

@@ -32,8 +32,8 @@ function Page() {
         <main className="empty-page">
           <h1>There is no such page</h1>
           <p>
-            Links to a naming come from the study's owner. The owner finds them among{" "}
-            <a href="/">the studies of this server</a>.
+            Links to a naming come from the study's owner; follow yours again, or copy all of it.
+            The owner finds everything from <a href="/">the studies of this server</a>.
           </p>
         </main>
       );

@@ -1,7 +1,7 @@
 import { type FormEvent, useState } from "react";
 import { invitationLink } from "../address";
-import { messageOf } from "../api/client";
 import type { Annotator, Role, Study } from "../api/openapi";
+import { Failure } from "../Failure";
 import { invite, type Link, renew, revoke } from "./studies";
 import { LINK_WORDS, percentOf } from "./words";
 
@@ -14,7 +14,7 @@ interface AnnotatorsProps {
 /** Who names, how far they are, their links, and a form that makes a link for one more. */
 export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
   const [made, setMade] = useState<{ name: string; link: string } | null>(null);
-  const [refusal, setRefusal] = useState<string | null>(null);
+  const [refusal, setRefusal] = useState<unknown>(null);
   const { study_id } = study;
 
   async function doing(work: () => Promise<Link | undefined>): Promise<boolean> {
@@ -32,7 +32,7 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
       onChanged();
       return true;
     } catch (error) {
-      setRefusal(messageOf(error));
+      setRefusal(error);
       return false;
     }
   }
@@ -60,7 +60,7 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
               <th className="number">Discarded</th>
               <th className="number">In the pool</th>
               <th>Progress</th>
-              <th>Link</th>
+              <th className="number">Link</th>
             </tr>
           </thead>
           <tbody>
@@ -90,17 +90,13 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
         <label>
           to{" "}
           <select name="role">
-            <option value="ROLE_ANNOTATOR">name</option>
-            <option value="ROLE_VIEWER">look only</option>
+            <option value="ROLE_ANNOTATOR">name the maps</option>
+            <option value="ROLE_VIEWER">look at the results only</option>
           </select>
         </label>
         <button type="submit">Make a link</button>
       </form>
-      {refusal && (
-        <p className="band" role="alert">
-          {refusal}
-        </p>
-      )}
+      {refusal !== null && <Failure error={refusal} />}
       {made && <MadeLink key={made.link} {...made} />}
     </section>
   );

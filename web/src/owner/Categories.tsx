@@ -20,7 +20,9 @@ export function Categories({ categories }: CategoriesProps) {
     <fieldset className="categories">
       <legend>Categories</legend>
       {categories.length === 0 && (
-        <p className="quiet">Network and data set have no class in common.</p>
+        <p className="quiet">
+          Network and data set have no class in common: choose another of either.
+        </p>
       )}
       {usable.length > 1 && (
         <button type="button" onClick={() => setChosen(new Set(isAll ? [] : usable))}>

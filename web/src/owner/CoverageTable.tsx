@@ -1,6 +1,7 @@
 import { useCallback } from "react";
 import { answered, api } from "../api/client";
 import type { Annotator, Coverage, Study } from "../api/openapi";
+import { Failure } from "../Failure";
 import { useLoaded } from "./useLoaded";
 import { percent, whyUndefined } from "./words";
 
@@ -11,7 +12,7 @@ export function CoverageTable({ study, annotators }: { study: Study; annotators:
     () => answered(api.GET("/api/studies/{study_id}/coverage", { params: { path: { study_id } } })),
     [study_id],
   );
-  const { data, failure } = useLoaded(load);
+  const { data, failure, reload } = useLoaded(load);
   const names = new Map(
     annotators.map(({ annotator_id, display_name }) => [annotator_id, display_name]),
   );
@@ -19,7 +20,7 @@ export function CoverageTable({ study, annotators }: { study: Study; annotators:
   return (
     <section>
       <h2>Coverage</h2>
-      {failure && <p className="band">{failure}</p>}
+      {failure !== null && <Failure error={failure} onAgain={reload} />}
       {data?.coverages.length === 0 && <p className="empty">Nothing is named yet.</p>}
       {data && data.coverages.length > 0 && (
         <table>

@@ -1,5 +1,6 @@
 import { useCallback, useMemo, useState } from "react";
 import { answered, api, resultImageUrl } from "../api/client";
+import { Failure } from "../Failure";
 import { stretched } from "../maps/columns";
 import { type Maps, mapAt } from "../maps/npy";
 import { mapUrl } from "../maps/png";
@@ -56,7 +57,7 @@ function Explained({ imageId, studyId, annotatorId, category }: Whose & { imageI
       ),
     [studyId, annotatorId, category, imageId],
   );
-  const { data, failure } = useLoaded(load);
+  const { data, failure, reload } = useLoaded(load);
   const maps = useMemo(() => (data?.maps ? stretched(data.maps) : null), [data]);
   const photo = resultImageUrl(studyId, imageId);
   return (
@@ -64,7 +65,7 @@ function Explained({ imageId, studyId, annotatorId, category }: Whose & { imageI
       <span className="picture">
         <img src={photo} alt="What the network saw" />
       </span>
-      {failure && <p>{failure}</p>}
+      {failure !== null && <Failure error={failure} onAgain={reload} />}
       {data?.activations.map(({ activation_id, name, share }, at) => (
         <figure key={activation_id}>
           <span className="picture">

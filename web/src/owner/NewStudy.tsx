@@ -1,22 +1,15 @@
 import { type FormEvent, useState } from "react";
 import { studyPath } from "../address";
-import { messageOf } from "../api/client";
 import type { DatasetPart, PoolOrder, StudySettings } from "../api/openapi";
+import { Failure } from "../Failure";
 import { Categories } from "./Categories";
 import { type Choices, createStudy, loadChoices } from "./studies";
 import { useLoaded } from "./useLoaded";
 
 /** The form that makes a study of what this server has. */
 export function NewStudy() {
-  const { data: choices, failure } = useLoaded(loadChoices);
-  if (failure) {
-    return (
-      <p className="band">
-        Studies cannot be made on this page now ({failure}). <code>onoma study create</code> makes
-        them, too.
-      </p>
-    );
-  }
+  const { data: choices, failure, reload } = useLoaded(loadChoices);
+  if (failure !== null) return <Failure error={failure} onAgain={reload} />;
   if (!choices) return <p className="empty">Looking at what this server has.</p>;
   if (choices.models.length === 0 || choices.datasets.length === 0) {
     return (
@@ -30,7 +23,8 @@ export function NewStudy() {
 }
 
 function Form({ choices: { models, datasets, xnnSets } }: { choices: Choices }) {
-  const [refusal, setRefusal] = useState<string | null>(null);
+  const [refusal, setRefusal] = useState<unknown>(null);
+  const [isSent, setSent] = useState(false);
   const [modelName, setModel] = useState(xnnSets[0]?.model ?? models[0]?.name ?? "");
   const [datasetName, setDataset] = useState(xnnSets[0]?.dataset ?? datasets[0]?.name ?? "");
   const [part, setPart] = useState<DatasetPart>("DATASET_PART_TEST");
@@ -51,6 +45,7 @@ function Form({ choices: { models, datasets, xnnSets } }: { choices: Choices }) 
       setRefusal("Choose at least one category.");
       return;
     }
+    setSent(true);
     try {
       const study = await createStudy({
         name: text("name"),
@@ -63,7 +58,8 @@ function Form({ choices: { models, datasets, xnnSets } }: { choices: Choices }) 
       });
       location.assign(studyPath(study.study_id));
     } catch (error) {
-      setRefusal(messageOf(error));
+      setRefusal(error);
+      setSent(false);
     }
   }
 
@@ -116,12 +112,8 @@ function Form({ choices: { models, datasets, xnnSets } }: { choices: Choices }) 
         <summary>Settings</summary>
         <Settings />
       </details>
-      {refusal && (
-        <p className="band" role="alert">
-          {refusal}
-        </p>
-      )}
-      <button type="submit" className="main-act">
+      {refusal !== null && <Failure error={refusal} />}
+      <button type="submit" className="main-act" disabled={isSent}>
         Make the study
       </button>
     </form>

@@ -1,6 +1,7 @@
 import { useState } from "react";
 import { studyPath } from "../address";
 import { answered, api } from "../api/client";
+import { Failure } from "../Failure";
 import { NewStudy } from "./NewStudy";
 import { OwnerHeader } from "./OwnerHeader";
 import { useLoaded } from "./useLoaded";
@@ -10,7 +11,7 @@ const loadStudies = () => answered(api.GET("/api/studies"));
 
 /** All studies of this server, and a form for one more. */
 export function StudiesPage() {
-  const { data, failure } = useLoaded(loadStudies);
+  const { data, failure, reload } = useLoaded(loadStudies);
   const [isMaking, setMaking] = useState(false);
   return (
     <>
@@ -23,11 +24,7 @@ export function StudiesPage() {
           </button>
         </div>
         {isMaking && <NewStudy />}
-        {failure && (
-          <p className="band" role="alert">
-            {failure}
-          </p>
-        )}
+        {failure !== null && <Failure error={failure} onAgain={reload} />}
         {data?.studies.length === 0 && (
           <p className="empty">
             No studies yet. “New study” makes one of the networks and pictures that are here;{" "}

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "react";
-import { messageOf } from "../api/client";
 import type { Job, Study } from "../api/openapi";
+import { Failure } from "../Failure";
 import { loadMapsJob, startMaps } from "./studies";
 
 const LOOK_EVERY_MS = 1000;
@@ -10,19 +10,16 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
   const key = `onoma/maps-job/${study.study_id}`;
   const [jobId, setJobId] = useState(() => sessionStorage.getItem(key));
   const [job, setJob] = useState<Job | null>(null);
-  const [refusal, setRefusal] = useState<string | null>(null);
+  const [refusal, setRefusal] = useState<unknown>(null);
   const isOver = job !== null && !["JOB_STATE_PENDING", "JOB_STATE_RUNNING"].includes(job.state);
 
   useEffect(() => {
     if (jobId === null || isOver) return;
     const look = () =>
-      loadMapsJob(jobId).then(
-        (found) => {
-          if (found) setJob(found);
-          if (found?.state === "JOB_STATE_SUCCEEDED") onDone();
-        },
-        (error: unknown) => setRefusal(messageOf(error)),
-      );
+      loadMapsJob(jobId).then((found) => {
+        if (found) setJob(found);
+        if (found?.state === "JOB_STATE_SUCCEEDED") onDone();
+      }, setRefusal);
     void look();
     const timer = setInterval(look, LOOK_EVERY_MS);
     return () => clearInterval(timer);
@@ -36,7 +33,7 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
       setJobId(started.job_id);
       setRefusal(null);
     } catch (error) {
-      setRefusal(messageOf(error));
+      setRefusal(error);
     }
   }
 
@@ -54,11 +51,7 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
   return (
     <section>
       <h2>Maps</h2>
-      {refusal && (
-        <p className="band" role="alert">
-          {refusal}
-        </p>
-      )}
+      {refusal !== null && <Failure error={refusal} />}
       {failed && (
         <p className="band" role="alert">
           The maps are not done{job.error && `: ${job.error}`}

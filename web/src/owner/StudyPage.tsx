@@ -1,7 +1,8 @@
 import { useCallback, useEffect, useState } from "react";
-import { answered, api, messageOf } from "../api/client";
+import { answered, api } from "../api/client";
 import { listen } from "../api/events";
 import type { Annotator, WatchAnnotatorsResponse } from "../api/openapi";
+import { Failure } from "../Failure";
 import { Annotators } from "./Annotators";
 import { CoverageTable } from "./CoverageTable";
 import { OwnerHeader } from "./OwnerHeader";
@@ -29,7 +30,7 @@ export function StudyPage({ studyId }: { studyId: string }) {
   const { data, failure, reload } = useLoaded(load);
   const { live, forget } = useLiveAnnotators(studyId, reload);
   const annotators = live ?? data?.annotators ?? [];
-  const [refusal, setRefusal] = useState<string | null>(null);
+  const [refusal, setRefusal] = useState<unknown>(null);
 
   function onChanged() {
     forget();
@@ -42,7 +43,7 @@ export function StudyPage({ studyId }: { studyId: string }) {
       setRefusal(null);
       reload();
     } catch (error) {
-      setRefusal(messageOf(error));
+      setRefusal(error);
     }
   }
 
@@ -50,9 +51,11 @@ export function StudyPage({ studyId }: { studyId: string }) {
     <>
       <OwnerHeader />
       <main className="paper">
-        {(failure ?? refusal) && (
-          <p className="band" role="alert">
-            {failure ?? refusal}
+        {failure !== null && <Failure error={failure} onAgain={reload} />}
+        {refusal !== null && <Failure error={refusal} />}
+        {failure !== null && !data && (
+          <p>
+            <a href="/">All studies of this server</a>
           </p>
         )}
         {data && (

@@ -1,6 +1,7 @@
 import { Fragment, useCallback, useState } from "react";
 import { answered, api, resultImageUrl } from "../api/client";
 import type { Annotator, Study } from "../api/openapi";
+import { Failure } from "../Failure";
 import { ImagesBehind } from "./ImagesBehind";
 import { useLoaded } from "./useLoaded";
 import { percent } from "./words";
@@ -22,7 +23,7 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
       ),
     [study_id, annotatorId, category],
   );
-  const { data, failure } = useLoaded(load);
+  const { data, failure, reload } = useLoaded(load);
 
   return (
     <section>
@@ -47,7 +48,7 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
           </select>
         </label>
       </p>
-      {failure && <p className="band">{failure}</p>}
+      {failure !== null && <Failure error={failure} onAgain={reload} />}
       {data && (
         <table className="summary">
           <caption>

@@ -1,9 +1,9 @@
 import { useCallback, useEffect, useState } from "react";
-import { messageOf } from "../api/client";
 
 export interface Loaded<T> {
   data: T | null;
-  failure: string | null;
+  /** What was thrown at the last load; null where it went well. */
+  failure: unknown;
   reload: () => void;
 }
 
@@ -16,7 +16,7 @@ export function useLoaded<T>(load: () => Promise<T>): Loaded<T> {
     let wanted = true;
     load().then(
       (data) => wanted && setState({ data, failure: null }),
-      (error: unknown) => wanted && setState(({ data }) => ({ data, failure: messageOf(error) })),
+      (failure: unknown) => wanted && setState(({ data }) => ({ data, failure })),
     );
     return () => {
       wanted = false;
