@@ -9,7 +9,7 @@ from services.runtime.directory_store import DirectoryStore
 from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.objects import ObjectStore, open_object_store, open_place, store_place
 from services.runtime.settings import RuntimeSettings
-from tests.minio_fixture import MINIO
+from tests.minio_fixture import MINIO, needs_minio
 
 ABSENT = "0" * 64
 
@@ -112,3 +112,17 @@ def test_a_worker_elsewhere_opens_the_services_store_and_no_other(tmp_path):
         FailedPrecondition, match=rf"{tmp_path}/other, has no object {key}.*ONOMA_OBJECT_STORE=s3"
     ):
         open_place(other, key)
+
+
+@needs_minio
+def test_where_an_s3_store_is_goes_to_other_machines_without_its_secrets(minio_server, monkeypatch):
+    settings = minio_server.settings.model_copy(update={"s3_bucket": f"test-{os.urandom(8).hex()}"})
+    key, place = open_object_store(settings).put(b"a network"), store_place(settings)
+    secrets = {
+        "ONOMA_S3_ACCESS_KEY": settings.s3_access_key,
+        "ONOMA_S3_SECRET_KEY": settings.s3_secret_key,
+    }
+    assert not set(secrets.values()) & set(place.values())
+    for name, secret in secrets.items():
+        monkeypatch.setenv(name, secret)
+    assert open_place(place, key).get(key) == b"a network"
