@@ -174,7 +174,7 @@ def _see_on_ray(context: JobContext, of: Pass, spans: Sequence[Span]) -> None:
         Unavailable: Ray does not get on, or a shard ends its worker each time.
     """
     kept, waiting = _kept(of.engine, of.key), deque[Span]()
-    context.stage(f"{of.part} features there", len(spans))
+    context.stage(f"looking for {of.part} features", len(spans))
     for span in spans:
         context.check()
         if _whole_shard(of, kept.get(span.shard), _images(of, span)) is None:
