@@ -36,7 +36,8 @@ from services.runtime.objects import open_object_store
 from services.runtime.settings import RuntimeSettings
 from tests.bench.machine import machine_name
 from tests.bench.naming_load import some_command
-from tests.bench.supervised import Supervised, free_port
+from tests.bench.supervised import Supervised
+from tests.ports import free_port
 from tests.synthetic import CLASSES, tiny_program, write_image_folder
 
 SERVICES = ("inference", "naming", "attribution", "analytics")

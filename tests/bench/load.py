@@ -24,7 +24,8 @@ from rich.console import Console
 from onoma.client import Addresses, Client
 from tests.bench.machine import machine_name
 from tests.bench.naming_load import call, check_log, make_study, running_stack
-from tests.bench.supervised import Supervised, free_port
+from tests.bench.supervised import Supervised
+from tests.ports import free_port
 from tests.synthetic import tiny_program, write_image_folder
 
 BARS_MS = {"postgresql": 100.0, "sqlite": 200.0}  # within which 99 % of the acts are answered

@@ -42,7 +42,8 @@ from onoma.v1 import naming_pb2 as pb
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
 from services.runtime.memory import leave_out_of_collections
 from tests.bench.machine import machine_name
-from tests.bench.supervised import Supervised, free_port
+from tests.bench.supervised import Supervised
+from tests.ports import free_port
 from tests.services.naming.conftest import StandInInference
 
 PERIOD_S = 0.1

@@ -1,7 +1,6 @@
 """`onoma up` in a process of its own, to be killed and started again on the same ports."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ import urllib.request
 from pathlib import Path
 
 from onoma.client import Addresses, Client
+from tests.ports import free_port
 
 SERVICES = ("inference", "naming", "attribution", "analytics")
 START_S = 90
@@ -23,7 +23,7 @@ class Server:
 
     def __init__(self, data: Path) -> None:
         self._data = data
-        self._http_port, *ports = _free_ports(1 + len(SERVICES))
+        self._http_port, *ports = (free_port() for _ in range(1 + len(SERVICES)))
         self._addresses = {name: f"127.0.0.1:{port}" for name, port in zip(SERVICES, ports, strict=True)}
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self._http_port}"
@@ -59,11 +59,3 @@ class Server:
                 return True
         except OSError:
             return False
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -21,14 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from services.gateway.probe import problem
+from tests.ports import free_port
 from tests.services.certified import Authority
 
 PROBE = [sys.executable, "-m", "services.gateway.probe"]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])

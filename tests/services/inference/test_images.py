@@ -163,7 +163,7 @@ def test_page_sizes_out_of_range_are_refused(garments, size):
 def test_an_unknown_data_set_is_not_found(garments):
     assert refusal(lambda: garments.images("hats")) == (
         grpc.StatusCode.NOT_FOUND,
-        "no data set is named 'hats'",
+        "no data set is named 'hats'; onoma dataset list shows those there are",
     )
 
 

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from services.runtime.channels import open_channel
 from services.runtime.server import LIVE, start, stop_all
 from services.runtime.settings import RuntimeSettings
+from tests.ports import free_port
 from tests.services.runtime.echo import NAME, Echo, EchoStub, start_echo
 
 DEADLINE_S = 20
@@ -73,7 +74,7 @@ def test_a_service_that_needs_what_is_gone_is_alive_and_not_ready(echo, settings
 
     echo.ready = database_gone
     running = start_echo(echo, settings)
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     running.answer_probes(address)
     with grpc.insecure_channel(address) as channel:
         assert (health_of(channel, LIVE), health_of(channel)) == (SERVING, NOT_SERVING)
@@ -90,7 +91,7 @@ def test_a_server_with_all_its_threads_taken_answers_probes(echo, settings):
 
     echo.unary = slow
     running = start_echo(echo, settings)
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     running.answer_probes(address)
     with open_channel(running.address, settings) as calls, grpc.insecure_channel(address) as channel:
         answers = [
@@ -261,7 +262,7 @@ class TestProcess:
         assert "the port is taken" in error.splitlines()[-1]
 
     def test_probes_are_answered_where_a_port_is_given(self):
-        port = _free_port()
+        port = free_port()
         process = self.start(ONOMA_HEALTH_PORT=str(port))
         process.stderr.readline()
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -279,7 +280,7 @@ class TestProcess:
         assert f"set {setting} to another" in error.splitlines()[-1]
 
     def test_metrics_are_served_where_a_port_is_given(self):
-        port = _free_port()
+        port = free_port()
         process = self.start(ONOMA_METRICS_PORT=str(port))
         with grpc.insecure_channel(json.loads(process.stderr.readline())["address"]) as channel:
             EchoStub(channel).unary(b"x", timeout=DEADLINE_S, wait_for_ready=True)
@@ -288,8 +289,3 @@ class TestProcess:
         process.terminate()
         process.communicate(timeout=60)
         assert f'onoma_grpc_calls_total{{code="OK",method="{NAME}/Unary"}} 1.0' in text
-
-
-def _free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
