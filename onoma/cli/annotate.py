@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from onoma.cli.output import connected, console
+from onoma.cli.output import about, connected, console
 
 app = typer.Typer(no_args_is_help=True, help="Namings.")
 
@@ -45,8 +45,13 @@ def import_namings(
     ],
 ) -> None:
     """Bring namings into a study, all of the file or nothing."""
-    text = file.read_text(encoding="utf-8")
-    with connected() as client:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"{file} is not UTF-8 text; give a .json or .csv file as onoma naming export writes it"
+        ) from None
+    with connected() as client, about(file):
         study_id = client.get_study(study).study_id
         is_csv = _format_of(file) is Format.csv
         result = (

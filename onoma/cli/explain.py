@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit
-from onoma.cli.output import Json, bar, connected, console, print_json, print_table
+from onoma.cli.output import Json, about, bar, connected, console, print_json, print_table
 from onoma.client import AnalysisOptions, Client, NotFound
 from onoma.extras import needs
 from onoma.science.analysis_options import TIME_LIMIT_S, Options
@@ -32,12 +32,11 @@ def explain(
     """Say in an annotator's words why a picture got its class, and draw the maps."""
     with connected() as client:
         found = client.get_study(study)
-        response = client.explain_image(
-            found.study_id,
-            find_annotator(client, found, annotator).annotator_id,
-            content=image.read_bytes(),
-            category=category,
-        )
+        person = find_annotator(client, found, annotator)
+        with about(image):
+            response = client.explain_image(
+                found.study_id, person.annotator_id, content=image.read_bytes(), category=category
+            )
     target = out or Path(f"{image.stem}-explained.png")
     target.write_bytes(_picture(response))
     if json:
@@ -153,7 +152,7 @@ def print_coverage(rows: Sequence[analytics_pb2.Coverage], names: Mapping[str, s
 @needs("report")
 def report(
     study: Annotated[str, typer.Argument(help="Study, by id or by name.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", file_okay=False)],
     shuffles: Shuffles = Options.shuffles,
     seed: Seed = Options.seed,
     time_limit: TimeLimit = TIME_LIMIT_S,
@@ -189,11 +188,16 @@ def find_annotator(client: Client, study: naming_pb2.Study, name: str) -> naming
     """The annotator with that id or display name.
 
     Raises:
-        NotFound: none has it.
+        NotFound: none has it, or who has it only looks.
     """
     people = client.list_annotators(study.study_id)
-    for person in people:
+    namers = [person for person in people if person.role != naming_pb2.ROLE_VIEWER]
+    for person in namers:
         if name in (person.annotator_id, person.display_name):
             return person
-    known = ", ".join(f"'{person.display_name}'" for person in people) or "nobody yet (onoma study invite)"
+    known = ", ".join(f"'{person.display_name}'" for person in namers) or "nobody yet (onoma study invite)"
+    if any(name in (person.annotator_id, person.display_name) for person in people):
+        raise NotFound(
+            f"'{name}' looks on in study '{study.name}' and names nothing; those who name: {known}"
+        )
     raise NotFound(f"study '{study.name}' has no annotator '{name}'; it has {known}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from onoma.cli.output import DASH, Engine, EngineOption, Json, connected, console, print_json, wait
+from onoma.cli.output import DASH, Engine, EngineOption, Json, about, connected, console, print_json, wait
 from onoma.cli.studies import Study
 from onoma.v1 import attribution_pb2, types_pb2
 
@@ -39,7 +39,7 @@ def import_maps(
     ],
 ) -> None:
     """Take maps made elsewhere, by any method, into a study (docs/importing-maps.md)."""
-    with connected() as client:
+    with connected() as client, about(archive):
         found = client.get_study(study)
         result = wait(client.import_maps(found.study_id, archive), "import maps")
     _print_counts(result)

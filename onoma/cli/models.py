@@ -57,7 +57,7 @@ def check(
         from json import dumps
 
         sys.stdout.write(dumps(dataclasses.asdict(report), indent=2) + "\n")
-    else:
+    elif report.operators:
         print_table(
             ("operator", "nodes", "rule"),
             [

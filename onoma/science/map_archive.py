@@ -213,7 +213,7 @@ def _check_directory(file: IO[bytes]) -> None:
     if tail[end : end + 4] != b"PK\5\6" or tail[-2:] != b"\0\0":  # a comment follows it, then
         end = tail.rfind(b"PK\5\6")
     if end < 0 or end + 22 > len(tail):
-        raise RefusedArchive("the file is no zip archive")
+        raise RefusedArchive("the file is no zip archive; docs/importing-maps.md says how one is written")
     file.seek(max(0, start + end - 20))
     is_zip64 = file.read(4) == b"PK\6\7"
     if is_zip64 or int.from_bytes(tail[end + 12 : end + 16], "little") > _MAX_DIRECTORY_BYTES:

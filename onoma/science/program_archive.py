@@ -106,7 +106,9 @@ def _checked_entries(data: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
                 raise RefusedProgram("the archive holds two entries of one name; it was not written by torch")
             entries = {info.filename.removeprefix(f"{root}/"): archive.read(info) for info in infos}
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:
-        raise RefusedProgram(f"the file is no .pt2 archive, or it is damaged ({error})") from error
+        raise RefusedProgram(
+            f"the file is no .pt2 archive, or it is damaged ({error}); docs/howto/own-model.md says how one is made"
+        ) from error
     if entries["archive_format"] != b"pt2":
         raise RefusedProgram("the archive's format is not 'pt2'")
     for name in (_GRAPH, _WEIGHTS, _CONSTANTS):

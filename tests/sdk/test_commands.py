@@ -170,7 +170,7 @@ def test_a_figure_that_cannot_be_written_is_refused_before_the_work(onoma, tmp_p
 def test_a_name_that_is_not_there_is_one_clear_line_and_exit_1(onoma) -> None:
     code, text = onoma("xnn", "show", "nobody")
     assert code == 1
-    assert text.strip() == "onoma: no set of xNNs is named 'nobody'"
+    assert text.strip() == "onoma: no set of xNNs is named 'nobody'; onoma xnn list shows those there are"
 
 
 def test_an_annotator_that_is_not_there_is_told_who_is(onoma, tmp_path: Path) -> None:

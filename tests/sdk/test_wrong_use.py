@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from onoma.cli import app, main
+from onoma.v1 import naming_pb2
 from tests.conftest import OpenStudy
 
 UNKNOWN = "nothing-here"
@@ -53,7 +54,7 @@ def wrongly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
             main()
         assert [left.name for left in tmp_path.iterdir()] == ["some.bin"], "it left something behind"
         *above, line = capsys.readouterr().err.strip().splitlines()
-        assert not [one for one in above if "/?" not in one], "more than one line and the bar of the work"
+        assert not [one for one in above if "━" not in one], "more than one line and the bar of the work"
         return int(ended.value.code or 0), line
 
     return run
@@ -88,3 +89,45 @@ def test_a_name_or_file_that_is_not_what_was_wanted_is_named(
     assert code == 1
     assert line.startswith("onoma: ")
     assert UNKNOWN in line or "some.bin" in line or "give " in line
+
+
+PICTURE = b"\x89PNG\r\n\x1a\n\xff\xfe"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("naming import STUDY FILE", "is not UTF-8 text; give a .json or .csv file as onoma naming export"),
+        ("maps import STUDY FILE", "no zip archive; docs/importing-maps.md says how one is written"),
+        ("study import FILE", "no zip archive, or its end is missing; copy it again"),
+        ("model check FILE", "docs/howto/own-model.md says how one is made"),
+        ("explain FILE --study WITH_MAPS --annotator ADA", "some.bin: "),
+        ("analyse FILE", "is not UTF-8 text"),
+        ("report STUDY --out FILE", "is a file"),
+        ("explain FILE --study STUDY --annotator Grace", "'Grace' looks on in study"),
+    ],
+)
+def test_a_file_of_another_kind_or_a_viewer_is_named_with_the_way_out(
+    command: str,
+    said: str,
+    open_study: OpenStudy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for service in SERVICES:
+        monkeypatch.setenv(f"ONOMA_{service}_ADDRESS", open_study.running.addresses[service.lower()])
+    (tmp_path / "some.bin").write_bytes(PICTURE)
+    study = f"wrong use {tmp_path.name}"
+    made = open_study.client.create_study(study, "tiny", "shapes", "", ["circle"])
+    with_maps = open_study.study.study_id
+    ada = open_study.client.invite_annotator(with_maps, study).annotator.annotator_id
+    open_study.client.invite_annotator(made.study_id, "Grace", role=naming_pb2.ROLE_VIEWER)
+    given = {"STUDY": study, "WITH_MAPS": with_maps, "ADA": ada, "FILE": str(tmp_path / "some.bin")}
+    monkeypatch.setattr("sys.argv", ["onoma", *(given.get(word, word) for word in command.split())])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    text = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert ended.value.code
+    assert said in text
+    assert "some.bin" in text or "Grace" in text

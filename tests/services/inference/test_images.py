@@ -236,7 +236,7 @@ def test_the_view_of_an_unknown_model_is_not_found(garments):
     )
     assert refusal(lambda: garments.calls.GetImage(request)) == (
         grpc.StatusCode.NOT_FOUND,
-        "no model is named 'net'",
+        "no model is named 'net'; onoma model list shows those there are",
     )
 
 
