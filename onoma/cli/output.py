@@ -46,6 +46,7 @@ class Engine(StrEnum):
 EngineOption = Annotated[
     Engine, typer.Option(help="Where: in the server's process, or on its Ray cluster (docs/scale.md).")
 ]
+_UNBOUNDED = 10_000  # columns; rich measures a table as no wider than what it is told
 DEFAULT_PAGE = "http://127.0.0.1:8080"  # where `onoma up` serves it
 DASH = "\N{EN DASH}"  # what an undefined value (0/0) prints as
 
@@ -105,7 +106,7 @@ def print_table(
         )
     for row in content:
         table.add_row(*(_cell(value) for value in row))
-    if console.measure(table).maximum > console.width:
+    if console.measure(table, options=console.options.update_width(_UNBOUNDED)).maximum > console.width:
         table.padding = (0, 1, 0, 0)
     console.print(table)
 

@@ -58,6 +58,13 @@ def test_coverage_fits_and_has_no_number_of_concepts_for_all_together(screen: io
     assert anybody.split() == ["pants", "any", "100.0%", dash, dash, dash, "124", "49"]
 
 
+def test_columns_come_nearer_before_a_word_is_broken(screen: io.StringIO) -> None:
+    output.print_table(
+        ("annotator", "id", "role", "link", "named", "discarded"), [("Ada", ID, "annotator", "revoked", 1, 0)]
+    )
+    assert screen.getvalue().splitlines()[1].split() == ["Ada", ID, "annotator", "revoked", "1", "0"]
+
+
 def test_percentages_stand_right_aligned_as_numbers_do(screen: io.StringIO) -> None:
     output.print_table(("share",), [("5.0%",), ("100.0%",)])
     assert screen.getvalue().splitlines()[1:] == ["  5.0%", "100.0%"]
