@@ -55,6 +55,7 @@ wheel: env web ## build what `pip install` takes, into dist, and look whether al
 
 docs: env ## build the documentation into .cache/docs, with no network; a warning or a broken link ends it
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
+	@echo "it begins at .cache/docs/index.html"
 
 bench: env ## maps a second beside zennit, training beside the plain loop, scores over gRPC (half an hour)
 	$(PY) -m tests.bench.excitation
