@@ -80,6 +80,8 @@ def _service_config() -> str:
     )
 
 
+_THIS_MACHINE = ("127.", "localhost:", "[::1]:")  # no proxy of the environment leads there
+
 Connect = Callable[[str, list[tuple[str, Any]]], grpc.Channel]
 """Opens a channel to host:port with gRPC's options."""
 
@@ -122,7 +124,11 @@ class Transport:
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.keepalive_time_ms", 60_000),
         ]
-        self._channels = {name: connect(getattr(addresses, name), options) for name in _STUBS}
+        self._channels = {}
+        for name in _STUBS:
+            address = getattr(addresses, name)
+            own = [("grpc.enable_http_proxy", 0)] if address.startswith(_THIS_MACHINE) else []
+            self._channels[name] = connect(address, options + own)
         self._stubs = {name: [stub(self._channels[name]) for stub in stubs] for name, stubs in _STUBS.items()}
 
     def call(

@@ -188,6 +188,13 @@ def test_no_server_is_one_clear_line_with_the_way_out(onoma, monkeypatch) -> Non
     assert "start one with `onoma up`" in text
 
 
+def test_a_server_on_this_machine_is_asked_past_any_proxy(onoma, monkeypatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert onoma("study", "list")[0] == 0
+
+
 def test_wrong_use_is_exit_2() -> None:
     result: Result = CliRunner().invoke(cli.app, ["dataset", "add"])
     assert result.exit_code == 2
