@@ -48,7 +48,8 @@ def coverage_figure(coverage: Sequence[CoverageRow]) -> Figure:
             if value is None:
                 continue
             if row.annotator:
-                axes.plot(100 * value, rows_of[row.category], "o", ms=4.5, mfc="none", mec=ACCENT, mew=1.1)
+                at = rows_of[row.category]
+                axes.plot(100 * value, at, "o", ms=4.5, mfc="none", mec=ACCENT, mew=1.1, clip_on=False)
             else:
                 axes.barh(rows_of[row.category], 100 * value, height=0.62, color=BAR, zorder=0)
         axes.set_title(title, loc="left", fontsize=9, color=INK)

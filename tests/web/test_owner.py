@@ -188,6 +188,8 @@ def test_the_report_opens_from_the_study_with_its_own_looks(naming: Naming):
     expect(owner.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=60_000)
     assert owner.locator("h1").evaluate("heading => getComputedStyle(heading).fontSize") == "32px"
     assert not refused
+    table1 = owner.locator("#faithfulness .wide")
+    assert table1.evaluate("one => one.scrollWidth <= one.clientWidth"), "Table 1 is cut off at 1280 pixels"
 
 
 def test_the_report_has_every_table_and_figure_and_every_file_of_it_can_be_had(naming: Naming):
