@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import CDPSession, Page, Request, expect, sync_playwright
 
@@ -52,10 +53,9 @@ class Bar:
 
 
 class Requests:
-    """Counts the requests of a page for pictures and maps, by address, and those that reached the server."""
+    """Counts the requests of a page, and how often each picture and all maps were asked of the server."""
 
     def __init__(self, page: Page, cdp: CDPSession) -> None:
-        self.asked: Counter[str] = Counter()
         self.all = 0
         self.from_server: Counter[str] = Counter()
         self._cached: set[str] = set()
@@ -64,21 +64,23 @@ class Requests:
         cdp.on("Network.requestServedFromCache", lambda event: self._cached.add(event["requestId"]))
         cdp.on("Network.responseReceived", self._answered)
 
-    def _count(self, request: Request) -> None:
+    def _count(self, _: Request) -> None:
         self.all += 1
-        if is_content(request.url):
-            self.asked[request.url] += 1
 
     def _answered(self, event: dict[str, Any]) -> None:
         response = event["response"]
         cached = response.get("fromDiskCache") or event["requestId"] in self._cached
-        if is_content(response["url"]) and not cached:
-            self.from_server[response["url"]] += 1
+        if not cached:
+            self.from_server.update(contents(response["url"]))
 
 
-def is_content(url: str) -> bool:
-    """Whether this is a picture or the maps, which never change."""
-    return "/images" in url or "/maps?" in url
+def contents(url: str) -> list[str]:
+    """What an address asks for that never changes: the ids of its pictures, or the maps."""
+    address = urlsplit(url)
+    _, is_picture, image_id = address.path.partition("/images")
+    if is_picture:
+        return [image_id.removeprefix("/")] if image_id else parse_qs(address.query)["image_id"]
+    return [url] if address.path.endswith("/maps") else []
 
 
 def wait(page: Page, holds: str) -> None:
@@ -210,9 +212,7 @@ def measure(page: Page, cdp: CDPSession, link: str, client: Client, study: namin
     wait(page, "window.probes?.first.tiles > 0")
     first_again = page.evaluate("probes.first.tiles")
     again = scroll(page)
-    second_visit = sum(
-        count for url, count in requests.from_server.items() if url in known or "/images?" in url
-    )
+    second_visit = sum(requests.from_server[one] for one in known)
     return [
         Bar(
             "all tiles in sight with photograph and map, after following the link", first["tiles"], 1000, "ms"
@@ -232,8 +232,8 @@ def measure(page: Page, cdp: CDPSession, link: str, client: Client, study: namin
         Bar("other map colours to paint, longest", max(colours), 50, "ms"),
         Bar("requests of those", look_requests, 0),
         Bar("script heap with buffers", heap, 300, "MB"),
-        Bar("requests for the same picture or maps, most", most_asked, 1),
-        Bar("requests for pictures or maps that reach the server on the second visit", second_visit, 0),
+        Bar("requests of the server for the same picture or maps, most", most_asked, 1),
+        Bar("of those that reach the server again on the second visit", second_visit, 0),
         Bar(f"key presses to group {GROUPED} tiles (Shift with the mouse among them)", keys, 3),
         Bar(f"acts left after {UNDO_STEPS} acts, a reload and {UNDO_STEPS} undos", undone, 0),
         Bar(

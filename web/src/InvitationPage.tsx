@@ -1,5 +1,5 @@
 import { useCallback, useEffect, useRef, useState } from "react";
-import { ApiError, resultUrl } from "./api/client";
+import { ApiError, answered, api, resultUrl } from "./api/client";
 import { acceptInvitation } from "./api/naming";
 import { Failure } from "./Failure";
 import { useNaming } from "./naming/store";
@@ -7,6 +7,17 @@ import { useNaming } from "./naming/store";
 interface InvitationPageProps {
   token: string;
   onAccepted: (studyId: string, annotatorId: string) => void;
+}
+
+const REPORT = "index.html";
+
+/** Has the report written, so that what stands in its way is said here and not as the browser shows a refusal. */
+async function waitForReport(study_id: string): Promise<void> {
+  const params = { path: { study_id, file: REPORT } };
+  const page = await answered(
+    api.GET("/api/studies/{study_id}/report/{file}", { params, parseAs: "stream" }),
+  );
+  await page?.cancel();
 }
 
 /** Where a link leads: takes the invitation and goes on to the naming, a viewer to the results. */
@@ -17,16 +28,19 @@ export function InvitationPage({ token, onAccepted }: InvitationPageProps) {
   accepted.current = onAccepted;
   const open = useCallback(() => {
     setFailure(null);
-    acceptInvitation(token).then((invitation) => {
-      const { study, annotator } = invitation;
-      if (annotator.role === "ROLE_VIEWER") {
-        setViewed(study.name);
-        location.replace(resultUrl(study.study_id, "report/index.html"));
-        return;
-      }
-      useNaming.setState(invitation);
-      accepted.current(study.study_id, annotator.annotator_id);
-    }, setFailure);
+    acceptInvitation(token)
+      .then(async (invitation) => {
+        const { study, annotator } = invitation;
+        if (annotator.role === "ROLE_VIEWER") {
+          setViewed(study.name);
+          await waitForReport(study.study_id);
+          location.replace(resultUrl(study.study_id, `report/${REPORT}`));
+          return;
+        }
+        useNaming.setState(invitation);
+        accepted.current(study.study_id, annotator.annotator_id);
+      })
+      .catch(setFailure);
   }, [token]);
   useEffect(open, [open]);
 
@@ -36,7 +50,11 @@ export function InvitationPage({ token, onAccepted }: InvitationPageProps) {
         <h1>
           Results of <bdi>{viewed}</bdi>
         </h1>
-        <p role="status">The report is being written: seconds, of a large study minutes.</p>
+        {failure === null ? (
+          <p role="status">The report is being written: seconds, of a large study minutes.</p>
+        ) : (
+          <Failure error={failure} onAgain={open} />
+        )}
       </main>
     );
   if (failure === null) return null;

@@ -7,13 +7,11 @@ const NAME = "onoma/photos";
 /** Opened when the page starts: the first screen waits for it. */
 const opening = open();
 
-/** Those of these photographs that are held, as data: addresses; null where nothing can be held. */
-export async function heldPhotos(
-  urls: readonly string[],
-): Promise<ReadonlyMap<string, string> | null> {
-  const store = await opening;
-  if (store === null) return null;
+/** Those of these photographs that are held, as data: addresses. */
+export async function heldPhotos(urls: readonly string[]): Promise<ReadonlyMap<string, string>> {
   const held = new Map<string, string>();
+  const store = await opening;
+  if (store === null) return held;
   const look = async (url: string) => {
     const answer = await store.match(url);
     if (answer) held.set(url, await answer.text());

@@ -1,7 +1,7 @@
 /**
  * Photographs by their address: each is fetched once, those wanted last come first, and what
- * has scrolled away before its turn is not fetched at all. Kept up to a size. The first screen of
- * a category comes in a few answers: a request a photograph takes far longer.
+ * has scrolled away before its turn is not fetched at all. Kept up to a size. Several come in one
+ * answer: a request a photograph takes far longer.
  */
 import { useCallback, useSyncExternalStore } from "react";
 import { dataUrl } from "./dataUrl";
@@ -11,8 +11,8 @@ import { heldPhotos, holdPhotos } from "./heldPhotos";
 const AT_ONCE = 4;
 const KEPT_BYTES = 96 * 1024 * 1024;
 const RETRY_MS = 2000;
-/** In one answer, so that the first rows do not wait for the last. */
-const TOGETHER = 24;
+/** In one answer, so that the first rows do not wait for the last; one where later visits hold answers alone. */
+const TOGETHER = globalThis.caches ? 12 : 1;
 
 interface Photo {
   state: "waiting" | "loading" | "here" | "failed";
@@ -25,8 +25,6 @@ const photos = new Map<string, Photo>();
 const waiting: string[] = [];
 /** What this turn of the page wants, in its own order. */
 let wantedNow: string[] = [];
-/** Whether the next turn is the first of a category. */
-let isFirstTurn = false;
 let loading = 0;
 let keptBytes = 0;
 
@@ -34,11 +32,6 @@ let keptBytes = 0;
 export function usePhoto(url: string): string | undefined {
   const subscribe = useCallback((listener: () => void) => want(url, listener), [url]);
   return useSyncExternalStore(subscribe, () => photos.get(url)?.src);
-}
-
-/** Says that a category is opening: what it wants first is a whole screen. */
-export function expectScreen(): void {
-  isFirstTurn = true;
 }
 
 /** Resolves when all photographs that are wanted are here, or after so long. */
@@ -74,35 +67,51 @@ function enqueue(url: string, photo: Photo): void {
 }
 
 function startTurn(): void {
-  const wanted = wantedNow;
+  waiting.push(...wantedNow.reverse());
   wantedNow = [];
-  if (isFirstTurn) {
-    for (let from = 0; from < wanted.length; from += TOGETHER)
-      void fetchTogether(wanted.slice(from, from + TOGETHER));
-  } else waiting.push(...wanted.reverse());
-  isFirstTurn = false;
   fetchNext();
 }
 
-/** Shows photographs of one study, of which one answer brings what is not held; where that fails, each by itself. */
-async function fetchTogether(urls: readonly string[]): Promise<void> {
-  loading++;
-  const held = await heldPhotos(urls);
-  if (held) {
-    show(held);
-    const missing = urls.filter((url) => !held.has(url));
-    if (missing.length > 1) {
-      const found = await askTogether(missing);
-      show(found);
-      void holdPhotos(found);
+function fetchNext(): void {
+  while (loading < AT_ONCE) {
+    const urls = takeWaiting();
+    if (urls.length === 0) return;
+    void fetchPhotos(urls);
+  }
+}
+
+/** The next photographs that are still wanted. */
+function takeWaiting(): string[] {
+  const urls: string[] = [];
+  while (urls.length < TOGETHER) {
+    const url = waiting.pop();
+    if (url === undefined) break;
+    const photo = photos.get(url);
+    if (photo?.state !== "waiting") continue;
+    if (photo.listeners.size === 0) photos.delete(url);
+    else {
+      photo.state = "loading";
+      urls.push(url);
     }
   }
+  return urls;
+}
+
+/** Shows the photographs that are held, of the others what one answer brings, and what is missing still each by itself. */
+async function fetchPhotos(urls: readonly string[]): Promise<void> {
+  loading++;
+  const held = await heldPhotos(urls);
+  show(held);
+  const missing = urls.filter((url) => !held.has(url));
+  const found = missing.length > 1 ? await askTogether(missing) : new Map<string, string>();
+  show(found);
+  void holdPhotos(found);
+  await Promise.all(missing.filter((url) => !found.has(url)).map(fetchAlone));
   loading--;
-  waiting.push(...urls.filter((url) => photos.get(url)?.state === "waiting").reverse());
   fetchNext();
 }
 
-/** The photographs by their addresses; none where the answer does not come. */
+/** Photographs of one study by their addresses; none where the answer does not come. */
 async function askTogether(urls: readonly string[]): Promise<ReadonlyMap<string, string>> {
   const folder = urls[0]?.slice(0, urls[0].lastIndexOf("/"));
   const ids = urls.map((url) => url.slice(url.lastIndexOf("/") + 1));
@@ -122,34 +131,16 @@ function show(found: ReadonlyMap<string, string>): void {
   }
 }
 
-function fetchNext(): void {
-  while (loading < AT_ONCE) {
-    const url = waiting.pop();
-    if (url === undefined) return;
-    const photo = photos.get(url);
-    if (photo?.state !== "waiting") continue;
-    if (photo.listeners.size === 0) photos.delete(url);
-    else void fetchPhoto(url, photo);
-  }
-}
-
-async function fetchPhoto(url: string, photo: Photo): Promise<void> {
-  photo.state = "loading";
-  loading++;
+async function fetchAlone(url: string): Promise<void> {
   try {
-    const held = (await heldPhotos([url]))?.get(url);
-    if (held !== undefined) return keep(photo, held);
     const response = await fetch(url);
     if (response.ok) {
-      const src = await addressOf(response);
-      keep(photo, src);
-      void holdPhotos(new Map([[url, src]]));
-    } else fail(url, photo, response.status >= 500 || response.status === 429);
+      const found = new Map([[url, await addressOf(response)]]);
+      show(found);
+      void holdPhotos(found);
+    } else fail(url, response.status >= 500 || response.status === 429);
   } catch {
-    fail(url, photo, true);
-  } finally {
-    loading--;
-    fetchNext();
+    fail(url, true);
   }
 }
 
@@ -166,7 +157,9 @@ function keep(photo: Photo, src: string): void {
   forgetOldest();
 }
 
-function fail(url: string, photo: Photo, isWorthAnotherTry: boolean): void {
+function fail(url: string, isWorthAnotherTry: boolean): void {
+  const photo = photos.get(url);
+  if (!photo) return;
   photo.state = "failed";
   if (!isWorthAnotherTry) return;
   setTimeout(() => {

@@ -13,7 +13,7 @@ import {
   loadSomeMaps,
 } from "../api/naming";
 import type { Maps } from "../maps/npy";
-import { expectScreen, photosHere } from "../maps/photos";
+import { photosHere } from "../maps/photos";
 import { type Channel, openChannel } from "./channel";
 import { loadStands, type Stand, saveStand } from "./preferences";
 import { NOTHING } from "./selection";
@@ -83,7 +83,6 @@ export async function openCategory(category: string): Promise<void> {
     const [list, channel] = await Promise.all([listOf(address), channelOf(address, isOpen)]);
     if (mine !== latest) return;
     set({ activations: list.activations, channel });
-    expectScreen();
     showQueue(channel.queue());
     const stands = loadStands(study?.study_id ?? "", annotator?.annotator_id ?? "");
     standAt(stands.categories[category]);
