@@ -238,6 +238,15 @@ def test_a_viewers_link_leads_to_the_results(naming: Naming):
     assert answer.token not in page.url
 
 
+def test_a_viewer_of_a_study_without_results_is_told_why_in_words(naming: Naming):
+    study = naming.client.create_study("without maps", "tiny", "shapes", "tiny", ["circle"])
+    answer = naming.client.invite_annotator(study.study_id, "Vera", role=naming_pb2.ROLE_VIEWER)
+    page = naming.page.context.new_page()
+    page.goto(f"{naming.link.partition('#')[0]}#{answer.token}")
+    expect(page.get_by_role("heading")).to_have_text("Results of without maps")
+    expect(page.get_by_role("alert")).to_contain_text("has no maps yet")
+
+
 def test_an_unknown_study_leads_to_those_there_are(naming: Naming):
     page = naming.page.context.new_page()
     page.goto(f"{naming.link.partition('/name')[0]}/studies/%E0%A4%A")
