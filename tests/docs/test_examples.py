@@ -50,6 +50,23 @@ def test_examples_that_show_code_show_it_as_it_is(page: str, language: str, sour
     assert not_quoted("no such line", (ROOT / source).read_text(encoding="utf-8")) == ["no such line"]
 
 
+def test_the_python_of_every_page_is_run_by_a_test() -> None:
+    elsewhere = {
+        "importing-maps.md": "tests/archives_of_maps.py",
+        "study-archives.md": "tests/sdk/test_study_archive.py",
+    }
+    with_python = {
+        page.relative_to(DOCS).as_posix()
+        for page in DOCS.rglob("*.md")
+        if blocks(page.relative_to(DOCS).as_posix(), "python")
+    }
+    runners = {page: elsewhere.get(page, "tests/docs/test_examples.py") for page in with_python}
+    assert len(runners) > 6
+    assert [
+        page for page, runner in runners.items() if f'"{page}"' not in (ROOT / runner).read_text("utf-8")
+    ] == []
+
+
 def test_every_file_that_a_page_names_is_there() -> None:
     named = {
         (page.name, path)
