@@ -236,6 +236,8 @@ def test_a_viewers_link_leads_to_the_results(naming: Naming):
     page.goto(f"{naming.link.partition('#')[0]}#{answer.token}")
     expect(page.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=60_000)
     assert answer.token not in page.url
+    vera = study_page(naming).get_by_role("row", name="Vera looks only")
+    expect(vera.locator("td.number")).to_have_text(["", "", ""])
 
 
 def test_a_viewer_of_a_study_without_results_is_told_why_in_words(naming: Naming):

@@ -119,9 +119,9 @@ function Row({ annotator, total, onRevoke, onRenew }: RowProps) {
       <td>
         <bdi>{display_name}</bdi> {isViewer && <span className="quiet">looks only</span>}
       </td>
-      <td className="number">{named_count}</td>
-      <td className="number">{discarded_count}</td>
-      <td className="number">{total - done}</td>
+      <td className="number">{!isViewer && named_count}</td>
+      <td className="number">{!isViewer && discarded_count}</td>
+      <td className="number">{!isViewer && total - done}</td>
       <td>
         {!isViewer && (
           <>
