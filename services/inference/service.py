@@ -191,8 +191,10 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             "classes": list(request.classes),
             "settings": messages.xnn_settings(request.settings),
             "keep_cells_of": messages.part(request.keep_cells_of),
-            "engine": engine_asked_for(request.engine),
         }
+        if (engine := engine_asked_for(request.engine)) != "local":
+            # Said only where it is another, so that a request of before there were engines is the same when repeated.
+            params["engine"] = engine
         training.plan(self._engine, params)
         job = self._jobs.start("train_xnn", params, request.request_id)
         return pb.TrainXnnResponse(job=job_message(job))

@@ -1,6 +1,7 @@
 """Training of xNNs over a real server; pictures are synthetic."""
 
 import json
+import sqlite3
 
 import grpc
 import numpy as np
@@ -432,7 +433,7 @@ def test_a_refused_request_starts_no_job(registered):
 def test_a_model_or_data_set_that_is_not_there_is_named(registered, field):
     code, details = refusal(lambda: registered.trained(**{field: "gone"}))
     assert code == grpc.StatusCode.NOT_FOUND
-    assert details.endswith("is named 'gone'")
+    assert "is named 'gone'" in details
 
 
 @pytest.mark.parametrize("seed", [2**63 - 1, -(2**63)])
@@ -447,6 +448,14 @@ def test_every_seed_that_the_wire_carries_is_taken(registered, seed):
 def test_the_same_request_id_is_one_training(registered):
     first = registered.trained(request_id="once")
     assert registered.trained(request_id="once").job_id == first.job_id
+
+
+def test_a_training_here_is_the_request_that_it_was_before_there_were_engines(registered):
+    """So that what an earlier version began, `onoma demo` for one, is found again by its request id."""
+    job = registered.trained(request_id="once")
+    with sqlite3.connect(registered.data_dir / "inference.db") as database:
+        [[params]] = database.execute("SELECT params FROM job WHERE job_id = ?", [job.job_id]).fetchall()
+    assert sorted(json.loads(params)) == ["classes", "dataset", "keep_cells_of", "model", "name", "settings"]
 
 
 def test_a_lost_network_is_named_with_the_way_out(registered):
