@@ -108,7 +108,8 @@ def open_place(place: StorePlace, holding: str) -> ObjectStore:
         FailedPrecondition: what is there is another store, or it refuses the keys.
         Unavailable: the S3 server does not answer.
     """
-    store = open_object_store(read_settings(RuntimeSettings, **place))
+    # It listens nowhere, whatever address the image that it runs from names for servers.
+    store = open_object_store(read_settings(RuntimeSettings, host="127.0.0.1", **place))
     if not store.exists(holding):
         where = place["s3_endpoint"] if place["object_store"] == "s3" else place["data_dir"]
         raise FailedPrecondition(

@@ -114,6 +114,13 @@ def test_a_worker_elsewhere_opens_the_services_store_and_no_other(tmp_path):
         open_place(other, key)
 
 
+def test_a_worker_opens_the_store_from_an_image_that_lets_servers_listen_everywhere(tmp_path, monkeypatch):
+    settings = RuntimeSettings(data_dir=tmp_path)
+    key = open_object_store(settings).put(b"a network")
+    monkeypatch.setenv("ONOMA_HOST", "0.0.0.0")  # as the images do; a worker has no keys of servers
+    assert open_place(store_place(settings), key).get(key) == b"a network"
+
+
 @needs_minio
 def test_where_an_s3_store_is_goes_to_other_machines_without_its_secrets(minio_server, monkeypatch):
     settings = minio_server.settings.model_copy(update={"s3_bucket": f"test-{os.urandom(8).hex()}"})
