@@ -32,9 +32,13 @@ up: env web ## run all services and the page on this machine
 up-local: env web ## run them on PostgreSQL and MinIO, started here without containers; kept in LOCAL_FOLDER (onoma-local)
 	$(PY) -m deploy.local --data $(LOCAL_FOLDER)
 
-images: ## build the container images of deploy/compose.yaml (docker)
-	@for name in inference attribution naming analytics gateway backup; do \
+images: ## build the container images of deploy/compose.yaml (docker; RAY=1: inference and attribution with Ray, as VERSION-ray)
+	@for name in naming analytics gateway backup; do \
 		docker build --file deploy/docker/Dockerfile --target $$name --tag onoma/$$name:$(VERSION) . || exit 1; \
+	done
+	@for name in inference attribution; do \
+		docker build --file deploy/docker/Dockerfile $(if $(RAY),--build-arg RAY=1) --target $$name \
+			--tag onoma/$$name:$(VERSION)$(if $(RAY),-ray) . || exit 1; \
 	done
 
 test: env web ## run the tests of Python and of the page

@@ -17,6 +17,7 @@ from pathlib import Path
 from tests.deploy.engine import CACHE, CHECKOUT, Engine, run
 
 IMAGES = ("naming", "analytics", "gateway", "backup", "inference", "attribution")
+WITH_RAY = ("inference", "attribution")
 STAND_INS = Path(__file__).parent / "stand_ins"
 _DEBIAN = "onoma-stand-in/bookworm"
 _BUILD_S = 3600
@@ -59,13 +60,22 @@ def build_stand_ins(engine: Engine, minio: Path) -> None:
 
 def build_images(engine: Engine, version: str) -> None:
     """Builds Onoma's images as `onoma/NAME:VERSION`."""
+    _build_each(engine, IMAGES, version)
+    engine.docker("image", "prune", "--force")  # those whose tags have moved on
+
+
+def build_images_with_ray(engine: Engine, version: str) -> None:
+    """Builds those that take Ray as `onoma/NAME:VERSION-ray`, as `make images RAY=1` does."""
+    _build_each(engine, WITH_RAY, f"{version}-ray", "--build-arg", "RAY=1")
+    engine.docker("image", "prune", "--force")
+
+
+def _build_each(engine: Engine, names: tuple[str, ...], tag: str, *arguments: str) -> None:
     dockerfile = CHECKOUT / "deploy" / "docker" / "Dockerfile"
     with tempfile.TemporaryDirectory(prefix="onoma-build-") as folder:
-        secrets = _secrets(Path(folder))
-        for name in IMAGES:
-            tag = f"onoma/{name}:{version}"
-            _build(engine, *secrets, "--file", str(dockerfile), "--target", name, "--tag", tag, str(CHECKOUT))
-    engine.docker("image", "prune", "--force")  # those whose tags have moved on
+        common = (*_secrets(Path(folder)), *arguments, "--file", str(dockerfile))
+        for name in names:
+            _build(engine, *common, "--target", name, "--tag", f"onoma/{name}:{tag}", str(CHECKOUT))
 
 
 def _build(engine: Engine, *arguments: str) -> None:

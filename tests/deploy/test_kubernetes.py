@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,7 @@ from services.runtime.jobs import Jobs
 from services.runtime.server import LIVE
 from services.runtime.settings import RuntimeSettings, read_settings
 from tests.deploy import kubernetes as k8s
+from tests.deploy.images import WITH_RAY
 from tests.deploy.known_settings import known_settings
 from tests.deploy.kubernetes import ROOT, Object, of_kind
 
@@ -474,8 +476,40 @@ def test_images_are_those_of_the_dockerfile(pods: dict[str, k8s.Pod]) -> None:
         target, tag = image.removeprefix("onoma/").split(":")
         assert target in targets, name
         assert name not in OURS or target == name
-        assert tag == version, name
+        assert tag == (f"{version}-ray" if "ray-head" in pods and target in WITH_RAY else version), name
         assert {pod.spec["securityContext"]["runAsUser"]} == user, name
+
+
+def test_make_builds_the_images_that_the_overlay_with_ray_names(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/builds\n')
+    docker.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(
+        ["make", "images", "RAY=1"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        env=os.environ | {"PATH": path},
+    )
+    builds = (tmp_path / "builds").read_text().splitlines()
+    made = {re.search(r"--tag (\S+)", line)[1] for line in builds}
+    named = {one["image"] for _, one in containers(k8s.pods(rendered("scaled")))}
+    assert made == named | {f"onoma/backup:{version('onoma')}"}
+    with_ray = {line for line in builds if "--build-arg RAY=1" in line}
+    assert {re.search(r"--target (\S+)", line)[1] for line in with_ray} == set(WITH_RAY)
+
+
+def test_ray_in_the_images_is_the_extra_in_the_version_of_the_overlay() -> None:
+    dockerfile = (ROOT / "deploy" / "docker" / "Dockerfile").read_text()
+    [installed] = re.findall(r"--constraint /requirements/dev.txt (.+?) \\$", dockerfile, re.MULTILINE)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(installed.split()) == {
+        re.split(r"[<>=]", one)[0] for one in extras["ray"] if one != "onoma[serve]"
+    }
+    pins = (ROOT / "requirements" / "dev.txt").read_text().splitlines()
+    [cluster] = of_kind(rendered("scaled"), "RayCluster").values()
+    assert f"ray=={cluster['spec']['rayVersion']}" in pins
 
 
 def test_pods_have_time_to_end_what_they_are_at(objects: list[Object], pods: dict[str, k8s.Pod]) -> None:
