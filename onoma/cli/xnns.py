@@ -248,6 +248,7 @@ def list_sets(json: Json = False) -> None:
         print_table(
             ("set", "model", "data set", "xNNs", "agreement"),
             [(s.name, s.model, s.dataset, len(s.xnns), _optional(s, "argmax_agreement")) for s in sets],
+            empty="no explanation networks yet: onoma xnn train MODEL DATASET trains them",
         )
 
 
@@ -255,7 +256,6 @@ def feature_counts(text: str) -> list[int]:
     """Values of K of "1..12" or "2,3,5", in order.
 
     Raises:
-            empty="no explanation networks yet: onoma xnn train MODEL DATASET trains them",
         BadParameter: it says something else, or a value that is not 1 to 64.
     """
     try:
