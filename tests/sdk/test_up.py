@@ -36,6 +36,16 @@ def test_the_terminal_of_onoma_up_shows_addresses_and_nothing_else(tmp_path: Pat
         assert f"onoma study invite STUDY NAME --page {page}\n" in shown
         with Client(addresses) as client, pytest.raises(NotFound):
             client.get_study("nothing-here")
+        asking = {f"ONOMA_{name.upper()}_ADDRESS": address for name, address in vars(addresses).items()}
+        for what in ("dataset", "model", "xnn", "study"):
+            listed = subprocess.run(
+                [sys.executable, "-m", "onoma", what, "list"],
+                env={**os.environ, **asking},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            assert f"yet: onoma {what} " in listed.stdout, "an empty list says how something gets into it"
         up.send_signal(signal.SIGINT)
         _, said = up.communicate(timeout=60)
     finally:
