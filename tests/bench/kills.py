@@ -3,15 +3,14 @@
 All services and the gateway run as processes, over SQLite or PostgreSQL (which is killed too), and the main job is
 done over and over: import, register, train, draw maps, name. At random moments one of the processes is killed and
 started again. In the end every write that was acknowledged has to be there, once, every job to have succeeded, every
-map to be that of the first round, which nobody disturbed, and every stored object to have its hash. Exit code 1 where
-one is not.
+map to be that of the first round, which nobody disturbed, but for its last digit, and every stored object to have its
+hash. Exit code 1 where one is not.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import random
 import sys
@@ -25,10 +24,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 
 from deploy.local.postgresql import PostgresqlServer, running_postgresql
 from onoma.client import Addresses, Client, Conflict, FailedPrecondition, JobFailed, ServerUnavailable
+from onoma.client.columns import map_arrays
 from onoma.client.jobs import RunningJob
 from onoma.v1 import inference_pb2, jobs_pb2
 from services.runtime.errors import DataLoss
@@ -54,12 +56,14 @@ class Found:
     Attributes:
         acknowledged: acts: (study, annotator, category, request id).
         resumed: jobs that were given up, having met too many kills, and were put back by hand.
+        rounded_otherwise: studies some of whose maps have another last digit than the first's.
     """
 
     rounds: int = 0
     kills: Counter[str] = field(default_factory=Counter)
     sent_again: int = 0
     resumed: int = 0
+    rounded_otherwise: set[str] = field(default_factory=set)
     jobs: list[tuple[str, str]] = field(default_factory=list)
     studies: list[str] = field(default_factory=list)
     acknowledged: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -86,6 +90,7 @@ def main() -> None:
                 "rounds": found.rounds,
                 "jobs": len(found.jobs),
                 "jobs_resumed_by_hand": found.resumed,
+                "studies_rounded_otherwise": len(found.rounded_otherwise),
                 "acts_acknowledged": len(found.acknowledged),
                 "calls_sent_again": found.sent_again,
                 "wrong": found.wrong,
@@ -184,7 +189,7 @@ class MainJob:
         self._program = program
         self._found = found
         self._chance = random.Random(1)
-        self._maps = ""
+        self._maps: dict[tuple[str, str, int], npt.NDArray[np.float32]] = {}
 
     def round(self) -> None:
         """Once, under names of its own."""
@@ -244,20 +249,33 @@ class MainJob:
                 naming = self._asked(lambda _: client.get_naming(study_id, annotator_id, category))
 
     def _check_maps(self, study_id: str) -> None:
-        """Whether a study's maps are those of the first."""
+        """Whether a study's maps are those of the first, but for float16's last digit.
+
+        A shard whose process was killed twice is drawn picture by picture, and sums over a smaller batch round to
+        either side: such studies are counted.
+        """
         client = self._client
 
-        def read(_: str) -> str:
-            ids = list(client.list_activations(study_id).activation_id)
-            each = []
-            for columns in client.get_maps(study_id, ids):
-                size = len(columns.values) // max(1, len(columns.activation_id))
-                each += [columns.values[at : at + size] for at in range(0, len(columns.values), size)]
-            return f"{len(each)} maps, {hashlib.sha256(b''.join(sorted(each))).hexdigest()}"
+        def read(_: str) -> dict[tuple[str, str, int], npt.NDArray[np.float32]]:
+            of = client.list_activations(study_id)
+            keys = dict(
+                zip(of.activation_id, zip(of.category, of.image_id, of.x_feature, strict=True), strict=True)
+            )
+            return {
+                keys[activation_id]: array
+                for columns in client.get_maps(study_id, list(keys))
+                for activation_id, array in zip(columns.activation_id, map_arrays(columns), strict=True)
+            }
 
         maps = self._asked(read)
         self._maps = self._maps or maps
-        self._expect(maps == self._maps, f"study {study_id} has {maps}; the first one {self._maps}")
+        self._expect(
+            maps.keys() == self._maps.keys()
+            and all(np.allclose(one, self._maps[key], atol=1e-5, rtol=2**-10) for key, one in maps.items()),
+            f"the {len(maps)} maps of study {study_id} are not the {len(self._maps)} of the first",
+        )
+        if any((one != self._maps[key]).any() for key, one in maps.items() if key in self._maps):
+            self._found.rounded_otherwise.add(study_id)
 
     def _job(self, service: str, start: Callable[[str], RunningJob]) -> None:
         """Starts a job and waits for it; one that was given up is put back, as its owner would."""
