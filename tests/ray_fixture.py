@@ -30,15 +30,19 @@ def ray_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def started_cluster(**head: Any) -> Iterator[Any]:
-    """A cluster of one machine on loopback, without dashboard, until the end of the block."""
+def started_cluster(machines: int = 1, **head: Any) -> Iterator[Any]:
+    """A cluster of machines on loopback, without dashboard, until the end of the block."""
     from ray import cluster_utils
 
     for tries_left in reversed(range(STARTS)):
+        cluster = cluster_utils.Cluster()
         try:
-            cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=MACHINE | head)
+            cluster.add_node(**MACHINE | head)
+            for _ in range(machines - 1):
+                cluster.second = cluster.add_node(**MACHINE)
             break
-        except RuntimeError:
+        except Exception:  # what Ray raises where a machine does not start is no narrower
+            cluster.shutdown()
             if not tries_left:
                 raise
     try:
@@ -50,8 +54,7 @@ def started_cluster(**head: Any) -> Iterator[Any]:
 @pytest.fixture
 def cluster(ray_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Two machines with a CPU to spare each, `second` is the one without the head; a service finds them."""
-    with started_cluster() as cluster:
-        cluster.second = cluster.add_node(**MACHINE)
+    with started_cluster(machines=2) as cluster:
         monkeypatch.setenv("ONOMA_RAY_ADDRESS", cluster.address)
         monkeypatch.setenv("ONOMA_RAY_WORKERS", "3")
         yield cluster

@@ -35,6 +35,7 @@ def no_cluster(monkeypatch):
     monkeypatch.setenv("ONOMA_RAY_ADDRESS", "127.0.0.1:9")
 
 
+@pytest.mark.slow  # its twin for maps, over the same engine, runs each time
 def test_with_a_machine_killed_over_its_shards_the_xnns_are_those_of_the_local_engine(
     open_server, registered_dir, tmp_path, monkeypatch, caplog, killing_the_second
 ):
