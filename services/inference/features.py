@@ -39,9 +39,8 @@ from services.runtime.shard_ledger import Span
 from services.runtime.shard_work import EngineName
 
 _SHARD_IMAGES = 1024
-_MOST_ENDS = (
-    3  # of workers over the same shard: a machine may go twice, a picture that kills does so each time
-)
+# Ends of workers over the same shard: a machine may go twice, a picture that kills does so each time.
+_MOST_ENDS = 3
 _Arrays = dict[str, npt.NDArray[Any]]
 _log = logging.getLogger(__name__)
 

@@ -56,10 +56,8 @@ def open_channel(address: str, settings: RuntimeSettings, caller: str = "") -> g
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.keepalive_time_ms", 60_000),
-        (
-            "grpc.enable_http_proxy",
-            0,
-        ),  # proxies that an engine tells its containers of lead out, not to each other
+        # Proxies that an engine tells its containers of lead out, not to each other.
+        ("grpc.enable_http_proxy", 0),
     ]
     channel: grpc.Channel
     if settings.tls_dir is None:

@@ -26,8 +26,7 @@ def _own_groups() -> list[Path]:
     """Folders of the groups that this process is in, and of those that they are in.
 
     A container sees its own group as the uppermost, while its path may be told as the machine sees it: then what is
-    there of that path is the uppermost alone,
-    and what lies beside it is told as `..`.
+    there of that path is the uppermost alone, and what lies beside it is told as `..`.
     """
     found = []
     for line in _OF_PROCESS.read_text().splitlines() if _OF_PROCESS.exists() else []:

@@ -35,9 +35,8 @@ def running(service, **settings):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        reading = threading.Thread(
-            target=deque, args=(process.stderr, 0)
-        )  # a full pipe would stop the server
+        # A full pipe would stop the server.
+        reading = threading.Thread(target=deque, args=(process.stderr, 0))
         try:
             address = next(json.loads(line)["address"] for line in process.stderr if "is ready" in line)
             reading.start()
