@@ -151,7 +151,8 @@ HANDWRITTEN = (
         ANNOTATOR + "/images",
         "GetStudyImages",
         Access.ANNOTATOR,
-        "What the network saw of at most 96 images that the study explains, in one answer: data: addresses by image id.",
+        "What the network saw of at most 96 images that the study explains, in one answer: data: addresses by "
+        "image id.",
         schema={"type": "object", "additionalProperties": {"type": "string"}},
         lists=("image_id",),
     ),
