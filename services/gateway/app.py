@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 from google.protobuf.json_format import ParseDict, ParseError
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -154,7 +154,15 @@ def _handwritten_routes(
             raise
         response = _json(accepted)
         sessions.remember(request, response, accepted, body.token)
+        response.background = BackgroundTask(look_ahead, accepted.study, request.state.request_id)
         return response
+
+    def look_ahead(study: naming_pb2.Study, request_id: str) -> None:
+        """Lists what the page asks for next, while the browser still draws its frame."""
+        with contextlib.suppress(grpc.RpcError):  # who asks for it hears why it does not come
+            for category in study.categories[:1]:
+                activations.of(study, category, request_id)
+            pictures.list_of(study.study_id, request_id)
 
     async def get_invitation(request: Request) -> Response:
         session, _ = await sessions.annotator_of(request, backends)
@@ -252,29 +260,14 @@ def _handwritten_routes(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"image_id names {len(asked)} pictures; at least 1 and at most {MOST_PICTURES} are given at once",
             )
-        found = await asyncio.gather(*(picture(request, session.study, image_id) for image_id in asked))
+        found = await run_in_threadpool(pictures.of, session.study, tuple(asked), request.state.request_id)
         addresses = {image_id: _data_url(one) for image_id, one in zip(asked, found, strict=True)}
         return JSONResponse(addresses, headers={"Cache-Control": IMMUTABLE})
 
     async def image(request: Request, study: naming_pb2.Study) -> Response:
-        answer = await picture(request, study, request.path_params["image_id"])
-        return Response(answer.content, media_type=answer.media_type, headers={"Cache-Control": IMMUTABLE})
-
-    async def picture(
-        request: Request, study: naming_pb2.Study, image_id: str
-    ) -> inference_pb2.GetImageResponse:
-        request_id = request.state.request_id
-        await run_in_threadpool(pictures.check, study.study_id, image_id, request_id)
-        answer = pictures.kept(study.study_id, image_id)
-        if answer is None:
-            message = inference_pb2.GetImageRequest(
-                image_id=image_id, view=inference_pb2.IMAGE_VIEW_MODEL_INPUT, model=study.model
-            )
-            answer = await backends.call(
-                "inference", "GetImage", message, timeout_s=30, request_id=request_id
-            )
-            pictures.keep(study.study_id, image_id, answer)
-        return answer
+        image_ids = (request.path_params["image_id"],)
+        (picture,) = await run_in_threadpool(pictures.of, study, image_ids, request.state.request_id)
+        return Response(picture.content, media_type=picture.media_type, headers={"Cache-Control": IMMUTABLE})
 
     return [
         HttpRoute("/api/invitations", accept_invitation, methods=["POST"]),
@@ -356,7 +349,7 @@ async def _body(request: Request) -> bytes:
     return bytes(content)
 
 
-def _data_url(picture: inference_pb2.GetImageResponse) -> str:
+def _data_url(picture: inference_pb2.GetImagesResponse) -> str:
     return f"data:{picture.media_type};base64,{base64.b64encode(picture.content).decode()}"
 
 

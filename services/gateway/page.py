@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -30,16 +31,23 @@ class _ImmutableFiles(StaticFiles):
 def page_routes(folder: Path = BUILT_PAGE) -> list[BaseRoute]:
     """Routes of the page; without a build each says how to make one."""
 
-    def document(request: Request) -> Response:  # noqa: ARG001
+    def document(request: Request, status: int = 200) -> Response:  # noqa: ARG001
         index = folder / "index.html"
         if not index.is_file():
             return PlainTextResponse(
                 f"The page is not built yet: run 'make web' in the checkout (looked for {index}).\n", 503
             )
-        return FileResponse(index, headers={"Cache-Control": "no-cache"})
+        return FileResponse(index, status, headers={"Cache-Control": "no-cache"})
+
+    def unknown(request: Request) -> Response:
+        """The document says in words that there is no such page; programs get what they understand."""
+        if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
+            raise HTTPException(404)
+        return document(request, 404)
 
     return [
         *(Route(path, document) for path in PAGE_PATHS),
         Mount("/assets", _ImmutableFiles(directory=folder / "assets", check_dir=False)),
         Route("/favicon.svg", lambda _: FileResponse(folder / "favicon.svg")),
+        Route("/{elsewhere:path}", unknown),
     ]

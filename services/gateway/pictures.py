@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from onoma.v1 import attribution_pb2
+from onoma.v1 import attribution_pb2, inference_pb2
 from services.gateway.locks import Locks
 from services.gateway.problems import RefusedError
 
 if TYPE_CHECKING:
-    from onoma.v1 import inference_pb2
+    from collections.abc import Iterable, Sequence
+
+    from onoma.v1 import naming_pb2
     from services.gateway.backends import Backends
 
 MAX_STUDIES = 32  # remembered
 MOST_PICTURES = 96  # in one answer: an address has to hold their ids
 MAX_KEPT_BYTES = 64 * 1024 * 1024  # of pictures, which never change
 LISTED_AGAIN_S = 5.0  # so long does an answer hold for a picture that was not in it
+_NOTHING_LISTED: tuple[float, frozenset[str]] = (0.0, frozenset())
 
 
 class Pictures:
@@ -31,32 +34,52 @@ class Pictures:
         self._listing = Locks()
         self._changing = threading.Lock()
         self._listed: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
-        self._kept: OrderedDict[tuple[str, str], inference_pb2.GetImageResponse] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], inference_pb2.GetImagesResponse] = OrderedDict()
         self._kept_bytes = 0
 
-    def check(self, study_id: str, image_id: str, request_id: str) -> None:
-        """Returns where the picture is one of the study's; blocks, so call it off the event loop.
+    def of(
+        self, study: naming_pb2.Study, image_ids: Sequence[str], request_id: str
+    ) -> list[inference_pb2.GetImagesResponse]:
+        """Pictures as the study's network sees them, in this order; blocks, so call it off the event loop.
 
         Raises:
-            RefusedError: NOT_FOUND where it is not.
-            grpc.RpcError: attribution could not answer.
+            RefusedError: NOT_FOUND where one is not of the study.
+            grpc.RpcError: attribution or inference could not answer.
         """
-        if not self._is_known(study_id, image_id):
-            with self._listing.holding(study_id):
-                if not self._is_known(study_id, image_id):
-                    self._list(study_id, request_id)
-        if image_id not in self._listed.get(study_id, (0.0, frozenset()))[1]:
-            raise RefusedError(grpc.StatusCode.NOT_FOUND, f"the study shows no picture {image_id[:80]!r}")
+        self._check(study.study_id, image_ids, request_id)
+        found = self._kept_of(study.study_id, image_ids)
+        missing = [image_id for image_id in image_ids if image_id not in found]
+        if missing:
+            request = inference_pb2.GetImagesRequest(
+                image_ids=missing, view=inference_pb2.IMAGE_VIEW_MODEL_INPUT, model=study.model
+            )
+            made = self._backends.stream(
+                "inference", "GetImages", request, timeout_s=30, request_id=request_id
+            )
+            for image_id, picture in zip(missing, made, strict=True):
+                self._keep(study.study_id, image_id, picture)
+                found[image_id] = picture
+        return [found[image_id] for image_id in image_ids]
 
-    def kept(self, study_id: str, image_id: str) -> inference_pb2.GetImageResponse | None:
-        """The picture as the study's network sees it, where somebody has asked for it lately."""
+    def _check(self, study_id: str, image_ids: Iterable[str], request_id: str) -> None:
+        if not self._are_known(study_id, image_ids):
+            self.list_of(study_id, request_id)
+        known = self._listed.get(study_id, _NOTHING_LISTED)[1]
+        for image_id in image_ids:
+            if image_id not in known:
+                raise RefusedError(grpc.StatusCode.NOT_FOUND, f"the study shows no picture {image_id[:80]!r}")
+
+    def _kept_of(self, study_id: str, image_ids: Iterable[str]) -> dict[str, inference_pb2.GetImagesResponse]:
+        """Those of the pictures that somebody has asked for lately."""
+        found = {}
         with self._changing:
-            picture = self._kept.get((study_id, image_id))
-            if picture is not None:
-                self._kept.move_to_end((study_id, image_id))
-            return picture
+            for image_id in image_ids:
+                if picture := self._kept.get((study_id, image_id)):
+                    self._kept.move_to_end((study_id, image_id))
+                    found[image_id] = picture
+        return found
 
-    def keep(self, study_id: str, image_id: str, picture: inference_pb2.GetImageResponse) -> None:
+    def _keep(self, study_id: str, image_id: str, picture: inference_pb2.GetImagesResponse) -> None:
         """Keeps a picture, and drops those asked for longest ago where all take too much memory."""
         with self._changing:
             if (study_id, image_id) in self._kept:
@@ -67,9 +90,19 @@ class Pictures:
                 _, oldest = self._kept.popitem(last=False)
                 self._kept_bytes -= len(oldest.content)
 
-    def _is_known(self, study_id: str, image_id: str) -> bool:
-        until, images = self._listed.get(study_id, (0.0, frozenset()))
-        return image_id in images or time.monotonic() < until
+    def list_of(self, study_id: str, request_id: str) -> None:
+        """Lists the pictures of a study where that was not done lately; blocks.
+
+        Raises:
+            grpc.RpcError: attribution could not answer.
+        """
+        with self._listing.holding(study_id):
+            if time.monotonic() >= self._listed.get(study_id, _NOTHING_LISTED)[0]:
+                self._list(study_id, request_id)
+
+    def _are_known(self, study_id: str, image_ids: Iterable[str]) -> bool:
+        until, images = self._listed.get(study_id, _NOTHING_LISTED)
+        return images.issuperset(image_ids) or time.monotonic() < until
 
     def _list(self, study_id: str, request_id: str) -> None:
         request = attribution_pb2.ListExplainedImagesRequest(study_id=study_id)

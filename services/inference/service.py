@@ -1,6 +1,6 @@
 """The inference servicer: each method checks, translates, calls and translates back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -28,7 +28,7 @@ from services.inference import (
     uploads,
 )
 from services.inference.open_inference import OpenInferenceServicer
-from services.inference.prediction import Predictor
+from services.inference.prediction import MAX_IMAGES, Predictor
 from services.inference.sessions import Sessions
 from services.inference.settings import InferenceSettings
 from services.runtime.cores import cores
@@ -149,11 +149,24 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         return pb.ListImportIssuesResponse(issues=map(messages.issue, rows), next_page_token=token)
 
     def GetImage(self, request: pb.GetImageRequest, context: Context) -> pb.GetImageResponse:
-        data = datasets.picture_bytes(self._engine, self._store, request.image_id)
-        if messages.is_model_input(request.view):
-            model = registry.find(self._engine, tables.Model, request.model)
-            data = datasets.seen_by(model, data, self._decoders)
+        data = next(self._pictures([request.image_id], request.view, request.model))
         return pb.GetImageResponse(content=data, media_type=media_type(data))
+
+    def GetImages(self, request: pb.GetImagesRequest, context: Context) -> Iterator[pb.GetImagesResponse]:
+        count = len(request.image_ids)
+        if not 1 <= count <= MAX_IMAGES:
+            raise InvalidArgument(f"{count} images in one call; 1 to {MAX_IMAGES} are given")
+        for data in self._pictures(request.image_ids, request.view, request.model):
+            yield pb.GetImagesResponse(content=data, media_type=media_type(data))
+
+    def _pictures(self, image_ids: Sequence[str], view: pb.ImageView, model_name: str) -> Iterator[bytes]:
+        stored = datasets.pictures_bytes(self._engine, self._store, image_ids)
+        if not messages.is_model_input(view):
+            yield from stored
+            return
+        model = registry.find(self._engine, tables.Model, model_name)
+        for data in stored:
+            yield datasets.seen_by(model, data, self._decoders)
 
     def CheckModel(self, request: pb.CheckModelRequest, context: Context) -> pb.CheckModelResponse:
         return models.check(self._store, request.object_key)

@@ -77,6 +77,7 @@ TABLE: Mapping[str, Row] = {
         ListImages=_row("analytics", "attribution"),
         ListImportIssues=_OWNER,
         GetImage=_row("analytics", "gateway"),
+        GetImages=_row("gateway"),
         CheckModel=_OWNER,
         RegisterModel=_OWNER,
         GetModel=_row("analytics", "attribution", "gateway", "naming"),

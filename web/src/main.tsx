@@ -3,6 +3,7 @@ import { createRoot } from "react-dom/client";
 import { addressOf, namingPath } from "./address";
 import { InvitationPage } from "./InvitationPage";
 import { NamingPage } from "./naming/NamingPage";
+import { openNaming } from "./naming/opening";
 import { StudiesPage } from "./owner/StudiesPage";
 import { StudyPage } from "./owner/StudyPage";
 import "./styles.css";
@@ -21,6 +22,8 @@ function Page() {
           onAccepted={(studyId, annotatorId) => {
             // The token leaves the address bar, and so the history.
             history.replaceState(null, "", namingPath(studyId, annotatorId));
+            // Before the page is drawn: the server lists the examples meanwhile.
+            void openNaming(studyId, annotatorId, null);
             setAddress({ page: "naming", studyId, annotatorId, category: null });
           }}
         />

@@ -178,10 +178,11 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
 class StandInInference(inference_pb2_grpc.InferenceServiceServicer):
     """Answers with the model's name in place of a picture."""
 
-    def GetImage(self, request, context):
+    def GetImages(self, request, context):
         assert request.view == inference_pb2.IMAGE_VIEW_MODEL_INPUT
-        content = f"{request.image_id} as {request.model} sees it".encode()
-        return inference_pb2.GetImageResponse(content=content, media_type="image/png")
+        for image_id in request.image_ids:
+            content = f"{image_id} as {request.model} sees it".encode()
+            yield inference_pb2.GetImagesResponse(content=content, media_type="image/png")
 
 
 class StandInAnalytics(analytics_pb2_grpc.AnalyticsServiceServicer):

@@ -146,27 +146,30 @@ def test_the_pictures_of_a_study_are_listed_once(owner: TestClient, stand_ins: S
     assert stand_ins.attribution.image_lists == 1
 
 
-def test_a_picture_is_made_once_for_all_who_look_at_it(monkeypatch, request):
-    made = []
-    get_image = StandInInference.GetImage
+@pytest.fixture
+def made(monkeypatch) -> list[str]:
+    """Ids of the pictures that inference was asked for."""
+    ids: list[str] = []
+    get_images = StandInInference.GetImages
     monkeypatch.setattr(
-        StandInInference, "GetImage", lambda *given: made.append(given[1].image_id) or get_image(*given)
+        StandInInference, "GetImages", lambda *given: ids.extend(given[1].image_ids) or get_images(*given)
     )
-    owner = request.getfixturevalue("owner")
+    return ids
+
+
+def test_a_picture_is_made_once_for_all_who_look_at_it(made, owner: TestClient):
     owner.post("/api/invitations", json={"token": "ada-token"}).raise_for_status()
     for path in PICTURES:
         assert owner.get(f"{path}/image1").content == b"image1 as net sees it"
-    assert made == ["image1"]
+    owner.get(f"{ADA}/images", params={"image_id": ["image2", "image1"]}).raise_for_status()
+    assert made == ["image1", "image2"]
 
 
-def test_pictures_that_take_too_much_memory_are_dropped_oldest_first(monkeypatch):
-    monkeypatch.setattr(pictures, "MAX_KEPT_BYTES", 20)
-    kept = pictures.Pictures(backends=None)
-    for image in ("one", "two"):
-        kept.keep("s1", image, inference_pb2.GetImageResponse(content=bytes(8)))
-    kept.kept("s1", "one")
-    kept.keep("s1", "three", inference_pb2.GetImageResponse(content=bytes(8)))
-    assert [image for image in ("one", "two", "three") if kept.kept("s1", image)] == ["one", "three"]
+def test_pictures_that_take_too_much_memory_are_dropped_oldest_first(made, ada: TestClient, monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_KEPT_BYTES", 2 * len(b"image1 as net sees it"))
+    for image in ("image1", "image2", "image1", "bare", "image1", "image2"):
+        ada.get(f"{ADA}/images/{image}").raise_for_status()
+    assert made == ["image1", "image2", "bare", "image2"]
 
 
 def test_pictures_that_came_later_are_found_after_a_while(
@@ -196,7 +199,10 @@ def test_what_is_slow_to_list_holds_up_no_other_study(kind: str):
     begun, go_on = threading.Event(), threading.Event()
 
     class Slow:
-        def stream(self, _backend, _rpc, request, **_options):
+        def stream(self, _backend, rpc, request, **_options):
+            if rpc == "GetImages":
+                yield inference_pb2.GetImagesResponse()
+                return
             if request.study_id == "slow":
                 begun.set()
                 go_on.wait(20)
@@ -204,10 +210,7 @@ def test_what_is_slow_to_list_holds_up_no_other_study(kind: str):
             yield SimpleNamespace(activations=types_pb2.ActivationColumns(), images=images)
 
     def ask(study_id: str) -> None:
-        if kind == "activations":
-            listed.of(naming_pb2.Study(study_id=study_id), "dress", "r1")
-        else:
-            listed.check(study_id, "image", "r1")
+        listed.of(naming_pb2.Study(study_id=study_id), "dress" if kind == "activations" else ["image"], "r1")
 
     listed = Activations(Slow()) if kind == "activations" else pictures.Pictures(Slow())
     with ThreadPoolExecutor(3) as pool:

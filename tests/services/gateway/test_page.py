@@ -23,7 +23,17 @@ def test_every_address_of_the_page_is_the_same_document(tmp_path: Path):
     client = browser(tmp_path)
     for path in ("/", "/studies/s1", "/name", "/name/s1/ada"):
         assert client.get(path).text == "<title>Onoma</title>"
-    assert client.get("/elsewhere").status_code == 404
+
+
+def test_an_address_that_is_none_of_the_page_is_not_found_in_words_people_read(tmp_path: Path):
+    (tmp_path / "index.html").write_text("<title>Onoma</title>")
+    client = browser(tmp_path)
+    for path in ("/elsewhere", "/%zz", "/studies/s1/more"):
+        answer = client.get(path, headers={"Accept": "text/html,*/*;q=0.8"})
+        assert (answer.status_code, answer.text) == (404, "<title>Onoma</title>")
+        assert client.get(path).text != "<title>Onoma</title>"
+    answer = client.get("/api/elsewhere", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.text) == (404, "Not Found")
 
 
 def test_hashed_files_are_never_asked_for_twice(tmp_path: Path):

@@ -230,6 +230,30 @@ def test_a_grey_model_sees_grey(garments):
     assert decode(response.content).pixels.shape == (4, 4, 1)
 
 
+def test_several_pictures_come_in_the_order_asked_for(garments):
+    a_model(garments)
+    ids = [image.image_id for image in garments.images()][::-1]
+    for view in (pb.IMAGE_VIEW_ORIGINAL, pb.IMAGE_VIEW_MODEL_INPUT):
+        several = pb.GetImagesRequest(image_ids=ids, view=view, model="net")
+        each = [pb.GetImageRequest(image_id=image_id, view=view, model="net") for image_id in ids]
+        assert [(one.content, one.media_type) for one in garments.calls.GetImages(several)] == [
+            (one.content, one.media_type) for one in map(garments.calls.GetImage, each)
+        ]
+
+
+def test_several_pictures_with_an_unknown_one_are_not_found(garments):
+    ids = [garments.images()[0].image_id, "0" * 64]
+    code, details = refusal(lambda: list(garments.calls.GetImages(pb.GetImagesRequest(image_ids=ids))))
+    assert (code, "0" * 64 in details) == (grpc.StatusCode.NOT_FOUND, True)
+
+
+@pytest.mark.parametrize("count", [0, 257])
+def test_too_many_pictures_in_one_call_are_refused(garments, count):
+    request = pb.GetImagesRequest(image_ids=["0" * 64] * count)
+    code, details = refusal(lambda: list(garments.calls.GetImages(request)))
+    assert (code, f"{count} images" in details) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+
+
 def test_the_view_of_an_unknown_model_is_not_found(garments):
     request = pb.GetImageRequest(
         image_id=garments.images()[0].image_id, view=pb.IMAGE_VIEW_MODEL_INPUT, model="net"

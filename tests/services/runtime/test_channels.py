@@ -31,11 +31,11 @@ SENT_ONCE = {
 }  # fmt: skip
 SENT_AGAIN = {
     "Attribute", "CheckModel", "ExplainImage", "ExportNamings", "GetAgreement", "GetConsensus", "GetCoverage",
-    "GetDataset", "GetImage", "GetJob", "GetMapProvenance", "GetMaps", "GetModel", "GetNaming", "GetObject",
-    "GetPurity", "GetStudy", "GetStudyMaps", "GetSummary", "GetVocabulary", "GetXnnSet", "ListActivations", "ListActs",
-    "ListAnnotators", "ListDatasets", "ListExplainedImages", "ListImages", "ListImportIssues", "ListJobs", "ListModels",
-    "ListStudies", "ListXnnScores", "ListXnnSets", "Predict", "PredictStream", "WatchAnnotators", "WatchJob",
-    "WatchNaming",
+    "GetDataset", "GetImage", "GetImages", "GetJob", "GetMapProvenance", "GetMaps", "GetModel", "GetNaming",
+    "GetObject", "GetPurity", "GetStudy", "GetStudyMaps", "GetSummary", "GetVocabulary", "GetXnnSet", "ListActivations",
+    "ListActs", "ListAnnotators", "ListDatasets", "ListExplainedImages", "ListImages", "ListImportIssues", "ListJobs",
+    "ListModels", "ListStudies", "ListXnnScores", "ListXnnSets", "Predict", "PredictStream", "WatchAnnotators",
+    "WatchJob", "WatchNaming",
 }  # fmt: skip
 
 

@@ -3,16 +3,17 @@
  * has scrolled away before its turn is not fetched at all. Kept up to a size. Several come in one
  * answer: a request a photograph takes far longer.
  */
-import { useCallback, useSyncExternalStore } from "react";
+import { useLayoutEffect, useReducer } from "react";
 import { dataUrl } from "./dataUrl";
 import { heldPhotos, holdPhotos } from "./heldPhotos";
 
-/** A browser holds six connections to a server; acts and events need theirs. */
-const AT_ONCE = 4;
+/**
+ * Answers asked for at once and photographs in one: the first rows come first. A browser holds six connections to a
+ * server; acts and events need theirs. Each by itself where later visits hold answers alone.
+ */
+const [AT_ONCE, TOGETHER] = globalThis.caches ? [2, 12] : [4, 1];
 const KEPT_BYTES = 96 * 1024 * 1024;
 const RETRY_MS = 2000;
-/** In one answer, so that the first rows do not wait for the last; one where later visits hold answers alone. */
-const TOGETHER = globalThis.caches ? 12 : 1;
 
 interface Photo {
   state: "waiting" | "loading" | "here" | "failed";
@@ -30,8 +31,10 @@ let keptBytes = 0;
 
 /** The address to show a photograph by, once it is here. */
 export function usePhoto(url: string): string | undefined {
-  const subscribe = useCallback((listener: () => void) => want(url, listener), [url]);
-  return useSyncExternalStore(subscribe, () => photos.get(url)?.src);
+  const [, showAgain] = useReducer((times: number) => times + 1, 0);
+  // Before the tiles are painted without it: a screenful of them takes a while.
+  useLayoutEffect(() => want(url, showAgain), [url]);
+  return photos.get(url)?.src;
 }
 
 /** Resolves when all photographs that are wanted are here, or after so long. */

@@ -5,6 +5,12 @@
 import { type Colours, LOOKUPS } from "./colormap";
 import { dataUrl } from "./dataUrl";
 
+/** A screenful of maps is written within a frame: what a byte does to the sum is worked out once. */
+const CRC_OF_BYTE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+  return crc;
+});
 const SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a);
 const END = chunk("IEND", new Uint8Array());
 const PALETTES: Record<Colours, Uint8Array> = {
@@ -98,10 +104,7 @@ function joined(parts: Uint8Array[]): Uint8Array {
 
 function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
-  }
+  for (const byte of bytes) crc = (crc >>> 8) ^ (CRC_OF_BYTE[(crc ^ byte) & 255] ?? 0);
   return ~crc >>> 0;
 }
 

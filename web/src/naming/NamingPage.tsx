@@ -1,4 +1,4 @@
-import { type CSSProperties, useEffect } from "react";
+import { type CSSProperties, useEffect, useLayoutEffect } from "react";
 import { listen } from "../api/events";
 import { namingEventsUrl } from "../api/naming";
 import type { WatchNamingResponse } from "../api/openapi";
@@ -65,7 +65,8 @@ export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) 
 }
 
 function useOpened(studyId: string, annotatorId: string, category: string | null): void {
-  useEffect(() => {
+  // What is shown is asked for before the empty page is painted.
+  useLayoutEffect(() => {
     const forget = rememberStands();
     void openNaming(studyId, annotatorId, category);
     return forget;

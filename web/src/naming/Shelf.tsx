@@ -5,7 +5,7 @@ import { DropTarget } from "./DropTarget";
 import { Finder } from "./Finder";
 import { dropOn, makeConcept, selected } from "./hands";
 import { discardedIds } from "./naming";
-import { type Dragged, show, useNaming } from "./store";
+import { type Dragged, readOnlyReason, show, useNaming } from "./store";
 import { CHOSEN_REASONS, REASON_WORDS } from "./words";
 
 const tilesOnly = (dragged: Dragged) => "tiles" in dragged;
@@ -16,6 +16,7 @@ export function Shelf() {
   const naming = useNaming((state) => state.view?.naming);
   const place = useNaming((state) => state.place);
   const finderOpen = useNaming((state) => state.finderOpen);
+  const isReadOnly = useNaming((state) => readOnlyReason(state) !== null);
   if (!naming) return <aside className="shelf" aria-label="Concepts" />;
 
   return (
@@ -38,15 +39,17 @@ export function Shelf() {
           <Finder />
         ) : (
           <>
-            <DropTarget className="new-concept" accepts={tilesOnly} onTake={dropOn.newConcept}>
-              <button
-                type="button"
-                className="new-concept-button"
-                onClick={() => makeConcept(selected())}
-              >
-                New concept <kbd>N</kbd>
-              </button>
-            </DropTarget>
+            {!isReadOnly && (
+              <DropTarget className="new-concept" accepts={tilesOnly} onTake={dropOn.newConcept}>
+                <button
+                  type="button"
+                  className="new-concept-button"
+                  onClick={() => makeConcept(selected())}
+                >
+                  New concept <kbd>N</kbd>
+                </button>
+              </DropTarget>
+            )}
             <button type="button" onClick={() => useNaming.setState({ finderOpen: true })}>
               Find <kbd>/</kbd>
             </button>
@@ -58,7 +61,8 @@ export function Shelf() {
         {naming.concepts.map((concept, index) => (
           <ConceptRow key={concept.concept_id} concept={concept} number={index + 1} />
         ))}
-        {naming.concepts.length === 0 && (
+        {naming.concepts.length === 0 && isReadOnly && <p className="empty">No concepts.</p>}
+        {naming.concepts.length === 0 && !isReadOnly && (
           <p className="empty">
             No concepts yet. Select examples whose maps point at the same thing and drag them onto
             “New concept”, or press <kbd>N</kbd>.

@@ -1,4 +1,5 @@
 import { beforeEach, expect, test, vi } from "vitest";
+import { ApiError } from "../api/client";
 import * as api from "../api/naming";
 import type { Annotator, Naming, Study } from "../api/openapi";
 import { openCategory, rememberStands } from "./opening";
@@ -79,4 +80,14 @@ test("two openings of one category share one way to the server", async () => {
   answers.at(-1)?.();
   await again;
   expect(useNaming.getState().channel).toBe(first);
+});
+
+test("a study without maps says whose turn it is", async () => {
+  const message = "study 's' has no maps yet (onoma maps compute STUDY)";
+  const problem = { code: "FAILED_PRECONDITION", message, reason: "NO_MAPS", request_id: "r" };
+  vi.mocked(api.loadActivations).mockRejectedValue(new ApiError(400, problem, false));
+  const opening = openCategory("tie");
+  answers[0]?.();
+  await opening;
+  expect(useNaming.getState().failure?.message).toContain("its owner has them made");
 });

@@ -41,12 +41,24 @@ const channels = new Map<string, Channel>();
 const lists = new Map<string, Activations>();
 const maps = new Map<string, Maps>();
 
-/** Opens a link that this browser has accepted before, at a category of its study. */
-export async function openNaming(
+let underWay: { what: string; opened: Promise<void> } | null = null;
+
+/** Opens a link that this browser has accepted before, at a category of its study; once, where it is under way. */
+export function openNaming(
   studyId: string,
   annotatorId: string,
   category: string | null,
 ): Promise<void> {
+  const what = JSON.stringify([studyId, annotatorId, category]);
+  if (underWay?.what === what) return underWay.opened;
+  const opened = open(studyId, annotatorId, category).finally(() => {
+    if (underWay?.opened === opened) underWay = null;
+  });
+  underWay = { what, opened };
+  return opened;
+}
+
+async function open(studyId: string, annotatorId: string, category: string | null): Promise<void> {
   set({ failure: null });
   try {
     const invitation = await invitationOf(studyId, annotatorId);
@@ -56,7 +68,7 @@ export async function openNaming(
     const [first = ""] = study.categories;
     await openCategory(study.categories.find((one) => one === wanted) ?? first);
   } catch (error) {
-    fail(error, () => openNaming(studyId, annotatorId, category));
+    fail(error, () => open(studyId, annotatorId, category));
   }
 }
 
@@ -205,12 +217,23 @@ async function channelOf(address: NamingAddress, isOpen: () => boolean): Promise
 
 /** Whether another try is worth it. */
 function mayPass(error: unknown): boolean {
-  return error instanceof NoAnswerError || (error instanceof ApiError && error.isPassing);
+  if (error instanceof NoAnswerError || lacksMaps(error)) return true;
+  return error instanceof ApiError && error.isPassing;
+}
+
+/** Whether the study's owner has to have maps drawn first; the server's words are for them. */
+function lacksMaps(error: unknown): boolean {
+  return (
+    error instanceof ApiError && ["NO_MAPS", "MAPS_INCOMPLETE"].includes(error.problem.reason ?? "")
+  );
 }
 
 function fail(error: unknown, again: () => Promise<void>): void {
   const isSignedOut = error instanceof ApiError && [401, 403].includes(error.status);
-  set({ failure: { message: messageOf(error), isSignedOut } });
+  const message = lacksMaps(error)
+    ? "The examples of this study are not ready yet: its owner has them made."
+    : messageOf(error);
+  set({ failure: { message, isSignedOut } });
   const { failure } = get();
   if (mayPass(error)) setTimeout(() => get().failure === failure && void again(), TRY_AGAIN_MS);
 }

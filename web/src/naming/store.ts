@@ -153,9 +153,11 @@ export function isThere({ naming }: View, place: Place): boolean {
 
 /** Why nothing can be changed here; null where it can. */
 export function readOnlyReason({ study }: NamingState): string | null {
-  return study?.state === "STUDY_STATE_CLOSED"
-    ? "This study is closed. What you named is kept; nothing more is taken."
-    : null;
+  if (study?.state === "STUDY_STATE_CLOSED")
+    return "This study is closed. What you named is kept; nothing more is taken.";
+  if (study?.state === "STUDY_STATE_DRAFT")
+    return "This study is not open yet. Look around; you can name once its owner has opened it.";
+  return null;
 }
 
 /** Does an act: it paints at once, is kept, and is sent. False where it makes no sense now. */
