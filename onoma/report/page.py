@@ -136,9 +136,12 @@ def _at_a_glance(data: ReportData) -> list[str]:
     total = sum(row.activation_count for row in by_any)
     if total and data.is_named:
         named = sum(round(row.activation_count * (row.activation or 0)) for row in by_any)
+        naming = len({row.annotator for row in data.coverage if row.annotator and row.activation})
+        who = _count(naming, "annotator", "annotators")
+        if naming < len(data.annotators):
+            who = f"{naming:,} of {_count(len(data.annotators), 'annotator', 'annotators')}"
         sentences.append(
-            f"{_count(len(data.annotators), 'annotator', 'annotators')} named {named:,} of {total:,} "
-            f"significant activations ({100 * named / total:.0f} %)."
+            f"{who} named {named:,} of {total:,} significant activations ({100 * named / total:.0f} %)."
         )
     return sentences
 

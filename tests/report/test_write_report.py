@@ -123,6 +123,14 @@ def test_latex_escapes_names_and_prints_undefined_as_a_dash(named: ReportData, t
     assert r"hat \& cap & 0 & 0 & -- & -- & -- & 0.040" in table
 
 
+def test_those_who_were_invited_and_named_nothing_are_not_said_to_have_named(
+    named: ReportData, tmp_path: Path
+) -> None:
+    assert "1 annotator named 6 of 7 significant" in Page(write_report(named, tmp_path)[0]).text
+    three = replace(named, annotators=("Ann", "Bo", "Cy"))
+    assert "1 of 3 annotators named 6 of 7 significant" in Page(write_report(three, tmp_path)[0]).text
+
+
 def test_nobody_has_named_anything_yet(unnamed: ReportData, tmp_path: Path) -> None:
     page = Page(write_report(unnamed, tmp_path)[0])
     assert "Nobody has named anything yet" in page.text
