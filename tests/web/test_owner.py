@@ -160,6 +160,7 @@ def test_closing_the_study_in_mid_session_ends_naming_in_words(browser: Browser,
         expect(page.locator(".band").first).to_contain_text("This study is closed. What you named is kept")
         wait_until_saved(page)
         expect(page.locator(".concept .shelf-name")).to_have_text(["in time"])
+        expect(page.get_by_role("button", name="New concept")).to_have_count(0)
         tiles(page).first.click()
         press(page, "x")
         expect(page.get_by_role("alert")).to_contain_text("This study is closed")
@@ -167,6 +168,26 @@ def test_closing_the_study_in_mid_session_ends_naming_in_words(browser: Browser,
         page.get_by_role("link", name="What everybody named").click()
         expect(page.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=60_000)
         owner.context.close()
+
+
+def test_a_link_followed_too_early_says_what_is_missing_and_goes_on_by_itself(
+    browser: Browser, open_study: OpenStudy
+):
+    client = open_study.client
+    study = client.create_study("too early", "tiny", "shapes", "tiny", ["circle"])
+    token = client.invite_annotator(study.study_id, "early").token
+    page = browser.new_page()
+    page.goto(f"{open_study.running.page_url}/name#{token}")
+    expect(page.get_by_text("The examples of this study are not ready yet")).to_be_visible()
+    client.compute_maps(study.study_id).wait()
+    expect(tiles(page).first).to_be_visible()
+    expect(page.locator(".band").first).to_contain_text("This study is not open yet")
+    expect(page.get_by_role("button", name="New concept")).to_have_count(0)
+    client.open_study(study.study_id)
+    page.reload()
+    expect(page.get_by_role("button", name="New concept")).to_be_visible()
+    expect(page.locator(".band")).to_have_count(0)
+    page.close()
 
 
 def test_an_invitation_without_a_name_that_is_free_is_refused_in_words(naming: Naming):

@@ -250,6 +250,11 @@ export function isSameNaming(one: Naming, other: Naming): boolean {
   );
 }
 
+/** Whether it holds no activation at all, not in its pool either. */
+export function isEmpty({ concepts, discards, pool }: Naming): boolean {
+  return concepts.length + discards.length + pool.length === 0;
+}
+
 /** Activations that are in a concept. */
 export function namedCount(naming: Naming): number {
   return naming.concepts.reduce((sum, concept) => sum + concept.activation_ids.length, 0);

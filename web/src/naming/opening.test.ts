@@ -91,3 +91,14 @@ test("a study without maps says whose turn it is", async () => {
   await opening;
   expect(useNaming.getState().failure?.message).toContain("its owner has them made");
 });
+
+test("examples that are on their way are waited for", async () => {
+  vi.useFakeTimers();
+  vi.mocked(api.loadNaming).mockResolvedValueOnce({ ...EMPTY, category: "belt", pool: [] });
+  await openCategory("belt");
+  expect(useNaming.getState().failure?.message).toContain("not ready yet");
+  vi.mocked(api.loadNaming).mockResolvedValueOnce({ ...EMPTY, category: "belt" });
+  await vi.advanceTimersByTimeAsync(3000);
+  expect(useNaming.getState().view?.naming.pool).toEqual(IDS);
+  vi.useRealTimers();
+});

@@ -15,6 +15,7 @@ import {
 import type { Maps } from "../maps/npy";
 import { photosHere } from "../maps/photos";
 import { type Channel, openChannel } from "./channel";
+import { isEmpty } from "./naming";
 import { loadStands, type Stand, saveStand } from "./preferences";
 import { NOTHING } from "./selection";
 import {
@@ -94,6 +95,10 @@ export async function openCategory(category: string): Promise<void> {
   try {
     const [list, channel] = await Promise.all([listOf(address), channelOf(address, isOpen)]);
     if (mine !== latest) return;
+    if (list.activations.size > 0 && isEmpty(channel.queue().confirmed.naming)) {
+      channels.delete(category);
+      throw new NotTakenInError();
+    }
     set({ activations: list.activations, channel });
     showQueue(channel.queue());
     const stands = loadStands(study?.study_id ?? "", annotator?.annotator_id ?? "");
@@ -221,8 +226,12 @@ function mayPass(error: unknown): boolean {
   return error instanceof ApiError && error.isPassing;
 }
 
+/** Maps are drawn, and their examples on the way to where they are named. */
+class NotTakenInError extends Error {}
+
 /** Whether the study's owner has to have maps drawn first; the server's words are for them. */
 function lacksMaps(error: unknown): boolean {
+  if (error instanceof NotTakenInError) return true;
   return (
     error instanceof ApiError && ["NO_MAPS", "MAPS_INCOMPLETE"].includes(error.problem.reason ?? "")
   );
