@@ -168,9 +168,12 @@ def walk_routes(world, browser, own_id):
                 "annotator_id": target,
                 "image_id": picture.image_id,
                 "file": "index.html",
+                "elsewhere": f"studies/{world.study.study_id}/annotators/{target}",
             }
             address = re.sub(r"{(\w+)(:\w+)?}", lambda found, values=values: values[found[1]], path)
             for method, more in itertools.product(getattr(route, "methods", {"GET"}), MORE):
+                if method == "HEAD" and route.path.endswith("/events"):
+                    continue  # GET reads the same stream to its end
                 if method == "POST":
                     answer = browser.post(address, json={"category": category, **more} if more else {})
                 else:
