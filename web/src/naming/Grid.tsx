@@ -36,7 +36,7 @@ export function Grid() {
     count: Math.ceil(ids.length / columns),
     getScrollElement: () => scroller.current,
     estimateSize: () => pitch,
-    overscan: 3,
+    overscan: 1,
   });
   const { rectangle, onPointerDown } = useLasso(scroller, content, columns, pitch);
 
