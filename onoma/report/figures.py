@@ -128,7 +128,7 @@ def matching_figure(drawn: Mapping[str, Any]) -> Figure:
     for at, align, side, of_side, annotator in zip(
         (-0.02, 1.02), ("right", "left"), sides, heights, drawn["annotators"], strict=True
     ):
-        axes.text(at, -0.25, annotator, ha=align, va="bottom", fontsize=9, weight="bold", color=INK)
+        axes.text(at, -0.25, _short(annotator), ha=align, va="bottom", fontsize=9, weight="bold", color=INK)
         for concept, height in zip(side, of_side, strict=True):
             away = _COUNT_WIDTH if align == "left" else -_COUNT_WIDTH
             numbers = f"{concept['activations']:,}"
