@@ -18,7 +18,13 @@ from services.gateway.routes import HANDWRITTEN, ROUTES
 from tests.services.gateway.conftest import LOOPBACK
 from tests.services.gateway.standins import StandInNaming
 
-VALUES = {"study_id": "s1", "annotator_id": "ada", "image_id": "image1", "file": "index.html"}
+VALUES = {
+    "study_id": "s1",
+    "annotator_id": "ada",
+    "image_id": "image1",
+    "file": "index.html",
+    "elsewhere": "no/page",
+}
 
 
 @pytest.fixture

@@ -107,6 +107,7 @@ def all_named(server, clean_database):
     return study
 
 
+@pytest.mark.slow
 def test_an_export_larger_than_any_message_comes_whole(server, all_named, inference_address):
     with Client(Addresses(inference=inference_address, naming=server.address)) as client:
         document, table = (

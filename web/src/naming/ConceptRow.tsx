@@ -53,7 +53,7 @@ export const ConceptRow = memo(function ConceptRow({ concept, number }: ConceptR
           <span className="shelf-number">{number <= 9 ? number : ""}</span>
           <NameField name={name} onDone={(chosen) => takeName(concept_id, chosen)} />
           <span className="shelf-count">{activation_ids.length}</span>
-          <Covers ids={activation_ids} />
+          {inSight && <Covers ids={activation_ids} />}
         </div>
       ) : (
         <button

@@ -1,12 +1,20 @@
-import { useMemo } from "react";
+import { memo, useMemo } from "react";
 import { studyImageUrl } from "../api/client";
 import { mapAt } from "../maps/npy";
 import { usePhoto } from "../maps/photos";
 import { mapUrl } from "../maps/png";
 import { addressNow, useNaming } from "./store";
 
-/** An activation: the photograph, and its map as a layer of its own above it. */
-export function Picture({ id, plain = false }: { id: string; plain?: boolean }) {
+interface PictureProps {
+  id: string;
+  plain?: boolean;
+}
+
+/**
+ * An activation: the photograph, and its map as a layer of its own above it. It stays as it is where its tile only moves,
+ * as all do when others leave.
+ */
+export const Picture = memo(function Picture({ id, plain = false }: PictureProps) {
   const imageId = useNaming((state) => state.activations.get(id)?.imageId);
   return (
     <span className="picture">
@@ -14,7 +22,7 @@ export function Picture({ id, plain = false }: { id: string; plain?: boolean }) 
       {!plain && <MapLayer id={id} />}
     </span>
   );
-}
+});
 
 function Photo({ imageId }: { imageId: string }) {
   const src = usePhoto(studyImageUrl(addressNow(), imageId));
