@@ -2,7 +2,7 @@ import { beforeEach, expect, test, vi } from "vitest";
 import { ApiError } from "../api/client";
 import * as api from "../api/naming";
 import type { Annotator, Naming, Study } from "../api/openapi";
-import { openCategory, rememberStands } from "./opening";
+import { openCategory, openNaming, rememberStands } from "./opening";
 import { choose, NOTHING } from "./selection";
 import { idsShown, select, useNaming } from "./store";
 
@@ -101,4 +101,13 @@ test("examples that are on their way are waited for", async () => {
   await vi.advanceTimersByTimeAsync(3000);
   expect(useNaming.getState().view?.naming.pool).toEqual(IDS);
   vi.useRealTimers();
+});
+
+test("a link that is being opened is not opened twice", async () => {
+  vi.mocked(api.loadNaming).mockClear();
+  const openings = [openNaming("s", "a", "hat"), openNaming("s", "a", "hat")];
+  await vi.waitFor(() => expect(answers).toHaveLength(1));
+  answers[0]?.();
+  await Promise.all(openings);
+  expect(api.loadNaming).toHaveBeenCalledTimes(1);
 });
