@@ -1,12 +1,14 @@
 """The environment of every test that starts Ray, and a cluster of two machines: two sets of processes here."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
-import psutil
 import pytest
 
 from services.runtime import ray_engine
@@ -61,34 +63,43 @@ def cluster(ray_environment: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 
 @pytest.fixture
-def killing_the_second(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Kills the second machine over the first shards: all workers have begun by then, and its own are stopped."""
-    hand_out, stopped = ray_engine._Workers._hand_out, []
+def killing_the_second(cluster: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The workers of the second machine stop at their first shard, and it is killed when one has."""
+    at_one, work_through = tmp_path / "at-one", ray_engine.work_through
 
-    def hand_out_and_kill(workers: Any) -> None:
-        if stopped:
-            hand_out(workers)
-            return
-        for reference in list(workers._at):
-            workers._receive(reference)  # waits until that worker has begun
-        stopped.extend(_workers_on(cluster.second))
-        for process in stopped:
-            process.suspend()  # or a shard is done before the machine is gone
-        hand_out(workers)
+    def work_through_killing(make_worker: Any, shards: Any) -> None:
+        work_through(partial(_stopping_on, cluster.second.node_id, at_one, make_worker), shards)
+
+    def kill() -> None:
+        while not at_one.exists():
+            if over.wait(0.1):
+                return
         cluster.remove_node(cluster.second, allow_graceful=False)
-        for process in stopped:
-            process.kill()
 
-    monkeypatch.setattr(ray_engine._Workers, "_hand_out", hand_out_and_kill)
+    monkeypatch.setattr(ray_engine, "work_through", work_through_killing)
+    over = Event()
+    killer = Thread(target=kill)
+    killer.start()
     yield
-    assert stopped
+    over.set()
+    killer.join()
+    assert at_one.exists()
 
 
-def _workers_on(node: Any) -> list[psutil.Process]:
-    """Processes of a machine that hold a worker: Ray gives them its name."""
-    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-    return [
-        process
-        for process in raylet.children(recursive=True)
-        if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::_Worker")
-    ]
+def _stopping_on(machine: str, at_one: Path, make_worker: Any) -> Any:
+    import ray
+
+    if ray.get_runtime_context().get_node_id() == machine:
+        return partial(_stop, at_one)
+    return partial(_work_after, at_one, make_worker())
+
+
+def _stop(at_one: Path, items: Any) -> None:
+    at_one.touch()
+    time.sleep(600)
+
+
+def _work_after(at_one: Path, work: Any, items: Any) -> Any:
+    while not at_one.exists():  # or the shards may be done before that machine has a worker
+        time.sleep(0.05)
+    return work(items)

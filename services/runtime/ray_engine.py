@@ -1,7 +1,8 @@
 """Shards on Ray: workers that hold a model, a shard at a time each. Ray holds no state: the ledger does.
 
 Results come back as return values, so a worker needs the object store and no database. A worker that dies, or whose
-machine does, costs the shard that it was at; another is started in its place.
+machine does, costs the shard that it was at; another is started in its place. Ray ends the process that uses it where a
+machine of its own dies at the wrong moment, so that is a process of its own, which asks for shards the one of the job.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ import contextlib
 import importlib.util
 import logging
 import os
+import secrets
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from importlib.metadata import version
+from multiprocessing.connection import Connection, Pipe
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -30,6 +37,15 @@ from services.runtime.shard_ledger import Span
 ANSWER_S = 10.0  # for a cluster to answer: Ray itself would wait for minutes
 _TICK_S = 1.0  # between two looks at whether the job is to stop
 _FAILED_STARTS = 5  # of workers one after another before the job gives up
+_CONNECTIONS = 3  # tries: Ray gives its processes 30 s to start, however busy the machine is
+_END_S = 30.0  # for Ray to end what it started
+_USE_RAY = """
+import sys
+from multiprocessing.connection import Connection
+from services.runtime.ray_engine import use_ray
+use_ray(Connection(int(sys.argv[1])))
+"""
+_OVER = "over"  # what Ray's process says last
 _OBJECT_STORE_BYTES = 256 * 2**20  # of a Ray that is started here: results are rows alone
 _ASKED_FIRST = {  # of a cluster's head, by the scheme of its address
     "": "/ray.rpc.NodeInfoGcsService/CheckAlive",
@@ -117,19 +133,97 @@ def work_through(
     Raises:
         FailedPrecondition: Ray is not installed, its machines have another version of Onoma, or ONOMA_RAY_ADDRESS is
             no address of a cluster.
-        Unavailable: the cluster does not answer, workers die at their start, or nothing has moved for
-            ONOMA_RAY_STALL_S; the error says what the cluster has and what of it is free.
+        Unavailable: the cluster does not answer, workers die at their start, Ray ended its process, or nothing has
+            moved for ONOMA_RAY_STALL_S; the error says what the cluster has and what of it is free.
         ServiceError, ValueError: what a worker raised.
+        RuntimeError: what else was raised there, in words.
     """
+    check_installed()
     settings = read_settings(RaySettings)
-    with _cluster(settings) as ray:
-        resources = _resources(ray)
-        count = settings.ray_workers or _workers_that_fit(ray)
-        workers = _Workers(ray, ray.remote(_Worker).options(**resources), make_worker, shards, count)
+    if settings.ray_address:
+        _check_answers(settings.ray_address)
+    for tries_left in reversed(range(_CONNECTIONS)):
         try:
-            workers.work_through(settings.ray_stall_s)
-        finally:
-            workers.stop()
+            _in_a_process_of_its_own(settings, make_worker, shards)
+            return
+        except Unavailable as error:
+            if error.reason != "NO_RAY_CLUSTER" or not tries_left:
+                raise
+            _log.warning("tried again: %s", error)
+
+
+def _in_a_process_of_its_own(
+    settings: RaySettings, make_worker: Callable[[], Any], shards: Shards[Any, Any]
+) -> None:
+    here, there = Pipe()
+    with there:
+        process = subprocess.Popen(  # noqa: S603  the command is ours
+            [sys.executable, "-c", _USE_RAY, str(there.fileno())], pass_fds=[there.fileno()]
+        )
+    answered = False
+    try:
+        with contextlib.suppress(ConnectionError):  # it ended already, as the next lines find
+            here.send((settings, make_worker))
+        while True:
+            try:
+                while not here.poll(_TICK_S):
+                    shards.check()  # a job may be stopped before Ray is there
+                asked, arguments = here.recv()
+            except (EOFError, ConnectionError):
+                ended = f"the process that uses it ended (exit status {process.wait(_END_S)})"
+                if not answered:
+                    raise _no_cluster(settings, ended) from None
+                raise Unavailable(
+                    f"Ray does not get on: {ended}, as it does where the machine that it is on dies; resuming the job "
+                    "goes on where it is",
+                    "RAY_ENDED",
+                ) from None
+            if asked == _OVER:
+                [error] = arguments
+                if error is not None:
+                    raise error
+                return
+            answer = getattr(shards, asked)(*arguments)
+            with contextlib.suppress(ConnectionError):
+                here.send(answer)
+            answered = True
+    finally:
+        here.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_S)
+        process.kill()
+        process.wait()
+
+
+def use_ray(there: Connection) -> None:
+    """What that process does: it works, asking for all that `Shards` has."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all, and the job says when to stop
+    settings, make_worker = there.recv()
+
+    def ask(what: str, *arguments: Any) -> Any:
+        try:
+            there.send((what, arguments))
+            return there.recv()
+        except (EOFError, ConnectionError):
+            raise SystemExit from None  # the job is over, and wants no more
+
+    shards: Shards[Any, Any] = Shards(**{field.name: partial(ask, field.name) for field in fields(Shards)})
+    error: Exception | None = None
+    try:
+        with _cluster(settings) as ray:
+            resources = _resources(ray)
+            count = settings.ray_workers or _workers_that_fit(ray)
+            workers = _Workers(ray, ray.remote(_Worker).options(**resources), make_worker, shards, count)
+            try:
+                workers.work_through(settings.ray_stall_s)
+            finally:
+                workers.stop()
+    except (ServiceError, ValueError) as raised:
+        error = raised
+    except Exception as raised:  # noqa: BLE001  goes to the job in words, as what Ray raises is read with Ray alone
+        error = RuntimeError(f"{type(raised).__name__}: {raised}")
+    with contextlib.suppress(ConnectionError):
+        there.send((_OVER, (error,)))
 
 
 class _Workers(Generic[Item, Result]):
@@ -237,16 +331,18 @@ class _Workers(Generic[Item, Result]):
 
 @contextlib.contextmanager
 def _cluster(settings: RaySettings) -> Iterator[ModuleType]:
-    """Ray, connected; a connection that was there already is used and left."""
-    check_installed()
-    if settings.ray_address:
-        _check_answers(settings.ray_address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read by Ray where it starts its processes
+    """Ray, connected, of a cluster or of this machine alone: then on loopback, with a token that nobody else has."""
+    os.environ.setdefault(
+        "RAY_USAGE_STATS_ENABLED", "0"
+    )  # read by Ray where it is imported and starts its processes
+    if not settings.ray_address:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.setdefault(
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
+        )  # or 127.0.0.1 is taken for another interface
     import ray
 
-    if ray.is_initialized():
-        yield ray
-        return
     quiet = {"configure_logging": False, "log_to_driver": False}
     try:
         if settings.ray_address:
@@ -261,15 +357,17 @@ def _cluster(settings: RaySettings) -> Iterator[ModuleType]:
                 _node_ip_address="127.0.0.1",
                 **quiet,
             )
-    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-        where = settings.ray_address or "this machine"
-        raise Unavailable(
-            f"no Ray to be had at {where}: {error} (ONOMA_RAY_ADDRESS)", "NO_RAY_CLUSTER"
-        ) from error
+    except Exception as error:  # what Ray raises where a machine does not start is no narrower
+        raise _no_cluster(settings, str(error)) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _no_cluster(settings: RaySettings, why: str) -> Unavailable:
+    where = settings.ray_address or "this machine"
+    return Unavailable(f"no Ray to be had at {where}: {why} (ONOMA_RAY_ADDRESS)", "NO_RAY_CLUSTER")
 
 
 def _check_answers(address: str) -> None:

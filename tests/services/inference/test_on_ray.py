@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import sys
+from functools import partial
 
 import grpc
 import pytest
@@ -67,15 +68,8 @@ def test_a_picture_that_ends_its_worker_each_time_is_named_and_the_other_shards_
 ):
     monkeypatch.setenv("ONOMA_RAY_WORKERS", "1")
     monkeypatch.setattr(features, "_SHARD_IMAGES", 20)
-    bad = road.images()[30].path
-    worker = features.worker_elsewhere
-
-    def worker_that_dies(place, of):
-        see = worker(place, of)
-        return lambda images: os._exit(1) if bad in dict(images).values() else see(images)
-
-    monkeypatch.setattr(features, "worker_elsewhere", worker_that_dies)
     images = road.images()
+    monkeypatch.setattr(features, "worker_elsewhere", partial(worker_that_dies_of, images[30].path))
     with pytest.raises(Unavailable) as error:
         road.part(on="ray")
     assert str(error.value).startswith(
@@ -85,6 +79,16 @@ def test_a_picture_that_ends_its_worker_each_time_is_named_and_the_other_shards_
     assert [shard.shard for shard in road.shards()] == [0, 2, 3]
     assert len(road.part().features) == 72
     assert road.images_run == 20
+
+
+def worker_that_dies_of(bad, place, of):
+    return partial(see_or_die, feature_shards.worker_elsewhere(place, of), bad)
+
+
+def see_or_die(see, bad, images):
+    if bad in dict(images).values():
+        os._exit(1)
+    return see(images)
 
 
 def test_a_worker_has_as_many_threads_as_ray_tells_torch_of(road, monkeypatch):

@@ -6,9 +6,11 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -197,6 +199,53 @@ def test_on_ray_work_that_does_not_get_on_fails_with_what_the_cluster_has(sqlite
     assert "ONOMA_RAY_STALL_S" in str(caught.value)
 
 
+def test_ray_that_ends_its_process_at_the_start_is_started_again(sqlite, on_ray, tmp_path):
+    work, written = work_of(sqlite, make_worker=EndsItsProcess(tmp_path / "ended", times=1))
+    work_through(context(), work, "ray")
+    assert sorted(written) == ITEMS
+
+
+def test_ray_that_ends_its_process_each_time_fails_the_job_and_not_the_service(sqlite, tmp_path):
+    work, written = work_of(sqlite, make_worker=EndsItsProcess(tmp_path / "ended", times=9))
+    with pytest.raises(
+        Unavailable, match=r"this machine: the process that uses it ended \(exit status 1\)"
+    ) as caught:
+        work_through(context(), work, "ray")
+    assert (caught.value.reason, written) == ("NO_RAY_CLUSTER", [])
+    assert len((tmp_path / "ended").read_text()) == 3
+
+
+def test_ray_that_ends_its_process_amid_the_work_leaves_what_is_done(sqlite, on_ray):
+    work, written = work_of(sqlite, shard_items=1, make_worker=worker_that_does_it)
+    write = work.write
+
+    def write_and_kill(span, result, owner):
+        [of_ray] = [one for one in psutil.Process().children() if "use_ray" in " ".join(one.cmdline())]
+        of_ray.kill()
+        return write(span, result, owner)
+
+    with pytest.raises(Unavailable, match=r"the process that uses it ended \(exit status -9\)"):
+        work_through(context(), replace(work, write=write_and_kill), "ray")
+    assert written == ITEMS[:1]
+    work_through(context(), work, "local")
+    assert written == ITEMS
+
+
+def test_a_job_that_is_cancelled_ends_ray(sqlite, on_ray):
+    work, _ = work_of(sqlite, make_worker=worker_that_never_ends)
+    job = context()
+    with ThreadPoolExecutor() as pool:
+        working = pool.submit(work_through, job, work, "ray")
+        while not any(row.state == shard_ledger.RUNNING for row in rows(sqlite)) and not working.done():
+            time.sleep(0.1)
+        of_ray = [one for one in psutil.Process().children(recursive=True) if "ray" in one.name()]
+        job.cancelled.set()
+        with pytest.raises(Cancelled):
+            working.result(60)
+    assert of_ray
+    assert psutil.wait_procs(of_ray, timeout=30)[1] == []
+
+
 @pytest.mark.parametrize("scheme", ["", "ray://"])
 @pytest.mark.parametrize("listens", [False, True], ids=["nobody there", "it never answers"])
 def test_a_cluster_that_does_not_answer_is_named_within_seconds(sqlite, monkeypatch, scheme, listens):
@@ -270,6 +319,24 @@ def here(items, advance):
     for _ in items:
         advance(1)
     return list(items)
+
+
+class EndsItsProcess:
+    """`worker_that_does_it`, but the first times that it is read from a pickle it ends the process that does."""
+
+    def __init__(self, noted, times):
+        self.noted, self.times = noted, times
+
+    def __reduce__(self):
+        return read_from_a_pickle, (self.noted, self.times)
+
+
+def read_from_a_pickle(noted, times):
+    if not noted.exists() or len(noted.read_text()) < times:
+        with noted.open("a") as file:
+            file.write(".")
+        os._exit(1)
+    return worker_that_does_it
 
 
 def worker_that_does_it():
