@@ -2,16 +2,17 @@
 
 import time
 import uuid
-from collections.abc import Mapping, MutableMapping, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ARRAY, Connection, Engine, Executable, delete, func, insert, tuple_
+from sqlalchemy import JSON, Column, Engine, Executable, LargeBinary, Text, delete, func, insert, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import bindparam
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import Session, col, select
 
 from onoma.v1 import naming_pb2 as pb
 from services.naming import acts, namings, studies
@@ -35,6 +36,34 @@ from services.runtime.errors import Aborted, InvalidArgument, NotFound, ServiceE
 # Activations of categories, kept because each act needs them. Their keys name all that they depend on.
 _activations: dict[tuple[str, str, int], frozenset[str]] = {}
 _MAX_CATEGORIES = 256
+
+
+_BY_NAMING = (col(Naming.study_id), col(Naming.annotator_id), col(Naming.category))
+_NAMINGS = (
+    select(*_BY_NAMING, Naming.revision)
+    .where(tuple_(*_BY_NAMING).in_(bindparam("keys", expanding=True)))
+    .order_by(*_BY_NAMING)
+    .with_for_update()
+)
+_STUDIES = (
+    select(Study)
+    .where(col(Study.study_id).in_(bindparam("ids", expanding=True)))
+    .order_by(Study.study_id)
+    .with_for_update(read=True)
+)
+_BY_REQUEST = (col(Act.study_id), col(Act.annotator_id), col(Act.request_id))
+_REQUESTS = select(*_BY_REQUEST, Act.category, Act.revision, Act.command).where(
+    tuple_(*_BY_REQUEST).in_(bindparam("requests", expanding=True))
+)
+_BY_CONCEPT = (col(Concept.study_id), col(Concept.annotator_id), col(Concept.concept_id))
+_CONCEPTS = select(*_BY_CONCEPT).where(tuple_(*_BY_CONCEPT).in_(bindparam("chosen", expanding=True)))
+_OF_ACT = (col(Act.study_id), col(Act.annotator_id), col(Act.category))
+_LATEST = (
+    select(*_OF_ACT, func.max(Act.revision))
+    .where(tuple_(*_OF_ACT, col(Act.depth)).in_(bindparam("depths", expanding=True)))
+    .group_by(*_OF_ACT)
+)
+_EDITS = select(*_OF_ACT, Act.edits).where(tuple_(*_OF_ACT, col(Act.revision)).in_(_LATEST))
 
 
 @dataclass(frozen=True)
@@ -119,9 +148,7 @@ def locked(opened: Session, keys: Sequence[NamingKey]) -> dict[NamingKey, int]:
 
     Those of people who are no annotators of the study are left out.
     """
-    columns = (col(Naming.study_id), col(Naming.annotator_id), col(Naming.category))
-    query = select(*columns, Naming.revision).where(tuple_(*columns).in_([key.row() for key in keys]))
-    rows = opened.connection().execute(query.order_by(*columns).with_for_update())
+    rows = opened.connection().execute(_NAMINGS, {"keys": [key.row() for key in keys]})
     revisions = {NamingKey(*key): revision for *key, revision in rows}
     missing = _of_annotators(opened, [key for key in keys if key not in revisions])
     if missing:
@@ -224,25 +251,19 @@ class _Batch:
     def _locked_studies(self, asked: Sequence[Asked]) -> dict[str, Study]:
         """The studies, kept in their state until the transaction ends."""
         ids = {one.key.study_id for one in asked if "\0" not in one.key.study_id}
-        query = select(Study).where(col(Study.study_id).in_(ids)).order_by(Study.study_id)
-        return {study.study_id: study for study in self._opened.exec(query.with_for_update(read=True))}
+        return {study.study_id: study for study in self._opened.exec(_STUDIES, params={"ids": ids})}
 
     def _acts_of(self, asked: Sequence[Asked]) -> dict[tuple[str, str, str], tuple[str, int, bytes]]:
         """Category, revision and command of those requests that are in the log."""
-        columns = (col(Act.study_id), col(Act.annotator_id), col(Act.request_id))
         requests = [
             (one.key.study_id, one.key.annotator_id, one.request_id)
             for one in asked
             if "\0" not in one.request_id
         ]
-        query = select(*columns, Act.category, Act.revision, Act.command).where(
-            tuple_(*columns).in_(requests)
-        )
+        rows = self._opened.connection().execute(_REQUESTS, {"requests": requests})
         return {
             (study_id, annotator_id, request_id): (category, revision, command)
-            for study_id, annotator_id, request_id, category, revision, command in self._opened.connection().execute(
-                query
-            )
+            for study_id, annotator_id, request_id, category, revision, command in rows
         }
 
 
@@ -266,9 +287,7 @@ class _Needs:
             and id_
         ]
         self.edits = _edits_at(opened, depths) if depths else {}
-        key = (col(Concept.study_id), col(Concept.annotator_id), col(Concept.concept_id))
-        query = select(*key).where(tuple_(*key).in_(chosen))
-        taken = opened.connection().execute(query) if chosen else ()
+        taken = opened.connection().execute(_CONCEPTS, {"chosen": chosen}) if chosen else ()
         self.used = set(map(tuple, taken))
 
 
@@ -319,58 +338,72 @@ class _Changes:
 
     def write(self, opened: Session) -> None:
         """Writes all of it, what others refer to first."""
+        if not self.acts:
+            return
         connection = opened.connection()
-        if self.acts:
-            _put(connection, Act, self.acts, new=True)
-            _put(connection, Naming, self.namings)
-        if self.concepts:
-            _put(connection, Concept, self.concepts)
+        rows = dict(zip(_PUT, (self.acts, self.namings, self.concepts, self.placed), strict=True))
+        if connection.dialect.name == "postgresql":
+            logged = [row | {"command": b64encode(row["command"]).decode()} for row in self.acts]
+            rows = rows | {_PUT[0]: logged}
+            given = {table.name: of_table for table, of_table in rows.items()}
+            connection.execute(_at_once(), given | {"left": self.left})
+            return
+        for table, of_table in rows.items():
+            if of_table:
+                connection.execute(_row_by_row(table), of_table)
         if self.left:
-            connection.execute(_DELETE_PLACEMENT, self.left)
-        if self.placed:
-            _put(connection, Placement, self.placed)
+            connection.execute(_leave(bindparam), self.left)
 
 
-def _put(
-    connection: Connection, model: type[SQLModel], rows: Sequence[dict[str, Any]], *, new: bool = False
-) -> None:
-    """Rows as they are now, in the place of what is there; where all are `new`, what is there is an error."""
-    table: Any = model.__table__  # type: ignore[attr-defined]  # SQLModel's classes of tables have it
-    if connection.dialect.name == "postgresql":
-        arrays = {name: [row[name] for row in rows] for name in table.columns.keys()}  # noqa: SIM118  no dictionary
-        connection.execute(_put_arrays(table, new), arrays)
-    else:
-        connection.execute(_put_rows(table, new), rows)
+_PUT: tuple[Any, ...] = tuple(model.__table__ for model in (Act, Naming, Concept, Placement))  # type: ignore[attr-defined]
+_LEFT = ("of_study", "of_annotator", "of_id")
 
 
 @cache
-def _put_arrays(table: Any, new: bool) -> Executable:
-    """For PostgreSQL, a column an array: one text for any number of rows, which all who read it keep prepared."""
-    arrays = [bindparam(column.name, type_=ARRAY(column.type)) for column in table.columns]
-    given = func.unnest(*arrays).table_valued(*table.columns.keys(), name="given").render_derived()
-    put = postgresql.insert(table).from_select(table.columns.keys(), select(*given.c))
-    return put if new else _over_what_is_there(put, table)
+def _at_once() -> Executable:
+    """For PostgreSQL all in one statement, the rows of a table as JSON: one text, kept prepared, for any number."""
+    *first, last = (_put_given(table) for table in _PUT)
+    key = zip(_LEFT, _PUT[-1].primary_key, strict=True)
+    left = _given("left", [Column(name, column.type) for name, column in key])
+    leave = _leave(lambda name: left.c[name])
+    return last.add_cte(*(one.cte(f"step_{number}") for number, one in enumerate([*first, leave])))
+
+
+def _given(name: str, columns: Iterable[Any]) -> Any:
+    """A table of rows that are given as JSON, with bytes in base 64."""
+    typed = (Column(one.name, Text() if isinstance(one.type, LargeBinary) else one.type) for one in columns)
+    rows = func.json_to_recordset(bindparam(name, type_=JSON()))
+    return rows.table_valued(*typed, name=f"{name}_given").render_derived(with_types=True)
+
+
+def _put_given(table: Any) -> Any:
+    given = _given(table.name, table.columns)
+    values = (
+        func.decode(given.c[one.name], "base64") if isinstance(one.type, LargeBinary) else given.c[one.name]
+        for one in table.columns
+    )
+    put = postgresql.insert(table).from_select(table.columns.keys(), select(*values))
+    return _over_what_is_there(put, table)
 
 
 @cache
-def _put_rows(table: Any, new: bool) -> Executable:
-    put = sqlite.insert(table)
-    put = put if new else _over_what_is_there(put, table)
+def _row_by_row(table: Any) -> Executable:
+    put = _over_what_is_there(sqlite.insert(table), table)
     return put.returning(table.c.study_id)  # so that many go in one statement
 
 
 def _over_what_is_there(put: Any, table: Any) -> Any:
+    """A row as it is now, in the place of what is there; of the log nothing is ever written over."""
+    if table is _PUT[0]:
+        return put
     new = {column.name: put.excluded[column.name] for column in table.columns if not column.primary_key}
     return put.on_conflict_do_update(index_elements=table.primary_key.columns, set_=new)
 
 
-# Row by row: for a list of tuples PostgreSQL looks at every placement of the study.
-_placements: Any = Placement.__table__
-_DELETE_PLACEMENT = delete(_placements).where(
-    _placements.c.study_id == bindparam("of_study"),
-    _placements.c.annotator_id == bindparam("of_annotator"),
-    _placements.c.activation_id == bindparam("of_id"),
-)
+def _leave(name: Callable[[str], Any]) -> Any:
+    table = _PUT[-1]
+    given = zip(table.primary_key, _LEFT, strict=True)
+    return delete(table).where(*(column == name(of) for column, of in given))
 
 
 def _taken(opened: Session, study: Study, held: Held, asked: Asked, needs: _Needs, changes: _Changes) -> Held:
@@ -431,11 +464,8 @@ def _check_activations(opened: Session, study: Study, key: NamingKey, activation
 
 def _edits_at(opened: Session, depths: Sequence[tuple[str, str, str, int]]) -> dict[NamingKey, Edits]:
     """Edits of the latest act at a depth of each naming: (study, annotator, category, depth)."""
-    naming = (col(Act.study_id), col(Act.annotator_id), col(Act.category))
-    at_depth = tuple_(*naming, col(Act.depth)).in_(depths)
-    latest = select(*naming, func.max(Act.revision)).where(at_depth).group_by(*naming)
-    query = select(*naming, Act.edits).where(tuple_(*naming, col(Act.revision)).in_(latest))
-    return {NamingKey(*key): _edits(written) for *key, written in opened.connection().execute(query)}
+    rows = opened.connection().execute(_EDITS, {"depths": depths})
+    return {NamingKey(*key): _edits(written) for *key, written in rows}
 
 
 def _edits(written: dict[str, Any]) -> Edits:
