@@ -50,9 +50,9 @@ beforeEach(() => vi.stubGlobal("caches", undefined));
 
 test("photographs come in a few answers, what was wanted first in the first", async () => {
   stageCaches();
-  const many = Array.from({ length: 14 }, (_, place) => `${place}`);
+  const many = Array.from({ length: 26 }, (_, place) => `${place}`);
   const asked = (ids: string[]) => `?${ids.map((id) => `image_id=${id}`).join("&")}`;
-  expect(await visit(many)).toEqual([asked(many.slice(0, 12)), asked(many.slice(12))]);
+  expect(await visit(many)).toEqual([asked(many.slice(0, 24)), asked(many.slice(24))]);
 });
 
 test("where an answer fails, each photograph is asked for", async () => {

@@ -11,7 +11,7 @@ import { heldPhotos, holdPhotos } from "./heldPhotos";
  * Answers asked for at once and photographs in one: the first rows come first. A browser holds six connections to a
  * server; acts and events need theirs. Each by itself where later visits hold answers alone.
  */
-const [AT_ONCE, TOGETHER] = globalThis.caches ? [2, 12] : [4, 1];
+const [AT_ONCE, TOGETHER] = globalThis.caches ? [2, 24] : [4, 1];
 const KEPT_BYTES = 96 * 1024 * 1024;
 const RETRY_MS = 2000;
 
