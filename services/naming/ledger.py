@@ -3,7 +3,7 @@
 import time
 import uuid
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -37,7 +37,7 @@ from services.runtime.errors import Aborted, InvalidArgument, NotFound, ServiceE
 _activations: dict[tuple[str, str, int], frozenset[str]] = {}
 _MAX_CATEGORIES = 256
 
-
+# Statements of each batch, built once.
 _BY_NAMING = (col(Naming.study_id), col(Naming.annotator_id), col(Naming.category))
 _NAMINGS = (
     select(*_BY_NAMING, Naming.revision)
@@ -341,10 +341,10 @@ class _Changes:
         if not self.acts:
             return
         connection = opened.connection()
-        rows = dict(zip(_PUT, (self.acts, self.namings, self.concepts, self.placed), strict=True))
+        rows = dict(zip(_TABLES, (self.acts, self.namings, self.concepts, self.placed), strict=True))
         if connection.dialect.name == "postgresql":
             logged = [row | {"command": b64encode(row["command"]).decode()} for row in self.acts]
-            rows = rows | {_PUT[0]: logged}
+            rows = rows | {_ACT: logged}
             given = {table.name: of_table for table, of_table in rows.items()}
             connection.execute(_at_once(), given | {"left": self.left})
             return
@@ -352,21 +352,31 @@ class _Changes:
             if of_table:
                 connection.execute(_row_by_row(table), of_table)
         if self.left:
-            connection.execute(_leave(bindparam), self.left)
+            connection.execute(_DELETE_LEFT, self.left)
 
 
-_PUT: tuple[Any, ...] = tuple(model.__table__ for model in (Act, Naming, Concept, Placement))  # type: ignore[attr-defined]
-_LEFT = ("of_study", "of_annotator", "of_id")
+_TABLES: tuple[Any, ...] = tuple(model.__table__ for model in (Act, Naming, Concept, Placement))  # type: ignore[attr-defined]
+_ACT, *_, _PLACEMENT = _TABLES
+_LEFT = ("of_study", "of_annotator", "of_id")  # keys of placements
+
+
+def _delete_placements(keys: Any) -> Any:
+    """Those of given keys, by the names in `_LEFT`."""
+    of = zip(_PLACEMENT.primary_key, _LEFT, strict=True)
+    return delete(_PLACEMENT).where(*(column == keys[name] for column, name in of))
+
+
+_DELETE_LEFT = _delete_placements({name: bindparam(name) for name in _LEFT})
 
 
 @cache
 def _at_once() -> Executable:
     """For PostgreSQL all in one statement, the rows of a table as JSON: one text, kept prepared, for any number."""
-    *first, last = (_put_given(table) for table in _PUT)
-    key = zip(_LEFT, _PUT[-1].primary_key, strict=True)
+    *first, last = (_put_given(table) for table in _TABLES)
+    key = zip(_LEFT, _PLACEMENT.primary_key, strict=True)
     left = _given("left", [Column(name, column.type) for name, column in key])
-    leave = _leave(lambda name: left.c[name])
-    return last.add_cte(*(one.cte(f"step_{number}") for number, one in enumerate([*first, leave])))
+    steps = [*first, _delete_placements(left.c)]
+    return last.add_cte(*(one.cte(f"step_{number}") for number, one in enumerate(steps)))
 
 
 def _given(name: str, columns: Iterable[Any]) -> Any:
@@ -383,27 +393,21 @@ def _put_given(table: Any) -> Any:
         for one in table.columns
     )
     put = postgresql.insert(table).from_select(table.columns.keys(), select(*values))
-    return _over_what_is_there(put, table)
+    return _or_replace(put, table)
 
 
 @cache
 def _row_by_row(table: Any) -> Executable:
-    put = _over_what_is_there(sqlite.insert(table), table)
+    put = _or_replace(sqlite.insert(table), table)
     return put.returning(table.c.study_id)  # so that many go in one statement
 
 
-def _over_what_is_there(put: Any, table: Any) -> Any:
-    """A row as it is now, in the place of what is there; of the log nothing is ever written over."""
-    if table is _PUT[0]:
+def _or_replace(put: Any, table: Any) -> Any:
+    """Rows as they are now, in the place of what is there; of the log nothing is ever replaced."""
+    if table is _ACT:
         return put
     new = {column.name: put.excluded[column.name] for column in table.columns if not column.primary_key}
     return put.on_conflict_do_update(index_elements=table.primary_key.columns, set_=new)
-
-
-def _leave(name: Callable[[str], Any]) -> Any:
-    table = _PUT[-1]
-    given = zip(table.primary_key, _LEFT, strict=True)
-    return delete(table).where(*(column == name(of) for column, of in given))
 
 
 def _taken(opened: Session, study: Study, held: Held, asked: Asked, needs: _Needs, changes: _Changes) -> Held:

@@ -2,7 +2,8 @@
 
 Results come back as return values, so a worker needs the object store and no database. A worker that dies, or whose
 machine does, costs the shard that it was at; another is started in its place. Ray ends the process that uses it where a
-machine of its own dies at the wrong moment, so that is a process of its own, which asks for shards the one of the job.
+machine of its own dies at the wrong moment: that is not the service's, but one started for the job, which it asks for
+shards.
 """
 
 from __future__ import annotations
@@ -332,15 +333,14 @@ class _Workers(Generic[Item, Result]):
 @contextlib.contextmanager
 def _cluster(settings: RaySettings) -> Iterator[ModuleType]:
     """Ray, connected, of a cluster or of this machine alone: then on loopback, with a token that nobody else has."""
-    os.environ.setdefault(
-        "RAY_USAGE_STATS_ENABLED", "0"
-    )  # read by Ray where it is imported and starts its processes
+    defaults = {"RAY_USAGE_STATS_ENABLED": "0"}
     if not settings.ray_address:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        os.environ.setdefault(
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
-        )  # or 127.0.0.1 is taken for another interface
+        defaults |= {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # or 127.0.0.1 is taken for another interface
+        }
+    os.environ.update(defaults | os.environ)  # Ray reads them where it is imported and starts its processes
     import ray
 
     quiet = {"configure_logging": False, "log_to_driver": False}
