@@ -48,6 +48,5 @@ def page_routes(folder: Path = BUILT_PAGE) -> list[BaseRoute]:
     return [
         *(Route(path, document) for path in PAGE_PATHS),
         Mount("/assets", _ImmutableFiles(directory=folder / "assets", check_dir=False)),
-        Route("/favicon.svg", lambda _: FileResponse(folder / "favicon.svg")),
         Route("/{elsewhere:path}", unknown),
     ]

@@ -8,3 +8,14 @@ test("an address holds every byte, however many there are", () => {
   expect(atob(body)).toHaveLength(bytes.length);
   expect(Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0))).toEqual(bytes);
 });
+
+test("the browser's own way is taken where it has one", () => {
+  Uint8Array.prototype.toBase64 = () => "of the browser";
+  try {
+    expect(dataUrl(Uint8Array.of(1, 2, 3), "image/png")).toBe(
+      "data:image/png;base64,of the browser",
+    );
+  } finally {
+    delete Uint8Array.prototype.toBase64;
+  }
+});

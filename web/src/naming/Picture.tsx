@@ -1,5 +1,6 @@
 import { memo, useMemo } from "react";
 import { studyImageUrl } from "../api/client";
+import type { Activation } from "../api/naming";
 import { mapAt } from "../maps/npy";
 import { usePhoto } from "../maps/photos";
 import { mapUrl } from "../maps/png";
@@ -15,33 +16,32 @@ interface PictureProps {
  * as all do when others leave.
  */
 export const Picture = memo(function Picture({ id, plain = false }: PictureProps) {
-  const imageId = useNaming((state) => state.activations.get(id)?.imageId);
+  const activation = useNaming((state) => state.activations.get(id));
   return (
     <span className="picture">
-      {imageId !== undefined && <Photo imageId={imageId} />}
-      {!plain && <MapLayer id={id} />}
+      {activation && <Layers activation={activation} plain={plain} />}
     </span>
   );
 });
 
-function Photo({ imageId }: { imageId: string }) {
-  const src = usePhoto(studyImageUrl(addressNow(), imageId));
-  return src === undefined ? null : <img className="photo" src={src} alt="" draggable={false} />;
-}
-
-function MapLayer({ id }: { id: string }) {
-  const index = useNaming((state) => state.activations.get(id)?.index);
+function Layers({ activation, plain }: { activation: Activation; plain: boolean }) {
+  const { imageId, index } = activation;
+  const photo = usePhoto(studyImageUrl(addressNow(), imageId));
   const maps = useNaming((state) => state.maps);
   const colours = useNaming((state) => state.colours);
-  const src = useMemo(() => {
-    const values = maps && index !== undefined ? mapAt(maps, index) : null;
+  const map = useMemo(() => {
+    const values = plain || !maps ? null : mapAt(maps, index);
     return maps && values ? mapUrl(values, maps.height, maps.width, colours) : null;
-  }, [maps, index, colours]);
-  if (src === null) return null;
+  }, [plain, maps, index, colours]);
   return (
     <>
-      <span className="scrim" />
-      <img className="map" src={src} alt="" draggable={false} decoding="sync" />
+      {photo !== undefined && <img className="photo" src={photo} alt="" draggable={false} />}
+      {map !== null && (
+        <>
+          <span className="scrim" />
+          <img className="map" src={map} alt="" draggable={false} decoding="sync" />
+        </>
+      )}
     </>
   );
 }
