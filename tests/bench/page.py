@@ -29,6 +29,7 @@ WINDOW = {"width": 1360, "height": 820}
 MAPS_PER_IMAGE = 4
 GROUPED = 20
 UNDO_STEPS = 200
+HAND_S = 0.3  # from the mouse to a key
 PROBES = (Path(__file__).parent / "page_probes.js").read_text(encoding="utf-8")
 
 
@@ -116,10 +117,11 @@ def scroll(page: Page) -> dict[str, float]:
     return page.evaluate("probes.rowsSeen()")
 
 
-def select_twenty(page: Page) -> None:
+def select_twenty(page: Page, then_s: float = HAND_S) -> None:
     page.locator(".tile").nth(0).click()
     page.locator(".tile").nth(GROUPED - 1).click(modifiers=["Shift"])
     expect(page.locator(".act-bar")).to_contain_text(f"{GROUPED} selected")
+    time.sleep(then_s)
 
 
 def press(page: Page, key: str) -> float:
@@ -134,8 +136,9 @@ def wait_until_saved(page: Page, timeout_s: float = 120) -> None:
     expect(page.locator(".saving")).to_have_text("saved", timeout=1000 * timeout_s)
 
 
-def acts(page: Page) -> tuple[list[tuple[float, str]], int]:
-    """Act to paint, in milliseconds, and its key; how many keys went down, Shift too, to group 20 tiles."""
+def acts(page: Page) -> tuple[list[tuple[float, str]], int, float]:
+    """Act to paint, in milliseconds, and its key; how many keys went down, Shift too, to group 20 tiles; the longest
+    where the key comes while the selection is still being painted."""
     painted: list[tuple[float, str]] = []
 
     def act(key: str, of: str = f"{GROUPED} tiles") -> None:
@@ -159,7 +162,12 @@ def acts(page: Page) -> tuple[list[tuple[float, str]], int]:
     wait_until_saved(page)
     act("Control+z", "all tiles, once they are saved")
     wait_until_saved(page)
-    return painted, keys
+    hasty = []
+    for _ in range(5):
+        select_twenty(page, then_s=0)
+        hasty.append(press(page, "x"))
+    wait_until_saved(page)
+    return painted, keys, max(hasty)
 
 
 def undo_over_a_reload(page: Page, client: Client, key: tuple[str, str, str]) -> float:
@@ -201,7 +209,7 @@ def measure(page: Page, cdp: CDPSession, link: str, client: Client, study: namin
     assert len(set(page.evaluate("probes.coloursSeen"))) == 3, "the maps did not change their colours"
     look_requests = requests.all - before
 
-    painted, keys = acts(page)
+    painted, keys, hasty = acts(page)
     undone = undo_over_a_reload(page, client, (study.study_id, annotator_id, CATEGORY))
     heap = heap_mb(cdp)
     most_asked = max(requests.from_server.values())
@@ -228,6 +236,7 @@ def measure(page: Page, cdp: CDPSession, link: str, client: Client, study: namin
         Bar("act to paint, median", statistics.median(took for took, _ in painted), 50, "ms"),
         Bar(f"act to paint, longest: {max(painted)[1]}", max(painted)[0], 50, "ms"),
         *(Bar(f"of which: {what}", took, None, "ms") for took, what in sorted(painted)[-4:-1]),
+        Bar(f"for comparison: x at once after the selection of {GROUPED} tiles, longest", hasty, None, "ms"),
         Bar("opacity and plain photographs to paint, longest", max(opacity), 50, "ms"),
         Bar("other map colours to paint, longest", max(colours), 50, "ms"),
         Bar("requests of those", look_requests, 0),
