@@ -130,4 +130,4 @@ def test_a_file_of_another_kind_or_a_viewer_is_named_with_the_way_out(
     text = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert ended.value.code
     assert said in text
-    assert "some.bin" in text or "Grace" in text
+    assert "some.bin" in text.replace(" ", "") or "Grace" in text  # a long path is folded
