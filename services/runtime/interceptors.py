@@ -115,6 +115,7 @@ class _Call:
         self._method = method.removeprefix("/")
         self._context = context
         self._request_id = _request_id(context)
+        self._id = ((REQUEST_ID, self._request_id),)
         self._start = time.monotonic()
         self._time_left_s = _time_left_s(context)
 
@@ -124,7 +125,7 @@ class _Call:
         carried = self._context.invocation_metadata()
         self._span = tracing.begin(self._method, carried, **{"onoma.request_id": self._request_id})
         _in_flight.labels(self._method).inc()
-        self._context.send_initial_metadata(((REQUEST_ID, self._request_id),))
+        self._context.set_trailing_metadata(self._id)  # initial metadata would be an answer of its own to send
         if self._time_left_s is not None and self._time_left_s < _LEAST_TIME_LEFT_S:
             self._end("DEADLINE_EXCEEDED", "too little time is left to begin")
             self._context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too little time is left to begin")
@@ -139,7 +140,9 @@ class _Call:
         elif isinstance(error, Exception):
             status = self._status(error)
             self._end(code_pb2.Code.Name(status.code), _for_the_log(status))
-            self._context.abort_with_status(rpc_status.to_status(status))
+            refused = rpc_status.to_status(status)
+            self._context.set_trailing_metadata((*refused.trailing_metadata, *self._id))
+            self._context.abort(refused.code, refused.details)
         else:
             self._end("INTERNAL", type(error).__name__)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
+from queue import SimpleQueue
 
 from services.runtime import tracing
 
@@ -33,8 +36,15 @@ class _JsonFormatter(logging.Formatter):
 
 
 def log_json(level: str) -> None:
-    """Sends every log line of this process to standard error as JSON."""
-    handler = logging.StreamHandler()
+    """Sends every log line of this process to standard error as JSON.
+
+    A thread of its own writes the lines: while one call wrote, all others that had a line would wait for it.
+    """
+    lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    handler = QueueHandler(lines)
     handler.setFormatter(_JsonFormatter())
+    writing = QueueListener(lines, logging.StreamHandler())
+    writing.start()
+    atexit.register(writing.stop)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("alembic").setLevel("WARNING")  # `migrate` says what it did in one line

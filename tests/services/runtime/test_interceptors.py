@@ -83,7 +83,7 @@ class TestEveryKindOfCall:
         with pytest.raises(grpc.RpcError) as caught:
             calls(stub)[kind](metadata=[("x-request-id", "id-7")])
         assert error_info(caught.value).metadata["request_id"] == "id-7"
-        assert ("x-request-id", "id-7") in caught.value.initial_metadata()
+        assert ("x-request-id", "id-7") in caught.value.trailing_metadata()
 
 
 @pytest.mark.parametrize("kind", ["stream_out", "both"])
@@ -101,7 +101,7 @@ def test_an_error_in_the_middle_of_a_stream_comes_after_what_was_sent(stub, echo
 def test_an_id_that_is_not_fit_for_a_log_is_replaced(stub, given):
     metadata = [("x-request-id", given)] if given else None
     _, call = stub.unary.with_call(b"x", timeout=DEADLINE_S, metadata=metadata)
-    assert len(dict(call.initial_metadata())["x-request-id"]) == 32
+    assert len(dict(call.trailing_metadata())["x-request-id"]) == 32
 
 
 def test_the_id_is_carried_on_to_the_services_behind(stub, echo, settings):
