@@ -125,9 +125,8 @@ class _Call:
         carried = self._context.invocation_metadata()
         self._span = tracing.begin(self._method, carried, **{"onoma.request_id": self._request_id})
         _in_flight.labels(self._method).inc()
-        self._context.set_trailing_metadata(
-            self._id
-        )  # initial metadata would be an answer of its own to send
+        # As initial metadata it would be an answer of its own to send.
+        self._context.set_trailing_metadata(self._id)
         if self._time_left_s is not None and self._time_left_s < _LEAST_TIME_LEFT_S:
             self._end("DEADLINE_EXCEEDED", "too little time is left to begin")
             self._context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too little time is left to begin")
