@@ -115,7 +115,7 @@ class _Call:
         self._method = method.removeprefix("/")
         self._context = context
         self._request_id = _request_id(context)
-        self._id = ((REQUEST_ID, self._request_id),)
+        self._id_metadata = ((REQUEST_ID, self._request_id),)
         self._start = time.monotonic()
         self._time_left_s = _time_left_s(context)
 
@@ -126,7 +126,7 @@ class _Call:
         self._span = tracing.begin(self._method, carried, **{"onoma.request_id": self._request_id})
         _in_flight.labels(self._method).inc()
         # As initial metadata it would be an answer of its own to send.
-        self._context.set_trailing_metadata(self._id)
+        self._context.set_trailing_metadata(self._id_metadata)
         if self._time_left_s is not None and self._time_left_s < _LEAST_TIME_LEFT_S:
             self._end("DEADLINE_EXCEEDED", "too little time is left to begin")
             self._context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "too little time is left to begin")
@@ -142,7 +142,7 @@ class _Call:
             status = self._status(error)
             self._end(code_pb2.Code.Name(status.code), _for_the_log(status))
             refused = rpc_status.to_status(status)
-            self._context.set_trailing_metadata((*refused.trailing_metadata, *self._id))
+            self._context.set_trailing_metadata((*refused.trailing_metadata, *self._id_metadata))
             self._context.abort(refused.code, refused.details)
         else:
             self._end("INTERNAL", type(error).__name__)
