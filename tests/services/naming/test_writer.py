@@ -2,6 +2,7 @@
 
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -166,6 +167,27 @@ def test_acts_on_one_naming_at_once_are_done_in_turn(engine):
         answers = list(threads.map(act, range(8)))
     started.close()
     assert sorted(answers, key=str) == [1, *[None] * 7]
+
+
+def test_a_transaction_waits_for_more_acts_only_while_many_act(monkeypatch):
+    one, *others = (Asked(NamingKey("s", name, "boat"), "r", 0, create("c")) for name in "abcde")
+    seen = []
+
+    def act_all(engine, asked, kept):
+        if not seen:  # while the first is under way, four more come
+            for other in others:
+                started._asked.put((other, Future()))
+        seen.append(len(asked))
+        return [Done(namings.UNTOUCHED, ()) for _ in asked]
+
+    monkeypatch.setattr(ledger, "act_all", act_all)
+    monkeypatch.setattr(writer, "time", SimpleNamespace(sleep=lambda seconds: seen.append("waits")))
+    started = Writer(None)
+    for _ in range(3):
+        started.act(one)
+    started.close()
+    # The second of the three may come in time for the four.
+    assert seen in ([1, 4, "waits", 1, 1], [1, 5, "waits", 1])
 
 
 def test_a_writer_that_is_closed_does_what_waits_and_refuses_the_rest(engine):
