@@ -6,7 +6,6 @@ measures the bars of the naming page; prints a table and fails where a bar does 
 
 import argparse
 import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -17,18 +16,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import CDPSession, Page, Request, expect, sync_playwright
-
 from onoma.client import Client
 from onoma.v1 import naming_pb2
+from tests.bench.devtools import Tab, new_browser
 from tests.bench.page_study import CATEGORY, make_study
-from tests.web.conftest import CHROMIUM_FLAGS
 from tests.web.server import Server
 
 WINDOW = {"width": 1360, "height": 820}
 MAPS_PER_IMAGE = 4
 GROUPED = 20
 UNDO_STEPS = 200
+ROUNDS = 5  # of acts
 HAND_S = 0.3  # from the mouse to a key
 PROBES = (Path(__file__).parent / "page_probes.js").read_text(encoding="utf-8")
 
@@ -56,17 +54,17 @@ class Bar:
 class Requests:
     """Counts the requests of a page, and how often each picture and all maps were asked of the server."""
 
-    def __init__(self, page: Page, cdp: CDPSession) -> None:
+    def __init__(self, tab: Tab) -> None:
         self.all = 0
         self.from_server: Counter[str] = Counter()
         self._cached: set[str] = set()
-        page.on("request", self._count)
-        cdp.send("Network.enable")
-        cdp.on("Network.requestServedFromCache", lambda event: self._cached.add(event["requestId"]))
-        cdp.on("Network.responseReceived", self._answered)
+        tab.listen("Network.requestWillBeSent", self._asked)
+        tab.listen("Network.requestServedFromCache", lambda event: self._cached.add(event["requestId"]))
+        tab.listen("Network.responseReceived", self._answered)
+        tab.call("Network.enable")
 
-    def _count(self, _: Request) -> None:
-        self.all += 1
+    def _asked(self, event: dict[str, Any]) -> None:
+        self.all += not event["request"]["url"].startswith("data:")
 
     def _answered(self, event: dict[str, Any]) -> None:
         response = event["response"]
@@ -84,143 +82,134 @@ def contents(url: str) -> list[str]:
     return [url] if address.path.endswith("/maps") else []
 
 
-def wait(page: Page, holds: str) -> None:
-    """Waits until JavaScript holds. (Playwright's own wait is forbidden by the page's security policy.)"""
-    until = time.monotonic() + 60
-    while not page.evaluate(holds):
-        if time.monotonic() > until:
-            raise TimeoutError(holds)
-        time.sleep(0.1)  # the page's own clock measures: each look takes the cores from it
+def first_tiles(tab: Tab) -> dict[str, float]:
+    """Milliseconds from the start of the visit to what is on the screen, as the page's own clock has it."""
+    tab.wait("window.probes?.first.tiles > 0")
+    first: dict[str, float] = tab.evaluate("probes.first")
+    return first
 
 
-def first_tiles(page: Page, link: str) -> dict[str, float]:
-    """Milliseconds from the start of following the link to what is on the screen, as the page's own clock has it."""
-    page.goto(link)
-    wait(page, "window.probes?.first.tiles > 0")
-    return page.evaluate("probes.first")
-
-
-def scroll(page: Page) -> dict[str, float]:
+def scroll(tab: Tab) -> dict[str, float]:
     """Wheels on for six seconds and jumps ten times; what rows in sight looked like meanwhile."""
-    page.evaluate("probes.watchRows()")
-    page.mouse.move(400, 400)
+    tab.evaluate("probes.watchRows()")
     until = time.monotonic() + 6
     while time.monotonic() < until:
-        page.mouse.wheel(0, 120)
+        tab.wheel(120)
         time.sleep(0.03)
     for position in (0.9, 0.1, 0.5, 0.3, 0.7, 0.2, 0.8, 0.4, 0.6, 0.0):
-        page.evaluate(
-            "at => { const g = document.querySelector('.grid-scroller'); g.scrollTop = at * g.scrollHeight }",
-            position,
-        )
+        grid = "document.querySelector('.grid-scroller')"
+        tab.evaluate(f"{grid}.scrollTop = {position} * {grid}.scrollHeight")
         time.sleep(0.7)
-    return page.evaluate("probes.rowsSeen()")
+    seen: dict[str, float] = tab.evaluate("probes.rowsSeen()")
+    return seen
 
 
-def select_twenty(page: Page, then_s: float = HAND_S) -> None:
-    page.locator(".tile").nth(0).click()
-    page.locator(".tile").nth(GROUPED - 1).click(modifiers=["Shift"])
-    expect(page.locator(".act-bar")).to_contain_text(f"{GROUPED} selected")
+def look(tab: Tab) -> tuple[list[float], list[float]]:
+    """Milliseconds until other opacities and plain photographs show, and until other colours of the maps do."""
+    tab.evaluate("document.querySelector('.grid').focus()")
+    opacity = [press(tab, key) for key in ("Shift+O", "Shift+O", "O", "O", "p")]
+    colours = [press(tab, "c") for _ in range(6)]
+    assert len(set(tab.evaluate("probes.coloursSeen"))) == 3, "the maps did not change their colours"
+    return opacity, colours
+
+
+def select_twenty(tab: Tab, then_s: float = HAND_S) -> None:
+    tab.click(".tile", 0)
+    tab.click(".tile", GROUPED - 1, shift=True)
+    tab.wait(f"document.querySelector('.act-bar').textContent.includes('{GROUPED} selected')")
     time.sleep(then_s)
 
 
-def press(page: Page, key: str) -> float:
+def press(tab: Tab, key: str) -> float:
     """Presses a key; milliseconds until the screen shows what it did."""
-    page.evaluate("probes.startKey()")
-    page.keyboard.press(key)
-    wait(page, "probes.keyPainted > 0")
-    return page.evaluate("probes.keyPainted")
+    tab.evaluate("probes.startKey()")
+    tab.press(key)
+    painted: float = tab.wait("probes.keyPainted")
+    return painted
 
 
-def wait_until_saved(page: Page, timeout_s: float = 120) -> None:
-    expect(page.locator(".saving")).to_have_text("saved", timeout=1000 * timeout_s)
+def wait_until_saved(tab: Tab) -> None:
+    tab.wait("document.querySelector('.saving').textContent === 'saved'")
 
 
-def acts(page: Page) -> tuple[list[tuple[float, str]], int, float]:
-    """Act to paint, in milliseconds, and its key; how many keys went down, Shift too, to group 20 tiles; the longest
-    where the key comes while the selection is still being painted."""
-    painted: list[tuple[float, str]] = []
+def acts(tab: Tab) -> tuple[dict[str, list[float]], dict[str, list[float]], int]:
+    """Act to paint, in milliseconds, of each kind of act, as often as there are rounds; the same where the key comes
+    at once, while what was before is still being painted; how many keys went down, Shift too, to group 20 tiles."""
+    painted: dict[str, list[float]] = {}
+    hasty: dict[str, list[float]] = {}
 
     def act(key: str, of: str = f"{GROUPED} tiles") -> None:
-        painted.append((press(page, key), f"{key} of {of}"))
+        painted.setdefault(f"{key} of {of}", []).append(press(tab, key))
 
-    page.evaluate("probes.countKeys()")
-    select_twenty(page)
-    act("n")
-    page.keyboard.press("Enter")
-    expect(page.locator(".concept")).to_contain_text(str(GROUPED))
-    keys = page.evaluate("probes.keysDown")
-    for key in ("1", "x", "Control+z", "1", "Control+z", "Control+Shift+z", "x"):
-        if not key.startswith("Control"):
-            select_twenty(page)
-        act(key)
-    page.keyboard.press("Control+a")
-    act("x", "all tiles")
-    act("Control+z", "all tiles, at once")
-    wait_until_saved(page)
-    page.keyboard.press("Control+Shift+z")
-    wait_until_saved(page)
-    act("Control+z", "all tiles, once they are saved")
-    wait_until_saved(page)
-    hasty = []
-    for _ in range(5):
-        select_twenty(page, then_s=0)
-        hasty.append(press(page, "x"))
-    wait_until_saved(page)
-    return painted, keys, max(hasty)
+    keys = 0
+    tab.evaluate("probes.countKeys()")
+    for number in range(1, ROUNDS + 1):
+        select_twenty(tab)
+        act("n")
+        tab.press("Enter")
+        tab.wait(f"document.querySelectorAll('.concept')[{number - 1}]?.textContent.includes('{GROUPED}')")
+        keys = keys or tab.evaluate("probes.keysDown")
+        for key in ("1", "Control+z", "Control+Shift+z", "x"):
+            if not key.startswith("Control"):
+                select_twenty(tab)
+            act(key)
+        for then_s, times in ((HAND_S, painted), (0, hasty)):
+            tab.press("Control+a")
+            time.sleep(HAND_S)
+            act("x", "all tiles")
+            time.sleep(then_s)
+            times.setdefault("Control+z of all tiles, while they are saved", []).append(
+                press(tab, "Control+z")
+            )
+            wait_until_saved(tab)
+        tab.press("Control+Shift+z")
+        wait_until_saved(tab)
+        act("Control+z", "all tiles, once they are saved")
+        wait_until_saved(tab)
+    for _ in range(ROUNDS):
+        select_twenty(tab, then_s=0)
+        hasty.setdefault(f"x of {GROUPED} tiles", []).append(press(tab, "x"))
+    wait_until_saved(tab)
+    return painted, hasty, keys
 
 
-def undo_over_a_reload(page: Page, client: Client, key: tuple[str, str, str]) -> float:
+def undo_over_a_reload(tab: Tab, client: Client, key: tuple[str, str, str]) -> float:
     """Does 200 acts, loads the page again, takes all back; how many the server still counts as done."""
     before = client.get_naming(*key).undo_count
-    page.locator(".tile").first.click()
-    painted = []
+    tab.click(".tile", 0)
     for _ in range(UNDO_STEPS):
-        page.keyboard.press("Home")
-        painted.append(press(page, "x"))
-    wait_until_saved(page)
+        tab.press("Home")
+        press(tab, "x")
+    wait_until_saved(tab)
     assert client.get_naming(*key).undo_count == before + UNDO_STEPS
-    page.reload()
-    expect(page.locator(".tile").first).to_be_visible()
+    tab.reload()
+    first_tiles(tab)
     for _ in range(UNDO_STEPS):
-        page.keyboard.press("Control+z")
-    wait_until_saved(page)
+        tab.press("Control+z")
+    wait_until_saved(tab)
     return client.get_naming(*key).undo_count - before
 
 
-def heap_mb(cdp: CDPSession) -> float:
+def heap_mb(tab: Tab) -> float:
     """The script heap with the buffers that it holds, without garbage."""
-    cdp.send("HeapProfiler.collectGarbage")
-    usage = cdp.send("Runtime.getHeapUsage")
-    return (usage["usedSize"] + usage.get("backingStorageSize", 0)) / 1e6
+    tab.call("HeapProfiler.collectGarbage")
+    usage = tab.call("Runtime.getHeapUsage")
+    return float(usage["usedSize"] + usage.get("backingStorageSize", 0)) / 1e6
 
 
-def measure(page: Page, cdp: CDPSession, link: str, client: Client, study: naming_pb2.Study) -> list[Bar]:
-    requests = Requests(page, cdp)
-    first = first_tiles(page, link)
-    annotator_id = page.url.split("/")[5].split("?")[0]
-    rows = scroll(page)
-
-    page.evaluate("document.querySelector('.grid').focus()")
-    before = requests.all
-    opacity = [press(page, key) for key in ("Shift+O", "Shift+O", "O", "O", "p")]
-    page.keyboard.up("p")
-    colours = [press(page, "c") for _ in range(6)]
-    assert len(set(page.evaluate("probes.coloursSeen"))) == 3, "the maps did not change their colours"
-    look_requests = requests.all - before
-
-    painted, keys, hasty = acts(page)
-    undone = undo_over_a_reload(page, client, (study.study_id, annotator_id, CATEGORY))
-    heap = heap_mb(cdp)
-    most_asked = max(requests.from_server.values())
-    known = set(requests.from_server)
-
-    requests.from_server.clear()
-    page.reload()
-    wait(page, "window.probes?.first.tiles > 0")
-    first_again = page.evaluate("probes.first.tiles")
-    again = scroll(page)
-    second_visit = sum(requests.from_server[one] for one in known)
+def measured_times(tab: Tab, link: str, client: Client, study: naming_pb2.Study) -> list[Bar]:
+    """What takes how long; nobody watches the network meanwhile."""
+    tab.open(link)
+    first = first_tiles(tab)
+    annotator_id = tab.evaluate("location.pathname").split("/")[3]
+    rows = scroll(tab)
+    opacity, colours = look(tab)
+    painted, hasty, keys = acts(tab)
+    undone = undo_over_a_reload(tab, client, (study.study_id, annotator_id, CATEGORY))
+    heap = heap_mb(tab)
+    tab.reload()
+    first_again = first_tiles(tab)["tiles"]
+    again = scroll(tab)
     return [
         Bar(
             "all tiles in sight with photograph and map, after following the link", first["tiles"], 1000, "ms"
@@ -233,16 +222,18 @@ def measure(page: Page, cdp: CDPSession, link: str, client: Client, study: namin
         Bar(
             "row in sight without any tile or picture, longest", max(rows["blank"], again["blank"]), 200, "ms"
         ),
-        Bar("act to paint, median", statistics.median(took for took, _ in painted), 50, "ms"),
-        Bar(f"act to paint, longest: {max(painted)[1]}", max(painted)[0], 50, "ms"),
-        *(Bar(f"of which: {what}", took, None, "ms") for took, what in sorted(painted)[-4:-1]),
-        Bar(f"for comparison: x at once after the selection of {GROUPED} tiles, longest", hasty, None, "ms"),
+        *(
+            Bar(f"act to paint, {which} of {len(times)}: {what}", of(times), 50, "ms")
+            for which, of in (("median", statistics.median), ("longest", max))
+            for what, times in painted.items()
+        ),
+        *(
+            Bar(f"for comparison, the key at once, longest of {len(times)}: {what}", max(times), None, "ms")
+            for what, times in hasty.items()
+        ),
         Bar("opacity and plain photographs to paint, longest", max(opacity), 50, "ms"),
         Bar("other map colours to paint, longest", max(colours), 50, "ms"),
-        Bar("requests of those", look_requests, 0),
         Bar("script heap with buffers", heap, 300, "MB"),
-        Bar("requests of the server for the same picture or maps, most", most_asked, 1),
-        Bar("of those that reach the server again on the second visit", second_visit, 0),
         Bar(f"key presses to group {GROUPED} tiles (Shift with the mouse among them)", keys, 3),
         Bar(f"acts left after {UNDO_STEPS} acts, a reload and {UNDO_STEPS} undos", undone, 0),
         Bar(
@@ -251,6 +242,30 @@ def measure(page: Page, cdp: CDPSession, link: str, client: Client, study: namin
             None,
             "ms",
         ),
+    ]
+
+
+def counted_requests(tab: Tab, link: str) -> list[Bar]:
+    """What is asked for how often, in a browser that has not been here yet."""
+    requests = Requests(tab)
+    tab.open(link)
+    first_tiles(tab)
+    scroll(tab)
+    before = requests.all
+    look(tab)
+    look_requests = requests.all - before
+    most_asked = max(requests.from_server.values())
+    known = set(requests.from_server)
+
+    requests.from_server.clear()
+    tab.reload()
+    first_tiles(tab)
+    scroll(tab)
+    second_visit = sum(requests.from_server[one] for one in known)
+    return [
+        Bar("requests of other opacities, plain photographs and other colours", look_requests, 0),
+        Bar("requests of the server for the same picture or maps, most", most_asked, 1),
+        Bar("of those that reach the server again on the second visit", second_visit, 0),
     ]
 
 
@@ -287,18 +302,11 @@ def main() -> None:
                     client, folder, arguments.tiles, MAPS_PER_IMAGE
                 )
                 token = client.invite_annotator(study.study_id, f"at {time.time():.0f}").token
-                with sync_playwright() as playwright:
-                    context = playwright.chromium.launch_persistent_context(
-                        Path(scratch) / "profile",
-                        executable_path=shutil.which("chromium"),
-                        args=CHROMIUM_FLAGS,
-                        viewport=WINDOW,
-                    )
-                    context.add_init_script(PROBES)
-                    page = context.pages[0]
-                    cdp = context.new_cdp_session(page)
-                    bars = measure(page, cdp, f"{server.url}/name#{token}", client, study)
-                    context.close()
+                link = f"{server.url}/name#{token}"
+                with new_browser(**WINDOW, script=PROBES) as tab:
+                    bars = measured_times(tab, link, client, study)
+                with new_browser(**WINDOW, script=PROBES) as tab:
+                    bars += counted_requests(tab, link)
         finally:
             server.kill()
     text = table(bars, arguments.tiles)

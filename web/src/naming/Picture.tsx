@@ -36,12 +36,7 @@ function Layers({ activation, plain }: { activation: Activation; plain: boolean 
   return (
     <>
       {photo !== undefined && <img className="photo" src={photo} alt="" draggable={false} />}
-      {map !== null && (
-        <>
-          <span className="scrim" />
-          <img className="map" src={map} alt="" draggable={false} decoding="sync" />
-        </>
-      )}
+      {map !== null && <img className="map" src={map} alt="" draggable={false} decoding="sync" />}
     </>
   );
 }

@@ -70,7 +70,6 @@ function Explained({ imageId, studyId, annotatorId, category }: Whose & { imageI
         <figure key={activation_id}>
           <span className="picture">
             <img src={photo} alt="" />
-            <span className="scrim" />
             {maps && <MapOf maps={maps} at={at} name={name} />}
           </span>
           <figcaption>
