@@ -97,7 +97,7 @@ class Tab:
         self.call("Page.reload")
         self.wait("!window.isLeft && document.readyState === 'complete'")
 
-    def press(self, keys: str) -> None:
+    def press(self, keys: str, hold_s: float = 0) -> None:
         """Presses keys and lets them go: "x", "Control+Shift+z", "Enter"."""
         *held, key = keys.split("+")
         modifiers = sum(_MODIFIERS[one] for one in held)
@@ -107,6 +107,7 @@ class Tab:
         if "Control" not in held:
             pressed["text"] = text
         self.call("Input.dispatchKeyEvent", type="keyDown", **pressed)
+        time.sleep(hold_s)
         self.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
 
     def click(self, selector: str, number: int, *, shift: bool = False) -> None:

@@ -27,7 +27,7 @@ MAPS_PER_IMAGE = 4
 GROUPED = 20
 UNDO_STEPS = 200
 ROUNDS = 5  # of acts
-HAND_S = 0.3  # from the mouse to a key
+HAND_S = 0.3  # that a hand takes from the mouse, or from one key, to the next
 PROBES = (Path(__file__).parent / "page_probes.js").read_text(encoding="utf-8")
 
 
@@ -107,7 +107,8 @@ def scroll(tab: Tab) -> dict[str, float]:
 def look(tab: Tab) -> tuple[list[float], list[float]]:
     """Milliseconds until other opacities and plain photographs show, and until other colours of the maps do."""
     tab.evaluate("document.querySelector('.grid').focus()")
-    opacity = [press(tab, key) for key in ("Shift+O", "Shift+O", "O", "O", "p")]
+    opacity = [press(tab, key) for key in ("Shift+O", "Shift+O", "O", "O")]
+    opacity.append(press(tab, "p", HAND_S))  # photographs are plain as long as it is held
     colours = [press(tab, "c") for _ in range(6)]
     assert len(set(tab.evaluate("probes.coloursSeen"))) == 3, "the maps did not change their colours"
     return opacity, colours
@@ -120,10 +121,10 @@ def select_twenty(tab: Tab, then_s: float = HAND_S) -> None:
     time.sleep(then_s)
 
 
-def press(tab: Tab, key: str) -> float:
+def press(tab: Tab, key: str, hold_s: float = 0) -> float:
     """Presses a key; milliseconds until the screen shows what it did."""
     tab.evaluate("probes.startKey()")
-    tab.press(key)
+    tab.press(key, hold_s)
     painted: float = tab.wait("probes.keyPainted")
     return painted
 
