@@ -2,6 +2,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import {
   type DragEvent,
   type MouseEvent,
+  type ReactNode,
   useEffect,
   useLayoutEffect,
   useRef,
@@ -23,6 +24,8 @@ const GAP = 8;
 export function Grid() {
   const scroller = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
+  // What was in sight when the last tile left stays, hidden: taking that back makes no tile again.
+  const shownLast = useRef<ReactNode>(null);
   const ids = useNaming(idsShown);
   const selection = useNaming((state) => state.selection);
   const tileSize = useNaming((state) => state.tileSize);
@@ -78,6 +81,31 @@ export function Grid() {
     useNaming.setState({ dragged: { tiles } });
   }
 
+  const tiles = rows
+    .getVirtualItems()
+    .flatMap((row) =>
+      ids
+        .slice(row.index * columns, (row.index + 1) * columns)
+        .map((id, column) => (
+          <Tile
+            key={id}
+            id={id}
+            position={row.index * columns + column}
+            total={ids.length}
+            x={column * pitch}
+            y={row.start}
+            side={side}
+            inSight={isInSight(row.index)}
+            selected={selection.ids.has(id)}
+            cursor={selection.cursor === id}
+          />
+        )),
+    );
+  const isEmpty = tiles.length === 0;
+  useLayoutEffect(() => {
+    if (!isEmpty) shownLast.current = tiles;
+  });
+
   return (
     <div className="grid-scroller" ref={scroller}>
       {/* biome-ignore lint/a11y/useKeyWithClickEvents: the keys are in shortcuts.ts */}
@@ -95,26 +123,7 @@ export function Grid() {
         onPointerDown={onPointerDown}
       >
         <div className="grid-content" ref={content} style={{ height: rows.getTotalSize() }}>
-          {rows
-            .getVirtualItems()
-            .flatMap((row) =>
-              ids
-                .slice(row.index * columns, (row.index + 1) * columns)
-                .map((id, column) => (
-                  <Tile
-                    key={id}
-                    id={id}
-                    position={row.index * columns + column}
-                    total={ids.length}
-                    x={column * pitch}
-                    y={row.start}
-                    side={side}
-                    inSight={isInSight(row.index)}
-                    selected={selection.ids.has(id)}
-                    cursor={selection.cursor === id}
-                  />
-                )),
-            )}
+          <div hidden={isEmpty}>{isEmpty ? shownLast.current : tiles}</div>
           {rectangle && <div className="lasso" style={rectangle} />}
         </div>
         {ids.length === 0 && <EmptyPlace />}

@@ -61,6 +61,8 @@ test("after tiles have left, the keys go on at the next one that stayed", () => 
   expect(afterLeaving(selection, ORDER, []).cursor).toBeNull();
 });
 
-test("select all takes tiles that were never shown", () => {
-  expect(everything(ORDER).ids.size).toBe(12);
+test("select all takes tiles that were never shown, and goes nowhere", () => {
+  const selection = everything(click(NOTHING, "t5"), ORDER);
+  expect(selection.ids.size).toBe(12);
+  expect(selection.cursor).toBe("t5");
 });

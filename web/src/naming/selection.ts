@@ -61,8 +61,9 @@ export function lasso(
   return { ...selection, ids };
 }
 
-export function everything(order: readonly string[]): Selection {
-  return { ids: new Set(order), anchor: order[0] ?? null, cursor: order.at(-1) ?? null };
+/** Selects all; the grid stays where it is. */
+export function everything(selection: Selection, order: readonly string[]): Selection {
+  return { ...selection, ids: new Set(order) };
 }
 
 /** After tiles have left the grid: nothing selected, and the keys go on where they were. */

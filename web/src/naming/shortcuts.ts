@@ -94,7 +94,7 @@ export const SHORTCUTS: Shortcut[] = [
     keys: ["ctrl+a"],
     shown: "Ctrl A",
     words: "select all",
-    run: () => select(everything(idsShown())),
+    run: () => select(everything(useNaming.getState().selection, idsShown())),
   },
   { keys: ["escape"], shown: "Esc", words: "select nothing", run: () => select(NOTHING) },
   { keys: ["enter"], shown: "Enter", words: "large view", run: enlargeCursor },
