@@ -19,6 +19,38 @@ def test_keys_discard_and_bring_back(naming: Naming):
     naming.wait_until_stored(lambda stored: list(stored.pool) == before)
 
 
+def test_all_taken_back_lies_where_it_was_in_sight(large_naming: Naming):
+    page = large_naming.page
+    page.locator(".grid").focus()
+    page.locator(".grid-scroller").evaluate("scroller => scroller.scrollTop = 500")
+    middle = "() => { const { x, y, width, height } = document.querySelector('.grid-scroller')"
+    middle += ".getBoundingClientRect(); const at = document.elementFromPoint(x + width / 3, y + height / 2);"
+    middle += "return at.closest('.tile')?.id ?? at.closest('.grid-scroller')?.className; }"
+    expect(page.locator("#" + page.evaluate(middle) + " .map")).to_be_visible()
+    before = page.evaluate(middle)
+    assert before.startswith("tile-")
+    press(page, "Control+a", "x")
+    expect(page.get_by_text("The pool is empty")).to_be_in_viewport()
+    expect(tiles(page).filter(visible=True)).to_have_count(0)
+    assert page.evaluate(middle) == "grid-scroller"
+    page.keyboard.press("Control+z")
+    expect(page.get_by_text("The pool is empty")).to_have_count(0)
+    assert page.evaluate(middle) == before
+    expect(page.locator(".tile[aria-selected=true]")).to_have_count(0)
+
+
+def test_another_place_is_shown_from_its_start(large_naming: Naming):
+    page = large_naming.page
+    page.locator(".grid").focus()
+    scroller = page.locator(".grid-scroller")
+    make_concept(page, list(range(40)), "sleeve")
+    scroller.evaluate("scroller => scroller.scrollTop = 500")
+    concept(page, "sleeve").locator(".shelf-face").click()
+    expect(page.get_by_role("heading", name="sleeve 40")).to_be_visible()
+    assert scroller.evaluate("scroller => scroller.scrollTop") == 0
+    expect(tiles(page).first).to_be_in_viewport()
+
+
 def test_a_new_group_takes_three_key_presses(naming: Naming):
     page = naming.page
     count = len(naming.stored().pool)

@@ -24,9 +24,11 @@ const GAP = 8;
 export function Grid() {
   const scroller = useRef<HTMLDivElement>(null);
   const content = useRef<HTMLDivElement>(null);
-  // What was in sight when the last tile left stays, hidden: taking that back makes no tile again.
-  const shownLast = useRef<ReactNode>(null);
+  // When the last tile leaves, what was in sight stays there, hidden: taking that back makes no tile again.
+  const left = useRef<{ tiles: ReactNode; height: number }>({ tiles: null, height: 0 });
   const ids = useNaming(idsShown);
+  const category = useNaming((state) => state.category);
+  const place = useNaming((state) => state.place);
   const selection = useNaming((state) => state.selection);
   const tileSize = useNaming((state) => state.tileSize);
   const { width, height } = useSize(content, scroller);
@@ -43,6 +45,10 @@ export function Grid() {
   });
   const { rectangle, onPointerDown } = useLasso(scroller, content, columns, pitch);
 
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another place is shown from its start
+  useLayoutEffect(() => {
+    if (scroller.current) scroller.current.scrollTop = 0;
+  }, [category, place]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: rows have another height when the pitch changes
   useLayoutEffect(() => rows.measure(), [pitch]);
   useEffect(
@@ -101,9 +107,10 @@ export function Grid() {
           />
         )),
     );
+  const contentHeight = rows.getTotalSize();
   const isEmpty = tiles.length === 0;
   useLayoutEffect(() => {
-    if (!isEmpty) shownLast.current = tiles;
+    if (!isEmpty) left.current = { tiles, height: contentHeight };
   });
 
   return (
@@ -122,11 +129,15 @@ export function Grid() {
         onDragEnd={() => useNaming.setState({ dragged: null })}
         onPointerDown={onPointerDown}
       >
-        <div className="grid-content" ref={content} style={{ height: rows.getTotalSize() }}>
-          <div hidden={isEmpty}>{isEmpty ? shownLast.current : tiles}</div>
+        {ids.length === 0 && <EmptyPlace />}
+        <div
+          className={isEmpty ? "grid-content left" : "grid-content"}
+          ref={content}
+          style={{ height: isEmpty ? left.current.height : contentHeight }}
+        >
+          {isEmpty ? left.current.tiles : tiles}
           {rectangle && <div className="lasso" style={rectangle} />}
         </div>
-        {ids.length === 0 && <EmptyPlace />}
       </div>
     </div>
   );
