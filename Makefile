@@ -67,6 +67,7 @@ bench: env ## maps a second beside zennit, training beside the plain loop, score
 	$(PY) -m tests.bench.excitation --network resnet50
 	$(PY) -m tests.bench.training --sample 2
 	$(PY) -m tests.bench.serving
+	$(PY) -m tests.bench.serving --apart
 	$(PY) -m tests.bench.serving --network resnet50 --callers 1 2
 
 bench-gpu: env ## the tests and benchmarks of the science on a GPU, into the folder bench-gpu (a quarter of an hour)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import grpc
 import numpy as np
 
@@ -15,8 +17,9 @@ DEADLINE_S = 300
 _connected: dict[str, object] = {}
 
 
-def connect(address: str, model: str, shape: tuple[int, ...]) -> None:
-    """Opens this process's channel and makes its images."""
+def connect(address: str, model: str, shape: tuple[int, ...], cores: set[int]) -> None:
+    """Keeps this process to those cores, opens its channel and makes its images."""
+    os.sched_setaffinity(0, cores)
     keep_freed_memory()
     limits = [(f"grpc.max_{way}_message_length", MAX_MESSAGE_BYTES) for way in ("send", "receive")]
     channel = grpc.insecure_channel(address, options=limits)

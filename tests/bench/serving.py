@@ -4,6 +4,7 @@ EfficientNet-Lite0 with ImageNet weights (--network: any of torchvision's, with 
 batches of 32 random pictures by ModelInfer with raw contents. The server and every caller run in processes of their
 own; session and server take turns on the same machine, the one idle while the other works, and the numbers are
 medians over rounds. With more than one caller the next batch arrives while the network works.
+With --apart the callers have the last core and session and server the others, as if they called from elsewhere.
 """
 
 from __future__ import annotations
@@ -47,8 +48,15 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=16, help="of a turn")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--apart", action="store_true", help="callers on a core of their own")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    *cores, last = sorted(os.sched_getaffinity(0))
+    callers_cores = {last} if options.apart else {*cores, last}
+    if options.apart:
+        if not cores:
+            parser.error("--apart takes two cores; this process has one")
+        os.sched_setaffinity(0, cores)  # the session's threads and the server inherit it
     shape = (options.batch, CHANNELS, SIDE, SIDE)
     images = np.random.default_rng(0).standard_normal(shape, np.float32)
     with ExitStack() as opened:
@@ -60,14 +68,16 @@ def main() -> None:
             BARE: lambda batches: [session.run(["scores"], named) for _ in range(batches)]
         }
         for callers in options.callers:
-            pool = ProcessPoolExecutor(callers, get_context("spawn"), connect, (address, MODEL, shape))
+            caller = (address, MODEL, shape, callers_cores)
+            pool = ProcessPoolExecutor(callers, get_context("spawn"), connect, caller)
             ways[f"gRPC, callers: {callers}"] = partial(_spread, opened.enter_context(pool))
         rates = measured(ways, options.rounds, options.batches, options.batch)
         provider = session.get_providers()[0]
     bare = rates[BARE]
     found = {
         "machine": machine_name("cuda" if provider.startswith("CUDA") else "cpu"),
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)),
+        "cores_of_callers": "apart" if options.apart else "the same",
         "onnxruntime": f"{onnxruntime.__version__}, {provider}",
         "network": options.network,
         "batch": options.batch,
@@ -78,7 +88,10 @@ def main() -> None:
         print(json.dumps(found, indent=2))
         return
     print(
-        ", ".join(f"{name} {found[name]}" for name in ("machine", "cores", "onnxruntime", "network", "batch"))
+        ", ".join(
+            f"{name} {found[name]}"
+            for name in ("machine", "cores", "cores_of_callers", "onnxruntime", "network", "batch")
+        )
     )
     print("| way | predictions a second | of the bare session |\n|---|---|---|")
     for name, rate in rates.items():
