@@ -151,11 +151,8 @@ def _evidence(xnn: Xnn, features: Tensor, share: float) -> _Evidence:
 def _maps(explainer: Explainer, seen: Seen, evidence: Sequence[_Evidence], contrastive: bool) -> list[Tensor]:
     """Maps of each class's targets, (m, h, w)."""
     images = torch.cat([of.images for of in evidence])
-    mass = _encoder_masses(explainer, seen, evidence, inhibiting=False)
-    if (
-        contrastive
-    ):  # as one, since P - Q may be less than the rounding of P and Q (docs/decisions/maps-precision.md)
-        mass = torch.cat([mass, mass - _encoder_masses(explainer, seen, evidence, inhibiting=True)])
+    masses = [_encoder_masses(explainer, seen, of, contrastive) for of in evidence]
+    mass = torch.cat([torch.cat(of_class) for of_class in zip(*masses, strict=True)])
     drawn = draw(explainer, seen, mass, images.repeat(2 if contrastive else 1))
     maps = drawn[: len(images)]
     if contrastive:
@@ -176,15 +173,18 @@ def _pooled(cells: Tensor, maps: Tensor, images: Tensor) -> Tensor:
     return torch.nan_to_num(torch.nn.functional.normalize(pooled))
 
 
-def _encoder_masses(
-    explainer: Explainer, seen: Seen, evidence: Sequence[_Evidence], *, inhibiting: bool
-) -> Tensor:
-    """Mass of each target of each class on the features, (m, D)."""
-    return torch.cat(
-        [
-            encoder_mass(
-                of.xnn.encoder, seen.features, of.images, of.chosen, explainer.mode, inhibiting=inhibiting
-            )
-            for of in evidence
-        ]
-    )
+def _encoder_masses(explainer: Explainer, seen: Seen, of: _Evidence, contrastive: bool) -> list[Tensor]:
+    """Mass of a class's targets on the features, (m, D) float64: P and, for contrastive maps, P - Q.
+
+    P - Q, which goes down as one, may be less than float32's rounding of P and Q
+    (docs/decisions/maps-precision.md).
+    """
+    encoder = [(weight.double(), bias.double()) for weight, bias in of.xnn.encoder]
+
+    def mass(*, inhibiting: bool) -> Tensor:
+        return encoder_mass(
+            encoder, seen.features, of.images, of.chosen, explainer.mode, inhibiting=inhibiting
+        )
+
+    excited = mass(inhibiting=False)
+    return [excited, excited - mass(inhibiting=True)] if contrastive else [excited]

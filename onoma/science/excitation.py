@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, fx
@@ -17,13 +17,12 @@ from torch._ops import OpOverload
 
 from onoma.science.excitation_rules import RULES, Masses, Mode, Step, gated_input, matrix_down
 from onoma.science.excitation_sums import SUMMED_RULES
-from onoma.science.program import SHAPE_OPERATORS, Program, between, constants, cuts, shape_of
+from onoma.science.program import BLANK_IMAGES, Program, between, constants, cuts, has_cells_last, shape_of
 
 _aten = torch.ops.aten
 _MAKES_ANEW = frozenset(
     {_aten.convolution.default, _aten.addmm.default, _aten.add.Tensor}
 )  # what they give is no view
-_BLANK_IMAGES = (2,)  # that the shapes in the graph were learnt from
 MASS_DTYPES = (torch.float32, torch.bfloat16)
 _BYTES_OF_MASS = 2**27  # on a CPU
 _BYTES_OF_LAYER = 2**25  # of the widest layer below the map layer, on a CPU
@@ -96,9 +95,11 @@ def prepare(
             (docs/decisions/maps-precision.md).
     Raises:
         MissingRule: and names the operators.
-        ValueError: a layer does not exist, has no cells, or mass could go around it; a weight is not finite; or mass
-            cannot be of that dtype.
+        ValueError: a layer does not exist, gives no activations, has no cells, or mass could go around it; a weight is
+            not finite; or there is no such mode, or mass cannot be of that dtype.
     """
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode '{mode}'; it can be {' or '.join(get_args(Mode))}")
     if dtype not in MASS_DTYPES:
         raise ValueError(f"mass of dtype {dtype}; it can be {' or '.join(map(str, MASS_DTYPES))}")
     upper, lower = program.node(attachment), program.node(map_layer)
@@ -109,6 +110,14 @@ def prepare(
         )
     if len(shape_of(lower)) != 4:
         raise ValueError(f"map layer '{map_layer}' has shape {shape_of(lower)[1:]}: no rows and columns")
+    if not has_cells_last(lower):
+        raise ValueError(
+            f"map layer '{map_layer}' has shape {shape_of(lower)} for two images, and its axes are not images, "
+            "channels, rows and columns"
+        )
+    if lower.op == "placeholder" or not shape_of(upper):
+        name = map_layer if lower.op == "placeholder" else attachment
+        raise ValueError(f"layer '{name}' is no operator that gives one tensor of activations; name another")
     known = {node: _moved(value, device) for node, value in constants(program).items()}
     missing = sorted(
         {operator_name(node) for node in path if node is not lower and not has_rule(node, known)}
@@ -325,25 +334,26 @@ def strict_leak(program: Program, attachment: str, map_layer: str, images: Tenso
 def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     """Whether mass can go through the operator: it has a rule that holds for this use of it.
 
-    Weights must be constant, the images must stay the first axis, two branches that are added must have one shape, and
-    two that are multiplied must be cells and a smaller gate. A factor or divisor must not make more units.
+    Weights and what is added to their product must be constant, the images must stay the first axis, two branches that
+    are added must have one shape, and two that are multiplied must be cells and a smaller gate. A constant that is
+    added, a factor or a divisor must not make more units.
     """
-    if node.target not in RULES or shape_of(node)[:1] not in ((), _BLANK_IMAGES):
+    if node.target not in RULES or shape_of(node)[:1] not in ((), BLANK_IMAGES):
         return False
     inputs = [n for n in node.all_input_nodes if n not in known]
     if node.target is _aten.add.Tensor:
-        return len({shape_of(n) for n in inputs}) == 1 and "alpha" not in node.kwargs
+        return {shape_of(n) for n in inputs} == {shape_of(node)} and "alpha" not in node.kwargs
     if node.target is _aten.mul.Tensor:
         gated = gated_input(node, set(inputs))
         return gated is not None and shape_of(gated) == shape_of(node)
     if node.target is _aten.div.Tensor:
         return inputs == [node.args[0]] and shape_of(inputs[0]) == shape_of(node)
+    weight = weight_of(node)
+    varying = [argument for argument in node.args if isinstance(argument, fx.Node) and argument not in known]
+    if weight is not None and (weight not in known or len(varying) != 1 or "alpha" in node.kwargs):
+        return False
     if node.target is _aten.convolution.default:
-        return len(shape_of(node)) == 4 and not node.args[6] and node.args[1] in known
-    if node.target in (_aten.addmm.default, _aten.mm.default):
-        return node.args[-1] in known
-    if node.target is _aten.linear.default:
-        return node.args[1] in known
+        return len(shape_of(node)) == 4 and not node.args[6]
     if node.target is _aten.native_layer_norm.default:
         return list(node.args[1]) == list(shape_of(inputs[0])[-1:])  # type: ignore[arg-type]
     return True
@@ -373,7 +383,7 @@ def _checked(values: Tensor, shape: tuple[int, ...], what: str, reader: str, dev
         raise ValueError(f"{what} of shape {tuple(values.shape[1:])}; {reader} wants {shape}")
     if not values.is_floating_point():
         raise ValueError(f"{what} of dtype {values.dtype}; {reader} wants floating-point numbers")
-    return values.to(device, torch.float32)
+    return values.to(device, torch.float32).contiguous()  # a network may look at images as rows of memory
 
 
 def _run(explainer: Explainer, given: dict[fx.Node, Any]) -> Seen:
@@ -426,7 +436,11 @@ def _from_cells(explainer: Explainer, cells: Tensor) -> dict[fx.Node, Any]:
 
 def _batch_sizes(explainer: Explainer) -> list[fx.Node]:
     """Nodes that ask the images' tensor how many there are."""
-    return [node for node in _image_node(explainer.program).users if node.target in SHAPE_OPERATORS]
+    return [
+        node
+        for node in _image_node(explainer.program).users
+        if node.target is _aten.sym_size.int and node.args[1] == 0
+    ]
 
 
 def _ends(explainer: Explainer) -> set[fx.Node]:

@@ -379,10 +379,11 @@ def _add(step: Step) -> Masses:
 
 @rule(_aten.cat.default)
 def _concatenate(step: Step) -> Masses:
+    """Each input gets its own piece; what is on a constant, as on CoordConv's coordinates, is lost."""
     nodes: Any = step.node.args[0]
     axis: int = step.argument(1, 0)
-    pieces = torch.split(step.mass, [step.values[n].shape[axis] for n in nodes], dim=axis)
-    return list(zip(nodes, pieces, strict=True))
+    pieces = torch.split(step.mass, [shape_of(n)[axis] for n in nodes], dim=axis)
+    return [(n, piece) for n, piece in zip(nodes, pieces, strict=True) if n in step.path]
 
 
 @rule(_aten.constant_pad_nd.default)

@@ -11,7 +11,7 @@ _aten = torch.ops.aten
 
 
 def fold_batch_norms(graph_module: fx.GraphModule) -> None:
-    """Folds inference batch norms into the convolutions before them, where those feed nothing else.
+    """Folds inference batch norms into the convolutions and fully-connected layers before them that feed nothing else.
 
     Excitation Backprop needs it: with gamma < 0 the sign of a weight changes (science.md, section 3).
     """
@@ -20,33 +20,51 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> None:
     for node in list(graph.nodes):
         if node.target is not _aten._native_batch_norm_legit_no_training.default:
             continue
-        convolution = node.args[0]
-        outputs = [user for user in node.users if user.args[1] == 0]
-        if convolution.target is not _aten.convolution.default or len(convolution.users) != 1:
-            continue
-        is_transposed, weight_varies = convolution.args[6], convolution.args[1] not in values
-        if is_transposed or weight_varies:
+        layer = node.args[0]
+        found = _weight_and_bias(layer, values)
+        if found is None or len(layer.users) != 1:
             continue
         gamma, beta, mean, variance = (values[a] if a is not None else None for a in node.args[1:5])
         assert mean is not None
         assert variance is not None
         scale = torch.rsqrt(variance + node.args[6]) * (1 if gamma is None else gamma)
-        weight, bias = values[convolution.args[1]], convolution.args[2]
-        shift = (0 if beta is None else beta) + ((0 if bias is None else values[bias]) - mean) * scale
-        folded = f"folded_{convolution.name}"
-        graph_module.register_buffer(f"{folded}_weight", weight * scale.view(-1, *[1] * (weight.dim() - 1)))
+        weight, bias = found
+        is_convolution = layer.target is _aten.convolution.default
+        by_unit = scale.view(-1, *[1] * (weight.dim() - 1)) if is_convolution else scale
+        shift = (0 if beta is None else beta) + (bias - mean) * scale
+        folded = f"folded_{layer.name}"
+        graph_module.register_buffer(f"{folded}_weight", weight * by_unit)
         graph_module.register_buffer(f"{folded}_bias", shift)
-        with graph.inserting_before(convolution):
+        with graph.inserting_before(layer):
             new_weight = graph.get_attr(f"{folded}_weight")
             new_bias = graph.get_attr(f"{folded}_bias")
         new_weight.meta["shape"], new_bias.meta["shape"] = tuple(weight.shape), tuple(shift.shape)
-        convolution.args = (convolution.args[0], new_weight, new_bias, *convolution.args[3:])
-        for output in outputs:
-            output.replace_all_uses_with(convolution)
+        if is_convolution:
+            layer.args = (layer.args[0], new_weight, new_bias, *layer.args[3:])
+        else:
+            layer.target, layer.args = _aten.addmm.default, (new_bias, layer.args[-2], new_weight)
+        for output in [user for user in node.users if user.args[1] == 0]:
+            output.replace_all_uses_with(layer)
         values |= {new_weight: weight, new_bias: shift}
     graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
     graph_module.recompile()
+
+
+def _weight_and_bias(layer: fx.Node, values: dict[fx.Node, Any]) -> tuple[Tensor, Tensor] | None:
+    """Of a convolution or fully-connected layer: (out, ...) or (in, out), and (out,) or (); None where they vary."""
+    arguments: Any = layer.args
+    if layer.target is _aten.convolution.default and not arguments[6]:
+        weight, bias = arguments[1:3]
+    elif layer.target is _aten.addmm.default and not layer.kwargs:
+        bias, _, weight = arguments
+    elif layer.target is _aten.mm.default:
+        weight, bias = arguments[1], None
+    else:
+        return None
+    if weight not in values or (bias is not None and bias not in values):
+        return None
+    return values[weight], torch.zeros(()) if bias is None else values[bias]
 
 
 def join_layers_at_every_cell(graph_module: fx.GraphModule) -> None:
@@ -64,7 +82,7 @@ def join_layers_at_every_cell(graph_module: fx.GraphModule) -> None:
         if not views or turned.target is not _aten.permute.default or list(turned.args[1]) != [1, 0]:
             continue
         above, below = after.meta["shape"], flat.args[0].meta["shape"]
-        if len(below) < 3 or above[:-1] != below[:-1]:
+        if len(below) < 3 or above[:-1] != below[:-1] or flat.meta["shape"][-1] != below[-1]:
             continue
         with graph.inserting_before(after):
             joined = graph.call_function(_aten.linear.default, (flat.args[0], turned.args[0], *bias))

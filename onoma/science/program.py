@@ -26,6 +26,7 @@ from onoma.science.folding import (
 from onoma.science.program_archive import METADATA_ENTRY, RefusedProgram, checked, without_pickles
 
 MIN_CELLS = 14
+BLANK_IMAGES = (2,)  # first axis of what the shapes in the graph are learnt from
 _aten = torch.ops.aten
 
 # Operators that only hand values on, or give shapes; mass needs no rule for what is not a tensor of activations.
@@ -37,6 +38,14 @@ _ACTIVATIONS = frozenset(
         _aten.hardtanh.default,
         _aten.clamp.default,
         _aten.clamp_min.default,
+    }
+)
+_NEEDS_CELLS_LAST = frozenset(
+    {
+        _aten.convolution.default,
+        _aten.max_pool2d_with_indices.default,
+        _aten.avg_pool2d.default,
+        _aten._adaptive_avg_pool2d.default,
     }
 )
 _MAP_LAYERS = _ACTIVATIONS | {
@@ -76,6 +85,12 @@ class Program:
                 return node  # type: ignore[no-any-return]
         raise ValueError(f"the network has no layer '{name}' (onoma model check lists operators and layers)")
 
+    def scores(self, images: Tensor) -> Tensor:
+        """(n, class_count) of images (n, C, H, W) as the network wants them."""
+        result = self.graph_module(images)
+        scores: Tensor = result[0] if isinstance(result, tuple | list) else result
+        return scores
+
 
 def save(module: nn.Module, example_input: Tensor, metadata: Mapping[str, Any]) -> bytes:
     """Exports a network in evaluation mode as a `.pt2` archive without anything pickled.
@@ -107,7 +122,7 @@ def load(data: bytes) -> Program:
             exported = torch.export.load(io.BytesIO(archive), extra_files=extra)
             graph_module = exported.run_decompositions().module(check_guards=False)
     except Exception as error:
-        raise RefusedProgram(f"the program cannot be read: {_first_line(error)}") from error
+        raise RefusedProgram(f"the program cannot be read: {first_line(error)}") from error
     _tidy(graph_module)
     shape, class_count = _shapes(graph_module)
     fold_batch_norms(graph_module)
@@ -124,8 +139,8 @@ def constants(program: Program) -> dict[fx.Node, Any]:
 def find_attachment(program: Program) -> str:
     """The layer whose activations the xNN reads [P 3.2].
 
-    The first fully-connected layer, after its ReLU; on networks with only one, the features that feed it [ours]; on
-    networks with none, as SqueezeNet, what feeds the last convolution [ours].
+    The first fully-connected layer, after its ReLU or what it has instead; on networks with only one, the features that
+    feed it [ours]; on networks with none, as SqueezeNet, what feeds the last convolution [ours].
     Those beside the way from image to scores, as in squeeze-excite gates, do not count.
 
     Raises:
@@ -139,11 +154,7 @@ def find_attachment(program: Program) -> str:
         if len(convolutions) < 2:
             raise ValueError("the network has no fully-connected layer; name the attachment layer yourself")
         return _data_input(convolutions[-1]).name
-    if len(linear) > 1:
-        users = list(linear[0].users)
-        if len(users) == 1 and users[0].target in _ACTIVATIONS:
-            return users[0].name
-    return _data_input(linear[-1]).name
+    return _data_input(linear[1 if len(linear) > 1 else 0]).name
 
 
 def find_map_layer(program: Program, attachment: str, min_cells: int = MIN_CELLS) -> str:
@@ -167,10 +178,23 @@ def find_map_layer(program: Program, attachment: str, min_cells: int = MIN_CELLS
 
 
 def _is_map_layer(node: fx.Node) -> bool:
-    """Whether its cells are the last two axes; a layer norm has the channels last."""
-    sources = {n.target for n in node.all_input_nodes}
-    is_norm = node.target is operator.getitem and _aten.native_layer_norm.default in sources
-    return node.target in _MAP_LAYERS and len(shape_of(node)) == 4 and not is_norm
+    return node.target in _MAP_LAYERS and len(shape_of(node)) == 4 and has_cells_last(node)
+
+
+def has_cells_last(node: fx.Node) -> bool:
+    """Whether a layer's four axes are images, channels, rows and columns, as far as what it is made of says so."""
+    axes, made_of = [0, 1, 2, 3], [node]
+    if shape_of(node)[:1] != BLANK_IMAGES:
+        return False
+    while made_of and made_of[0].target not in _NEEDS_CELLS_LAST:
+        node = made_of[0]
+        if node.target is _aten.permute.default:
+            order: Any = node.args[1]
+            axes = [order[axis] % 4 for axis in axes]
+        made_of = [
+            n for n in node.all_input_nodes if n.op == "call_function" and len(shape_of(n)) in (0, 4)
+        ]  # a layer norm's and a pool's several outputs have no one shape
+    return axes == [0, 1, 2, 3]
 
 
 def cuts(program: Program, attachment: str) -> list[fx.Node]:
@@ -273,9 +297,9 @@ def _shapes(graph_module: fx.GraphModule) -> tuple[tuple[int, int, int], int]:
     try:
         recorder = _ShapeRecorder(graph_module)
         with torch.inference_mode():
-            result = recorder.run(torch.zeros(2, channels, height, width))
+            result = recorder.run(torch.zeros(*BLANK_IMAGES, channels, height, width))
     except Exception as error:
-        raise RefusedProgram(f"the network does not run on two blank images: {_first_line(error)}") from error
+        raise RefusedProgram(f"the network does not run on two blank images: {first_line(error)}") from error
     scores = result[0] if isinstance(result, tuple | list) else result
     if isinstance(result, tuple | list) and len(result) != 1:
         raise RefusedProgram(f"the network gives {len(result)} outputs; one of scores is wanted")
@@ -308,6 +332,6 @@ def _metadata(text: str | bytes) -> dict[str, Any]:
     return found
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"

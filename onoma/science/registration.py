@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from onoma.science.excitation import MissingRule, carriers, has_rule, operator_name, prepare
+import torch
+
+from onoma.science.excitation import carriers, has_rule, operator_name, prepare
 from onoma.science.program import (
     Program,
     constants,
     find_attachment,
     find_map_layer,
+    first_line,
     load,
 )
 from onoma.science.program_archive import RefusedProgram
+
+_DEPENDS_ON_OTHERS = 1e-3  # of the largest score: rounding is far less
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,35 @@ def check(data: bytes) -> ProgramReport:
         return ProgramReport(operators(program, None, None), "", "", (str(error),))
     uses = operators(program, attachment, map_layer)
     try:
-        prepare(program, attachment, map_layer, "strict")
-    except (MissingRule, ValueError) as error:
+        require_explainable(program, attachment, map_layer)
+    except ValueError as error:
         return ProgramReport(uses, attachment, map_layer, (str(error),))
     return ProgramReport(uses, attachment, map_layer, ())
+
+
+def require_explainable(program: Program, attachment: str, map_layer: str) -> None:
+    """Checks that maps can be drawn, and that what the network says of an image is the image's alone.
+
+    Raises:
+        MissingRule: an operator between the layers has no rule.
+        ValueError: a layer or weight cannot be explained, the network does not run on any number of images, or an
+            image's scores depend on the others in its batch.
+    """
+    prepare(program, attachment, map_layer, "strict")
+    images = torch.randn(3, *program.input_shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.inference_mode():
+            together, *alone = (program.scores(few) for few in (images, *torch.split(images, 1)))
+    except Exception as error:
+        raise ValueError(
+            f"the network runs on two images, but not on one or three ({first_line(error)}); "
+            "export it for any number of images, as onoma.science.program.save does"
+        ) from error
+    if (together - torch.cat(alone)).abs().max() > _DEPENDS_ON_OTHERS * together.abs().max():
+        raise ValueError(
+            "an image's scores depend on the others in its batch, as with batch norms that keep no running statistics; "
+            "such a network has no explanation of one image"
+        )
 
 
 def operators(program: Program, attachment: str | None, map_layer: str | None) -> tuple[OperatorUse, ...]:

@@ -14,11 +14,11 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 from torch import fx
 
-from onoma.science.excitation import LEAK_LIMIT, prepare, strict_leak
+from onoma.science.excitation import LEAK_LIMIT, strict_leak
 from onoma.science.pictures import Preprocessing
 from onoma.science.program import Program, load, shape_of, with_features
 from onoma.science.registration import check as check_program
-from onoma.science.registration import choose_layers
+from onoma.science.registration import choose_layers, require_explainable
 from onoma.v1 import inference_pb2 as pb
 from services.inference import tables
 from services.inference.sessions import CELLS, FEATURES, SCORES, open_session, run
@@ -75,7 +75,7 @@ def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[st
     classes = _checked_classes(params["classes"] or program.metadata.get("classes"), program.class_count)
     preprocessing = _preprocessing(params["preprocessing"] or program.metadata.get("preprocessing"), program)
     attachment, map_layer = choose_layers(program, params["attachment_layer"], params["map_layer"])
-    prepare(program, attachment, map_layer, "strict")
+    require_explainable(program, attachment, map_layer)
     context.advance()
     context.check()
     context.stage("converting to ONNX", 4)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from onoma.science.activations import Explained, explain, explain_classes
@@ -155,6 +156,21 @@ def test_neither_batch_size_nor_order_changes_anything(
         shuffled = torch.randperm(64, generator=torch.Generator().manual_seed(batch))
         for name, values in by_image(batch, shuffled).items():
             np.testing.assert_allclose(values, expected[name], atol=1e-5, rtol=1e-5, err_msg=name)
+
+
+def test_where_little_is_left_of_a_contrastive_map_batch_size_changes_nothing() -> None:
+    """Of wide random encoders P - Q is some thousandths of P, so that the map scales its rounding up as much."""
+    torch.manual_seed(0)
+    program = program_of(torchvision.models.resnet18(weights=None), (3, 64, 64))
+    explainer = prepare(program, find_attachment(program), "relu_8", "strict")
+    encoder = (
+        (torch.randn(64, 512) / 512**0.5, torch.zeros(64)),
+        (torch.randn(5, 64) / 8, torch.full((5,), 0.1)),
+    )
+    wide, pixels = Xnn(encoder, torch.ones(5), torch.zeros(())), images(48, (3, 64, 64))
+    together = explain(explainer, wide, 0, look(explainer, pixels))
+    alone = np.concatenate([explain(explainer, wide, 0, look(explainer, one)).maps for one in pixels.split(1)])
+    np.testing.assert_allclose(together.maps, alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("contrastive", [True, False])

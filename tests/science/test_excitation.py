@@ -1,5 +1,6 @@
 """Excitation Backprop through whole networks: mass is kept, targets and images do not disturb each other."""
 
+import io
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,8 @@ from onoma.science.excitation import (
 )
 from onoma.science.excitation_rules import RULES, Masses, Rule, Step
 from onoma.science.pictures import Preprocessing, decode, model_input, normalise
-from onoma.science.program import Program, find_attachment, find_map_layer
+from onoma.science.program import Program, find_attachment, find_map_layer, load
+from onoma.science.program_archive import without_pickles
 from tests.networks import SHAPE, MobileLike, ModernLike, images, program_of, vgg_like
 
 PHOTOGRAPHS = Path("/work/shared/data/clothing/test")
@@ -331,6 +333,14 @@ class Gate(nn.Module):
         return cells * (gate[..., None, None] if self.linear else gate)
 
 
+def _turned_down(features: Tensor) -> Tensor:
+    return torch.addmm(torch.zeros(4), features, torch.eye(4), alpha=-1)
+
+
+def _added_to(features: Tensor) -> Tensor:
+    return torch.addmm(features, features, torch.eye(4))
+
+
 @pytest.mark.parametrize(
     ("something", "named"),
     [
@@ -343,6 +353,9 @@ class Gate(nn.Module):
         (lambda x: x.mean((2, 3), keepdim=True) * torch.ones(1, 1, 2, 2), r"aten\.mul\.Tensor"),
         (lambda x: x.mean((2, 3), keepdim=True) / torch.ones(1, 1, 2, 2), r"aten\.div\.Tensor"),
         (lambda x: x.transpose(0, 1).clone().transpose(0, 1), r"aten\.permute\.default"),
+        (lambda x: x.mean(1, keepdim=True) + torch.ones(1, 4, 1, 1), r"aten\.add\.Tensor"),
+        (lambda x: _turned_down(x.mean((2, 3)))[..., None, None], r"aten\.addmm\.default"),
+        (lambda x: _added_to(x.mean((2, 3)))[..., None, None], r"aten\.addmm\.default"),
     ],
     ids=[
         "softmax",
@@ -354,6 +367,9 @@ class Gate(nn.Module):
         "factor",
         "divisor",
         "images moved",
+        "addend of more units",
+        "negative alpha",
+        "sum with a product",
     ],
 )
 def test_an_operator_without_a_rule_is_refused_by_name(
@@ -393,6 +409,80 @@ def test_a_map_layer_without_cells_is_refused(vgg: Program) -> None:
     attachment = find_attachment(vgg)
     with pytest.raises(ValueError, match="no rows and columns"):
         prepare(vgg, attachment, attachment, "strict")
+
+
+def test_the_image_is_no_map_layer(vgg: Program) -> None:
+    image = next(node.name for node in vgg.graph_module.graph.nodes if node.op == "placeholder")
+    with pytest.raises(ValueError, match=f"layer '{image}' is no operator"):
+        prepare(vgg, find_attachment(vgg), image, "strict")
+
+
+def test_a_layer_of_several_outputs_is_no_attachment(vgg: Program) -> None:
+    with pytest.raises(ValueError, match="'max_pool2d_with_indices' is no operator that gives one tensor"):
+        prepare(vgg, "max_pool2d_with_indices", "relu", "strict")
+
+
+def test_an_unknown_mode_is_refused(vgg: Program) -> None:
+    with pytest.raises(ValueError, match="mode 'global'; it can be strict or local"):
+        explainer_of(vgg, "global")
+
+
+def test_images_in_another_order_of_memory_are_seen_as_they_are(vgg: Program) -> None:
+    explainer, pixels = explainer_of(vgg, "strict"), images(2, SHAPE)
+    turned = pixels.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(look(explainer, turned).scores, look(explainer, pixels).scores)
+
+
+class OfAnySize(nn.Module):
+    """Asks the images for all of their sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolve, self.classify = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 2)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, h, w) to (n, 2)."""
+        count, _, height, width = pixels.shape
+        cells = torch.relu(self.convolve(pixels))
+        return self.classify(cells.view(count, 4, height * width).mean(2)) * height
+
+
+def test_rows_and_columns_exported_as_any_number_keep_those_of_the_example() -> None:
+    network, any_number = OfAnySize().eval(), torch.export.Dim.DYNAMIC
+    pixels, file = images(5, (3, 16, 12)), io.BytesIO()
+    exported = torch.export.export(
+        network, (pixels,), dynamic_shapes=({0: any_number, 2: any_number, 3: any_number},)
+    )
+    torch.export.save(exported, file)
+    program = load(without_pickles(file.getvalue()))
+    explainer = prepare(program, find_attachment(program), "relu", "strict")
+    for count in (1, 2, 5):
+        torch.testing.assert_close(look(explainer, pixels[:count]).scores, network(pixels[:count]).detach())
+
+
+class CoordinatesBeside(nn.Module):
+    """CoordConv: the place of each cell beside its activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolve, self.mix = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(6, 5, 3)
+        self.classify = nn.Linear(5, 2)
+        self.register_buffer("places", torch.rand(1, 2, 16, 16))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 16, 16) to (n, 2)."""
+        cells = torch.relu(self.convolve(pixels))
+        places = self.places.expand(cells.shape[0], -1, -1, -1)
+        return self.classify(torch.relu(self.mix(torch.cat([cells, places], 1))).mean((2, 3)))
+
+
+def test_what_lies_on_a_constant_beside_the_cells_is_lost() -> None:
+    program = program_of(CoordinatesBeside().eval(), (3, 16, 16))
+    explainer = prepare(program, find_attachment(program), "relu", "local")
+    kept = maps_of(explainer, images(2, (3, 16, 16))).sum((1, 2))
+    assert ((kept > 0.05) & (kept < 0.95)).all()
 
 
 def test_an_unknown_layer_is_refused_by_name(vgg: Program) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from onoma.science.excitation import prepare
 from onoma.science.program import (
     Program,
     cuts,
@@ -34,8 +35,7 @@ def archive() -> bytes:
 
 def scores_of(program: Program, pixels: Tensor) -> Tensor:
     with torch.inference_mode():
-        result = program.graph_module(pixels)
-    return result[0] if isinstance(result, tuple | list) else result
+        return program.scores(pixels)
 
 
 def layers(program: Program, operator: str) -> list[str]:
@@ -108,6 +108,19 @@ def test_scores_survive_a_batch_norm_after_any_convolution(convolution: nn.Modul
     torch.testing.assert_close(scores_of(program_of(network), pixels), expected)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_batch_norm_after_a_fully_connected_layer_is_folded(bias: bool) -> None:
+    network = sequential(
+        nn.Flatten(), nn.Linear(12, 6, bias=bias), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)
+    )
+    nn.init.uniform_(network[2].weight, -1.0, 1.0)
+    nn.init.uniform_(network[2].running_mean)
+    program = program_of(network, (3, 2, 2))
+    assert layers(program, "_native_batch_norm_legit_no_training.default") == []
+    pixels = images(4, (3, 2, 2))
+    torch.testing.assert_close(scores_of(program, pixels), network(pixels).detach())
+
+
 def test_a_convolution_that_feeds_two_keeps_its_batch_norm() -> None:
     class Forked(nn.Module):
         def __init__(self) -> None:
@@ -134,6 +147,16 @@ def test_the_xnn_reads_the_first_of_several_linear_layers_after_its_relu(archive
     program = load(archive)
     assert shape_of(program.node(find_attachment(program))) == (2, 24)
     assert find_attachment(program) in layers(program, "relu.default")
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU, nn.SiLU, nn.LeakyReLU])
+@pytest.mark.parametrize("norm", [nn.Identity, nn.BatchNorm1d])
+def test_the_xnn_reads_the_first_layer_whatever_follows_it(
+    activation: type[nn.Module], norm: type[nn.Module]
+) -> None:
+    layers = [nn.Linear(12, 6), norm(6), activation(), nn.Linear(6, 5), activation(), nn.Linear(5, 2)]
+    program = program_of(sequential(nn.Flatten(), *layers), (3, 2, 2))
+    assert shape_of(program.node(find_attachment(program))) == (2, 6)
 
 
 def test_the_xnn_reads_what_feeds_the_only_linear_layer() -> None:
@@ -190,6 +213,50 @@ def test_without_rows_and_columns_there_is_no_map_layer() -> None:
     program = program_of(sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 2)))
     with pytest.raises(ValueError, match="has rows and columns to draw maps on"):
         find_map_layer(program, find_attachment(program))
+
+
+class ChannelsLast(nn.Module):
+    """A residual whose axes are images, rows, columns, channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.patches, self.mix, self.classify = (
+            nn.Conv2d(3, 20, 2, stride=2),
+            nn.Linear(20, 20),
+            nn.Linear(20, 2),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 32, 32) to (n, 2)."""
+        cells = self.patches(pixels).permute(0, 2, 3, 1)
+        return self.classify((cells + self.mix(cells)).mean((1, 2)))
+
+
+def test_a_layer_with_its_channels_last_is_no_map_layer() -> None:
+    program = program_of(ChannelsLast().eval(), SHAPE)
+    attachment = find_attachment(program)
+    assert find_map_layer(program, attachment) == "convolution"
+    with pytest.raises(
+        ValueError, match=r"'add.*' has shape \(2, 16, 16, 20\) .* channels, rows and columns"
+    ):
+        prepare(program, attachment, layers(program, "add.Tensor")[-1], "strict")
+
+
+def test_a_layer_whose_first_axis_is_not_the_images_is_no_map_layer() -> None:
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.InstanceNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    program = program_of(sequential(*layers, nn.Linear(4, 2)), SHAPE)
+    assert find_map_layer(program, find_attachment(program)) == "relu"
+
+
+def test_a_layer_on_all_cells_at_once_stays_one() -> None:
+    """Its views look like those of a layer at every cell."""
+    network = sequential(
+        nn.Flatten(), nn.Linear(192, 64), nn.Unflatten(1, (4, 8, 2)), nn.Flatten(), nn.Linear(64, 2)
+    )
+    program = program_of(sequential(nn.ReLU(), network), (3, 8, 8))
+    pixels = images(2, (3, 8, 8))
+    torch.testing.assert_close(scores_of(program, pixels), network(pixels.relu()).detach())
 
 
 def test_layers_beside_a_residual_branch_are_no_cuts() -> None:

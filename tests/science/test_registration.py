@@ -86,3 +86,31 @@ def test_damaged_weights_are_a_reason() -> None:
     with torch.no_grad():
         network[0].weight[0, 0, 0, 0] = float("nan")
     assert "NaN or infinite" in report_of(network).reasons[0]
+
+
+class OneImageAtATime(nn.Module):
+    """Its head drops the images' axis where there is one image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolve, self.classify = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 32, 32) to (n, 2), n > 1."""
+        return self.classify(torch.relu(self.convolve(pixels)).mean((2, 3), keepdim=True).squeeze())
+
+
+def test_a_network_that_does_not_run_on_one_image_is_refused() -> None:
+    [reason] = report_of(OneImageAtATime()).reasons
+    assert "runs on two images, but not on one or three" in reason
+    assert "onoma.science.program.save" in reason
+
+
+def test_a_network_whose_images_change_each_others_scores_is_refused() -> None:
+    norm = nn.BatchNorm2d(4, track_running_stats=False)
+    torch.manual_seed(0)
+    head = [nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)]
+    [reason] = report_of(
+        nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Conv2d(4, 4, 3), *head)
+    ).reasons
+    assert "depend on the others in its batch" in reason
