@@ -169,7 +169,9 @@ def test_where_little_is_left_of_a_contrastive_map_batch_size_changes_nothing() 
     )
     wide, pixels = Xnn(encoder, torch.ones(5), torch.zeros(())), images(48, (3, 64, 64))
     together = explain(explainer, wide, 0, look(explainer, pixels))
-    alone = np.concatenate([explain(explainer, wide, 0, look(explainer, one)).maps for one in pixels.split(1)])
+    alone = np.concatenate(
+        [explain(explainer, wide, 0, look(explainer, one)).maps for one in pixels.split(1)]
+    )
     np.testing.assert_allclose(together.maps, alone, atol=1e-5)
 
 
