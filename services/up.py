@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib
+import os
 import socket
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import uvicorn
 
@@ -37,6 +40,7 @@ class Up:
     _servers: tuple[RunningServer, ...]
     _page: Page | None
     _drain_s: float
+    _claim: IO[str] | None
 
     def stop(self) -> None:
         """Stops all of it, the callers before the called; calls in flight have `drain_s` in all."""
@@ -46,6 +50,8 @@ class Up:
         if self._page:
             self._page.stop()
         stop_all(self._servers[::-1], until - time.monotonic())
+        if self._claim:
+            self._claim.close()
 
 
 class Page:
@@ -106,8 +112,10 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
         settings: each service listens on its `*_address`; port 0 takes any free one.
         http_port: of the page; 0 takes any free one, None starts none.
     Raises:
-        OSError: a port is taken, or the database or the object store is not to be had.
+        OSError: a port is taken, another process runs on the data folder, or the database or the object store is not to
+            be had.
     """
+    claim = None if settings.database_url else _claimed(settings.data_dir)
     keep_freed_memory()
     settings = with_keys_in_memory(settings)
     servers: list[RunningServer] = []
@@ -124,13 +132,41 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
         page = None if http_port is None else Page(settings, http_port)
     except BaseException as error:
         stop_all(tuple(servers[::-1]), drain_s=0)
+        if claim:
+            claim.close()
         if isinstance(error, ServiceError | ValueError):
             raise OSError(str(error)) from error
         raise
     leave_out_of_collections()
     addresses = {name: getattr(settings, f"{name}_address") for name in SERVICES}
     on_loopback = is_loopback(settings.host)
-    return Up(addresses, page.url if page else "", on_loopback, tuple(servers), page, settings.drain_s)
+    return Up(addresses, page.url if page else "", on_loopback, tuple(servers), page, settings.drain_s, claim)
+
+
+def _claimed(data_dir: Path) -> IO[str]:
+    """The data folder's lock file, locked until it is closed or this process ends.
+
+    Raises:
+        OSError: another process holds it, or the folder cannot be made.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        claim = (data_dir / "onoma.lock").open("a+", encoding="utf-8")
+    except OSError as error:
+        raise OSError(f"{data_dir} cannot be the data folder: {error.strerror}; name another") from error
+    try:
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        claim.seek(0)
+        holder = claim.read().strip()
+        claim.close()
+        raise OSError(
+            f"{data_dir} is in use: process {holder} runs Onoma on it; end that one, or name another folder"
+        ) from error
+    claim.truncate(0)
+    claim.write(f"{os.getpid()}\n")
+    claim.flush()
+    return claim
 
 
 def _listen(host: str, port: int) -> socket.socket:

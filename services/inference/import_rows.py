@@ -18,9 +18,10 @@ from services.inference.tables import (
     DatasetImage,
     Image,
     ImportIssue,
+    XnnSet,
 )
 from services.runtime.database import session
-from services.runtime.errors import Aborted
+from services.runtime.errors import Aborted, AlreadyExists
 
 
 def forget(engine: Engine, import_id: str) -> None:
@@ -87,6 +88,8 @@ def publish(engine: Engine, name: str, import_id: str, classes: Sequence[str], t
         taken: images that were written; the tables have to hold as many.
     Raises:
         Aborted: another import of the same data set removed this one's rows.
+        AlreadyExists: the data set has other content, and xNNs were trained on it: they, and the maps made with them,
+            would be measured on pictures that they are not of.
     """
     with Session(engine) as opened:
         counts = _counts(opened, import_id)
@@ -104,6 +107,14 @@ def publish(engine: Engine, name: str, import_id: str, classes: Sequence[str], t
     with session(engine) as opened:
         if sum(_counts(opened, import_id).values()) != taken:
             raise Aborted(f"another import of data set {name!r} ended in the meantime: import it again")
+        before = opened.get(Dataset, name)
+        trained = opened.exec(select(XnnSet.name).where(XnnSet.dataset == name).order_by(XnnSet.name)).all()
+        if before and trained and before.content_hash != dataset.content_hash:
+            raise AlreadyExists(
+                f"data set {name!r} is there with other content, and the xNNs of {', '.join(trained)} were trained on "
+                "it; give this one another name",
+                "NAME_TAKEN",
+            )
         opened.merge(dataset)
         for table in (DatasetImage, ImportIssue):
             old = (col(table.dataset) == name) & (col(table.import_id) != import_id)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,7 @@ def import_dataset(
     engine: Engine,
     store: ObjectStore,
     roots: Sequence[Path],
+    own_folder: Path,
     limits: InferenceSettings,
     decoders: Decoders,
 ) -> dict[str, Any]:
@@ -88,6 +89,9 @@ def import_dataset(
     objects are durable; readers see them when the last one is there. Taken up again after a kill, the job
     reads every file again, so that changed files count, but decodes only those that no import took before.
 
+    Args:
+        own_folder: the server's data folder. What lies in it is left out: a process that opens and closes a SQLite
+            database beside its own connections loses its locks on it.
     Returns:
         The job's result: dataset, image_count, skipped_count, converted_count, content_hash.
     Raises:
@@ -100,7 +104,7 @@ def import_dataset(
     if done := import_rows.published(engine, plan.name, context.job_id):
         return _result(done)
     context.stage("listing files")
-    layout = read_layout(folder, plan.format, plan.seed)
+    layout = _without(own_folder, read_layout(folder, plan.format, plan.seed))
     for line in layout.warnings:
         context.warn(f"{folder}: {line}")
     classes, items = _chosen(layout, plan)
@@ -113,7 +117,7 @@ def import_dataset(
     import_rows.forget(engine, context.job_id)
     taken = 0
     first_refusal = None
-    intake = Intake(engine, store, roots, limits, decoders)
+    intake = Intake(engine, store, roots, limits, decoders, own_folder)
     with ThreadPoolExecutor(limits.import_workers) as pool:
         contents = layout.contents(items)
         while batch := list(islice(contents, BATCH_SIZE)):
@@ -150,6 +154,26 @@ def _result(dataset: Dataset) -> dict[str, Any]:
         "converted_count": dataset.converted_count,
         "content_hash": dataset.content_hash,
     }
+
+
+def _without(own_folder: Path, layout: Layout) -> Layout:
+    """The layout without files in the server's own folder, and classes that were made of those alone."""
+    own = own_folder.resolve()
+
+    def is_own(item: Item) -> bool:
+        return isinstance(item.source, str) and is_inside(Path(item.source), [own])
+
+    left_out = [item for item in layout.items if is_own(item)]
+    if not left_out:
+        return layout
+    items = tuple(item for item in layout.items if not is_own(item))
+    gone = {item.class_name for item in left_out} - {item.class_name for item in items}
+    return replace(
+        layout,
+        classes=tuple(name for name in layout.classes if name not in gone),
+        items=items,
+        warnings=(*layout.warnings, f"{own} holds this server's own data and is left out"),
+    )
 
 
 def _chosen(layout: Layout, plan: Plan) -> tuple[tuple[str, ...], list[Item]]:

@@ -60,12 +60,14 @@ class Intake:
         roots: Sequence[Path],
         limits: InferenceSettings,
         decoders: Decoders,
+        own_folder: Path | None = None,
     ) -> None:
         self._engine = engine
         self._store = store
         self._roots = [root.resolve() for root in roots]
         self._limits = limits
         self._decoders = decoders
+        self._own = [own_folder.resolve()] if own_folder else []
 
     def take(self, content: tuple[Item, Path | bytes | Pixels]) -> Taken | Refused:
         """Stores one picture, a file or its bytes or pixels, or says why it cannot be taken.
@@ -96,6 +98,8 @@ class Intake:
         )
 
     def _read(self, path: Path) -> bytes:
+        if is_inside(path.resolve(), self._own):
+            raise BrokenPicture("a link into this server's own data")
         if not is_inside(path.resolve(), self._roots):
             raise BrokenPicture("a link that leaves the server's import roots")
         if path.is_dir():

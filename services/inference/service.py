@@ -263,7 +263,7 @@ def build(settings: RuntimeSettings) -> Service:
     decoders.start_early()
     handlers = {
         "import_dataset": lambda context: importing.import_dataset(
-            context, engine, store, settings.import_roots, limits, decoders
+            context, engine, store, settings.import_roots, settings.data_dir, limits, decoders
         ),
         "register_model": lambda context: models.register(context, engine, store),
         "train_xnn": lambda context: training.train(context, engine, store, store_place(settings), limits),

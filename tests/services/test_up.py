@@ -1,5 +1,6 @@
 """All services and the page in one process."""
 
+import os
 import socket
 import ssl
 import threading
@@ -103,6 +104,23 @@ def test_a_taken_port_of_a_service_is_named_with_the_way_out_and_nothing_stays_b
         ):
             start_all(settings.model_copy(update={"naming_address": address}), http_port=0)
     assert threads() == before
+
+
+def test_a_data_folder_in_use_is_refused_and_free_again_after_a_stop(settings, tmp_path):
+    running = start_all(settings, http_port=None)
+    try:
+        with pytest.raises(OSError, match=f"{tmp_path} is in use: process {os.getpid()} runs Onoma on it"):
+            start_all(settings, http_port=None)
+    finally:
+        running.stop()
+    start_all(settings, http_port=None).stop()
+
+
+def test_a_data_folder_that_is_a_file_is_named(settings, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(OSError, match=f"{file} cannot be the data folder: File exists; name another"):
+        start_all(settings.model_copy(update={"data_dir": file}), http_port=None)
 
 
 def test_the_page_is_served_over_https_where_it_has_a_certificate(settings, monkeypatch, tmp_path):

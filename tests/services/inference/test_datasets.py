@@ -44,6 +44,25 @@ def test_an_image_folder_becomes_a_data_set(inference, tmp_path):
     assert len(dataset.content_hash) == 64
 
 
+def test_the_servers_own_data_below_the_folder_is_left_out_and_stays_locked(inference, tmp_path):
+    """A process that opens and closes a SQLite database loses the locks that its connections hold on it."""
+    folders.image_folder(tmp_path, {"hat": 4, "bag": 3})
+    assert inference.data_dir.parent == tmp_path
+    (tmp_path / "hat" / "linked.png").symlink_to(inference.data_dir / "inference.db")
+    before = locks()
+    dataset = inference.dataset(tmp_path)
+    assert list(dataset.classes) == ["bag", "hat"]
+    assert inference.issues() == {"hat/linked.png": ("skipped", "a link into this server's own data")}
+    assert before
+    assert locks() == before
+
+
+def locks():
+    """POSIX locks that this process holds."""
+    held = Path("/proc/locks").read_text().splitlines()
+    return [line for line in held if f" {os.getpid()} " in line and " POSIX " in line]
+
+
 def test_images_keep_path_class_part_and_size(inference, tmp_path):
     inference.dataset(garments(tmp_path))
     image = inference.images(part=TRAIN, class_name="hat")[0]

@@ -1,6 +1,7 @@
 """Imports that are killed, cancelled, overtaken or out of disk: nothing half-written is read as whole."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from sqlmodel import Session, func, select
@@ -9,7 +10,7 @@ from services.inference import datasets, import_rows, importing, registry, table
 from services.inference.settings import InferenceSettings
 from services.runtime.database import open_database
 from services.runtime.decoding import Decoders
-from services.runtime.errors import Aborted, NotFound, ResourceExhausted
+from services.runtime.errors import Aborted, AlreadyExists, NotFound, ResourceExhausted
 from services.runtime.jobs import Cancelled, Job, JobContext
 from services.runtime.objects import DirectoryStore
 from services.runtime.settings import RuntimeSettings
@@ -47,7 +48,9 @@ def job(folder, job_id="job-1"):
 def run(context, engine, store, folder):
     decoders = Decoders(2)
     try:
-        return importing.import_dataset(context, engine, store, [folder], InferenceSettings(), decoders)
+        return importing.import_dataset(
+            context, engine, store, [folder], Path("onoma-data"), InferenceSettings(), decoders
+        )
     finally:
         decoders.close()
 
@@ -85,6 +88,28 @@ def test_an_import_that_was_cut_off_leaves_the_data_set_as_it_was(engine, store,
     assert listed(engine) == before
     run(JobContext(job(folder, "job-2")), engine, store, folder)
     assert len(listed(engine)) == row_count(engine) == 19
+
+
+def test_other_content_is_refused_where_xnns_were_trained_on_what_is_there(engine, store, folder):
+    run(JobContext(job(folder, "job-1")), engine, store, folder)
+    before = listed(engine)
+    with Session(engine) as session:
+        network = dict.fromkeys(tables.Model.model_fields, 0) | {
+            "name": "net",
+            "preprocessing": {},
+            "classes": [],
+        }
+        session.add(tables.Model(**network))
+        session.commit()
+        session.add(tables.XnnSet(name="mine", model="net", dataset="garments", settings={}, summary={}))
+        session.commit()
+    run(JobContext(job(folder, "job-2")), engine, store, folder)
+    (folder / "train" / "hat" / "new.png").write_bytes(folders.png(900))
+    with pytest.raises(
+        AlreadyExists, match=r"'garments' is there with other content, and the xNNs of mine .*another name"
+    ):
+        run(JobContext(job(folder, "job-3")), engine, store, folder)
+    assert listed(engine) == before
 
 
 def test_what_an_abandoned_import_wrote_goes_with_the_next_one(engine, store, folder):
