@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from onoma.science.pictures import Preprocessing
@@ -60,9 +63,31 @@ def torchvision_program(source: str, weights: Path | None, classes: Path | None,
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    """The tensors of a file by name.
 
-        return load_file(path)
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    Raises:
+        ValueError: it holds something else; nothing pickled is run to find out.
+    """
+    try:
+        found = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, IndexError) as error:
+        raise ValueError(
+            f"{path} holds no state dict that can be read safely; write one with "
+            "torch.save(network.state_dict(), FILE) or as .safetensors"
+        ) from error
+    odd = (
+        [name for name, value in found.items() if not isinstance(value, Tensor)]
+        if isinstance(found, dict)
+        else [""]
+    )
+    if odd:
+        raise ValueError(
+            f"{path} is a checkpoint with more than a state dict (such as '{odd[0]}'); write what it has under "
+            "'state_dict' or 'model' alone"
+        )
+    state: dict[str, Tensor] = found
     return state

@@ -45,13 +45,16 @@ def export(
 @needs("torch")
 def check(
     file: Annotated[Path, typer.Argument(help="A .pt2 file.", exists=True, dir_okay=False)],
+    attachment_layer: Annotated[str, typer.Option(help="Layer the xNN reads; found by itself.")] = "",
+    map_layer: Annotated[str, typer.Option(help="Layer the maps are drawn on; found by itself.")] = "",
+    layers: Annotated[bool, typer.Option("--layers", help="List the layers that can be named.")] = False,
     json: Json = False,
 ) -> None:
     """Say whether a .pt2 program can be registered; needs no server."""
     from onoma.science.registration import check as check_program
 
     with about(file):
-        report = check_program(file.read_bytes())
+        report = check_program(file.read_bytes(), attachment_layer, map_layer)
     if json:
         import dataclasses
         from json import dumps
@@ -65,6 +68,19 @@ def check(
                 for o in report.operators
             ],
         )
+        if layers:
+            print_table(
+                ("layer", "operator", "shape", "maps"),
+                [
+                    (
+                        layer.name,
+                        layer.operator,
+                        " x ".join(map(str, layer.shape)),
+                        "yes" if layer.has_cells else "no",
+                    )
+                    for layer in report.layers
+                ],
+            )
         console.print(f"attachment layer: {report.attachment_layer}   map layer: {report.map_layer}")
     if report.reasons:
         raise ValueError(f"{file}: {'; '.join(report.reasons)}")

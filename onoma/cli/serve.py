@@ -17,7 +17,7 @@ from onoma.extras import needs
 @needs("serve")
 def up(
     data: Annotated[Path, typer.Option(help="Folder for databases and objects.")] = Path("onoma-data"),
-    port: Annotated[int, typer.Option(help="Port of the page.")] = 8080,
+    port: Annotated[int, typer.Option(help="Port of the page.", min=0, max=65535)] = 8080,
 ) -> None:
     """Run all services and the page in one process until Ctrl-C or SIGTERM."""
     from services.up import local_settings, start_all
@@ -56,7 +56,7 @@ def demo(
         ),
     ] = None,
     folder: Annotated[Path, typer.Option(help="Folder for all that the demo makes.")] = Path("onoma-demo"),
-    port: Annotated[int, typer.Option(help="Port of the page.")] = 8080,
+    port: Annotated[int, typer.Option(help="Port of the page.", min=0, max=65535)] = 8080,
     simulated_annotators: Annotated[
         int,
         typer.Option(

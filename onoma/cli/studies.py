@@ -79,6 +79,9 @@ def create(
         raise typer.BadParameter("--imported goes with neither --xnn nor --plain: they are of computed maps")
     xnn = "" if imported else xnn or model
     with connected() as client:
+        same = next((study for study in client.list_studies() if study.name == name), None)
+        if same is not None:
+            raise ValueError(f"a study is named '{name}' already ({same.study_id}); choose another name")
         chosen = listed(categories) or _all_classes(client, model, dataset, xnn)
         study = client.create_study(
             name,

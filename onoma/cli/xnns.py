@@ -65,7 +65,10 @@ Paper = Annotated[
     ),
 ]
 PrecisionOption = Annotated[
-    Precision, typer.Option(help="Of the products in training; bf16 pays on GPUs, tf32 is for GPUs only.")
+    Precision,
+    typer.Option(
+        help="Of the products in training; tf32 is for GPUs only; docs/xnns.md says what they cost."
+    ),
 ]
 PullAway = Annotated[
     Pairs, typer.Option(help="Pairs that the pull-away loss drives apart: X-features, or images.")
@@ -98,7 +101,7 @@ def train(
     name: Name = "",
     classes: Classes = "",
     features: Annotated[
-        int, typer.Option(help="K, X-features a class (onoma xnn sweep helps to choose).")
+        int, typer.Option(help="K, X-features a class (onoma xnn sweep helps to choose).", min=1, max=64)
     ] = 5,
     epochs: Epochs = 0,
     seed: Seed = 0,

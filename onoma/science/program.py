@@ -83,7 +83,7 @@ class Program:
         for node in self.graph_module.graph.nodes:
             if node.name == name:
                 return node  # type: ignore[no-any-return]
-        raise ValueError(f"the network has no layer '{name}' (onoma model check lists operators and layers)")
+        raise ValueError(f"the network has no layer '{name}' (onoma model check --layers lists them)")
 
     def scores(self, images: Tensor) -> Tensor:
         """(n, class_count) of images (n, C, H, W) as the network wants them."""
@@ -99,7 +99,13 @@ def save(module: nn.Module, example_input: Tensor, metadata: Mapping[str, Any]) 
         module: takes (n, C, H, W), gives (n, classes); traced for any n.
         example_input: (n, C, H, W) with n >= 2.
         metadata: "name", "classes", "preprocessing" (fields of Preprocessing); kept as JSON in the archive.
+    Raises:
+        ValueError: the example is not two images or more.
     """
+    if len(example_input) < 2:
+        raise ValueError(
+            f"example input of shape {tuple(example_input.shape)}; two images or more are wanted, for a trace of any number"
+        )
     exported = torch.export.export(
         module.eval(), (example_input,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
     )
@@ -146,8 +152,7 @@ def find_attachment(program: Program) -> str:
     Raises:
         ValueError: the network has no fully-connected layer, and only one convolution.
     """
-    output = next(n for n in program.graph_module.graph.nodes if n.op == "output")
-    way = cuts(program, _only(output.args[0]).name)
+    way = cuts(program, scores_node(program).name)
     linear = [node for node in way if node.target in _LINEAR]
     if not linear:
         convolutions = [node for node in way if node.target is _aten.convolution.default]
@@ -155,6 +160,12 @@ def find_attachment(program: Program) -> str:
             raise ValueError("the network has no fully-connected layer; name the attachment layer yourself")
         return _data_input(convolutions[-1]).name
     return _data_input(linear[1 if len(linear) > 1 else 0]).name
+
+
+def scores_node(program: Program) -> fx.Node:
+    """The node whose value the network gives."""
+    output = next(n for n in program.graph_module.graph.nodes if n.op == "output")
+    return _only(output.args[0])
 
 
 def find_map_layer(program: Program, attachment: str, min_cells: int = MIN_CELLS) -> str:

@@ -20,6 +20,7 @@ METADATA_ENTRY = "onoma.json"
 _GRAPH = "models/model.json"
 _WEIGHTS = "data/weights/model_weights_config.json"
 _CONSTANTS = "data/constants/model_constants_config.json"
+_WAY_OUT = "export the network with onoma.science.program.save (docs/howto/own-model.md)"
 _SAMPLE_INPUTS = "data/sample_inputs/model.pt"  # pickled by torch.export.save; never read, emptied
 _ENTRIES = re.compile(
     r"data/weights/weight_\d+|data/constants/tensor_\d+|extra/[A-Za-z0-9_.-]+|\.data/(?:serialization_id|version)"
@@ -86,9 +87,7 @@ def checked(data: bytes) -> bytes:
 def _checked_entries(data: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Content of every entry by its name below the archive's root, and the graph."""
     if data.startswith(_PICKLES):
-        raise RefusedProgram(
-            "the file is a pickle, which can run code; export the network with torch.export.save"
-        )
+        raise RefusedProgram(f"the file is a pickle, which can run code; {_WAY_OUT}")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             infos = archive.infolist()
@@ -248,4 +247,4 @@ def _what_else(root: str, names: list[str]) -> str:
         return "the file is a zip of something else, not a .pt2 program"
     is_script = any("/code/" in name for name in names)
     kind = "a TorchScript archive" if is_script else "a torch.save checkpoint"
-    return f"the file is {kind} (a pickle), not a .pt2 program; export the network with torch.export.save"
+    return f"the file is {kind} (a pickle), not a .pt2 program; {_WAY_OUT}"

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
-from onoma.science.excitation import carriers, has_rule, operator_name, prepare
+from onoma.science.excitation import MissingRule, carriers, has_rule, operator_name, prepare
+from onoma.science.pictures import Preprocessing
 from onoma.science.program import (
+    BLANK_IMAGES,
     Program,
     constants,
+    cuts,
     find_attachment,
     find_map_layer,
     first_line,
+    has_cells_last,
     load,
+    scores_node,
+    shape_of,
 )
 from onoma.science.program_archive import RefusedProgram
 
@@ -39,20 +46,39 @@ class OperatorUse:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """One layer that every path from image to scores crosses.
+
+    Attributes:
+        name: as `attachment_layer` and `map_layer` name it.
+        operator: "aten.relu.default".
+        shape: of its activations for one image.
+        has_cells: maps can be drawn on it.
+    """
+
+    name: str
+    operator: str
+    shape: tuple[int, ...]
+    has_cells: bool
+
+
+@dataclass(frozen=True)
 class ProgramReport:
     """What a check found.
 
     Attributes:
         operators: by name.
+        layers: that can be named for attachment and map layer, in the network's order.
         attachment_layer: that would be taken; empty where none is found.
         map_layer: likewise.
         reasons: why it cannot be registered, one line each; empty where it can.
     """
 
-    operators: tuple[OperatorUse, ...]
-    attachment_layer: str
-    map_layer: str
-    reasons: tuple[str, ...]
+    operators: tuple[OperatorUse, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    attachment_layer: str = ""
+    map_layer: str = ""
+    reasons: tuple[str, ...] = ()
 
 
 def choose_layers(program: Program, attachment: str = "", map_layer: str = "") -> tuple[str, str]:
@@ -65,22 +91,105 @@ def choose_layers(program: Program, attachment: str = "", map_layer: str = "") -
     return attachment, map_layer or find_map_layer(program, attachment)
 
 
-def check(data: bytes) -> ProgramReport:
-    """Looks into a `.pt2` archive, loads it and reads its graph; never raises for what is in it."""
+def check(data: bytes, attachment: str = "", map_layer: str = "") -> ProgramReport:
+    """Looks into a `.pt2` archive, loads it and reads its graph; never raises for what is in it.
+
+    Args:
+        attachment: layer to take; found where none is named.
+        map_layer: likewise.
+    """
     try:
         program = load(data)
     except RefusedProgram as error:
-        return ProgramReport((), "", "", (str(error),))
+        return ProgramReport(reasons=(str(error),))
+    reasons = []
+    for key, checked in (
+        ("classes", lambda given: checked_classes(given, program.class_count)),
+        ("preprocessing", lambda given: checked_preprocessing(given, program)),
+    ):  # what the file does not say can be given when it is registered
+        try:
+            if key in program.metadata:
+                checked(program.metadata[key])
+        except ValueError as error:
+            reasons.append(str(error))
     try:
-        attachment, map_layer = choose_layers(program)
+        attachment, map_layer = choose_layers(program, attachment, map_layer)
     except ValueError as error:
-        return ProgramReport(operators(program, None, None), "", "", (str(error),))
-    uses = operators(program, attachment, map_layer)
+        return ProgramReport(operators(program, None, None), layers(program), reasons=(*reasons, str(error)))
     try:
         require_explainable(program, attachment, map_layer)
+        uses = operators(program, attachment, map_layer)
+    except MissingRule as error:
+        uses = operators(program, attachment, map_layer)
+        reasons.append(str(error))
     except ValueError as error:
-        return ProgramReport(uses, attachment, map_layer, (str(error),))
-    return ProgramReport(uses, attachment, map_layer, ())
+        uses = operators(program, None, None)
+        reasons.append(str(error))
+    return ProgramReport(uses, layers(program), attachment, map_layer, tuple(reasons))
+
+
+def layers(program: Program) -> tuple[Layer, ...]:
+    """The layers that every path from image to scores crosses, but for the image."""
+    return tuple(
+        Layer(
+            node.name,
+            operator_name(node),
+            shape_of(node)[1:],
+            len(shape_of(node)) == 4 and has_cells_last(node),
+        )
+        for node in cuts(program, scores_node(program).name)
+        if node.op == "call_function" and shape_of(node)[:1] == BLANK_IMAGES
+    )
+
+
+def checked_classes(classes: Any, class_count: int) -> list[str]:  # Any: the program's own metadata
+    """The names of the classes in the order of the scores.
+
+    Raises:
+        ValueError: they are not as many distinct names as there are scores.
+    """
+    if not classes:
+        raise ValueError(
+            f"the program names no classes; give {class_count} names in the order of its scores (--classes)"
+        )
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("the program's classes are not a list of names; give them (--classes)")
+    if len(classes) != class_count:
+        raise ValueError(f"{len(classes)} class names for {class_count} scores; give one name a score")
+    if not all(name.strip() for name in classes):
+        raise ValueError("a class name is empty; give every score a name (--classes)")
+    doubled = sorted({name for name in classes if classes.count(name) > 1})
+    if doubled:
+        raise ValueError(f"class names must be distinct; twice: {', '.join(doubled)}")
+    return classes
+
+
+def checked_preprocessing(given: Any, program: Program) -> Preprocessing:  # Any: the program's own metadata
+    """How pictures become the program's input.
+
+    Raises:
+        ValueError: it is not said, cannot be read, or gives images of another shape than the network takes.
+    """
+    if not given:
+        raise ValueError(
+            "the program does not say how pictures become its input; write it with onoma.science.program.save, which "
+            "keeps the preprocessing in the file (docs/howto/own-model.md)"
+        )
+    known = [field.name for field in fields(Preprocessing)]
+    odd = sorted(set(given) - set(known)) if isinstance(given, dict) else [str(given)[:80]]
+    if odd:
+        raise ValueError(f"the program's preprocessing has '{odd[0]}'; it is an object of {', '.join(known)}")
+    try:
+        found = Preprocessing(**given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the program's preprocessing cannot be read: {error}") from error
+    wanted = (found.channels, found.height, found.width)
+    if wanted != program.input_shape:
+        raise ValueError(
+            f"the preprocessing gives images of {wanted} (channels, height, width); "
+            f"the network takes {program.input_shape}"
+        )
+    return found
 
 
 def require_explainable(program: Program, attachment: str, map_layer: str) -> None:

@@ -18,12 +18,17 @@ from onoma.science.excitation import LEAK_LIMIT, strict_leak
 from onoma.science.pictures import Preprocessing
 from onoma.science.program import Program, load, shape_of, with_features
 from onoma.science.registration import check as check_program
-from onoma.science.registration import choose_layers, require_explainable
+from onoma.science.registration import (
+    checked_classes,
+    checked_preprocessing,
+    choose_layers,
+    require_explainable,
+)
 from onoma.v1 import inference_pb2 as pb
 from services.inference import tables
 from services.inference.sessions import CELLS, FEATURES, SCORES, open_session, run
 from services.runtime.database import session
-from services.runtime.errors import AlreadyExists, InvalidArgument, NotFound
+from services.runtime.errors import AlreadyExists, NotFound
 from services.runtime.job_context import JobContext, one_line
 from services.runtime.objects import ObjectStore
 
@@ -72,8 +77,10 @@ def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[st
     context.stage("reading the program", 4)
     check_request(engine, store, params["name"], params["object_key"])
     program = load(store.get(params["object_key"]))
-    classes = _checked_classes(params["classes"] or program.metadata.get("classes"), program.class_count)
-    preprocessing = _preprocessing(params["preprocessing"] or program.metadata.get("preprocessing"), program)
+    classes = checked_classes(params["classes"] or program.metadata.get("classes"), program.class_count)
+    preprocessing = checked_preprocessing(
+        params["preprocessing"] or program.metadata.get("preprocessing"), program
+    )
     attachment, map_layer = choose_layers(program, params["attachment_layer"], params["map_layer"])
     require_explainable(program, attachment, map_layer)
     context.advance()
@@ -130,41 +137,6 @@ def _taken(name: str) -> AlreadyExists:
     return AlreadyExists(
         f"another network is registered as '{name}'; give this one another name", "NAME_TAKEN"
     )
-
-
-def _checked_classes(classes: Any, class_count: int) -> list[str]:  # Any: the program's own metadata
-    if not classes:
-        raise InvalidArgument(
-            f"the program names no classes; give {class_count} names in the order of its scores (--classes)"
-        )
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise InvalidArgument("the program's classes are not a list of names; give them (--classes)")
-    if len(classes) != class_count:
-        raise InvalidArgument(f"{len(classes)} class names for {class_count} scores; give one name a score")
-    if not all(name.strip() for name in classes):
-        raise InvalidArgument("a class name is empty; give every score a name (--classes)")
-    doubled = sorted({name for name in classes if classes.count(name) > 1})
-    if doubled:
-        raise InvalidArgument(f"class names must be distinct; twice: {', '.join(doubled)}")
-    return classes
-
-
-def _preprocessing(given: dict[str, Any] | None, program: Program) -> Preprocessing:
-    if not given:
-        raise InvalidArgument(
-            "the program does not say how pictures become its input; give the preprocessing"
-        )
-    try:
-        found = Preprocessing(**given)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"the program's preprocessing cannot be read: {error}") from error
-    wanted = (found.channels, found.height, found.width)
-    if wanted != program.input_shape:
-        raise InvalidArgument(
-            f"the preprocessing gives images of {wanted} (channels, height, width); "
-            f"the network takes {program.input_shape}"
-        )
-    return found
 
 
 def _fields(preprocessing: Preprocessing) -> dict[str, Any]:

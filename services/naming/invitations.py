@@ -94,7 +94,8 @@ def add(opened: Session, study: Study, name: str, role: str = ANNOTATOR, request
     """
     if named(opened, study, name) is not None:
         raise AlreadyExists(
-            f"study {shown(study.name)} has an annotator {shown(name)} already; choose another name"
+            f"study {shown(study.name)} has an annotator {shown(name)} already; choose another name, or renew "
+            "their link (onoma study renew)"
         )
     count = opened.exec(
         select(func.count()).select_from(Annotator).where(Annotator.study_id == study.study_id)

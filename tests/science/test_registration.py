@@ -1,11 +1,14 @@
 """What a check of a program reports before it is registered."""
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from onoma.science.program import save
-from onoma.science.registration import OperatorUse, ProgramReport, check
+from onoma.science.registration import Layer, OperatorUse, ProgramReport, check
 from tests.networks import SHAPE, MobileLike, images, vgg_like
 
 
@@ -114,3 +117,40 @@ def test_a_network_whose_images_change_each_others_scores_is_refused() -> None:
         nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Conv2d(4, 4, 3), *head)
     ).reasons
     assert "depend on the others in its batch" in reason
+
+
+def test_every_layer_that_can_be_named_is_listed() -> None:
+    report = report_of(vgg_like())
+    by_name = {layer.name: layer for layer in report.layers}
+    assert by_name["relu"] == Layer("relu", "aten.relu.default", (8, 32, 32), has_cells=True)
+    assert not by_name[report.attachment_layer].has_cells
+    assert by_name[report.map_layer].has_cells
+    content = save(vgg_like(), images(2, SHAPE), {})
+    for layer in report.layers:
+        if layer.has_cells:
+            assert check(content, map_layer=layer.name).reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ({"classes": ["a", "b", "c"]}, "3 class names for 4 scores"),
+        ({"classes": ["a", "b", "c", "a"]}, "twice: a"),
+        (
+            {"preprocessing": {"channels": 3, "height": 32, "width": 32, "resize": 40}},
+            "has 'resize'; .* interpolation",
+        ),
+        ({"preprocessing": {"channels": 3, "height": 30, "width": 32}}, r"gives images of \(3, 30, 32\)"),
+        ({"preprocessing": []}, "does not say how pictures become its input"),
+    ],
+)
+def test_what_would_be_refused_when_it_is_registered_is_said_before(
+    metadata: dict[str, Any], reason: str
+) -> None:
+    [found] = check(save(vgg_like(), images(2, SHAPE), metadata)).reasons
+    assert re.search(reason, found)
+
+
+def test_one_image_is_no_example() -> None:
+    with pytest.raises(ValueError, match=r"example input of shape \(1, 3, 32, 32\).* two images or more are"):
+        save(vgg_like(), images(1, SHAPE), {})

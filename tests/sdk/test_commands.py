@@ -2,10 +2,12 @@
 
 import csv
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from onoma import cli
@@ -207,6 +209,53 @@ def test_a_torchvision_network_is_exported_and_checked(onoma, tmp_path: Path) ->
     code, text = onoma("model", "check", str(file), "--json")
     assert code == 0, text
     assert json.loads(text)["map_layer"]
+
+
+def test_the_layers_that_can_be_named_are_listed(onoma, tmp_path: Path) -> None:
+    file = tmp_path / "squeezenet.pt2"
+    assert onoma("model", "export", "torchvision:squeezenet1_1", "--out", str(file), "--size", "64")[0] == 0
+    code, text = onoma("model", "check", str(file), "--layers", "--map-layer", "relu")
+    assert code == 0, text
+    assert re.search(r"relu +aten.relu.default +64 x 31 x 31 +yes", text)
+    assert "map layer: relu" in text
+    code, text = onoma("model", "check", str(file), "--map-layer", "relu_99")
+    assert code == 1
+    assert "has no layer 'relu_99' (onoma model check --layers lists them)" in text
+
+
+def test_weights_of_another_kind_are_named_with_the_way_out(onoma, tmp_path: Path) -> None:
+    whole, checkpoint, broken = (
+        tmp_path / name for name in ("whole.pth", "checkpoint.pth", "broken.safetensors")
+    )
+    network = torch.nn.Linear(2, 2)
+    torch.save(network, whole)
+    torch.save({"state_dict": network.state_dict(), "epoch": 3}, checkpoint)
+    broken.write_bytes(b"no such thing")
+    for file, said in (
+        (whole, "holds no state dict that can be read safely"),
+        (checkpoint, "is a checkpoint with more than a state dict (such as 'state_dict')"),
+        (broken, "holds no state dict that can be read safely"),
+    ):
+        command = (
+            "model",
+            "export",
+            "torchvision:resnet18",
+            "--weights",
+            str(file),
+            "--out",
+            str(tmp_path / "x.pt2"),
+        )
+        code, text = onoma(*command)
+        assert code == 1
+        assert said in text
+        assert str(file) in text
+
+
+def test_a_study_of_the_same_name_is_refused(onoma, open_study: OpenStudy) -> None:
+    name, study_id = open_study.study.name, open_study.study.study_id
+    code, text = onoma("study", "create", name, "--model", "tiny", "--dataset", "shapes")
+    assert code == 1
+    assert f"a study is named '{name}' already ({study_id}); choose another name" in text
 
 
 def test_a_file_that_is_no_program_is_refused_by_check(onoma, tmp_path: Path) -> None:

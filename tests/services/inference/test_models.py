@@ -214,9 +214,12 @@ def test_class_names_that_do_not_fit_are_told(inference, classes, line):
     [
         ({"classes": "abc", "preprocessing": PREPROCESSING}, "the program's classes are not a list of names"),
         ({"classes": [1, 2, 3], "preprocessing": PREPROCESSING}, "are not a list of names"),
-        ({"classes": list(CLASSES)}, "does not say how pictures become its input; give the preprocessing"),
+        (
+            {"classes": list(CLASSES)},
+            "become its input; write it with onoma.science.program.save",
+        ),
         ({**METADATA, "preprocessing": {"height": "32"}}, "preprocessing cannot be read"),
-        ({**METADATA, "preprocessing": [1]}, "preprocessing cannot be read"),
+        ({**METADATA, "preprocessing": [1]}, "preprocessing has '[1]'"),
         ({**METADATA, "preprocessing": {**PREPROCESSING, "channels": 7}}, "channels 7: use 1"),
         (
             {**METADATA, "preprocessing": {**PREPROCESSING, "height": 64}},
