@@ -104,7 +104,7 @@ def save(module: nn.Module, example_input: Tensor, metadata: Mapping[str, Any]) 
     """
     if len(example_input) < 2:
         raise ValueError(
-            f"example input of shape {tuple(example_input.shape)}; two images or more are wanted, for a trace of any number"
+            f"example input of shape {tuple(example_input.shape)}; two images or more are wanted"
         )
     exported = torch.export.export(
         module.eval(), (example_input,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
