@@ -105,7 +105,7 @@ def write_table1_tex(path: Path, classes: Sequence[ClassRow], *, ours: bool = Fa
             _number(row.dnn_accuracy, 3),
             _number(row.xnn_accuracy, 3),
             _number(row.rmse, 3),
-            f"${row.score_min:.1f}$ to ${row.score_max:.1f}$",
+            f"${row.score_min:.3g}$ to ${row.score_max:.3g}$",
         ]
         if ours:
             cells += [
