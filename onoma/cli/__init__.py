@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version as version_of
+from typing import Annotated
 
 import typer
 
@@ -14,7 +16,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Explains what an image classifier looks at, in words that people chose.",
 )
 studies.app.command("export")(study_archives.export)
 studies.app.command("import")(study_archives.take)
@@ -37,11 +38,31 @@ for command in (
     app.command()(command)
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        sys.stdout.write(f"onoma {version_of('onoma')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def of_all_commands(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version, and end.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Explains what an image classifier looks at, in words that people chose."""
+
+
 def main() -> None:
     """Runs the command line."""
     try:
         app()
-    except (OnomaError, OSError, ValueError, ModuleNotFoundError) as error:
+    except OSError as error:
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        errors.print(f"onoma: {said}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except (OnomaError, ValueError, ModuleNotFoundError) as error:
         errors.print(f"onoma: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -74,7 +72,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, IndexError) as error:
+    except OSError:
+        raise
+    except Exception as error:
         raise ValueError(
             f"{path} holds no state dict that can be read safely; write one with "
             "torch.save(network.state_dict(), FILE) or as .safetensors"

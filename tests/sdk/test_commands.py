@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,18 @@ def test_a_torchvision_network_is_exported_and_checked(onoma, tmp_path: Path) ->
     code, text = onoma("model", "check", str(file), "--json")
     assert code == 0, text
     assert json.loads(text)["map_layer"]
+
+
+def test_the_version_is_printed(onoma) -> None:
+    code, text = onoma("--version")
+    assert (code, text.strip()) == (0, f"onoma {version('onoma')}")
+
+
+def test_a_file_that_cannot_be_written_is_named(onoma, open_study: OpenStudy, tmp_path: Path) -> None:
+    file = tmp_path / "nowhere" / "namings.csv"
+    code, text = onoma("naming", "export", open_study.study.study_id, "--out", str(file))
+    assert code == 1
+    assert f"onoma: {file}: No such file or directory" in text.replace("\n", "")
 
 
 def test_the_layers_that_can_be_named_are_listed(onoma, tmp_path: Path) -> None:

@@ -49,18 +49,21 @@ def test_the_servers_own_data_below_the_folder_is_left_out_and_stays_locked(infe
     folders.image_folder(tmp_path, {"hat": 4, "bag": 3})
     assert inference.data_dir.parent == tmp_path
     (tmp_path / "hat" / "linked.png").symlink_to(inference.data_dir / "inference.db")
-    before = locks()
+    before = locked(inference.data_dir)
     dataset = inference.dataset(tmp_path)
     assert list(dataset.classes) == ["bag", "hat"]
     assert inference.issues() == {"hat/linked.png": ("skipped", "a link into this server's own data")}
     assert before
-    assert locks() == before
+    assert locked(inference.data_dir) == before
 
 
-def locks():
-    """POSIX locks that this process holds."""
-    held = Path("/proc/locks").read_text().splitlines()
-    return [line for line in held if f" {os.getpid()} " in line and " POSIX " in line]
+def locked(folder):
+    """Files of a folder on which this process holds POSIX locks."""
+    held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    inodes = {
+        words[5].rpartition(":")[2] for words in held if words[1] == "POSIX" and words[4] == str(os.getpid())
+    }
+    return {path.name for path in folder.iterdir() if str(path.stat().st_ino) in inodes}
 
 
 def test_images_keep_path_class_part_and_size(inference, tmp_path):
