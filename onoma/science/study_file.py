@@ -75,7 +75,7 @@ def study_from_document(document: Any) -> StudyFile:
     annotators = tuple(_strings(_part(top, "annotators", "the study"), "'annotators'"))
     _check_annotators(annotators)
     contents = {
-        name: _mapping(content, f"category '{name}'")
+        name: _mapping(content, f"category {name!r}")
         for name, content in _mapping(_part(top, "categories", "the study"), "'categories'").items()
     }
     categories = {name: _category(name, content) for name, content in contents.items()}
@@ -105,7 +105,7 @@ def _check_values(document: Any) -> None:
         elif isinstance(value, Mapping):
             for key in value:
                 _check_text(key, where)
-            parts += [(f"{where}, '{key}'", entry) for key, entry in value.items()]
+            parts += [(f"{where}, {key!r}", entry) for key, entry in value.items()]
 
 
 def _check_text(text: str, where: str) -> None:
@@ -119,12 +119,12 @@ def _check_text(text: str, where: str) -> None:
 
 
 def _category(name: str, content: Mapping[str, Any]) -> Category:
-    where = f"category '{name}'"
+    where = f"category {name!r}"
     activations = _mapping(_part(content, "activations", where), f"{where}: 'activations'")
     pairs = []
     for activation_id, pair in activations.items():
         if not (isinstance(pair, list | tuple) and len(pair) == 2 and all(_is_name(value) for value in pair)):
-            raise ValueError(f"{where}: activation '{activation_id}' is {pair!r}, not [image, X-feature]")
+            raise ValueError(f"{where}: activation {activation_id!r} is {pair!r}, not [image, X-feature]")
         pairs.append((str(pair[0]), pair[1]))
     x_features = sorted({x_feature for _, x_feature in pairs}, key=str)
     index_of_x_feature = {x_feature: i for i, x_feature in enumerate(x_features)}
@@ -144,10 +144,10 @@ def _namings(
     for annotator, by_category in document.items():
         if annotator not in annotators:
             raise ValueError(
-                f"'namings' has '{annotator}', who is not among the annotators: {_listed(annotators)}"
+                f"'namings' has {annotator!r}, who is not among the annotators: {_listed(annotators)}"
             )
-        for name, naming in _mapping(by_category, f"the namings of '{annotator}'").items():
-            where = f"annotator '{annotator}', category '{name}'"
+        for name, naming in _mapping(by_category, f"the namings of {annotator!r}").items():
+            where = f"annotator {annotator!r}, category {name!r}"
             if name not in categories:
                 raise ValueError(f"{where}: the study has no such category; it has {_listed(categories)}")
             content = _mapping(naming, where)
@@ -168,11 +168,11 @@ def _clusters(clusters: Any, where: str) -> Iterable[tuple[str, list[str]]]:
             name = _part(content, "name", f"{where}: a concept")
             if not isinstance(name, str):
                 raise ValueError(f"{where}: the name of a concept is {name!r}, not a text")
-            ids = _part(content, "activations", f"{where}: concept '{name}'")
-            yield name, _strings(ids, f"{where}: concept '{name}'")
+            ids = _part(content, "activations", f"{where}: concept {name!r}")
+            yield name, _strings(ids, f"{where}: concept {name!r}")
         return
     for name, ids in _mapping(clusters, f"{where}: 'clusters'").items():
-        yield name, _strings(ids, f"{where}: concept '{name}'")
+        yield name, _strings(ids, f"{where}: concept {name!r}")
 
 
 def _check_discarded(
@@ -182,17 +182,17 @@ def _check_discarded(
     concept_of = {activation_id: name for name, ids in concepts for activation_id in ids}
     for activation_id in _strings(discarded, f"{where}: 'discarded'"):
         if activation_id not in known:
-            raise ValueError(f"{where}: discarded activation '{activation_id}' is not one of the category's")
+            raise ValueError(f"{where}: discarded activation {activation_id!r} is not one of the category's")
         if activation_id in concept_of:
             raise ValueError(
-                f"{where}: activation '{activation_id}' is discarded and in concept '{concept_of[activation_id]}'"
+                f"{where}: activation {activation_id!r} is discarded and in concept {concept_of[activation_id]!r}"
             )
 
 
 def _check_annotators(annotators: tuple[str, ...]) -> None:
     for i, annotator in enumerate(annotators):
         if annotator in annotators[:i]:
-            raise ValueError(f"annotator '{annotator}' is listed twice")
+            raise ValueError(f"annotator {annotator!r} is listed twice")
         if annotator == _TAKEN:
             raise ValueError(f"no annotator can be called '{_TAKEN}': it stands for all of them together")
 
@@ -205,12 +205,12 @@ def _minimum(document: Mapping[str, Any]) -> int:
 
 
 def _correct(category: Category, content: Mapping[str, Any]) -> NDArray[np.bool_]:
-    where = f"category '{category.name}'"
+    where = f"category {category.name!r}"
     predicted = _mapping(content["predicted"], f"{where}: 'predicted'")
     labels = _mapping(content.get("labels", {}), f"{where}: 'labels'")
     for image_id in category.image_ids:
         if image_id not in predicted:
-            raise ValueError(f"{where}: 'predicted' has no image '{image_id}'")
+            raise ValueError(f"{where}: 'predicted' has no image {image_id!r}")
     return np.array(
         [predicted[image_id] == labels.get(image_id, category.name) for image_id in category.image_ids],
         dtype=np.bool_,
@@ -218,25 +218,25 @@ def _correct(category: Category, content: Mapping[str, Any]) -> NDArray[np.bool_
 
 
 def _inside(category: Category, shares: Any) -> NDArray[np.float64]:
-    where = f"category '{category.name}': 'inside'"
+    where = f"category {category.name!r}: 'inside'"
     index_of = {activation_id: i for i, activation_id in enumerate(category.activation_ids)}
     inside = np.full(len(index_of), np.nan)
     for activation_id, share in _mapping(shares, where).items():
         if activation_id not in index_of:
-            raise ValueError(f"{where} has activation '{activation_id}', which is not one of the category's")
+            raise ValueError(f"{where} has activation {activation_id!r}, which is not one of the category's")
         if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
-            raise ValueError(f"{where}: activation '{activation_id}' has {share!r}, not a share in [0, 1]")
+            raise ValueError(f"{where}: activation {activation_id!r} has {share!r}, not a share in [0, 1]")
         inside[index_of[activation_id]] = share
     return inside
 
 
 def _vocabulary(document: Mapping[str, Any]) -> Vocabulary:
     overrulings = [
-        Overruling(_labels(pair, f"'label_judgements', '{key}'"), outcome)
+        Overruling(_labels(pair, f"'label_judgements', {key!r}"), outcome)
         for key, outcome in (("subset_only", Outcome.SUBSET), ("exact", Outcome.EXACT))
         for pair in _list(
             _mapping(document.get("label_judgements", {}), "'label_judgements'").get(key, []),
-            f"'label_judgements', '{key}'",
+            f"'label_judgements', {key!r}",
         )
     ]
     for entry in _list(document.get("overrulings", []), "'overrulings'"):
@@ -269,7 +269,7 @@ def _labels(value: Any, where: str) -> tuple[str, str]:
 
 def _part(content: Mapping[str, Any], key: str, where: str) -> Any:
     if key not in content:
-        raise ValueError(f"{where} has no '{key}'; it must look like worked_example.json's 'input'")
+        raise ValueError(f"{where} has no {key!r}; it must look like worked_example.json's 'input'")
     return content[key]
 
 
@@ -305,4 +305,4 @@ def _kind(value: Any) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in sorted(names)) or "none"
+    return ", ".join(f"{name!r}" for name in sorted(names)) or "none"

@@ -69,7 +69,7 @@ def test_latex_has_the_papers_columns_and_on_demand_ours(
         cells = row.removesuffix(r" \\").split(" & ")
         assert len(cells) == width
         assert cells[1:3] == [str(xnn.image_count), str(xnn.significant_count)]
-        assert cells[6:8] == [f"{xnn.rmse:.3f}", f"${xnn.score_min:.1f}$ to ${xnn.score_max:.1f}$"]
+        assert cells[6:8] == [f"{xnn.rmse:.3f}", f"${xnn.score_min:.3g}$ to ${xnn.score_max:.3g}$"]
         known = correlation(xnn)
         assert cells[8:] == ours * [
             f"{share(xnn):.4f}",
