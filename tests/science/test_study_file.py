@@ -47,7 +47,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         ),
         (lambda d: d["namings"].update(A9={}), "'namings' has 'A9', who is not among the annotators"),
         (lambda d: d["namings"]["A1"].update(z={}), "the study has no such category; it has 'p', 'q'"),
-        (lambda d: d["categories"].update({"\n": d["categories"].pop("p")}), "it has '\\n', 'q'"),
+        (lambda d: d["categories"].update({"\n": d["categories"].pop("p")}), r"it has '\\n', 'q'"),
         (lambda d: d["namings"]["A1"]["p"].pop("clusters"), "annotator 'A1', category 'p' has no 'clusters'"),
         (
             lambda d: d["namings"]["A1"]["p"]["clusters"].update(Wing=["zz"]),
