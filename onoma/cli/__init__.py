@@ -58,12 +58,11 @@ def main() -> None:
     """Runs the command line."""
     try:
         app()
-    except OSError as error:
-        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except (OnomaError, OSError, ValueError, ModuleNotFoundError) as error:
+        said = str(error)
+        if isinstance(error, OSError) and error.filename:
+            said = f"{error.filename}: {error.strerror}"
         errors.print(f"onoma: {said}", style="red", markup=False, soft_wrap=True)
-        sys.exit(1)
-    except (OnomaError, ValueError, ModuleNotFoundError) as error:
-        errors.print(f"onoma: {error}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -66,8 +67,12 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: it holds something else; nothing pickled is run to find out.
     """
+    unreadable = (
+        f"{path} holds no state dict that can be read safely; write one with "
+        "torch.save(network.state_dict(), FILE) or as .safetensors"
+    )
     try:
-        found = (
+        found: Any = (
             load_file(path)
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
@@ -75,19 +80,14 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     except OSError:
         raise
     except Exception as error:
-        raise ValueError(
-            f"{path} holds no state dict that can be read safely; write one with "
-            "torch.save(network.state_dict(), FILE) or as .safetensors"
-        ) from error
-    odd = (
-        [name for name, value in found.items() if not isinstance(value, Tensor)]
-        if isinstance(found, dict)
-        else [""]
-    )
-    if odd:
-        raise ValueError(
-            f"{path} is a checkpoint with more than a state dict (such as '{odd[0]}'); write what it has under "
-            "'state_dict' or 'model' alone"
-        )
+        raise ValueError(unreadable) from error
+    if not isinstance(found, dict):
+        raise ValueError(unreadable)
+    for name, value in found.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(
+                f"{path} is a checkpoint with more than a state dict (such as '{name}'); write what it has under "
+                "'state_dict' or 'model' alone"
+            )
     state: dict[str, Tensor] = found
     return state

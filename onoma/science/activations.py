@@ -152,7 +152,7 @@ def _maps(explainer: Explainer, seen: Seen, evidence: Sequence[_Evidence], contr
     """Maps of each class's targets, (m, h, w)."""
     images = torch.cat([of.images for of in evidence])
     masses = [_encoder_masses(explainer, seen, of, contrastive) for of in evidence]
-    mass = torch.cat([torch.cat(of_class) for of_class in zip(*masses, strict=True)])
+    mass = torch.cat([torch.cat(of_kind) for of_kind in zip(*masses, strict=True)])
     drawn = draw(explainer, seen, mass, images.repeat(2 if contrastive else 1))
     maps = drawn[: len(images)]
     if contrastive:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from onoma.science.excitation import MissingRule, carriers, has_rule, operator_name, prepare
+from onoma.science.excitation import carriers, has_rule, operator_name, prepare
 from onoma.science.pictures import Preprocessing
 from onoma.science.program import (
     BLANK_IMAGES,
@@ -112,18 +112,12 @@ def check(data: bytes, attachment: str = "", map_layer: str = "") -> ProgramRepo
                 checked(program.metadata[key])
         except ValueError as error:
             reasons.append(str(error))
+    uses = operators(program, None, None)
     try:
         attachment, map_layer = choose_layers(program, attachment, map_layer)
-    except ValueError as error:
-        return ProgramReport(operators(program, None, None), layers(program), reasons=(*reasons, str(error)))
-    try:
+        uses = operators(program, attachment, map_layer)
         require_explainable(program, attachment, map_layer)
-        uses = operators(program, attachment, map_layer)
-    except MissingRule as error:
-        uses = operators(program, attachment, map_layer)
-        reasons.append(str(error))
     except ValueError as error:
-        uses = operators(program, None, None)
         reasons.append(str(error))
     return ProgramReport(uses, layers(program), attachment, map_layer, tuple(reasons))
 

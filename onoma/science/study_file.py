@@ -305,4 +305,4 @@ def _kind(value: Any) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"{name!r}" for name in sorted(names)) or "none"
+    return ", ".join(map(repr, sorted(names))) or "none"
