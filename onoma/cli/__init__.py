@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from onoma.cli import analyse, annotate, data, explain, maps, models, serve, studies, study_archives, xnns
+from onoma.cli import (
+    analyse,
+    annotate,
+    data,
+    doctor,
+    explain,
+    maps,
+    models,
+    serve,
+    studies,
+    study_archives,
+    xnns,
+)
 from onoma.cli.output import errors
 from onoma.client import OnomaError
 
@@ -28,6 +40,7 @@ app.add_typer(annotate.app, name="naming")
 for command in (
     serve.up,
     serve.demo,
+    doctor.doctor,
     models.predict,
     explain.explain,
     explain.summary,

@@ -28,7 +28,6 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from onoma.client import Client, DataLoss, InvalidArgument, JobFailed, RunningJob
-from onoma.v1 import jobs_pb2
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -133,6 +132,26 @@ def bar(description: str, to: Console = console) -> Iterator[Callable[[int, int]
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+@contextmanager
+def bar_of_stages(description: str, to: Console = console) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar a stage, as a function of (stage, done, total); a total of 0 is one that is not known."""
+    with _progress(to) as progress:
+        task: TaskID = progress.add_task(description, total=None)
+        stage = ""
+
+        def show(now: str, done: int, total: int) -> None:
+            nonlocal stage, task
+            if now != stage:
+                if stage:
+                    progress.update(task, completed=progress.tasks[task].total or 0)
+                    task = progress.add_task("", total=None)
+                stage = now
+            label = f"{description}: {stage}" if stage else description
+            progress.update(task, description=label, completed=done, total=total or None)
+
+        yield show
+
+
 def wait(job: RunningJob, description: str) -> dict[str, Any]:
     """Waits for a job behind a bar, then prints what it warned of.
 
@@ -141,25 +160,12 @@ def wait(job: RunningJob, description: str) -> dict[str, Any]:
     Raises:
         JobFailed: it did not succeed.
     """
-    with _progress() as progress:
-        task: TaskID = progress.add_task(description, total=None)
-        stage = ""
-
-        def show(message: jobs_pb2.Job) -> None:
-            nonlocal stage, task
-            if message.stage != stage:
-                if stage:
-                    progress.update(task, completed=progress.tasks[task].total or 0)
-                    task = progress.add_task("", total=None)
-                stage = message.stage
-            label = f"{description}: {stage}" if stage else description
-            progress.update(task, description=label, completed=message.done, total=message.total or None)
-
-        try:
-            result = job.wait(show)
-        except KeyboardInterrupt:
-            console.print("stopped waiting; the job goes on at the server")
-            raise
+    try:
+        with bar_of_stages(description) as show:
+            result = job.wait(lambda message: show(message.stage, message.done, message.total))
+    except KeyboardInterrupt:
+        console.print("stopped waiting; the job goes on at the server")
+        raise
     for warning in job.message.warnings[:20]:
         console.print(Text("  ! ", style="yellow") + Text(warning))
     if len(job.message.warnings) > 20:

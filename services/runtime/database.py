@@ -17,6 +17,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError
@@ -61,19 +62,49 @@ def open_database(settings: RuntimeSettings, service: str) -> Engine:
         Unavailable: it does not answer.
         ResourceExhausted: its disk is full.
     """
-    connections = settings.grpc_workers + 4  # those of the jobs beside those of the calls
-    if settings.database_url:
-        engine = _postgresql(settings.database_url, service, connections)
-    else:
+    if not settings.database_url:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        engine = _sqlite(settings.data_dir / f"{service}.db", connections)
-    event.listen(engine, "handle_error", _translate)
+    engine = _connect(settings, service)
     with _migration_lock(engine):
         if engine.dialect.name == "postgresql":
             with engine.begin() as connection:
                 _check_encoding(connection)
                 connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {service}"))
         migrate(engine, service)
+    return engine
+
+
+def open_migrated_database(settings: RuntimeSettings, service: str) -> Engine:
+    """The service's database as it is, for what looks at it from outside the service.
+
+    Raises:
+        FailedPrecondition: there is none, or it is at another revision than this version's.
+        Unavailable: it does not answer.
+    """
+    file = settings.data_dir / f"{service}.db"
+    if not settings.database_url and not file.exists():
+        raise FailedPrecondition(
+            f"there is no {file}: is ONOMA_DATA_DIR right, or was nothing ever started there?"
+        )
+    engine = _connect(settings, service)
+    with engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    expected = ScriptDirectory.from_config(_config(service)).get_current_head()
+    if current != expected:
+        raise FailedPrecondition(
+            f"the {service} database is at revision {current}, and this version's is {expected}: start the services "
+            "of this version on it once, or take the version that wrote it"
+        )
+    return engine
+
+
+def _connect(settings: RuntimeSettings, service: str) -> Engine:
+    connections = settings.grpc_workers + 4  # those of the jobs beside those of the calls
+    if settings.database_url:
+        engine = _postgresql(settings.database_url, service, connections)
+    else:
+        engine = _sqlite(settings.data_dir / f"{service}.db", connections)
+    event.listen(engine, "handle_error", _translate)
     return engine
 
 

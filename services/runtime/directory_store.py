@@ -50,7 +50,7 @@ class DirectoryStore:
         """See ObjectStore; a damaged file of the same key is replaced."""
         key = key_of(data)
         target = self._file(key)
-        if not _holds(target, data):
+        if not (_holds(target, data) and _touched(target)):
             with self._full_disk_named(len(data)):
                 self._write(target, data)
         with self._lock:
@@ -88,6 +88,21 @@ class DirectoryStore:
         """See ObjectStore."""
         self._file(key).unlink(missing_ok=True)
 
+    def delete_abandoned(self, key: str, age_s: float) -> bool:
+        """See ObjectStore; out of sight first, so that a put of the same bytes meanwhile shows or writes anew."""
+        file, aside = self._file(key), self._partial()
+        try:
+            if _age_s(file) < age_s:
+                return False
+            file.replace(aside)
+        except FileNotFoundError:
+            return True
+        if _age_s(aside) < age_s:
+            aside.replace(file)
+            return False
+        aside.unlink()
+        return True
+
     def keys(self) -> Iterator[str]:
         """See ObjectStore."""
         return (file.name for file in self._path.glob("??/*") if is_key(file.name))
@@ -121,8 +136,12 @@ class DirectoryStore:
         check_key(key)
         return self._path / key[:2] / key
 
+    def _partial(self) -> Path:
+        """A name for a file that is no object yet, or none any more."""
+        return self._incoming / f"{self._process}.{secrets.token_hex(8)}"
+
     def _write(self, target: Path, data: bytes) -> None:
-        partial = self._incoming / f"{self._process}.{secrets.token_hex(8)}"
+        partial = self._partial()
         self.check()
         try:
             target.parent.mkdir(exist_ok=True)
@@ -175,6 +194,19 @@ def _holds(path: Path, data: bytes) -> bool:
         return path.stat().st_size == len(data) and path.read_bytes() == data
     except FileNotFoundError:
         return False
+
+
+def _touched(path: Path) -> bool:
+    """Makes a file as new as one that is written now; whether it is there."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _age_s(path: Path) -> float:
+    return time.time() - path.stat().st_mtime
 
 
 def _sync(path: Path) -> None:

@@ -64,6 +64,14 @@ class ObjectStore(Protocol):
         """Removes an object; none by that key is fine."""
         ...
 
+    def delete_abandoned(self, key: str, age_s: float) -> bool:
+        """Removes an object that no row names, unless it was put within the last `age_s` seconds, again or anew.
+
+        Returns:
+            Whether it is gone.
+        """
+        ...
+
     def keys(self) -> Iterator[str]:
         """Every key, in no order."""
         ...

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from io import BytesIO
 
 import urllib3
 from minio import Minio
+from minio.datatypes import Object
 from minio.error import MinioException, S3Error
 
 from services.runtime.errors import FailedPrecondition, ResourceExhausted, Unavailable
 from services.runtime.object_keys import (
+    GRACE_S,
     check_bytes,
     check_key,
     check_length,
@@ -25,6 +28,9 @@ from services.runtime.settings import RuntimeSettings
 _ABSENT = ("NoSuchKey", "NoSuchObject")
 _FULL = ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded")
 _REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed")
+_REFRESH_S = (
+    GRACE_S / 2
+)  # from that age on a put writes what is there again, so that it is not taken for abandoned
 _RETRIES = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 _CHECK_TIMEOUT = urllib3.Timeout(connect=2, read=2)
@@ -45,7 +51,8 @@ class S3Store:
     def put(self, data: bytes) -> str:
         """See ObjectStore."""
         key = key_of(data)
-        if self._length(key) != len(data):
+        known = self._known(key)
+        if known is None or known.size != len(data) or _age_s(known) > _REFRESH_S:
             with self._translated():
                 self._client.put_object(
                     bucket_name=self._bucket, object_name=key, data=BytesIO(data), length=len(data)
@@ -70,20 +77,28 @@ class S3Store:
 
     def exists(self, key: str) -> bool:
         """See ObjectStore."""
-        return self._length(key) is not None
+        return self._known(key) is not None
 
     def size(self, key: str) -> int:
         """See ObjectStore."""
-        length = self._length(key)
-        if length is None:
+        known = self._known(key)
+        if known is None or known.size is None:
             raise no_object(key)
-        return length
+        return known.size
 
     def delete(self, key: str) -> None:
         """See ObjectStore."""
         check_key(key)
         with self._translated():
             self._client.remove_object(bucket_name=self._bucket, object_name=key)
+
+    def delete_abandoned(self, key: str, age_s: float) -> bool:
+        """See ObjectStore; S3 has no conditional deletion, so a put in the milliseconds of this call is not seen."""
+        known = self._known(key)
+        if known is not None and _age_s(known) < age_s:
+            return False
+        self.delete(key)
+        return True
 
     def keys(self) -> Iterator[str]:
         """See ObjectStore."""
@@ -100,11 +115,12 @@ class S3Store:
         with self._translated():
             self._impatient.bucket_exists(bucket_name=self._bucket)
 
-    def _length(self, key: str) -> int | None:
+    def _known(self, key: str) -> Object | None:
+        """What the server says of an object; None where it has none."""
         check_key(key)
         with self._translated():
             try:
-                return self._client.stat_object(bucket_name=self._bucket, object_name=key).size
+                return self._client.stat_object(bucket_name=self._bucket, object_name=key)
             except S3Error as error:
                 if error.code in _ABSENT:
                     return None
@@ -163,6 +179,12 @@ class S3Store:
                 "check that it runs and that ONOMA_S3_ENDPOINT and ONOMA_S3_SECURE are right",
                 "OBJECT_STORE_SILENT",
             ) from error
+
+
+def _age_s(known: Object) -> float:
+    if known.last_modified is None:
+        return 0.0
+    return (datetime.now(UTC) - known.last_modified).total_seconds()
 
 
 def _client(settings: RuntimeSettings, timeout: urllib3.Timeout, retries: urllib3.Retry) -> Minio:

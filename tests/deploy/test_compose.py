@@ -5,6 +5,7 @@ A quarter of an hour and 10 GB: run by `make test-deploy`.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -269,6 +270,10 @@ def test_a_backup_made_in_use_becomes_an_empty_stack_again(stack: Stack, named: 
     stack.compose("run", "--rm", "-T", "backup", "python3", "-m", "services.restore", made)
     stack.up()
     _assert_it_is_all_there(stack, named)
+    found = json.loads(
+        stack.compose("run", "--rm", "-T", "backup", "python3", "-m", "onoma", "doctor", "--json")
+    )
+    assert (found["faults"], found["object_count"] > 100) == ([], True)
 
 
 def test_nothing_was_killed_for_memory_or_restarted_by_itself(stack: Stack, named: Named) -> None:

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import time
 
 import pytest
 
+from services.runtime import s3_store
 from services.runtime.directory_store import DirectoryStore
 from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.objects import ObjectStore, open_object_store, open_place, store_place
@@ -89,6 +91,26 @@ def test_a_deleted_object_is_gone_and_may_be_deleted_again(store):
     store.delete(key)
     assert not store.exists(key)
     assert list(store.keys()) == []
+
+
+def test_an_abandoned_object_goes_unless_it_was_put_of_late(store):
+    key = store.put(b"abandoned")
+    assert not store.delete_abandoned(key, age_s=60)
+    assert store.get(key) == b"abandoned"
+    assert store.delete_abandoned(key, age_s=-1)
+    assert not store.exists(key)
+    assert store.delete_abandoned(key, age_s=60)
+
+
+def test_an_object_that_is_put_again_is_as_new(store, monkeypatch):
+    key = store.put(b"old")
+    if isinstance(store, DirectoryStore):
+        os.utime(store._file(key), (0, 0))
+    else:
+        monkeypatch.setattr(s3_store, "_REFRESH_S", 0.5)
+        time.sleep(2.1)  # the server tells ages in seconds
+    assert store.put(b"old") == key
+    assert not store.delete_abandoned(key, age_s=1)
 
 
 def test_keys_are_those_of_all_objects(store):

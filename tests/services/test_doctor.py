@@ -1,0 +1,169 @@
+"""What `onoma doctor` finds in an installation, and what it mends."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from onoma.client import JobFailed
+from services import doctor
+from services.backup import back_up
+from services.doctor import Fault, look_over
+from services.runtime.database import SERVICES_WITH_DATABASE, migrate, open_database
+from services.runtime.errors import FailedPrecondition
+from services.runtime.objects import ObjectStore, open_object_store
+from services.up import local_settings
+from tests.services.installations import Installation, installation, objects, rows, running
+
+__all__ = ["installation"]  # a fixture
+
+
+def named(of: Installation) -> dict[str, list[str]]:
+    """Object keys by the column that names them; of every kind there is one at least."""
+    found: dict[str, list[str]] = {}
+    for service in SERVICES_WITH_DATABASE:
+        engine = open_database(of.settings, service)
+        for row in doctor._rows(engine, service):
+            for key, column in row.items():
+                found.setdefault(column, []).append(key)
+        engine.dispose()
+    assert found.keys() >= doctor._WAYS_OUT.keys()
+    return found
+
+
+def spoil(store: ObjectStore, of: Installation, key: str) -> None:
+    """Overwrites an object from outside with as many other bytes."""
+    other = bytes(byte ^ 1 for byte in store.get(key))
+    if of.settings.object_store == "s3":
+        import io
+
+        store._client.put_object(
+            bucket_name=of.settings.s3_bucket, object_name=key, data=io.BytesIO(other), length=len(other)
+        )
+    else:
+        (of.settings.data_dir / "objects" / key[:2] / key).write_bytes(other)
+
+
+def test_nothing_is_wrong_with_what_is_in_use(installation: Installation) -> None:
+    stages = []
+    with running(installation.settings):
+        found = look_over(installation.settings, lambda *progress: stages.append(progress))
+    assert (found.faults, found.orphans) == ([], {})
+    assert found.object_count == len(objects(installation.settings)) > 100
+    assert all(found.row_counts[service] > 1 for service in SERVICES_WITH_DATABASE)
+    assert {stage for stage, _, _ in stages} == {"rows", "objects"}
+
+
+@pytest.mark.parametrize("column", doctor._WAYS_OUT)
+def test_what_is_missing_or_damaged_is_found_and_comes_back_from_a_backup(
+    installation: Installation, tmp_path: Path, column: str
+) -> None:
+    before = objects(installation.settings)
+    back_up(installation.settings, tmp_path)
+    store = open_object_store(installation.settings)
+    key = named(installation)[column][0]
+    for what, harm in (("missing", store.delete), ("damaged", lambda key: spoil(store, installation, key))):
+        harm(key)
+        found = look_over(installation.settings)
+        assert found.faults == [Fault(key, what, column, doctor._WAYS_OUT[column])]
+        mended = look_over(installation.settings, backups=tmp_path)
+        assert (mended.faults, mended.restored) == ([], [key])
+        assert objects(installation.settings) == before
+
+
+def test_a_fault_that_no_backup_mends_stays(installation: Installation, tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    store = open_object_store(installation.settings)
+    key = named(installation)["inference.image.image_id"][0]
+    data = store.get(key)
+    spoil(store, installation, key)
+    try:
+        found = look_over(installation.settings, backups=tmp_path)
+        assert [fault.object_key for fault in found.faults] == [key]
+        assert found.restored == []
+        assert store.exists(key)
+    finally:
+        store.delete(key)
+        store.put(data)
+
+
+def test_a_lost_cache_is_no_fault(installation: Installation) -> None:
+    store = open_object_store(installation.settings)
+    key = named(installation)["inference.feature_shard.object_key"][0]
+    data = store.get(key)
+    store.delete(key)
+    assert look_over(installation.settings).faults == []
+    store.put(data)
+
+
+def test_orphans_go_when_they_are_old_and_nothing_else_does(installation: Installation) -> None:
+    before, rows_before = objects(installation.settings), rows(installation.settings)
+    orphan = open_object_store(installation.settings).put(b"nobody names this")
+    young = look_over(installation.settings, remove_orphans=True)
+    assert (young.orphans, young.freed) == ({orphan: 17}, [])
+    old = look_over(installation.settings, remove_orphans=True, grace_s=-1)
+    assert (old.orphans, old.freed) == ({}, [orphan])
+    assert objects(installation.settings) == before
+    assert rows(installation.settings) == rows_before
+    with running(installation.settings) as client:
+        shown = client.list_activations(installation.study_id)
+        for _ in client.get_maps(installation.study_id, list(shown.activation_id)):
+            pass  # every map is read, its bytes checked
+
+
+def test_what_a_job_that_may_resume_was_given_is_no_orphan(installation: Installation) -> None:
+    with running(installation.settings) as client:
+        key = client.upload_object(b"not a program")
+        with pytest.raises(JobFailed):
+            client.register_model("broken", b"not a program").wait()
+    assert look_over(installation.settings, remove_orphans=True, grace_s=-1).orphans == {}
+    assert open_object_store(installation.settings).exists(key)
+
+
+def test_an_installation_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    settings = local_settings(tmp_path)
+    with pytest.raises(FailedPrecondition, match=r"no .*attribution\.db"):
+        look_over(settings)
+    for service in SERVICES_WITH_DATABASE:
+        engine = open_database(settings, service)
+        migrate(engine, service, "base")
+        engine.dispose()
+    with pytest.raises(FailedPrecondition, match="revision None"):
+        look_over(settings)
+    with pytest.raises(FailedPrecondition, match="no folder 'objects'"):
+        look_over(settings, backups=tmp_path / "elsewhere")
+
+
+def test_the_command_says_what_it_found(tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "onoma", "doctor", "--data", str(tmp_path), *arguments],
+            env={**os.environ, "COLUMNS": "200"},
+            capture_output=True,
+            text=True,
+        )
+
+    nothing = run()
+    assert nothing.returncode == 1
+    assert nothing.stderr.splitlines()[-1].startswith("onoma: there is no ")
+    settings = local_settings(tmp_path)
+    for service in SERVICES_WITH_DATABASE:
+        open_database(settings, service).dispose()
+    orphan = open_object_store(settings).put(b"orphan")
+    said = run()
+    assert said.returncode == 0, said.stderr
+    assert "1 objects (6 bytes) that no row names" in said.stdout
+    assert "every object that rows name is there and whole" in said.stdout
+    found = json.loads(run("--json").stdout)
+    assert (found["orphans"], found["faults"]) == ({orphan: 6}, [])
+    missing = "0" * 64
+    engine = open_database(settings, "inference")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"INSERT INTO image VALUES ('{missing}', 1, 1, '[]')")
+    engine.dispose()
+    bad = run()
+    assert bad.returncode == 1
+    assert "import its data set again" in bad.stdout
