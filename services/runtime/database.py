@@ -84,7 +84,7 @@ def open_migrated_database(settings: RuntimeSettings, service: str) -> Engine:
     file = settings.data_dir / f"{service}.db"
     if not settings.database_url and not file.exists():
         raise FailedPrecondition(
-            f"there is no {file}: is ONOMA_DATA_DIR right, or was nothing ever started there?"
+            f"there is no {file}: give the data folder of an installation (--data, or ONOMA_DATA_DIR)"
         )
     engine = _connect(settings, service)
     with engine.connect() as connection:
