@@ -14,6 +14,7 @@ from onoma.cli import (
     data,
     doctor,
     explain,
+    jobs,
     maps,
     models,
     serve,
@@ -36,6 +37,7 @@ app.add_typer(models.app, name="model")
 app.add_typer(xnns.app, name="xnn")
 app.add_typer(studies.app, name="study")
 app.add_typer(maps.app, name="maps")
+app.add_typer(jobs.app, name="job")
 app.add_typer(annotate.app, name="naming")
 for command in (
     serve.up,

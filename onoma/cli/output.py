@@ -164,7 +164,10 @@ def wait(job: RunningJob, description: str) -> dict[str, Any]:
         with bar_of_stages(description) as show:
             result = job.wait(lambda message: show(message.stage, message.done, message.total))
     except KeyboardInterrupt:
-        console.print("stopped waiting; the job goes on at the server")
+        console.print(
+            f"stopped waiting; the job goes on at the server: onoma job watch {job.job_id[:8]} (or cancel)",
+            soft_wrap=True,
+        )
         raise
     for warning in job.message.warnings[:20]:
         console.print(Text("  ! ", style="yellow") + Text(warning))

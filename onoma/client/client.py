@@ -849,6 +849,15 @@ class Client:
 
     # Jobs
 
+    def list_jobs(self) -> Iterator[RunningJob]:
+        """The jobs of all services, latest first."""
+        jobs = [
+            RunningJob(self._transport, service, message)
+            for service in ("inference", "attribution")
+            for message in self._paged(service, "ListJobs", jobs_pb2.ListJobsRequest(), "jobs")
+        ]
+        yield from sorted(jobs, key=lambda job: job.message.create_time.ToNanoseconds(), reverse=True)
+
     def get_job(self, service: str, job_id: str) -> RunningJob:
         """A job by its service ('inference' or 'attribution') and id."""
         request = jobs_pb2.GetJobRequest(job_id=job_id)

@@ -285,7 +285,7 @@ def _permute(step: Step) -> Masses:
     return [(step.inputs[0], step.mass.permute(inverse))]
 
 
-@rule(_aten.max_pool2d_with_indices.default)
+@rule(_aten.max_pool2d_with_indices.default, _aten.adaptive_max_pool2d.default)
 def _max_pool(step: Step) -> Masses:
     """All of the mass goes to the largest cell of the window."""
     below = step.inputs[0]
@@ -295,7 +295,19 @@ def _max_pool(step: Step) -> Masses:
     return [(below, flat.scatter_add(2, indices, step.mass.flatten(2)).reshape(shape))]
 
 
-@rule(_aten.mean.dim)
+@rule(_aten.amax.default, _aten.max.dim)
+def _maximum(step: Step) -> Masses:
+    """All of the mass goes to the largest cell, evenly to several that are as large."""
+    below = step.inputs[0]
+    axes: Any = step.node.args[1]
+    values = step.values[below]
+    largest = (values == values.amax(axes, keepdim=True)).to(step.mass.dtype)
+    count = largest.sum(axes, keepdim=True)
+    mass = step.mass.reshape(len(step.rows), *count.shape[1:])
+    return [(below, (largest / count)[step.rows] * mass)]
+
+
+@rule(_aten.mean.dim, _aten.sum.dim_IntList)
 def _mean(step: Step) -> Masses:
     """Over the window of all cells: P'_j = z_j / sum(z) P."""
     below = step.inputs[0]

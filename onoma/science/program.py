@@ -46,6 +46,7 @@ _NEEDS_CELLS_LAST = frozenset(
         _aten.max_pool2d_with_indices.default,
         _aten.avg_pool2d.default,
         _aten._adaptive_avg_pool2d.default,
+        _aten.adaptive_max_pool2d.default,
     }
 )
 _MAP_LAYERS = _ACTIVATIONS | {

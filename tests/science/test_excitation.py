@@ -90,6 +90,45 @@ def test_a_mobile_like_network_loses_mass_in_strict_mode_and_gains_none(mobile: 
     assert (maps.sum((1, 2)) < 0.999).all()
 
 
+class MaxAndMean(nn.Module):
+    """Both pools over all cells, joined, as fastai's heads begin."""
+
+    def forward(self, cells: Tensor) -> Tensor:
+        return torch.cat([nn.functional.adaptive_max_pool2d(cells, 1), cells.mean((2, 3), keepdim=True)], 1)
+
+
+class Over(nn.Module):
+    """Something over all cells."""
+
+    def __init__(self, pool: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, cells: Tensor) -> Tensor:
+        return self.pool(cells)
+
+
+@pytest.mark.parametrize(
+    ("head", "features"),
+    [
+        (MaxAndMean(), 16),
+        (Over(lambda cells: cells.amax((2, 3))), 8),
+        (Over(lambda cells: cells.flatten(2).max(2).values), 8),
+        (Over(lambda cells: cells.sum((2, 3))), 8),
+    ],
+    ids=["max and mean", "amax", "max", "sum"],
+)
+def test_every_way_to_pool_all_cells_keeps_the_mass(head: nn.Module, features: int) -> None:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    top = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(features), nn.Linear(features, 4, bias=False))
+    program = program_of(nn.Sequential(body, head, top).eval(), SHAPE)
+    explainer = prepare(program, find_attachment(program), "relu", "local")
+    maps = maps_of(explainer, images(3, SHAPE))
+    assert (maps >= 0).all()
+    torch.testing.assert_close(maps.sum((1, 2)), torch.ones(3))
+
+
 @pytest.mark.parametrize("mode", ["strict", "local"])
 def test_gates_splits_norms_and_layers_at_every_cell_keep_the_mass_of_each_image(
     modern: Program, mode: str

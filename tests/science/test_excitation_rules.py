@@ -316,6 +316,26 @@ def test_a_cell_that_wins_two_overlapping_windows_gets_the_mass_of_both() -> Non
     assert given.flatten().tolist() == [0.0, 1.0, 0.0]
 
 
+def test_an_adaptive_max_pool_gives_all_to_the_largest_cell_of_each_window() -> None:
+    """Cells (1, 4, 3, 2) in two windows: the first to 4, the second to 3."""
+    values = torch.tensor([1.0, 4.0, 3.0, 2.0]).view(1, 1, 1, 4)
+    mass = torch.tensor([0.25, 0.75]).view(1, 1, 1, 2)
+    [given] = passed_down(aten.adaptive_max_pool2d.default, [values], mass, [1, 2])
+    assert given.flatten().tolist() == [0.0, 0.25, 0.75, 0.0]
+
+
+def test_the_largest_over_axes_gets_all_and_equals_share_it() -> None:
+    """Channels (1, 4; 3, 2) and (5, 5; 0, -1): all of 0.4 to 4, half of 0.6 to each 5."""
+    values = torch.tensor([[[1.0, 4.0], [3.0, 2.0]], [[5.0, 5.0], [0.0, -1.0]]]).view(1, 2, 2, 2)
+    mass = torch.tensor([[0.4, 0.6]])
+    [given] = passed_down(aten.amax.default, [values], mass, [2, 3])
+    [kept] = passed_down(aten.amax.default, [values], mass.view(1, 2, 1, 1), [-2, -1], True)
+    [of_rows] = passed_down(aten.max.dim, [values.flatten(2)], mass, 2)
+    expected = torch.tensor([0.0, 0.4, 0.0, 0.0, 0.3, 0.3, 0.0, 0.0])
+    for found in (given, kept, of_rows):
+        torch.testing.assert_close(found.flatten(), expected)
+
+
 def test_an_average_pool_shares_by_activation() -> None:
     """Window (1, 3): (0.25, 0.75)."""
     values = torch.tensor([1.0, 3.0]).view(1, 1, 1, 2)
@@ -342,6 +362,8 @@ POOLS = {
     "adaptive to one": (aten._adaptive_avg_pool2d.default, ([1, 1],)),
     "mean": (aten.mean.dim, ([2, 3], True)),
     "mean of rows": (aten.mean.dim, ([2],)),
+    "sum": (aten.sum.dim_IntList, ([2, 3], True)),
+    "sum of rows": (aten.sum.dim_IntList, ([2],)),
 }
 
 

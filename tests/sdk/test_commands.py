@@ -12,8 +12,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 from onoma import cli
-from onoma.client import NotFound
-from onoma.v1 import naming_pb2
+from onoma.client import JobFailed, NotFound
+from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2
 from tests.conftest import OpenStudy
 
 
@@ -33,6 +33,32 @@ def test_every_list_is_a_table_and_json(onoma, command, name) -> None:
     code, text = onoma(*command, "--json")
     assert code == 0
     assert name in [row["name"] for row in json.loads(text)]
+
+
+def test_a_job_is_listed_cancelled_resumed_and_watched(onoma, open_study: OpenStudy) -> None:
+    settings = inference_pb2.XnnSettings(epochs=1000, batch_size=2)
+    job = open_study.client.train_xnn("long", "tiny", "shapes", settings=settings)
+    next(one for one in job.watch() if one.state == jobs_pb2.JOB_STATE_RUNNING)
+    code, text = onoma("job", "list")
+    assert (code, text.splitlines()[1].split()[:3]) == (0, [job.job_id, "train_xnn", "runs"])
+    code, text = onoma("job", "cancel", job.job_id[:8])
+    assert code == 0, text
+    with pytest.raises(JobFailed, match="cancelled"):
+        job.wait()
+    code, text = onoma("job", "list", "--json")
+    latest = json.loads(text)[0]
+    assert (latest["job_id"], latest["state"]) == (job.job_id, "JOB_STATE_CANCELLED")
+    open_study.client.get_job("inference", job.job_id).resume()
+    open_study.client.get_job("inference", job.job_id).cancel()
+    with pytest.raises(JobFailed, match="cancelled"):
+        job.wait()
+    done = next(one for one in open_study.client.list_jobs() if one.message.kind == "compute_maps")
+    code, text = onoma("job", "watch", done.job_id)
+    assert (code, "activations" in text or "maps" in text) == (0, True), text
+    code, text = onoma("job", "resume", done.job_id)
+    assert code == 1
+    code, text = onoma("job", "watch", "no-such-job")
+    assert (code, "onoma job list" in text) == (1, True)
 
 
 def test_explain_says_the_names_and_writes_a_picture(onoma, open_study: OpenStudy, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from tests.bench.known_parts.measuring import Drawn, Scene
+from tests.bench.known_parts.measuring import ByXnns, Scene
 from tests.bench.known_parts.metrics import enlarged, peaks
 
 ROWS = 3  # pictures a network
@@ -26,21 +27,24 @@ ACTIVATIONS = "strict, contrastive"
 SHOWN_ACTIVATIONS = 2
 
 
-def contact_sheet(scenes: dict[str, tuple[Scene, Drawn]], file: Path) -> None:
+Drawn = tuple[Scene, ByXnns, Mapping[str, Tensor]]  # and each image's map by method, of all methods
+
+
+def contact_sheet(scenes: Mapping[str, Drawn], file: Path) -> None:
     """Writes the sheet, rows by network.
 
     Args:
         scenes: by the network's name.
         file: .png, .svg or .pdf.
     """
-    rows = [(name, image) for name, (scene, drawn) in scenes.items() for image in _chosen(scene, drawn)]
+    rows = [(name, image) for name, (scene, drawn, _) in scenes.items() for image in _chosen(scene, drawn)]
     titles = ["picture", *COLUMNS.values(), *(f"activation {i + 1}" for i in range(SHOWN_ACTIVATIONS))]
     figure = Figure(figsize=(1.25 * len(titles), 1.28 * len(rows) + 0.3), layout="constrained")
     axes = figure.subplots(len(rows), len(titles), squeeze=False)
     for (name, image), row in zip(rows, axes, strict=True):
-        scene, drawn = scenes[name]
+        scene, drawn, by_method = scenes[name]
         row[0].set_ylabel(name.replace(" (", "\n("), fontsize=7)
-        maps = [None, *(drawn.by_method[method][image] for method in COLUMNS), *_activations(drawn, image)]
+        maps = [None, *(by_method[method][image] for method in COLUMNS), *_activations(drawn, image)]
         for axis, drawn_map in zip(row, maps, strict=False):
             _show(axis, scene, image, drawn_map)
         for axis in row[len(maps) :]:
@@ -50,7 +54,7 @@ def contact_sheet(scenes: dict[str, tuple[Scene, Drawn]], file: Path) -> None:
     figure.savefig(file, dpi=100)
 
 
-def _chosen(scene: Scene, drawn: Drawn) -> list[int]:
+def _chosen(scene: Scene, drawn: ByXnns) -> list[int]:
     """The first pictures of as many different classes that have two activations to show."""
     counts = drawn.activations[ACTIVATIONS].images.bincount(minlength=len(scene.images))
     several = (counts >= SHOWN_ACTIVATIONS).nonzero()[:, 0].tolist()
@@ -59,7 +63,7 @@ def _chosen(scene: Scene, drawn: Drawn) -> list[int]:
     return by_class[:: max(1, len(by_class) // ROWS)][:ROWS]
 
 
-def _activations(drawn: Drawn, image: int) -> list[Tensor]:
+def _activations(drawn: ByXnns, image: int) -> list[Tensor]:
     """Maps of the image's activations, the largest contribution first."""
     found = drawn.activations[ACTIVATIONS]
     rows = (found.images == image).nonzero()[:, 0]

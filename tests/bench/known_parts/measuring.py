@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -69,10 +69,15 @@ class Activations:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """All maps of a scene: of each image by method, (n, h, w), and the activations by "mode, kind"."""
+class ByXnns:
+    """What the xNNs of one training give of a scene.
 
-    by_method: dict[str, Tensor]
+    Attributes:
+        maps: each image's, (n, h, w), by method.
+        activations: by "mode, kind".
+    """
+
+    maps: dict[str, Tensor]
     activations: dict[str, Activations]
 
 
@@ -89,40 +94,50 @@ def scene_of(subject: Subject, pictures: Pictures, count: int) -> Scene:
     )
 
 
-def all_maps(subject: Subject, scene: Scene, seed: int) -> Drawn:
-    """Every method's maps, in the order of the table."""
-    size, count = scene.images.shape[3], len(scene.images)
-    activations, ours, of_score = {}, {}, {}
+def maps_by_xnns(subject: Subject, scene: Scene) -> ByXnns:
+    """The maps that explanations are made of."""
+    found = ByXnns({}, {})
     for mode in MODES:
-        explainer = subject.explainers[mode]
         for kind, contrastive in KINDS.items():
-            found = Activations(
+            activations = Activations(
                 *significant_activations(
-                    explainer, subject.xnns, scene.seen, scene.classes, contrastive=contrastive
+                    subject.explainers[mode],
+                    subject.xnns,
+                    scene.seen,
+                    scene.classes,
+                    contrastive=contrastive,
                 )
             )
-            activations[f"{mode}, {kind}"] = found
-            ours[f"Onoma: {mode}, {kind}"] = summed(found.images, found.contributions, found.maps, count)
-            of_score[f"no xNN: {mode}, {kind}"] = excitation_of_score(
-                explainer, subject.classifier, scene.seen, scene.classes, contrastive=contrastive
+            found.activations[f"{mode}, {kind}"] = activations
+            found.maps[f"Onoma: {mode}, {kind}"] = summed(
+                activations.images, activations.contributions, activations.maps, len(scene.images)
             )
-    cells = next(iter(ours.values())).shape[1]
-    return Drawn(
-        by_method={
-            "oracle: the deciding parts": drawn_masks(scene.deciding_masks, seed),
-            **ours,
-            **of_score,
-            "Grad-CAM": grad_cam(subject.network, subject.network.map_layer, scene.images, scene.classes),
-            "the whole animal": drawn_masks(scene.labels > 0, seed),
-            "centre": centre(count, size),
-            "random": noise(count, cells, seed),
-        },
-        activations=activations,
-    )
+    return found
+
+
+def maps_without_xnns(subject: Subject, scene: Scene, seed: int) -> dict[str, Tensor]:
+    """What they are compared with, by method; the oracle first."""
+    size, count = scene.images.shape[3], len(scene.images)
+    of_score = {
+        f"no xNN: {mode}, {kind}": excitation_of_score(
+            subject.explainers[mode], subject.classifier, scene.seen, scene.classes, contrastive=contrastive
+        )
+        for mode in MODES
+        for kind, contrastive in KINDS.items()
+    }
+    cells = next(iter(of_score.values())).shape[1]
+    return {
+        "oracle: the deciding parts": drawn_masks(scene.deciding_masks, seed),
+        **of_score,
+        "Grad-CAM": grad_cam(subject.network, subject.network.map_layer, scene.images, scene.classes),
+        "the whole animal": drawn_masks(scene.labels > 0, seed),
+        "centre": centre(count, size),
+        "random": noise(count, cells, seed),
+    }
 
 
 def measure_maps(
-    subject: Subject, scene: Scene, drawn: Drawn, progress: Callable[[], None]
+    subject: Subject, scene: Scene, by_method: Mapping[str, Tensor], progress: Callable[[], None]
 ) -> dict[str, dict[str, Tensor]]:
     """By method and measure, a value an image (n,).
 
@@ -135,7 +150,7 @@ def measure_maps(
         return certainty(subject, images, scene.classes)
 
     found = {}
-    for method, maps in drawn.by_method.items():
+    for method, maps in by_method.items():
         large = enlarged(maps, scene.images.shape[3])
         found[method] = {
             "pointing": hits(large, masks).float(),
@@ -153,7 +168,7 @@ def certainty(subject: Subject, images: Tensor, classes: Tensor) -> Tensor:
 
 
 def measure_activations(scene: Scene, activations: Activations) -> dict[str, Tensor]:
-    """By measure, a value an image that has what it needs.
+    """By measure, a value an image (n,), NaN where an image lacks what it needs.
 
     "pointing" and "mass" are means over an image's activations; "two parts" (images with two activations or more)
     is 1 where two of them point to two different parts that decide the class; "alike" is the mean correlation of their
@@ -163,14 +178,18 @@ def measure_activations(scene: Scene, activations: Activations) -> dict[str, Ten
     large = enlarged(activations.maps, size)
     parts = pointed_parts(large, scene.labels[images], scene.deciding[images])
     mass = mass_on(large, scene.deciding_masks[images])
-    members = [(images == image).nonzero()[:, 0] for image in images.unique()]
-    several = [rows for rows in members if len(rows) > 1]
-    return {
-        "pointing": torch.stack([(parts[rows] >= 0).float().mean() for rows in members]),
-        "mass": torch.stack([mass[rows].mean() for rows in members]),
-        "two parts": torch.tensor([float(len(set(parts[rows].tolist()) - {-1}) > 1) for rows in several]),
-        "alike": torch.stack([_mean_correlation(activations.maps[rows]) for rows in several]),
+    found = {
+        name: torch.full((len(scene.images),), torch.nan)
+        for name in ("pointing", "mass", "two parts", "alike")
     }
+    for image in images.unique():
+        rows = (images == image).nonzero()[:, 0]
+        found["pointing"][image] = (parts[rows] >= 0).float().mean()
+        found["mass"][image] = mass[rows].mean()
+        if len(rows) > 1:
+            found["two parts"][image] = float(len(set(parts[rows].tolist()) - {-1}) > 1)
+            found["alike"][image] = _mean_correlation(activations.maps[rows])
+    return found
 
 
 def chance(scene: Scene) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,10 +58,10 @@ def explained_by_xnns(
     images: Tensor,
     classes: Tensor,
     class_count: int,
-    seed: int,
+    seeds: Sequence[int],
     progress: Callable[[], None],
-) -> Subject:
-    """Exports a trained network, and trains its xNNs on the attachment's features.
+) -> list[Subject]:
+    """Exports a trained network, and trains its xNNs on the attachment's features, once for each seed.
 
     Args:
         images: (n, 3, H, W) to train on.
@@ -73,13 +73,18 @@ def explained_by_xnns(
     map_layer = find_map_layer(program, attachment)
     explainers = {mode: prepare(program, attachment, map_layer, mode) for mode in MODES}
     features, scores = features_and_scores(explainers["strict"], images)
-    xnns = []
-    for index in range(class_count):
-        fit = train(features, scores[:, index], classes == index, XnnSettings(), seed + index)
-        xnns.append(fit.xnn)
-        progress()
     top = last_layer(network)
-    return Subject(network, explainers, ((top.weight.detach(), top.bias.detach()),), tuple(xnns))
+    classifier = ((top.weight.detach(), top.bias.detach()),)
+
+    def xnn(index: int, seed: int) -> Xnn:
+        fit = train(features, scores[:, index], classes == index, XnnSettings(), seed * class_count + index)
+        progress()
+        return fit.xnn
+
+    return [
+        Subject(network, explainers, classifier, tuple(xnn(index, seed) for index in range(class_count)))
+        for seed in seeds
+    ]
 
 
 def last_layer(network: nn.Module) -> nn.Linear:
@@ -93,16 +98,18 @@ def features_and_scores(explainer: Explainer, images: Tensor) -> tuple[Tensor, T
     return torch.cat([one.features for one in seen]), torch.cat([one.scores for one in seen])
 
 
-def quality(subject: Subject, images: Tensor, classes: Tensor) -> Quality:
-    """Measured on test images (n, 3, H, W) of classes (n,)."""
-    explainer = subject.explainers["strict"]
+def quality(subjects: Sequence[Subject], images: Tensor, classes: Tensor) -> Quality:
+    """Measured on test images (n, 3, H, W) of classes (n,); of xNNs the mean over their trainings."""
+    explainer = subjects[0].explainers["strict"]
     features, scores = features_and_scores(explainer, images)
-    of_xnns = torch.stack([score(xnn, features) for xnn in subject.xnns], 1)
-    rmse = (of_xnns - scores).square().mean(0).sqrt() / (scores.amax(0) - scores.amin(0))
+    of_xnns = [torch.stack([score(xnn, features) for xnn in subject.xnns], 1) for subject in subjects]
+    accuracies = [_accuracy(one, classes) for one in of_xnns]
+    span = scores.amax(0) - scores.amin(0)
+    rmse = torch.stack([((one - scores).square().mean(0).sqrt() / span).mean() for one in of_xnns])
     leak = strict_leak(
         explainer.program, explainer.attachment.name, explainer.map_layer.name, images[:_BLOCK]
     )
-    return Quality(_accuracy(scores, classes), _accuracy(of_xnns, classes), float(rmse.mean()), leak)
+    return Quality(_accuracy(scores, classes), sum(accuracies) / len(accuracies), float(rmse.mean()), leak)
 
 
 def _accuracy(scores: Tensor, classes: Tensor) -> float:

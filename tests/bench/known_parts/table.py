@@ -9,7 +9,9 @@ from torch import Tensor
 
 from tests.bench.known_parts.subjects import Quality
 
-Measured = Mapping[str, Mapping[str, Tensor]]  # by row and measure, a value an image
+# By row and measure, (trainings, n): a value a training of the xNNs and image, NaN where there is none to measure. Rows
+# that need no xNN have one training.
+Measured = Mapping[str, Mapping[str, Tensor]]
 DIFFERENCES = (
     ("Onoma: local, plain", "Onoma: strict, plain"),
     ("Onoma: local, contrastive", "Onoma: strict, contrastive"),
@@ -28,8 +30,9 @@ class Result:
         network: its name.
         quality: of the network and its xNNs.
         images: explained, all classified right.
-        unexplained: of them, those without a significant activation.
-        activations_an_image: significant ones, mean over the images.
+        trainings: of the xNNs.
+        unexplained: images without a significant activation, mean over trainings.
+        activations_an_image: significant ones, mean over images and trainings.
         certainty: mean softmax of the class on the pictures, and on their blur.
         chance: by measure.
         maps: an image's explanation, by method.
@@ -39,7 +42,8 @@ class Result:
     network: str
     quality: Quality
     images: int
-    unexplained: int
+    trainings: int
+    unexplained: float
     activations_an_image: float
     certainty: tuple[float, float]
     chance: dict[str, float]
@@ -48,9 +52,17 @@ class Result:
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float]:
-    """Mean over images and its standard error, 0 for a single image."""
-    error = float(values.std()) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return float(values.mean()), error
+    """Mean over trainings and images (trainings, n), and its standard error over both; that of one alone is 0.
+
+    Both are drawn at random, so each adds the variance of its own means over their number.
+    """
+    variance = sum(_variance_of_mean(values.nanmean(along)) for along in (0, 1))
+    return float(values.nanmean()), variance**0.5
+
+
+def _variance_of_mean(means: Tensor) -> float:
+    known = means[~means.isnan()]
+    return float(known.var()) / len(known) if len(known) > 1 else 0.0
 
 
 def as_json(result: Result) -> dict[str, object]:
@@ -59,6 +71,7 @@ def as_json(result: Result) -> dict[str, object]:
         "network": result.network,
         "quality": asdict(result.quality),
         "images": result.images,
+        "trainings_of_xnns": result.trainings,
         "images_without_significant_activation": result.unexplained,
         "activations_an_image": result.activations_an_image,
         "certainty_on_picture_and_blur": result.certainty,
@@ -77,8 +90,9 @@ def as_text(result: Result) -> str:
             f"### {result.network}",
             f"accuracy {quality.accuracy:.1%}, of its xNNs {quality.xnn_accuracy:.1%}; RMSE / range "
             f"{quality.rmse_over_range:.2%}; mass lost in strict mode {quality.strict_leak:.1%}; "
-            f"{result.images} images, {result.activations_an_image:.2f} significant activations an image, "
-            f"{result.unexplained} images without; softmax of the class {result.certainty[0]:.3f}, on the blur "
+            f"{result.images} images, {result.trainings} trainings of the xNNs, {result.activations_an_image:.2f} "
+            f"significant activations an image, {result.unexplained:g} images without; softmax of the class "
+            f"{result.certainty[0]:.3f}, on the blur "
             f"{result.certainty[1]:.3f}",
             "",
             "Explanations of images",

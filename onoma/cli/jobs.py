@@ -1,0 +1,94 @@
+"""`onoma job`: long work on the servers, which goes on whether a command waits for it or not."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from onoma.cli.output import Json, connected, console, print_json, print_table, wait
+from onoma.client import Client, RunningJob
+from onoma.v1 import jobs_pb2
+
+app = typer.Typer(no_args_is_help=True, help="Jobs: imports, trainings, maps.")
+
+_STATES = {
+    jobs_pb2.JOB_STATE_PENDING: "waits",
+    jobs_pb2.JOB_STATE_RUNNING: "runs",
+    jobs_pb2.JOB_STATE_SUCCEEDED: "done",
+    jobs_pb2.JOB_STATE_FAILED: "failed",
+    jobs_pb2.JOB_STATE_CANCELLED: "cancelled",
+}
+_SHOWN = 20
+JobId = Annotated[str, typer.Argument(help="Id of the job, as `onoma job list` has it.")]
+
+
+@app.command("list")
+def list_jobs(
+    all_jobs: Annotated[bool, typer.Option("--all", help=f"All, not the last {_SHOWN}.")] = False,
+    json: Json = False,
+) -> None:
+    """List the jobs, latest first."""
+    with connected() as client:
+        jobs = [job.message for job in client.list_jobs()]
+    shown = jobs if all_jobs else jobs[:_SHOWN]
+    if json:
+        print_json(shown)
+        return
+    print_table(
+        ("id", "job", "state", "asked for"),
+        [
+            (job.job_id, job.kind, _state(job), f"{job.create_time.ToDatetime().astimezone():%m-%d %H:%M}")
+            for job in shown
+        ],
+        empty="no job yet",
+    )
+    if len(jobs) > len(shown):
+        console.print(f"and {len(jobs) - len(shown)} before them: --all")
+
+
+@app.command()
+def watch(job: JobId) -> None:
+    """Wait for a job behind a bar; fails as it does."""
+    with connected() as client:
+        found = _found(client, job)
+        for name, value in wait(found, found.message.kind).items():
+            console.print(f"{name}: {value}", markup=False)
+
+
+@app.command()
+def cancel(job: JobId) -> None:
+    """Stop a job at its next safe point; what it did so far stays."""
+    with connected() as client:
+        found = _found(client, job)
+        found.cancel()
+        console.print(
+            f"{found.message.kind}: {_state(found.message)}; what it did stays: onoma job resume {job}"
+        )
+
+
+@app.command()
+def resume(job: JobId) -> None:
+    """Go on with a failed or cancelled job, and wait for it; finished parts are not done again."""
+    with connected() as client:
+        found = _found(client, job)
+        found.resume()
+        wait(found, found.message.kind)
+
+
+def _state(job: jobs_pb2.Job) -> str:
+    share = f" {job.done / job.total:.0%}" if job.state == jobs_pb2.JOB_STATE_RUNNING and job.total else ""
+    return _STATES.get(job.state, "?") + share
+
+
+def _found(client: Client, job_id: str) -> RunningJob:
+    """The job of an id, or of as much of it as no other has.
+
+    Raises:
+        ValueError: there is none, or several begin so.
+    """
+    found = [job for job in client.list_jobs() if job.job_id.startswith(job_id)]
+    if len(found) != 1:
+        many = f"{len(found)} jobs begin with" if found else "there is no job"
+        raise ValueError(f"{many} '{job_id}': `onoma job list --all` has the ids")
+    return found[0]
