@@ -60,7 +60,7 @@ def analyse(
 
 def _read(file: Path) -> Any:
     try:
-        return json_text.loads(
+        document = json_text.loads(
             file.read_text(encoding="utf-8"),
             object_pairs_hook=_once,
             parse_constant=_no_number,
@@ -74,6 +74,12 @@ def _read(file: Path) -> Any:
         ) from None
     except RecursionError:
         raise ValueError(f"{file} is nested too deeply to be a study") from None
+    if isinstance(document, dict) and document.get("format") == "onoma-namings":
+        raise ValueError(
+            f"{file} holds namings alone, without what was shown; `onoma study analyse STUDY` analyses a study as it "
+            "stands, `onoma study export` writes all of it"
+        )
+    return document
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from onoma.feature_counts import FeatureCountRow
@@ -180,8 +181,10 @@ def feature_count_figure(rows: Sequence[FeatureCountRow]) -> Figure:
         ("X-features", ((significant, "significant, an image"), (matter, "that matter, a class"))),
     )
     for axes, (title, ((first, first_label), (second, second_label))) in zip(panels, drawn, strict=True):
-        axes.plot(counts, first, "o-", ms=4, lw=1.3, color=ACCENT, label=first_label)
-        axes.plot(counts, second, "o--", ms=3.5, lw=1, color=QUIET, mfc="white", label=second_label)
+        axes.plot(counts, first, "o-", ms=4, lw=1.3, color=ACCENT, label=first_label, clip_on=False)
+        axes.plot(
+            counts, second, "o--", ms=3.5, lw=1, color=QUIET, mfc="white", label=second_label, clip_on=False
+        )
         axes.set_title(title, loc="left", fontsize=9, color=INK)
         axes.set_xlabel("K, X-features a class", fontsize=8, color=QUIET)
         axes.set_xticks(counts)
@@ -195,7 +198,10 @@ def scores_figure(maps: Sequence[CategoryMaps | ClassScores]) -> Figure:
     """The xNN's score against the network's, an image a dot, a category a panel; other classes' images in grey."""
     columns = min(5, len(maps))
     rows = -(-len(maps) // columns)
-    figure = Figure(figsize=(1.66 * columns, 1.75 * rows + 0.2), layout="constrained")
+    has_others = any(isinstance(one, ClassScores) for one in maps)
+    legend_inches = 0 if not has_others else 0.6 if columns == 1 else 0.2
+    size = (1.66 * columns, 1.75 * rows + 0.2 + legend_inches)
+    figure = Figure(figsize=size, layout="constrained")
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
     for axes, category in zip(panels, maps, strict=False):
         others = category.others if isinstance(category, ClassScores) else category.scores[:0]
@@ -212,6 +218,20 @@ def scores_figure(maps: Sequence[CategoryMaps | ClassScores]) -> Figure:
         axes.remove()
     figure.supxlabel("the network's score", fontsize=8, color=QUIET)
     figure.supylabel("the xNN's score", fontsize=8, color=QUIET)
+    if has_others:
+        marks = [
+            Line2D([], [], marker="o", ls="", ms=4, mec="none", mfc=_DOT, label="image of the class"),
+            Line2D([], [], marker="o", ls="", ms=4, mec="none", mfc=QUIET, alpha=0.5, label="of another"),
+            Line2D([], [], color=RULE, lw=1, label="both scores equal"),
+        ]
+        figure.legend(
+            handles=marks,
+            ncols=1 if columns == 1 else 3,
+            loc="outside upper left",
+            frameon=False,
+            fontsize=8,
+            labelcolor=QUIET,
+        )
     return figure
 
 

@@ -62,6 +62,7 @@ def test_processes_do_not_change_the_output(analyse) -> None:
     ("text", "message"),
     [
         ("{", "is not JSON: Expecting property name"),
+        ('{"format": "onoma-namings", "version": 1}', "holds namings alone, without what was shown"),
         ('{"annotators": [], "annotators": []}', "'annotators' stands twice in one object"),
         ('{"annotators": NaN}', "the study has NaN, which is no number"),
         ('{"annotators": ' + "1" * 5000 + "}", "the study has a whole number of 5,000 digits: too large"),

@@ -104,6 +104,7 @@ PICTURE = b"\x89PNG\r\n\x1a\n\xff\xfe"
         ("explain FILE --study WITH_MAPS --annotator ADA", "some.bin: "),
         ("analyse FILE", "is not UTF-8 text"),
         ("report STUDY --out FILE", "is a file"),
+        ("naming export STUDY --out FILE", "ends neither with .json nor with .csv; say which with --format"),
         ("explain FILE --study STUDY --annotator Grace", "'Grace' looks on in study"),
     ],
 )
