@@ -63,6 +63,8 @@ class XnnSettings:
         precision: of the products in training: "tf32" (GPUs only) and "bf16" for devices that are faster at it. What is
             reported of an xNN is computed in float32 either way.
         pull_away_pairs: of what the pull-away loss takes cosines: X-features over images, or images over X-features.
+    Raises:
+        ValueError: one is out of range.
     """
 
     x_feature_count: int = 5
@@ -77,6 +79,27 @@ class XnnSettings:
     shared_trunk: bool = False
     precision: Precision = "float32"
     pull_away_pairs: Pairs = "features"
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("x_feature_count", 1, 64), ("epochs", 1, 1000)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value}; it must be {low} to {high}")
+        if self.batch_size and not 2 <= self.batch_size <= 65536:
+            raise ValueError(f"batch_size is {self.batch_size}; it must be 2 to 65536, or 0 to choose it")
+        if self.reconstructed_units < 0:
+            raise ValueError(f"reconstructed_units is {self.reconstructed_units}; it must be 0 (all) or more")
+        for name in (
+            "reconstruction_weight",
+            "pull_away_weight",
+            "reconstruction_q",
+            "negatives_per_positive",
+        ):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value}; it must be finite and not negative")
+        if not 0 < self.significant_share <= 1:
+            raise ValueError(f"significant_share is {self.significant_share}; it must be in (0, 1]")
 
 
 @dataclass(frozen=True, eq=False)

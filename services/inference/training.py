@@ -341,11 +341,11 @@ class _Stopped(Exception):
 
 
 class _Epochs:
-    """Counts epochs of a group of classes; those of further rounds are not in the bar's total."""
+    """Counts epochs of a group of classes; a round of the restart rule adds its own to the bar's total."""
 
     def __init__(self, context: JobContext, epochs: int, classes: int, stopped: threading.Event) -> None:
         self._context = context
-        self._left = epochs
+        self._epochs = self._left = epochs
         self._classes = classes
         self._stopped = stopped
 
@@ -357,9 +357,11 @@ class _Epochs:
 
     def one_more(self) -> None:
         self.check()
-        if self._left:
-            self._left -= 1
-            self._context.advance(self._classes)
+        if not self._left:
+            self._context.expect(self._epochs * self._classes)
+            self._left = self._epochs
+        self._left -= 1
+        self._context.advance(self._classes)
 
     def end(self) -> None:
         """Counts those that were not needed, because the fit ended early."""
@@ -374,25 +376,10 @@ def checked_settings(given: dict[str, Any]) -> tuple[XnnSettings, int]:
         InvalidArgument: one is out of range.
     """
     names = {field.name for field in fields(XnnSettings)}
-    settings = replace(XnnSettings(), **{k: v for k, v in given.items() if k in names})
-    for name, low, high in (("x_feature_count", 1, 64), ("epochs", 1, 1000)):
-        value = getattr(settings, name)
-        if not low <= value <= high:
-            raise InvalidArgument(f"{name} is {value}; it must be {low} to {high}")
-    if settings.batch_size and not 2 <= settings.batch_size <= 65536:
-        raise InvalidArgument(
-            f"batch_size is {settings.batch_size}; it must be 2 to 65536, or 0 to choose it"
-        )
-    if settings.reconstructed_units < 0:
-        raise InvalidArgument(
-            f"reconstructed_units is {settings.reconstructed_units}; it must be 0 (all) or more"
-        )
-    for name in ("reconstruction_weight", "pull_away_weight", "reconstruction_q", "negatives_per_positive"):
-        value = getattr(settings, name)
-        if not 0 <= value < float("inf"):
-            raise InvalidArgument(f"{name} is {value}; it must be finite and not negative")
-    if not 0 < settings.significant_share <= 1:
-        raise InvalidArgument(f"significant_share is {settings.significant_share}; it must be in (0, 1]")
+    try:
+        settings = XnnSettings(**{k: v for k, v in given.items() if k in names})
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
     return settings, given.get("seed", 0)
 
 

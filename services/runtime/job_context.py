@@ -56,6 +56,11 @@ class JobContext:
         with self._lock:
             self._done += n
 
+    def expect(self, n: int) -> None:
+        """So many more units turned out to belong to the stage."""
+        with self._lock:
+            self._total += n
+
     def warn(self, line: str) -> None:
         """Something skipped or worth knowing, in one line; said twice, kept once, at most 1000 of them."""
         line = one_line(line)

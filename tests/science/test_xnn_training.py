@@ -26,6 +26,21 @@ SEEDS = range(5)
 SHORT = XnnSettings(epochs=2, batch_size=100)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("x_feature_count", 0, "x_feature_count is 0; it must be 1 to 64"),
+        ("epochs", 0, "epochs is 0; it must be 1 to 1000"),
+        ("batch_size", 1, "batch_size is 1"),
+        ("pull_away_weight", nan, "pull_away_weight is nan; it must be finite"),
+        ("significant_share", 0.0, "must be in"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(name: str, value: float, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        replace(SETTINGS, **{name: value})
+
+
 @pytest.fixture(scope="module")
 def problem() -> tuple[Tensor, Tensor, Tensor]:
     """400 images of 32 features that mix two rectified causes; score 5 h_0 - 3 h_1 + 2; positives score highest."""
@@ -35,6 +50,14 @@ def problem() -> tuple[Tensor, Tensor, Tensor]:
     features = causes @ mixture + 0.05 * torch.rand(400, 32, generator=generator)
     scores = causes @ torch.tensor([5.0, -3.0]) + 2
     return features, scores, scores > scores.quantile(0.8)
+
+
+def test_arrays_of_other_lengths_are_refused_with_their_shapes(
+    problem: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    features, scores, is_positive = problem
+    with pytest.raises(ValueError, match=r"shapes \(400, 32\), \(399, 1\), \(400, 1\), with C = 1"):
+        train(features, scores[1:], is_positive, SHORT, 0)
 
 
 def of_seeds(
