@@ -73,6 +73,12 @@ PrecisionOption = Annotated[
 PullAway = Annotated[
     Pairs, typer.Option(help="Pairs that the pull-away loss drives apart: X-features, or images.")
 ]
+FeatureEngine = Annotated[
+    Engine,
+    typer.Option(
+        help="Where features are computed: in the server's process, or on its Ray cluster (docs/scale.md)."
+    ),
+]
 PAPER_WEIGHTS = {Pairs.FEATURES: (15.0, 5.0), Pairs.IMAGES: (10.0, 10.0)}  # of reconstruction and pull-away
 
 
@@ -116,12 +122,7 @@ def train(
             "4 bytes a value on the server's disk (401 kB an image on VGG16)."
         ),
     ] = None,
-    engine: Annotated[
-        Engine,
-        typer.Option(
-            help="Where features are computed: in the server's process, or on its Ray cluster (docs/scale.md)."
-        ),
-    ] = Engine.LOCAL,
+    engine: FeatureEngine = Engine.LOCAL,
 ) -> None:
     """Train one xNN a class."""
     settings = training_settings(features, epochs, seed, fast, paper, precision, pull_away)
@@ -158,6 +159,7 @@ def sweep(
     paper: Paper = False,
     precision: PrecisionOption = Precision.FLOAT32,
     pull_away: PullAway = Pairs.FEATURES,
+    engine: FeatureEngine = Engine.LOCAL,
     plot: Annotated[
         Path | None, typer.Option(help="Draw error and sparsity by K there, as SVG or PNG.")
     ] = None,
@@ -173,7 +175,9 @@ def sweep(
         for count in counts:
             set_name = f"{name or model}-k{count}"
             settings = training_settings(count, epochs, seed, fast, paper, precision, pull_away)
-            job = client.train_xnn(set_name, model, dataset, classes=listed(classes), settings=settings)
+            job = client.train_xnn(
+                set_name, model, dataset, classes=listed(classes), settings=settings, engine=engine.value
+            )
             wait(job, f"K = {count}")
             rows.append(feature_count_row(client.get_xnn_set(set_name)))
     if draw_to:

@@ -348,7 +348,14 @@ def test_a_study_is_analysed_as_it_stands(onoma, open_study: OpenStudy) -> None:
     assert "circle" in text
 
 
-@pytest.mark.parametrize("command", [("maps", "compute", "shapes"), ("xnn", "train", "tiny", "shapes")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("maps", "compute", "shapes"),
+        ("xnn", "train", "tiny", "shapes"),
+        ("xnn", "sweep", "tiny", "shapes", "--features", "2"),
+    ],
+)
 def test_an_engine_that_there_is_not_is_refused_before_anything_starts(onoma, monkeypatch, command) -> None:
     code, text = onoma(*command, "--engine", "spark")
     assert code == 2
