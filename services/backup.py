@@ -5,7 +5,8 @@
 
 Rows first, objects after: an object is stored before the row that names it and never changed, so what the rows name is
 among the objects. Of SQLite's files those that refer to others' rows go first, for the same reason; PostgreSQL is
-dumped as of one moment. (Only rounds of trainings that ended are ever deleted; one that is missed is trained again.)
+dumped as of one moment. (By themselves the services delete only rounds of trainings that ended; one that is missed is
+trained again. `onoma doctor --remove-orphans` is not run meanwhile.)
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,15 +23,16 @@ from services.runtime.objects import ObjectStore, open_object_store
 from services.runtime.settings import RuntimeSettings, read_settings
 
 Progress = Callable[[str, int, int], None]  # stage, done, total (0 while unknown)
-# Columns whose objects nothing can do without, and how each is made whole where no backup has it.
+# Columns whose objects nothing can do without, and what makes one whole where no backup has it, by its row's columns.
 _WAYS_OUT = {
-    "inference.image.image_id": "import its data set again",
-    "inference.model.model_hash": "register the same file again under the model's name",
-    "inference.model.onnx_key": "register the model's file again under its name",
-    "inference.xnn.weights_key": "train its set again with the same settings",
-    "attribution.activation.shard_key": "restore it from a backup, or make the study anew",
+    "inference.dataset_image.image_id": "import data set '{dataset}' again (it is {path} there)",
+    "inference.model.model_hash": "register the same file again as model '{name}'",
+    "inference.model.onnx_key": "register its file again as model '{name}'",
+    "inference.xnn.weights_key": "train set '{set_name}' again with the same settings, or import its archive again",
+    "attribution.explained_image.image_id": "import the data set of study {study_id} again",
+    "attribution.activation.shard_key": "restore it from a backup, or make study {study_id} anew",
 }
-_KEYS = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _ROWS_AT_ONCE = 10_000
 
 
@@ -57,16 +58,20 @@ class Findings:
     """What was found, and done.
 
     Attributes:
-        object_count: objects in the store.
+        database: where the rows are.
+        object_store: where the objects are.
         row_counts: rows of each service's database, without succeeded jobs.
+        object_count: objects in the store.
         faults: those that are left.
         orphans: size in bytes of each object that no row names, by key.
         restored: keys of what was copied from a backup.
         freed: keys of orphans that were removed.
     """
 
-    object_count: int = 0
+    database: str
+    object_store: str
     row_counts: dict[str, int] = field(default_factory=dict)
+    object_count: int = 0
     faults: list[Fault] = field(default_factory=list)
     orphans: dict[str, int] = field(default_factory=dict)
     restored: list[str] = field(default_factory=list)
@@ -76,7 +81,7 @@ class Findings:
 def doctor(
     data_dir: Path | None, progress: Progress, *, backups: Path | None, remove_orphans: bool
 ) -> Findings:
-    """`look_over` what the environment's settings name, or with another data folder.
+    """Looks over what the environment's settings name, or the same with another data folder.
 
     Raises:
         OSError: it cannot be looked over; one line says why.
@@ -99,14 +104,15 @@ def look_over(
 ) -> Findings:
     """Finds what is wrong with an installation, and mends what it is told to.
 
-    Objects are listed before rows are read, so that one which is put and named meanwhile is no orphan.
+    Objects are listed before rows are read, so that one which is put and named meanwhile is no orphan; orphans go right
+    after the rows were read (docs/decisions/orphans.md).
 
     Args:
         backups: folder of services.backup; what is missing or damaged comes back from it where it has it.
         remove_orphans: removes them, but for those that were put within `grace_s` seconds: their rows may be to come.
     Raises:
-        FailedPrecondition: a database is not there or of another version, `backups` is no folder of backups, or the
-            store refuses the keys.
+        FailedPrecondition: a database or the object store is not there, a database is of another version, orphans are
+            to be removed from what looks like another installation's store, or `backups` is no folder of backups.
         DataLoss: the store gives other bytes than it was given.
         ServiceError: a database or the object store does not answer, or a disk is full.
     """
@@ -115,34 +121,58 @@ def look_over(
             f"{backups} has no folder 'objects': name the folder that services.backup was given"
         )
     engines = {name: open_migrated_database(settings, name) for name in SERVICES_WITH_DATABASE}
-    store = open_object_store(settings)
+    store = open_object_store(settings, make=False)
+    found = Findings(_database_of(settings), _store_of(settings))
     _try(store)
     stored = set(store.keys())
-    found = Findings(len(stored))
+    found.object_count = len(stored)
     mentioned: set[str] = set()
-    needed: dict[str, str] = {}
+    needed: dict[str, tuple[str, Mapping[str, str | None]]] = {}
     for service, engine in engines.items():
         found.row_counts[service] = 0
-        for named_by in _rows(engine, service):
+        for table, row in _rows(engine, service):
             found.row_counts[service] += 1
-            for key, column in named_by.items():
-                mentioned.add(key)
-                if column in _WAYS_OUT:
-                    needed[key] = column
+            for column, text in row.items():
+                keys = _KEY.findall(text or "")
+                if table == "job":
+                    keys += [key for given in keys for key in _keys_inside(store, given)]
+                mentioned.update(keys)
+                if (name := f"{service}.{table}.{column}") in _WAYS_OUT:
+                    needed.update(dict.fromkeys(keys, (name, row)))
             progress("rows", sum(found.row_counts.values()), 0)
         engine.dispose()
-    found.faults = list(_faults(store, needed, progress))
+    orphans = sorted(stored - mentioned)
+    if remove_orphans and len(orphans) > len(stored & mentioned):
+        raise FailedPrecondition(
+            f"no row of {found.database} names {len(orphans)} of the {len(stored)} objects in {found.object_store}: "
+            "that looks like the store of another installation, so nothing is removed"
+        )
+    for done, key in enumerate(orphans, 1):
+        size = _size(store, key)
+        if remove_orphans and store.delete_abandoned(key, grace_s):
+            found.freed.append(key)
+        elif size is not None:
+            found.orphans[key] = size
+        progress("orphans", done, len(orphans))
+    for done, (key, (name, row)) in enumerate(needed.items(), 1):
+        if what := _fault(store, key):
+            found.faults.append(Fault(key, what, name, _WAYS_OUT[name].format(**row)))
+        progress("objects", done, len(needed))
     if backups is not None:
         _restore(found, store, DirectoryStore(backups / "objects"))
-    for done, key in enumerate(unnamed := sorted(stored - mentioned), 1):
-        size = _size(store, key)
-        if size is not None:
-            if remove_orphans and store.delete_abandoned(key, grace_s):
-                found.freed.append(key)
-            else:
-                found.orphans[key] = size
-        progress("orphans", done, len(unnamed))
     return found
+
+
+def _database_of(settings: RuntimeSettings) -> str:
+    if settings.database_url:
+        return sa.make_url(settings.database_url).render_as_string(hide_password=True)
+    return f"{settings.data_dir}/*.db"
+
+
+def _store_of(settings: RuntimeSettings) -> str:
+    if settings.object_store == "s3":
+        return f"bucket '{settings.s3_bucket}' at {settings.s3_endpoint}"
+    return f"{settings.data_dir}/objects"
 
 
 def _try(store: ObjectStore) -> None:
@@ -156,37 +186,43 @@ def _try(store: ObjectStore) -> None:
         store.delete(key)
 
 
-def _rows(engine: sa.Engine, service: str) -> Iterator[dict[str, str]]:
-    """Of each row, whatever looks like a key in its texts, and the column that holds it.
+def _rows(engine: sa.Engine, service: str) -> Iterator[tuple[str, dict[str, str | None]]]:
+    """Every row of every table as of one moment: the table's name, and its texts by column.
 
     Succeeded jobs are left out: what they were given and have made is named by the rows that they wrote.
     """
     tables = sa.MetaData(service if engine.dialect.name == "postgresql" else None)
     tables.reflect(engine)
-    with engine.connect().execution_options(yield_per=_ROWS_AT_ONCE) as connection:
+    options = {"isolation_level": "SERIALIZABLE", "yield_per": _ROWS_AT_ONCE}
+    with engine.connect().execution_options(**options) as connection:
         for table in tables.sorted_tables:
+            if table.name == "alembic_version":
+                continue
             texts = [column for column in table.columns if isinstance(column.type, sa.String | sa.JSON)]
-            query = sa.select(*(sa.cast(column, sa.Text) for column in texts))
+            query = sa.select(*(sa.cast(column, sa.Text).label(column.name) for column in texts))
             if table.name == "job":
                 query = query.where(table.columns.state != SUCCEEDED)
-            names = [f"{service}.{table.name}.{column.name}" for column in texts]
-            for row in connection.execute(query):
-                yield {
-                    key: name
-                    for name, text in zip(names, row, strict=True)
-                    for key in _KEYS.findall(text or "")
-                }
+            for row in connection.execute(query).mappings():
+                yield table.name, dict(row)
 
 
-def _faults(store: ObjectStore, needed: dict[str, str], progress: Progress) -> Iterator[Fault]:
-    for done, (key, column) in enumerate(needed.items(), 1):
-        try:
-            store.get(key)
-        except NotFound:
-            yield Fault(key, "missing", column, _WAYS_OUT[column])
-        except DataLoss:
-            yield Fault(key, "damaged", column, _WAYS_OUT[column])
-        progress("objects", done, len(needed))
+def _keys_inside(store: ObjectStore, given: str) -> list[str]:
+    """Keys that stand in the bytes of what an unfinished job was given, as those of shards do in a study's maps."""
+    try:
+        return _KEY.findall(store.get(given).decode("latin-1"))
+    except (NotFound, DataLoss):
+        return []
+
+
+def _fault(store: ObjectStore, key: str) -> str:
+    """What is wrong with an object; empty where it is there and whole."""
+    try:
+        store.get(key)
+    except NotFound:
+        return "missing"
+    except DataLoss:
+        return "damaged"
+    return ""
 
 
 def _restore(found: Findings, store: ObjectStore, kept: ObjectStore) -> None:
@@ -194,13 +230,10 @@ def _restore(found: Findings, store: ObjectStore, kept: ObjectStore) -> None:
     left = []
     for fault in found.faults:
         try:
-            data = kept.get(fault.object_key)
+            store.put(kept.get(fault.object_key), again=True)
+            found.restored.append(fault.object_key)
         except (NotFound, DataLoss):
             left.append(fault)
-            continue
-        store.delete(fault.object_key)  # an S3 store takes bytes of the same length for the same
-        store.put(data)
-        found.restored.append(fault.object_key)
     store.flush()
     found.faults = left
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.filesize import decimal
 
-from onoma.cli.output import Json, bar_of_stages, console, errors, print_json, print_table
+from onoma.cli.output import Json, bar_of_stages, console, errors, print_json
 from onoma.extras import needs
 
 if TYPE_CHECKING:
@@ -39,34 +39,37 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Look for objects that are missing, damaged or named by nothing; the servers may run meanwhile."""
-    from services.doctor import doctor as look_over
+    from services import doctor as services_doctor
 
     with bar_of_stages("look over", to=errors) as show:
-        found = look_over(data, show, backups=backups, remove_orphans=remove_orphans)
+        found = services_doctor.doctor(data, show, backups=backups, remove_orphans=remove_orphans)
     if json:
         print_json(asdict(found))
     else:
-        _print(found)
+        _print(found, was_to_remove=remove_orphans)
     if found.faults:
         raise typer.Exit(1)
 
 
-def _print(found: Findings) -> None:
-    console.print(f"object store: {found.object_count:,} objects; it took and gave real bytes")
-    for service, count in found.row_counts.items():
-        console.print(f"database of {service}: {count:,} rows")
+def _print(found: Findings, *, was_to_remove: bool) -> None:
+    def line(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    line(f"database {found.database}: {sum(found.row_counts.values()):,} rows")
+    line(f"object store {found.object_store}: {found.object_count:,} objects; it took and gave real bytes")
     if found.restored:
-        console.print(f"{len(found.restored)} objects came back from the backup")
+        line(f"{len(found.restored)} objects came back from the backup")
     if found.freed:
-        console.print(f"{len(found.freed)} orphans removed")
+        line(f"{len(found.freed)} orphans removed")
     if found.orphans:
-        console.print(
-            f"{len(found.orphans)} objects ({decimal(sum(found.orphans.values()))}) that no row names; "
-            "--remove-orphans removes those that nobody put within a day",
-            soft_wrap=True,
+        size = decimal(sum(found.orphans.values()))
+        then = (
+            "put within a day: they stay"
+            if was_to_remove
+            else "--remove-orphans removes what is older than a day"
         )
-    print_table(
-        ("object", "fault", "named by", "way out"),
-        [(fault.object_key[:12], fault.what, fault.named_by, fault.way_out) for fault in found.faults],
-        empty="every object that rows name is there and whole",
-    )
+        line(f"{len(found.orphans)} objects ({size}) that no row names; {then}")
+    for fault in found.faults:
+        line(f"{fault.object_key[:12]} is {fault.what} ({fault.named_by}): {fault.way_out}")
+    if not found.faults:
+        line("every object that rows name is there and whole")

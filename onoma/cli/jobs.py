@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -30,8 +31,9 @@ def list_jobs(
 ) -> None:
     """List the jobs, latest first."""
     with connected() as client:
-        jobs = [job.message for job in client.list_jobs()]
-    shown = jobs if all_jobs else jobs[:_SHOWN]
+        jobs = (job.message for job in client.list_jobs())
+        shown = list(jobs if all_jobs else islice(jobs, _SHOWN))
+        is_more = next(jobs, None) is not None
     if json:
         print_json(shown)
         return
@@ -43,8 +45,8 @@ def list_jobs(
         ],
         empty="no job yet",
     )
-    if len(jobs) > len(shown):
-        console.print(f"and {len(jobs) - len(shown)} before them: --all")
+    if is_more:
+        console.print(f"the last {_SHOWN}; --all lists those before them too")
 
 
 @app.command()
@@ -62,8 +64,14 @@ def cancel(job: JobId) -> None:
     with connected() as client:
         found = _found(client, job)
         found.cancel()
+        state = found.message.state
+        if state in (jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED):
+            raise ValueError(
+                f"{found.message.kind} {found.job_id} has ended already: {_state(found.message)}"
+            )
+        asked = "is asked to stop" if state == jobs_pb2.JOB_STATE_RUNNING else "is cancelled"
         console.print(
-            f"{found.message.kind}: {_state(found.message)}; what it did stays: onoma job resume {job}"
+            f"{found.message.kind} {asked}; what it did stays: onoma job resume {job}", soft_wrap=True
         )
 
 

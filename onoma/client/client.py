@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json as json_text
 import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -851,12 +853,13 @@ class Client:
 
     def list_jobs(self) -> Iterator[RunningJob]:
         """The jobs of all services, latest first."""
-        jobs = [
-            RunningJob(self._transport, service, message)
-            for service in ("inference", "attribution")
-            for message in self._paged(service, "ListJobs", jobs_pb2.ListJobsRequest(), "jobs")
-        ]
-        yield from sorted(jobs, key=lambda job: job.message.create_time.ToNanoseconds(), reverse=True)
+
+        def of(service: str) -> Iterator[RunningJob]:
+            for message in self._paged(service, "ListJobs", jobs_pb2.ListJobsRequest(), "jobs"):
+                yield RunningJob(self._transport, service, message)
+
+        asked_for = attrgetter("message.create_time.seconds", "message.create_time.nanos")
+        return heapq.merge(of("inference"), of("attribution"), key=asked_for, reverse=True)
 
     def get_job(self, service: str, job_id: str) -> RunningJob:
         """A job by its service ('inference' or 'attribution') and id."""

@@ -199,7 +199,7 @@ def scores_figure(maps: Sequence[CategoryMaps | ClassScores]) -> Figure:
     columns = min(5, len(maps))
     rows = -(-len(maps) // columns)
     has_others = any(isinstance(one, ClassScores) for one in maps)
-    legend_inches = 0 if not has_others else 0.6 if columns == 1 else 0.2
+    legend_inches = 0 if not has_others else 0.6 if columns <= 2 else 0.2
     size = (1.66 * columns, 1.75 * rows + 0.2 + legend_inches)
     figure = Figure(figsize=size, layout="constrained")
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
@@ -226,7 +226,7 @@ def scores_figure(maps: Sequence[CategoryMaps | ClassScores]) -> Figure:
         ]
         figure.legend(
             handles=marks,
-            ncols=1 if columns == 1 else 3,
+            ncols=1 if columns <= 2 else 3,
             loc="outside upper left",
             frameon=False,
             fontsize=8,

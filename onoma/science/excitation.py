@@ -7,6 +7,7 @@ then goes down together, and nothing below the map layer is computed for it.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -336,7 +337,8 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
 
     Weights and what is added to their product must be constant, the images must stay the first axis, two branches that
     are added must have one shape, and two that are multiplied must be cells and a smaller gate. A constant that is
-    added, a factor or a divisor must not make more units.
+    added, a factor or a divisor must not make more units. Of what gives several tensors but is no split, the first goes
+    on: the others are indices and statistics.
     """
     if node.target not in RULES or shape_of(node)[:1] not in ((), BLANK_IMAGES):
         return False
@@ -348,6 +350,8 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
         return gated is not None and shape_of(gated) == shape_of(node)
     if node.target is _aten.div.Tensor:
         return inputs == [node.args[0]] and shape_of(inputs[0]) == shape_of(node)
+    if node.target is operator.getitem and node.args[1] != 0:
+        return inputs[0].target is _aten.split_with_sizes.default
     weight = weight_of(node)
     varying = [argument for argument in node.args if isinstance(argument, fx.Node) and argument not in known]
     if weight is not None and (weight not in known or len(varying) != 1 or "alpha" in node.kwargs):

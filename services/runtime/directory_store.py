@@ -36,21 +36,23 @@ class DirectoryStore:
     Several processes may share the directory.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, make: bool = True) -> None:
         self._path = path
         self._incoming = path / "incoming"
-        with self._full_disk_named():
-            self._incoming.mkdir(parents=True, exist_ok=True)
+        if make:
+            with self._full_disk_named():
+                self._incoming.mkdir(parents=True, exist_ok=True)
+        self.check()
         self._process = process_name()
         self._not_durable: list[Path] = []
         self._lock = threading.Lock()
         self._remove_abandoned()
 
-    def put(self, data: bytes) -> str:
-        """See ObjectStore; a damaged file of the same key is replaced."""
+    def put(self, data: bytes, *, again: bool = False) -> str:
+        """See ObjectStore; a damaged file of the same key is replaced in any case."""
         key = key_of(data)
         target = self._file(key)
-        if not (_holds(target, data) and _touched(target)):
+        if again or not (_holds(target, data) and _touched(target)):
             with self._full_disk_named(len(data)):
                 self._write(target, data)
         with self._lock:
@@ -95,12 +97,12 @@ class DirectoryStore:
             if _age_s(file) < age_s:
                 return False
             file.replace(aside)
-        except FileNotFoundError:
-            return True
-        if _age_s(aside) < age_s:
-            aside.replace(file)
-            return False
-        aside.unlink()
+            if _age_s(aside) < age_s:
+                aside.replace(file)
+                return False
+            aside.unlink()
+        except FileNotFoundError:  # gone already
+            pass
         return True
 
     def keys(self) -> Iterator[str]:
@@ -197,10 +199,10 @@ def _holds(path: Path, data: bytes) -> bool:
 
 
 def _touched(path: Path) -> bool:
-    """Makes a file as new as one that is written now; whether it is there."""
+    """Makes a file as new as one that is written now; False where it is gone, or another user's."""
     try:
         os.utime(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return False
     return True
 

@@ -7,7 +7,9 @@ import re
 
 from services.runtime.errors import DataLoss, InvalidArgument, NotFound
 
-GRACE_S = 24 * 3600.0  # from when an object was put last: what no row names by then, nobody will name
+# From an object's last put on: what no row names by then, nobody will name. A day, and the hour within which an S3
+# store does not notice another put.
+GRACE_S = 25 * 3600.0
 _KEY = re.compile(r"[0-9a-f]{64}")
 _WAY_OUT = "put the same bytes again by repeating the import or the job, or restore it from a backup"
 

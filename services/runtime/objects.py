@@ -23,9 +23,11 @@ _STORE_PLACE = {"data_dir", "object_store", "s3_endpoint", "s3_bucket", "s3_regi
 class ObjectStore(Protocol):
     """Where objects are kept. Safe to use from many threads."""
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes, *, again: bool = False) -> str:
         """Stores bytes and returns their key; the same bytes twice are kept once.
 
+        Args:
+            again: writes them even where bytes of that key and length are there, which may be damaged.
         Raises:
             ResourceExhausted: the disk is full.
             Unavailable: the store does not answer.
@@ -89,16 +91,18 @@ class ObjectStore(Protocol):
         ...
 
 
-def open_object_store(settings: RuntimeSettings) -> ObjectStore:
+def open_object_store(settings: RuntimeSettings, *, make: bool = True) -> ObjectStore:
     """The store that the settings name, ready for use.
 
+    Args:
+        make: makes its folder or bucket where there is none.
     Raises:
-        Unavailable: the S3 server does not answer.
+        Unavailable: the S3 server does not answer, or there is no store where none may be made.
         FailedPrecondition: it refuses the keys.
     """
     if settings.object_store == "s3":
-        return S3Store(settings)
-    return DirectoryStore(settings.data_dir / "objects")
+        return S3Store(settings, make=make)
+    return DirectoryStore(settings.data_dir / "objects", make=make)
 
 
 def store_place(settings: RuntimeSettings) -> StorePlace:

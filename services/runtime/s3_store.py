@@ -14,7 +14,6 @@ from minio.error import MinioException, S3Error
 
 from services.runtime.errors import FailedPrecondition, ResourceExhausted, Unavailable
 from services.runtime.object_keys import (
-    GRACE_S,
     check_bytes,
     check_key,
     check_length,
@@ -28,9 +27,8 @@ from services.runtime.settings import RuntimeSettings
 _ABSENT = ("NoSuchKey", "NoSuchObject")
 _FULL = ("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded")
 _REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed")
-_REFRESH_S = (
-    GRACE_S / 2
-)  # from that age on a put writes what is there again, so that it is not taken for abandoned
+# From that age on a put writes what is there again, so that it is not taken for abandoned: S3 has no touch.
+_REFRESH_S = 3600
 _RETRIES = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 _CHECK_TIMEOUT = urllib3.Timeout(connect=2, read=2)
@@ -39,19 +37,25 @@ _CHECK_TIMEOUT = urllib3.Timeout(connect=2, read=2)
 class S3Store:
     """Objects in a bucket of an S3 server; durable as soon as put returns."""
 
-    def __init__(self, settings: RuntimeSettings) -> None:
+    def __init__(self, settings: RuntimeSettings, *, make: bool = True) -> None:
         self._endpoint = settings.s3_endpoint
         self._bucket = settings.s3_bucket
         self._client = _client(settings, _TIMEOUT, _RETRIES)
         self._impatient = _client(settings, _CHECK_TIMEOUT, urllib3.Retry(total=0))
         with self._translated():
-            if not self._client.bucket_exists(bucket_name=self._bucket):
+            is_there = self._client.bucket_exists(bucket_name=self._bucket)
+            if not is_there and make:
                 self._make_bucket()
+        if not is_there and not make:
+            raise Unavailable(
+                f"the object store at {self._endpoint} has no bucket '{self._bucket}'; ONOMA_S3_BUCKET names it",
+                "OBJECT_STORE_SILENT",
+            )
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes, *, again: bool = False) -> str:
         """See ObjectStore."""
         key = key_of(data)
-        known = self._known(key)
+        known = None if again else self._known(key)
         if known is None or known.size != len(data) or _age_s(known) > _REFRESH_S:
             with self._translated():
                 self._client.put_object(

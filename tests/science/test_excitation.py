@@ -129,6 +129,14 @@ def test_every_way_to_pool_all_cells_keeps_the_mass(head: nn.Module, features: i
     torch.testing.assert_close(maps.sum((1, 2)), torch.ones(3))
 
 
+def test_indices_of_a_maximum_are_no_activations() -> None:
+    body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU())
+    indices = Over(lambda cells: cells.flatten(2).max(2).indices / 49.0)
+    program = program_of(nn.Sequential(body, indices, nn.Linear(8, 4)).eval(), SHAPE)
+    with pytest.raises(MissingRule, match="getitem"):
+        prepare(program, find_attachment(program), "relu", "local")
+
+
 @pytest.mark.parametrize("mode", ["strict", "local"])
 def test_gates_splits_norms_and_layers_at_every_cell_keep_the_mass_of_each_image(
     modern: Program, mode: str

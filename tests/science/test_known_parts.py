@@ -33,6 +33,7 @@ from tests.bench.known_parts.metrics import (
 from tests.bench.known_parts.networks import NETWORKS
 from tests.bench.known_parts.painting import SIZE, paint, random_pictures
 from tests.bench.known_parts.subjects import last_layer
+from tests.bench.known_parts.table import mean_and_error
 
 
 def animals(count: int) -> list[Animal]:
@@ -215,3 +216,24 @@ def test_an_explanation_weighs_maps_by_contribution() -> None:
     maps = torch.stack([torch.ones(2, 2), torch.eye(2), torch.ones(2, 2)])
     found = summed(torch.tensor([0, 0, 2]), torch.tensor([2.0, 3.0, 1.0]), maps, 3)
     assert found.tolist() == [[[5.0, 2.0], [2.0, 5.0]], [[0.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]]
+
+
+def test_an_error_over_images_and_trainings_is_that_of_repeated_draws() -> None:
+    """2,000 tables of 40 images and 4 trainings: errors of the mean as they are told, and as they are."""
+    generator = torch.Generator().manual_seed(0)
+
+    def table(of_image: float, of_training: float, of_both: float) -> Tensor:
+        image, training, both = (
+            torch.randn(shape, generator=generator) for shape in ((1, 40), (4, 1), (4, 40))
+        )
+        return of_image * image + of_training * training + of_both * both
+
+    for spreads in ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.5, 0.3, 0.5)):
+        found = [mean_and_error(table(*spreads)) for _ in range(2000)]
+        means, errors = (torch.tensor(values) for values in zip(*found, strict=True))
+        assert errors.square().mean().sqrt().item() == pytest.approx(means.std().item(), rel=0.1)
+
+
+def test_an_error_of_images_alone_is_the_usual_one_and_leaves_out_what_is_unknown() -> None:
+    mean, error = mean_and_error(torch.tensor([[1.0, 3.0, torch.nan]]))
+    assert (mean, error) == (2.0, 1.0)

@@ -52,12 +52,17 @@ class Result:
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float]:
-    """Mean over trainings and images (trainings, n), and its standard error over both; that of one alone is 0.
+    """Mean over trainings and images (trainings, n), and its standard error over both; 0 for one image and training.
 
-    Both are drawn at random, so each adds the variance of its own means over their number.
+    Both are drawn at random: the variances of their means add up, each over its number, and what is of neither alone
+    stands in both, so it is taken off once (crossed random effects).
     """
-    variance = sum(_variance_of_mean(values.nanmean(along)) for along in (0, 1))
-    return float(values.nanmean()), variance**0.5
+    by_image, by_training, mean = values.nanmean(0), values.nanmean(1), values.nanmean()
+    rest = values - by_image - by_training[:, None] + mean
+    freedom = (values.shape[0] - 1) * (values.shape[1] - 1)
+    both = float(rest.square().nansum()) / freedom / values.numel() if freedom else 0.0
+    variance = _variance_of_mean(by_image) + _variance_of_mean(by_training) - both
+    return float(mean), max(variance, 0.0) ** 0.5
 
 
 def _variance_of_mean(means: Tensor) -> float:
