@@ -7,14 +7,13 @@ damaged, or named by no row. What caches hold is no fault: the services make it 
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from services.runtime.database import SERVICES_WITH_DATABASE, open_migrated_database
+from services.runtime.database import open_migrated_database
 from services.runtime.directory_store import DirectoryStore
 from services.runtime.errors import DataLoss, FailedPrecondition, NotFound, ServiceError
 from services.runtime.job_table import SUCCEEDED
@@ -25,13 +24,22 @@ from services.runtime.settings import RuntimeSettings, read_settings
 Progress = Callable[[str, int, int], None]  # stage, done, total (0 while unknown)
 # Columns whose objects nothing can do without, and what makes one whole where no backup has it, by its row's columns.
 _WAYS_OUT = {
-    "inference.dataset_image.image_id": "import data set '{dataset}' again (it is {path} there)",
+    "inference.dataset_image.image_id": "import data set '{dataset}' again",
     "inference.model.model_hash": "register the same file again as model '{name}'",
     "inference.model.onnx_key": "register its file again as model '{name}'",
     "inference.xnn.weights_key": "train set '{set_name}' again with the same settings, or import its archive again",
     "attribution.explained_image.image_id": "import the data set of study {study_id} again",
-    "attribution.activation.shard_key": "restore it from a backup, or make study {study_id} anew",
+    "attribution.activation.shard_key": "make study {study_id} anew, or import its archive again",
 }
+# Columns that name a row of another service, and where that stands.
+_ELSEWHERE = {
+    "naming.study.model": "inference.model.name",
+    "naming.study.dataset": "inference.dataset.name",
+    "naming.study.xnn_set": "inference.xnn_set.name",
+    "attribution.map_run.study_id": "naming.study.study_id",
+}
+_REFERRING_FIRST = ("attribution", "naming", "inference")
+_NAMES = {*_ELSEWHERE, *_ELSEWHERE.values()}
 _KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _ROWS_AT_ONCE = 10_000
 
@@ -42,7 +50,7 @@ class Fault:
 
     Attributes:
         object_key: SHA-256 that its bytes should have.
-        what: "missing" or "damaged".
+        what: "missing", "damaged", or why it cannot be read.
         named_by: service.table.column of the row.
         way_out: what makes it whole.
     """
@@ -62,7 +70,8 @@ class Findings:
         object_store: where the objects are.
         row_counts: rows of each service's database, without succeeded jobs.
         object_count: objects in the store.
-        faults: those that are left.
+        problems: one line each, of the databases and the store as wholes.
+        faults: of single objects, those that are left.
         orphans: size in bytes of each object that no row names, by key.
         restored: keys of what was copied from a backup.
         freed: keys of orphans that were removed.
@@ -72,6 +81,7 @@ class Findings:
     object_store: str
     row_counts: dict[str, int] = field(default_factory=dict)
     object_count: int = 0
+    problems: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     orphans: dict[str, int] = field(default_factory=dict)
     restored: list[str] = field(default_factory=list)
@@ -79,7 +89,7 @@ class Findings:
 
 
 def doctor(
-    data_dir: Path | None, progress: Progress, *, backups: Path | None, remove_orphans: bool
+    data_dir: Path | None, progress: Progress, *, backups: Path | None, remove_orphans: bool, most: bool
 ) -> Findings:
     """Looks over what the environment's settings name, or the same with another data folder.
 
@@ -89,7 +99,7 @@ def doctor(
     """
     settings = read_settings(RuntimeSettings, **({"data_dir": data_dir} if data_dir else {}))
     try:
-        return look_over(settings, progress, backups=backups, remove_orphans=remove_orphans)
+        return look_over(settings, progress, backups=backups, remove_orphans=remove_orphans, most=most)
     except ServiceError as error:
         raise OSError(str(error)) from error
 
@@ -100,6 +110,7 @@ def look_over(
     *,
     backups: Path | None = None,
     remove_orphans: bool = False,
+    most: bool = False,
     grace_s: float = GRACE_S,
 ) -> Findings:
     """Finds what is wrong with an installation, and mends what it is told to.
@@ -110,26 +121,31 @@ def look_over(
     Args:
         backups: folder of services.backup; what is missing or damaged comes back from it where it has it.
         remove_orphans: removes them, but for those that were put within `grace_s` seconds: their rows may be to come.
+        most: even where most objects are orphans.
     Raises:
-        FailedPrecondition: a database or the object store is not there, a database is of another version, orphans are
-            to be removed from what looks like another installation's store, or `backups` is no folder of backups.
-        DataLoss: the store gives other bytes than it was given.
-        ServiceError: a database or the object store does not answer, or a disk is full.
+        FailedPrecondition: a database is not there, empty or of another version, orphans are to be removed where a
+            database lacks rows or the store looks like another installation's, or `backups` is no folder of backups.
+        ServiceError: a database or the object store does not answer.
     """
     if backups is not None and not (backups / "objects").is_dir():
         raise FailedPrecondition(
             f"{backups} has no folder 'objects': name the folder that services.backup was given"
         )
-    engines = {name: open_migrated_database(settings, name) for name in SERVICES_WITH_DATABASE}
+    engines = {name: open_migrated_database(settings, name) for name in _REFERRING_FIRST}
     store = open_object_store(settings, make=False)
     found = Findings(_database_of(settings), _store_of(settings))
-    _try(store)
+    try:
+        store.prove()
+    except ServiceError as error:
+        found.problems.append(str(error))
     stored = set(store.keys())
     found.object_count = len(stored)
     mentioned: set[str] = set()
     needed: dict[str, tuple[str, Mapping[str, str | None]]] = {}
+    names: dict[str, set[str]] = {}
     for service, engine in engines.items():
         found.row_counts[service] = 0
+        found.problems += _damage(engine)
         for table, row in _rows(engine, service):
             found.row_counts[service] += 1
             for column, text in row.items():
@@ -139,14 +155,15 @@ def look_over(
                 mentioned.update(keys)
                 if (name := f"{service}.{table}.{column}") in _WAYS_OUT:
                     needed.update(dict.fromkeys(keys, (name, row)))
+                if text and name in _NAMES:
+                    names.setdefault(name, set()).add(text)
             progress("rows", sum(found.row_counts.values()), 0)
         engine.dispose()
+    lacking = list(_lacking(names))
+    found.problems += lacking
     orphans = sorted(stored - mentioned)
-    if remove_orphans and len(orphans) > len(stored & mentioned):
-        raise FailedPrecondition(
-            f"no row of {found.database} names {len(orphans)} of the {len(stored)} objects in {found.object_store}: "
-            "that looks like the store of another installation, so nothing is removed"
-        )
+    if remove_orphans:
+        _check_removal(found, lacking, len(orphans), most=most)
     for done, key in enumerate(orphans, 1):
         size = _size(store, key)
         if remove_orphans and store.delete_abandoned(key, grace_s):
@@ -175,15 +192,37 @@ def _store_of(settings: RuntimeSettings) -> str:
     return f"{settings.data_dir}/objects"
 
 
-def _try(store: ObjectStore) -> None:
-    """Puts real bytes, reads them and removes them."""
-    data = secrets.token_bytes(64)
-    key = store.put(data)
-    store.flush()
-    try:
-        store.get(key)
-    finally:
-        store.delete(key)
+def _damage(engine: sa.Engine) -> list[str]:
+    """What SQLite finds wrong with its file; PostgreSQL looks after its own."""
+    if engine.dialect.name != "sqlite":
+        return []
+    with engine.connect() as connection:
+        answer = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    return (
+        [] if answer == "ok" else [f"{engine.url.database} is damaged ({answer}); restore it from a backup"]
+    )
+
+
+def _lacking(names: Mapping[str, set[str]]) -> Iterator[str]:
+    """What rows of one service name in another's database, and is not there: another file took its place."""
+    for column, of in _ELSEWHERE.items():
+        for name in sorted(names.get(column, set()) - names.get(of, set())):
+            service, table, _ = of.split(".")
+            yield (
+                f"{column} names '{name}', and the database of {service} has no such {table}: it is not the one that "
+                "belongs here"
+            )
+
+
+def _check_removal(found: Findings, lacking: list[str], orphan_count: int, *, most: bool) -> None:
+    if lacking:
+        raise FailedPrecondition(f"no orphan is removed while a database lacks rows: {lacking[0]}")
+    if 2 * orphan_count > found.object_count and not most:
+        raise FailedPrecondition(
+            f"no row of {found.database} names {orphan_count} of the {found.object_count} objects in "
+            f"{found.object_store}, which looks like the store of another installation: nothing is removed (--most "
+            "removes them all the same)"
+        )
 
 
 def _rows(engine: sa.Engine, service: str) -> Iterator[tuple[str, dict[str, str | None]]]:
@@ -210,7 +249,7 @@ def _keys_inside(store: ObjectStore, given: str) -> list[str]:
     """Keys that stand in the bytes of what an unfinished job was given, as those of shards do in a study's maps."""
     try:
         return _KEY.findall(store.get(given).decode("latin-1"))
-    except (NotFound, DataLoss):
+    except (NotFound, DataLoss, OSError):
         return []
 
 
@@ -222,6 +261,8 @@ def _fault(store: ObjectStore, key: str) -> str:
         return "missing"
     except DataLoss:
         return "damaged"
+    except OSError as error:
+        return f"unreadable ({error.strerror})"
     return ""
 
 

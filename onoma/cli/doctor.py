@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,31 +37,36 @@ def doctor(
             "--remove-orphans", help="Remove objects that no row names and nobody put within a day."
         ),
     ] = False,
+    most: Annotated[
+        bool, typer.Option("--most", help="With --remove-orphans: even where most objects are orphans.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Look for objects that are missing, damaged or named by nothing; the servers may run meanwhile."""
     from services import doctor as services_doctor
 
     with bar_of_stages("look over", to=errors) as show:
-        found = services_doctor.doctor(data, show, backups=backups, remove_orphans=remove_orphans)
+        found = services_doctor.doctor(data, show, backups=backups, remove_orphans=remove_orphans, most=most)
     if json:
         print_json(asdict(found))
     else:
-        _print(found, was_to_remove=remove_orphans)
-    if found.faults:
+        _print(found, backups=backups, was_to_remove=remove_orphans)
+    if found.faults or found.problems:
         raise typer.Exit(1)
 
 
-def _print(found: Findings, *, was_to_remove: bool) -> None:
+def _print(found: Findings, *, backups: Path | None, was_to_remove: bool) -> None:
     def line(text: str) -> None:
         console.print(text, markup=False, soft_wrap=True)
 
     line(f"database {found.database}: {sum(found.row_counts.values()):,} rows")
-    line(f"object store {found.object_store}: {found.object_count:,} objects; it took and gave real bytes")
+    line(f"object store {found.object_store}: {_objects(found.object_count)}")
+    for problem in found.problems:
+        line(f"! {problem}")
     if found.restored:
-        line(f"{len(found.restored)} objects came back from the backup")
+        line(f"{_objects(len(found.restored))} came back from the backup")
     if found.freed:
-        line(f"{len(found.freed)} orphans removed")
+        line(f"{_objects(len(found.freed))} that no row names removed")
     if found.orphans:
         size = decimal(sum(found.orphans.values()))
         then = (
@@ -68,8 +74,18 @@ def _print(found: Findings, *, was_to_remove: bool) -> None:
             if was_to_remove
             else "--remove-orphans removes what is older than a day"
         )
-        line(f"{len(found.orphans)} objects ({size}) that no row names; {then}")
-    for fault in found.faults:
-        line(f"{fault.object_key[:12]} is {fault.what} ({fault.named_by}): {fault.way_out}")
+        line(f"{_objects(len(found.orphans))} ({size}) that no row names; {then}")
+    for (what, named_by, way_out), count in Counter(
+        (fault.what, fault.named_by, fault.way_out) for fault in found.faults
+    ).items():
+        line(f"! {_objects(count)} {what} ({named_by}): {way_out}")
     if not found.faults:
-        line("every object that rows name is there and whole")
+        line("every object that cannot be made again is there and whole")
+    elif backups:
+        line(f"{backups} has none of these whole")
+    else:
+        line("--backups FOLDER brings back what a backup has of these; --json lists each")
+
+
+def _objects(count: int) -> str:
+    return f"{count:,} object{'' if count == 1 else 's'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated
 
@@ -13,15 +14,9 @@ from onoma.v1 import jobs_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: imports, trainings, maps.")
 
-_STATES = {
-    jobs_pb2.JOB_STATE_PENDING: "waits",
-    jobs_pb2.JOB_STATE_RUNNING: "runs",
-    jobs_pb2.JOB_STATE_SUCCEEDED: "done",
-    jobs_pb2.JOB_STATE_FAILED: "failed",
-    jobs_pb2.JOB_STATE_CANCELLED: "cancelled",
-}
 _SHOWN = 20
-JobId = Annotated[str, typer.Argument(help="Id of the job, as `onoma job list` has it.")]
+_ID = 8  # so much of an id as tells jobs apart
+JobId = Annotated[str, typer.Argument(help="Id of the job, or how it begins, as `onoma job list` has it.")]
 
 
 @app.command("list")
@@ -38,9 +33,16 @@ def list_jobs(
         print_json(shown)
         return
     print_table(
-        ("id", "job", "state", "asked for"),
+        ("id", "job", "of", "state", "done", "asked for"),
         [
-            (job.job_id, job.kind, _state(job), f"{job.create_time.ToDatetime().astimezone():%m-%d %H:%M}")
+            (
+                job.job_id[:_ID],
+                job.kind,
+                job.subject,
+                _state(job),
+                _share(job),
+                f"{_asked_for(job):%m-%d %H:%M}",
+            )
             for job in shown
         ],
         empty="no job yet",
@@ -53,9 +55,7 @@ def list_jobs(
 def watch(job: JobId) -> None:
     """Wait for a job behind a bar; fails as it does."""
     with connected() as client:
-        found = _found(client, job)
-        for name, value in wait(found, found.message.kind).items():
-            console.print(f"{name}: {value}", markup=False)
+        _wait(_found(client, job))
 
 
 @app.command()
@@ -81,12 +81,24 @@ def resume(job: JobId) -> None:
     with connected() as client:
         found = _found(client, job)
         found.resume()
-        wait(found, found.message.kind)
+        _wait(found)
+
+
+def _wait(job: RunningJob) -> None:
+    for name, value in wait(job, f"{job.message.kind} {job.message.subject}").items():
+        console.print(f"{name}: {value}", markup=False)
 
 
 def _state(job: jobs_pb2.Job) -> str:
-    share = f" {job.done / job.total:.0%}" if job.state == jobs_pb2.JOB_STATE_RUNNING and job.total else ""
-    return _STATES.get(job.state, "?") + share
+    return jobs_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower()
+
+
+def _share(job: jobs_pb2.Job) -> str | None:
+    return f"{job.done / job.total:.0%}" if job.state == jobs_pb2.JOB_STATE_RUNNING and job.total else None
+
+
+def _asked_for(job: jobs_pb2.Job) -> datetime:
+    return job.create_time.ToDatetime(UTC).astimezone()
 
 
 def _found(client: Client, job_id: str) -> RunningJob:

@@ -28,6 +28,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from onoma.client import Client, DataLoss, InvalidArgument, JobFailed, RunningJob
+from onoma.v1 import jobs_pb2
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -162,7 +163,15 @@ def wait(job: RunningJob, description: str) -> dict[str, Any]:
     """
     try:
         with bar_of_stages(description) as show:
-            result = job.wait(lambda message: show(message.stage, message.done, message.total))
+            result = job.wait(
+                lambda message: show(message.stage or "waits for its turn", message.done, message.total)
+            )
+    except JobFailed as failed:
+        if job.message.state == jobs_pb2.JOB_STATE_CANCELLED:
+            raise JobFailed(
+                f"{failed}; onoma job resume {job.job_id[:8]} goes on with it", job.message
+            ) from None
+        raise
     except KeyboardInterrupt:
         console.print(
             f"stopped waiting; the job goes on at the server: onoma job watch {job.job_id[:8]} (or cancel)",

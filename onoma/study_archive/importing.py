@@ -107,6 +107,7 @@ class _Import:
             self.warnings.extend(job.message.warnings)
 
         made = self._placed("model", wanted.name, self.client.get_model, is_same, make)
+        self.client.upload_object(self._object(wanted.model_hash))  # mends a damaged one
         self.advance()  # model.json
         self.advance()  # the program
         return made
@@ -146,14 +147,13 @@ class _Import:
             return found == wanted
 
         def make(name: str) -> None:
-            for key in {xnn.weights_key for xnn in wanted.xnns}:
-                self.client.upload_object(self._object(key))
             wanted.name = name
             self.client.import_xnn_set(wanted)
 
-        made = self._placed("set of xNNs", self.content.xnn_set.name, self.client.get_xnn_set, is_same, make)
-        for _ in {xnn.weights_key for xnn in wanted.xnns}:
+        for key in {xnn.weights_key for xnn in wanted.xnns}:
+            self.client.upload_object(self._object(key))
             self.advance()
+        made = self._placed("set of xNNs", self.content.xnn_set.name, self.client.get_xnn_set, is_same, make)
         self.advance()  # xnns.json
         return made
 

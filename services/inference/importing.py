@@ -17,7 +17,7 @@ from services.inference.layout import Item, Layout, seeded_order
 from services.inference.settings import InferenceSettings
 from services.inference.tables import TEST, TRAIN, Dataset
 from services.runtime.decoding import Decoders
-from services.runtime.errors import FailedPrecondition, InvalidArgument
+from services.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
 from services.runtime.jobs import JobContext
 from services.runtime.objects import ObjectStore
 
@@ -98,6 +98,7 @@ def import_dataset(
         MalformedDataset: the folder is not what its format promises.
         InvalidArgument: a class that is not there.
         FailedPrecondition: fewer than two classes, or not one picture.
+        Unavailable: the folder went away meanwhile.
     """
     plan = Plan(**context.params)
     folder = Path(plan.folder)
@@ -137,6 +138,8 @@ def import_dataset(
             f"{folder}: not one of {len(items)} files is a picture that can be taken{why}"
         )
 
+    if not folder.exists():
+        raise Unavailable(f"{folder} went away during the import; put it back, and the job goes on")
     context.stage("publishing")
     for line in import_rows.repetitions(engine, context.job_id):
         context.warn(line)

@@ -89,6 +89,10 @@ def open_migrated_database(settings: RuntimeSettings, service: str) -> Engine:
     engine = _connect(settings, service)
     with engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
+    if current is None:
+        raise FailedPrecondition(
+            f"the {service} database is empty; restore it from a backup, or start the services to begin anew"
+        )
     expected = ScriptDirectory.from_config(_config(service)).get_current_head()
     if current != expected:
         raise FailedPrecondition(

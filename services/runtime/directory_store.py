@@ -94,7 +94,7 @@ class DirectoryStore:
         """See ObjectStore; out of sight first, so that a put of the same bytes meanwhile shows or writes anew."""
         file, aside = self._file(key), self._partial()
         try:
-            if _age_s(file) < age_s:
+            if _age_s(file) < age_s or not file.is_file():
                 return False
             file.replace(aside)
             if _age_s(aside) < age_s:
@@ -124,6 +124,19 @@ class DirectoryStore:
             with self._lock:
                 self._not_durable.extend(files)
             raise
+
+    def prove(self) -> None:
+        """See ObjectStore; beside the objects, so that no folder of them is made."""
+        data, partial = secrets.token_bytes(64), self._partial()
+        try:
+            with self._full_disk_named(len(data)):
+                partial.write_bytes(data)
+                _sync(partial)
+            check_bytes(key_of(data), partial.read_bytes())
+        except OSError as error:
+            raise Unavailable(f"{partial.parent} cannot be written: {error.strerror}") from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     def check(self) -> None:
         """See ObjectStore; a folder that was unmounted or moved away is no empty store."""

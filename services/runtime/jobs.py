@@ -366,6 +366,7 @@ def job_message(row: Job) -> pb.Job:
         result_json="" if row.result is None else json.dumps(row.result),
         warnings=row.warnings,
         attempts=row.attempts,
+        subject=row.params.get("name") or row.params.get("study_id", ""),
     )
     message.create_time.FromDatetime(datetime.fromtimestamp(row.create_time, UTC))
     message.update_time.FromDatetime(datetime.fromtimestamp(row.update_time, UTC))

@@ -82,6 +82,16 @@ class ObjectStore(Protocol):
         """Returns when everything put so far is durable."""
         ...
 
+    def prove(self) -> None:
+        """Returns when real bytes were written, read and removed again.
+
+        Raises:
+            ResourceExhausted: the disk is full.
+            DataLoss: it gave other bytes than it was given.
+            Unavailable: it does not answer, or may not be written.
+        """
+        ...
+
     def check(self) -> None:
         """Returns when the store answers now.
 

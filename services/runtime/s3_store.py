@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -113,6 +114,14 @@ class S3Store:
 
     def flush(self) -> None:
         """Nothing to wait for: the server answers a put when it is durable."""
+
+    def prove(self) -> None:
+        """See ObjectStore."""
+        key = self.put(secrets.token_bytes(64))
+        try:
+            self.get(key)
+        finally:
+            self.delete(key)
 
     def check(self) -> None:
         """See ObjectStore."""

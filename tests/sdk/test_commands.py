@@ -40,7 +40,7 @@ def test_a_job_is_listed_cancelled_resumed_and_watched(onoma, open_study: OpenSt
     job = open_study.client.train_xnn("long", "tiny", "shapes", settings=settings)
     next(one for one in job.watch() if one.state == jobs_pb2.JOB_STATE_RUNNING)
     code, text = onoma("job", "list")
-    assert (code, text.splitlines()[1].split()[:3]) == (0, [job.job_id, "train_xnn", "runs"])
+    assert (code, text.splitlines()[1].split()[:4]) == (0, [job.job_id[:8], "train_xnn", "long", "running"])
     code, text = onoma("job", "cancel", job.job_id[:8])
     assert code == 0, text
     with pytest.raises(JobFailed, match="cancelled"):

@@ -3,19 +3,21 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from onoma.client import JobFailed
 from services import doctor
 from services.backup import back_up
 from services.doctor import look_over
 from services.runtime.database import SERVICES_WITH_DATABASE, migrate, open_database, session
-from services.runtime.errors import FailedPrecondition, Unavailable
+from services.runtime.errors import FailedPrecondition, ResourceExhausted, Unavailable
 from services.runtime.job_table import Job
 from services.runtime.objects import ObjectStore, open_object_store
 from services.up import local_settings
@@ -158,6 +160,76 @@ def test_another_installations_store_is_left_alone(installation: Installation, t
     assert objects(other) == before
 
 
+def test_orphans_stay_while_a_database_is_not_the_right_one(tmp_path: Path) -> None:
+    settings = local_settings(tmp_path)
+    for service in SERVICES_WITH_DATABASE:
+        open_database(settings, service).dispose()
+    orphan = open_object_store(settings).put(b"weights of a set that this database does not know")
+    engine = open_database(settings, "attribution")
+    with engine.begin() as connection:
+        columns = {column["name"]: column for column in sa.inspect(engine).get_columns("map_run")}
+        values = {name: "" if isinstance(of["type"], sa.String) else 0 for name, of in columns.items()}
+        table = sa.table("map_run", *map(sa.column, columns))
+        connection.execute(table.insert().values(values | {"study_id": "a study"}))
+    engine.dispose()
+    [problem] = look_over(settings).problems
+    assert "names 'a study', and the database of naming has no such study" in problem
+    with pytest.raises(FailedPrecondition, match="no orphan is removed while a database lacks rows"):
+        look_over(settings, remove_orphans=True, most=True, grace_s=-1)
+    assert open_object_store(settings).exists(orphan)
+
+
+def test_most_objects_go_where_that_is_said(tmp_path: Path) -> None:
+    settings = local_settings(tmp_path)
+    for service in SERVICES_WITH_DATABASE:
+        open_database(settings, service).dispose()
+    orphan = open_object_store(settings).put(b"an upload that nothing came of")
+    assert look_over(settings, remove_orphans=True, most=True, grace_s=-1).freed == [orphan]
+
+
+def test_what_cannot_be_read_or_written_is_said_beside_the_rest(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = type(open_object_store(installation.settings))
+    key = named(installation)["inference.xnn.weights_key"][0]
+    get = store.get
+
+    def unreadable(of: ObjectStore, wanted: str) -> bytes:
+        if wanted == key:
+            raise OSError(5, "Input/output error")
+        return get(of, wanted)
+
+    def full(of: ObjectStore) -> None:
+        raise ResourceExhausted("the disk is full")
+
+    monkeypatch.setattr(store, "get", unreadable)
+    monkeypatch.setattr(store, "prove", full)
+    found = look_over(installation.settings)
+    assert found.problems == ["the disk is full"]
+    assert [(fault.object_key, fault.what) for fault in found.faults] == [
+        (key, "unreadable (Input/output error)")
+    ]
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    settings = local_settings(tmp_path)
+    for service in SERVICES_WITH_DATABASE:
+        open_database(settings, service).dispose()
+    open_object_store(settings)
+    with sqlite3.connect(tmp_path / "inference.db") as connection:
+        page, size = connection.execute(
+            "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_master WHERE type = 'index' "
+            "AND sql IS NOT NULL LIMIT 1"
+        ).fetchone()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    with (tmp_path / "inference.db").open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\x0a" + b"\xff" * (size - 1))
+    [problem] = look_over(settings).problems
+    assert "inference.db is damaged" in problem
+
+
 def test_an_installation_of_another_version_is_left_alone(tmp_path: Path) -> None:
     settings = local_settings(tmp_path)
     with pytest.raises(FailedPrecondition, match=r"no .*attribution\.db"):
@@ -166,7 +238,7 @@ def test_an_installation_of_another_version_is_left_alone(tmp_path: Path) -> Non
         engine = open_database(settings, service)
         migrate(engine, service, "base")
         engine.dispose()
-    with pytest.raises(FailedPrecondition, match="revision None"):
+    with pytest.raises(FailedPrecondition, match="database is empty"):
         look_over(settings)
     with pytest.raises(FailedPrecondition, match="no folder 'objects'"):
         look_over(settings, backups=tmp_path / "elsewhere")
@@ -190,8 +262,8 @@ def test_the_command_says_what_it_found(tmp_path: Path) -> None:
     orphan = open_object_store(settings).put(b"orphan")
     said = run()
     assert said.returncode == 0, said.stderr
-    assert "1 objects (6 bytes) that no row names" in said.stdout
-    assert "every object that rows name is there and whole" in said.stdout
+    assert "1 object (6 bytes) that no row names" in said.stdout
+    assert "every object that cannot be made again is there and whole" in said.stdout
     found = json.loads(run("--json").stdout)
     assert (found["orphans"], found["faults"]) == ({orphan: 6}, [])
     missing = "0" * 64
@@ -205,4 +277,4 @@ def test_the_command_says_what_it_found(tmp_path: Path) -> None:
     engine.dispose()
     bad = run()
     assert bad.returncode == 1
-    assert "import data set 'photos' again (it is coat/1.png there)" in bad.stdout
+    assert "1 object missing (inference.dataset_image.image_id): import data set 'photos' again" in bad.stdout
