@@ -49,7 +49,7 @@ class Fit:
         xnn, mean_contributions, mattering_count, held_out_rmse: of that round.
         first_mattering_count: X-features that mattered after the first round, before the restart rule.
         restart_count: rounds beyond the first.
-        accepted: at least two X-features matter, and the fit is faithful.
+        accepted: at least two X-features matter, with more than the fit's error, and the fit is faithful.
     """
 
     xnn: Xnn
@@ -109,10 +109,11 @@ def train_group(
 ) -> list[Fit]:
     """Trains the xNNs of C classes together; those that lean on a single X-feature again with other weights.
 
-    A fit is accepted if at least two X-features matter [X] and it is faithful: its error on held-out images is at most
-    1 % of the score's range, or, from the second round on, a quarter above the smallest of all rounds if that is at
-    most 5 % [ours]. While there is none, a_rec *= 1.2, a_pt *= 0.8, and it is trained again, at most 5 times; then
-    the most faithful stays. A class's xNN is the same in any group, but for rounding.
+    A fit is accepted if at least two X-features matter [X], one of them with a larger mean contribution than the
+    fit's error [ours], and it is faithful: that error, on held-out images, is at most 1 % of the score's range, or,
+    from the second round on, a quarter above the smallest of all rounds if that is at most 5 % [ours]. While there
+    is none, a_rec *= 1.2, a_pt *= 0.8, and it is trained again, at most 5 times; then the most faithful stays. A
+    class's xNN is the same in any group, but for rounding.
 
     Args:
         features: (n, D) not negative; computed with in float32. A file may hold them: they are never copied whole.
@@ -218,16 +219,21 @@ def _best(rounds: Sequence[Round], score_range: float) -> Fit:
 
 
 def _accepted(rounds: Sequence[Round], score_range: float) -> list[Round]:
-    """The rounds so far that are faithful and lean on more than one X-feature."""
+    """The rounds so far that are faithful and lean on X-features, more than one of them."""
     most = FAITHFUL_SHARE * score_range
     if len(rounds) > 1:
         quarter_above = FAITHFUL_FACTOR * min(found.held_out_rmse for found in rounds)
         most = max(most, min(quarter_above, FAITHFUL_LIMIT * score_range))
-    return [
-        found
-        for found in rounds
-        if found.held_out_rmse <= most and found.mattering_count >= min(2, len(found.mean_contributions))
-    ]
+    return [found for found in rounds if found.held_out_rmse <= most and _leans_on_several(found)]
+
+
+def _leans_on_several(found: Round) -> bool:
+    """Whether two X-features matter, or the one of K = 1, and one of them speaks louder than the fit errs [ours].
+
+    Two that are all but dead matter beside each other; the class's score is then what the bias and negative terms say.
+    """
+    needed = min(2, len(found.mean_contributions))
+    return found.mattering_count >= needed and float(found.mean_contributions.max()) > found.held_out_rmse
 
 
 def _sample(is_positive: Tensor, negatives_per_positive: int, generator: torch.Generator) -> Tensor:

@@ -124,7 +124,8 @@ def leaning(monkeypatch: pytest.MonkeyPatch, rounds: int) -> list[XnnSettings]:
 
     def recorded(examples, positives, sizes, settings, *rest):
         used.append(settings)
-        return fit_round(examples, positives, sizes, settings, *rest)
+        fits = fit_round(examples, positives, sizes, settings, *rest)
+        return [replace(found, held_out_rmse=0.0) for found in fits]
 
     monkeypatch.setattr(xnn_training, "_fit_round", recorded)
     monkeypatch.setattr(xnn_training, "FAITHFUL_SHARE", float("inf"))
@@ -143,6 +144,26 @@ def test_a_fit_that_leans_on_one_x_feature_is_trained_again_with_other_weights(p
     assert [s.pull_away_weight for s in used] == pytest.approx(
         [SHORT.pull_away_weight * 0.8**i for i in range(3)]
     )
+
+
+def test_x_features_that_are_all_but_dead_are_not_leaned_on(problem, monkeypatch) -> None:
+    """Contributions (1e-3, 8e-4, -5): two matter beside each other, and neither says as much as the fit errs."""
+    fit_round = xnn_training._fit_round
+    faint = torch.tensor([1e-3, 8e-4, -5.0, -17.8, 0.0])
+    clear = torch.tensor([3.0, 2.0, -5.0, -17.8, 0.0])
+    rounds = iter([faint, clear])
+
+    def given(*arguments):
+        mean = next(rounds)
+        return [
+            replace(found, mean_contributions=mean, mattering_count=mattering(mean), held_out_rmse=0.1)
+            for found in fit_round(*arguments)
+        ]
+
+    monkeypatch.setattr(xnn_training, "_fit_round", given)
+    monkeypatch.setattr(xnn_training, "FAITHFUL_SHARE", float("inf"))
+    found = train(*problem, SHORT, seed=0)
+    assert (found.restart_count, found.accepted, found.first_mattering_count) == (1, True, 2)
 
 
 def test_a_good_first_fit_is_not_trained_again(problem, monkeypatch) -> None:
@@ -184,7 +205,11 @@ def test_where_no_fit_is_faithful_a_quarter_above_the_best_round_is(
 
     def given(*arguments):
         error, count = next(rounds)
-        return [replace(found, held_out_rmse=error, mattering_count=count) for found in fit_round(*arguments)]
+        clear = torch.full((5,), 10.0)
+        return [
+            replace(found, held_out_rmse=error, mattering_count=count, mean_contributions=clear)
+            for found in fit_round(*arguments)
+        ]
 
     monkeypatch.setattr(xnn_training, "_fit_round", given)
     found = train(*problem, SHORT, seed=0)
