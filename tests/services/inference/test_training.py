@@ -310,7 +310,7 @@ def test_a_class_with_one_image_is_left_out_with_a_warning(on):
         "class 'cross' has 1 training image; at least 2 are needed "
         "(add images or leave it out with --classes)"
     ]
-    assert (job.done, job.total) == (8, 8)
+    assert job.done == job.total >= 2 * 4  # classes and epochs; restarts come on top
     found = inference.xnn_set()
     assert [xnn.class_name for xnn in found.xnns] == ["circle", "square"]
     assert not found.HasField("argmax_agreement")
