@@ -29,6 +29,7 @@ def list_jobs(
         jobs = (job.message for job in client.list_jobs())
         shown = list(jobs if all_jobs else islice(jobs, _SHOWN))
         is_more = next(jobs, None) is not None
+        study_names = {study.study_id: study.name for study in client.list_studies()}
     if json:
         print_json(shown)
         return
@@ -38,7 +39,7 @@ def list_jobs(
             (
                 job.job_id[:_ID],
                 job.kind,
-                job.subject,
+                study_names.get(job.subject, job.subject),
                 _state(job),
                 _share(job),
                 f"{_asked_for(job):%m-%d %H:%M}",
@@ -85,7 +86,7 @@ def resume(job: JobId) -> None:
 
 
 def _wait(job: RunningJob) -> None:
-    for name, value in wait(job, f"{job.message.kind} {job.message.subject}").items():
+    for name, value in wait(job, job.message.kind).items():
         console.print(f"{name}: {value}", markup=False)
 
 
