@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from sys import intern
 
 import sqlalchemy as sa
 
@@ -141,7 +142,7 @@ def look_over(
     stored = set(store.keys())
     found.object_count = len(stored)
     mentioned: set[str] = set()
-    needed: dict[str, tuple[str, Mapping[str, str | None]]] = {}
+    needed: dict[str, tuple[str, str]] = {}  # by key: the column, and what would make it whole
     names: dict[str, set[str]] = {}
     for service, engine in engines.items():
         found.row_counts[service] = 0
@@ -154,7 +155,9 @@ def look_over(
                     keys += [key for given in keys for key in _keys_inside(store, given)]
                 mentioned.update(keys)
                 if (name := f"{service}.{table}.{column}") in _WAYS_OUT:
-                    needed.update(dict.fromkeys(keys, (name, row)))
+                    for key in keys:
+                        if key not in needed:
+                            needed[key] = name, intern(_WAYS_OUT[name].format(**row))
                 if text and name in _NAMES:
                     names.setdefault(name, set()).add(text)
             progress("rows", sum(found.row_counts.values()), 0)
@@ -171,9 +174,9 @@ def look_over(
         elif size is not None:
             found.orphans[key] = size
         progress("orphans", done, len(orphans))
-    for done, (key, (name, row)) in enumerate(needed.items(), 1):
+    for done, (key, (name, way_out)) in enumerate(needed.items(), 1):
         if what := _fault(store, key):
-            found.faults.append(Fault(key, what, name, _WAYS_OUT[name].format(**row)))
+            found.faults.append(Fault(key, what, name, way_out))
         progress("objects", done, len(needed))
     if backups is not None:
         _restore(found, store, DirectoryStore(backups / "objects"))
