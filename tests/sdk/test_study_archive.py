@@ -18,6 +18,7 @@ from onoma.client import (
     Addresses,
     AnalysisOptions,
     Client,
+    DataLoss,
     FailedPrecondition,
     InvalidArgument,
     ServerUnavailable,
@@ -265,6 +266,21 @@ def test_the_same_archive_twice_is_one_study_and_changes_nothing(
     assert (len(list(elsewhere.list_studies())), len(list(elsewhere.list_datasets()))) == counts
     assert statistics(elsewhere, imported.study_id) == before
     assert elsewhere.accept_invitation(token).annotator.annotator_id == person.annotator_id
+
+
+def test_the_same_archive_again_mends_damaged_weights_and_programs(
+    elsewhere: Client, imported: naming_pb2.Study, archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    xnns = elsewhere.get_xnn_set(imported.xnn_set).xnns
+    keys = [xnns[0].weights_key, elsewhere.get_model(imported.model).model_hash]
+    for key in keys:
+        for file in tmp_path_factory.getbasetemp().glob(f"elsewhere*/data/objects/{key[:2]}/{key}"):
+            file.write_bytes(b"damaged")
+        with pytest.raises(DataLoss):
+            list(elsewhere.get_object(key))
+    import_study(elsewhere, archive)
+    for key in keys:
+        assert hashlib.sha256(b"".join(elsewhere.get_object(key))).hexdigest() == key
 
 
 def test_another_name_is_another_study_of_the_same_model_and_pictures(

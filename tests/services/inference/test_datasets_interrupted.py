@@ -10,7 +10,7 @@ from services.inference import datasets, import_rows, importing, registry, table
 from services.inference.settings import InferenceSettings
 from services.runtime.database import open_database
 from services.runtime.decoding import Decoders
-from services.runtime.errors import Aborted, AlreadyExists, NotFound, ResourceExhausted
+from services.runtime.errors import Aborted, AlreadyExists, NotFound, ResourceExhausted, Unavailable
 from services.runtime.jobs import Cancelled, Job, JobContext
 from services.runtime.objects import DirectoryStore
 from services.runtime.settings import RuntimeSettings
@@ -64,6 +64,25 @@ def listed(engine):
 def row_count(engine):
     with Session(engine) as session:
         return session.exec(select(func.count()).select_from(tables.DatasetImage)).one()
+
+
+def test_an_import_whose_folder_goes_away_is_not_published_short(engine, store, folder, monkeypatch):
+    away, write = folder.with_name("away"), import_rows.write
+
+    def write_then_lose_the_folder(*arguments):
+        write(*arguments)
+        if folder.exists():
+            folder.rename(away)
+
+    monkeypatch.setattr(import_rows, "write", write_then_lose_the_folder)
+    with pytest.raises(Unavailable, match="went away during the import"):
+        run(JobContext(job(folder)), engine, store, folder)
+    with pytest.raises(NotFound):
+        listed(engine)
+    monkeypatch.setattr(import_rows, "write", write)
+    away.rename(folder)
+    run(JobContext(job(folder)), engine, store, folder)
+    assert len(listed(engine)) == 18
 
 
 @pytest.mark.parametrize("error", [Cancelled(), KeyboardInterrupt()])
