@@ -211,9 +211,14 @@ def _lacking(names: Mapping[str, set[str]]) -> Iterator[str]:
     for column, of in _ELSEWHERE.items():
         for name in sorted(names.get(column, set()) - names.get(of, set())):
             service, table, _ = of.split(".")
+            or_else = (
+                f", or a deletion was cut off (onoma study delete {name} ends it)"
+                if column == "attribution.map_run.study_id"
+                else ""
+            )
             yield (
                 f"{column} names '{name}', and the database of {service} has no such {table}: it is not the one that "
-                "belongs here"
+                f"belongs here{or_else}"
             )
 
 
@@ -224,7 +229,7 @@ def _check_removal(found: Findings, lacking: list[str], orphan_count: int, *, mo
         raise FailedPrecondition(
             f"no row of {found.database} names {orphan_count} of the {found.object_count} objects in "
             f"{found.object_store}, which looks like the store of another installation: nothing is removed (--most "
-            "removes them all the same)"
+            "removes them all the same, for example after much was deleted)"
         )
 
 

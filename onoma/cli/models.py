@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from onoma.cli.data import listed
-from onoma.cli.output import Json, about, connected, console, print_json, print_table, wait
+from onoma.cli.output import Json, Yes, about, connected, console, delete, print_json, print_table, wait
 from onoma.extras import needs
 from onoma.v1 import inference_pb2, types_pb2
 
@@ -116,6 +116,14 @@ def list_models(json: Json = False) -> None:
         print_json(models)
     else:
         print_models(models)
+
+
+@app.command("delete")
+def delete_model(name: Annotated[str, typer.Argument(help="Model.")], yes: Yes = False) -> None:
+    """Delete a model for good."""
+    with connected() as client:
+        client.get_model(name)
+        delete(f"model {name}", lambda: client.delete_model(name), asks=not yes)
 
 
 def predict(

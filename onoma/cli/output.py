@@ -36,6 +36,9 @@ errors = Console(stderr=True, highlight=False)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
 class Engine(StrEnum):
     """Where long work in shards is done."""
 
@@ -208,6 +211,23 @@ def _progress(to: Console = console) -> Progress:
         console=to,
         transient=False,
     )
+
+
+def delete(what: str, then: Callable[[], None], *, asks: bool) -> None:
+    """Deletes something for good, after asking where that is wanted.
+
+    Args:
+        what: how to call it, and what goes with it.
+    Raises:
+        typer.Abort: no.
+        ValueError: nobody is there to be asked.
+    """
+    if asks and not sys.stdin.isatty():
+        raise ValueError(f"{what} would be deleted for good, and nobody can be asked here: give --yes")
+    if asks:
+        typer.confirm(f"{what}: delete for good?", abort=True, err=True)
+    then()
+    console.print(f"{what}: deleted", markup=False, soft_wrap=True)
 
 
 @contextmanager

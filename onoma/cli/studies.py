@@ -9,8 +9,19 @@ import typer
 
 from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit
 from onoma.cli.data import PARTS, Part, listed
-from onoma.cli.output import DEFAULT_PAGE, Json, bar, connected, console, errors, print_json, print_table
-from onoma.client import AnalysisOptions, Client
+from onoma.cli.output import (
+    DEFAULT_PAGE,
+    Json,
+    Yes,
+    bar,
+    connected,
+    console,
+    delete,
+    errors,
+    print_json,
+    print_table,
+)
+from onoma.client import AnalysisOptions, Client, NotFound
 from onoma.extras import needs
 from onoma.science.analysis_options import TIME_LIMIT_S, Options
 from onoma.v1 import naming_pb2
@@ -127,6 +138,23 @@ def close_study(study: Study) -> None:
         print_studies([client.close_study(client.get_study(study).study_id)])
 
 
+@app.command("delete")
+def delete_study(study: Study, yes: Yes = False) -> None:
+    """Delete a study for good: its maps, its annotators and all that they named."""
+    with connected() as client:
+        try:
+            found = client.get_study(study)
+        except NotFound:  # unless a deletion was cut off: then its maps are left, and this is their id
+            client.delete_study(study)
+            console.print(f"what was left of study {study}: deleted", markup=False)
+            return
+        people = client.list_annotators(found.study_id)
+        acted = sum(person.named_count + person.discarded_count for person in people)
+        who = "1 annotator or viewer" if len(people) == 1 else f"{len(people)} annotators and viewers"
+        what = f"study {found.name} ({found.activation_count:,} activations; {who}, who placed {acted:,})"
+        delete(what, lambda: client.delete_study(found.study_id), asks=not yes)
+
+
 @app.command()
 def invite(
     study: Study,
@@ -151,7 +179,8 @@ def renew(study: Study, name: Person, page: PageAddress = DEFAULT_PAGE, days: Da
     """Print a new link for an annotator; the old one stops working."""
     with connected() as client:
         study_id = client.get_study(study).study_id
-        renewed = client.renew_invitation(study_id, _person(client, study_id, name), link_days=days)
+        annotator_id = _person(client, study_id, name).annotator_id
+        renewed = client.renew_invitation(study_id, annotator_id, link_days=days)
     _print_link(page, renewed.token)
 
 
@@ -160,8 +189,21 @@ def revoke(study: Study, name: Person) -> None:
     """Make an annotator's link worthless; the work stays."""
     with connected() as client:
         study_id = client.get_study(study).study_id
-        client.revoke_invitation(study_id, _person(client, study_id, name))
+        client.revoke_invitation(study_id, _person(client, study_id, name).annotator_id)
     console.print(f"The link of {name} no longer lets anybody in.", markup=False)
+
+
+@app.command()
+def erase(study: Study, name: Person, yes: Yes = False) -> None:
+    """Delete an annotator for good, with all that they named; others' work stays."""
+    with connected() as client:
+        study_id = client.get_study(study).study_id
+        person = _person(client, study_id, name)
+        what = (
+            f"annotator {person.display_name} of study {study} ({person.named_count:,} activations named, "
+            f"{person.discarded_count:,} discarded)"
+        )
+        delete(what, lambda: client.delete_annotator(study_id, person.annotator_id), asks=not yes)
 
 
 @app.command()
@@ -260,12 +302,12 @@ def labels(
     )
 
 
-def _person(client: Client, study_id: str, name: str) -> str:
-    """Id of an annotator or viewer by id or display name."""
+def _person(client: Client, study_id: str, name: str) -> naming_pb2.Annotator:
+    """An annotator or viewer by id or display name."""
     people = client.list_annotators(study_id)
     for person in people:
         if name in (person.annotator_id, person.display_name):
-            return person.annotator_id
+            return person
     known = ", ".join(f"'{person.display_name}'" for person in people) or "nobody yet"
     raise ValueError(f"the study has no annotator '{name}'; it has {known}")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onoma.cli.data import PARTS, Part, listed
-from onoma.cli.output import Engine, Json, connected, console, print_json, print_table, wait
+from onoma.cli.output import Engine, Json, Yes, connected, console, delete, print_json, print_table, wait
 from onoma.client import Client
 from onoma.extras import needs
 from onoma.feature_counts import FeatureCountRow
@@ -242,6 +242,15 @@ def show(
         print_json(xnn_set)
     else:
         print_table_1(xnn_set)
+
+
+@app.command("delete")
+def delete_set(name: Annotated[str, typer.Argument(help="Set of xNNs.")], yes: Yes = False) -> None:
+    """Delete a set of xNNs for good."""
+    with connected() as client:
+        count = len(client.get_xnn_set(name).xnns)
+        what = f"set {name} ({count} xNN{'' if count == 1 else 's'})"
+        delete(what, lambda: client.delete_xnn_set(name), asks=not yes)
 
 
 @app.command("list")

@@ -17,7 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from onoma.client import namings
 from onoma.client.analysis import AS_BY_DEFAULT, AnalysisOptions
-from onoma.client.errors import OnomaError
+from onoma.client.errors import FailedPrecondition, OnomaError
 from onoma.client.jobs import RunningJob
 from onoma.client.transport import Addresses, Connect, Transport, connector
 from onoma.v1 import (
@@ -209,6 +209,15 @@ class Client:
         request = inference_pb2.ListImportIssuesRequest(dataset=dataset)
         return self._paged("inference", "ListImportIssues", request, "issues")
 
+    def delete_dataset(self, name: str) -> None:
+        """Deletes a data set for good, with the pictures that no other one holds.
+
+        Raises:
+            FailedPrecondition: xNNs, a study or a job at work need it.
+        """
+        self._check_no_study("dataset", name)
+        self._transport.call("inference", "DeleteDataset", inference_pb2.DeleteDatasetRequest(name=name))
+
     def get_image(
         self,
         image_id: str,
@@ -266,6 +275,15 @@ class Client:
         """All models, by name."""
         request = inference_pb2.ListModelsRequest()
         return self._paged("inference", "ListModels", request, "models")
+
+    def delete_model(self, name: str) -> None:
+        """Deletes a model for good.
+
+        Raises:
+            FailedPrecondition: xNNs, a study or a job at work need it.
+        """
+        self._check_no_study("model", name)
+        self._transport.call("inference", "DeleteModel", inference_pb2.DeleteModelRequest(name=name))
 
     def predict(
         self,
@@ -356,6 +374,15 @@ class Client:
         """All sets of xNNs, by name."""
         request = inference_pb2.ListXnnSetsRequest()
         return self._paged("inference", "ListXnnSets", request, "xnn_sets")
+
+    def delete_xnn_set(self, name: str) -> None:
+        """Deletes a set of xNNs for good.
+
+        Raises:
+            FailedPrecondition: a study or a job at work needs it.
+        """
+        self._check_no_study("xnn_set", name)
+        self._transport.call("inference", "DeleteXnnSet", inference_pb2.DeleteXnnSetRequest(name=name))
 
     def import_xnn_set(self, xnn_set: inference_pb2.XnnSet) -> inference_pb2.XnnSet:
         """Takes over a set of xNNs that was trained elsewhere; its weights are uploaded before."""
@@ -522,6 +549,17 @@ class Client:
         response: naming_pb2.CloseStudyResponse = self._transport.call("naming", "CloseStudy", request)
         return response.study
 
+    def delete_study(self, study_id: str) -> None:
+        """Deletes a study for good: its maps, its annotators and all that they named.
+
+        What a deletion that was cut off has left goes by another.
+
+        Raises:
+            FailedPrecondition: it is open, or a job is at work on it.
+        """
+        request = attribution_pb2.DeleteStudyRequest(study_id=study_id)
+        self._transport.call("attribution", "DeleteStudy", request)
+
     def invite_annotator(
         self,
         study_id: str,
@@ -572,6 +610,11 @@ class Client:
             "naming", "RenewInvitation", request
         )
         return response
+
+    def delete_annotator(self, study_id: str, annotator_id: str) -> None:
+        """Deletes an annotator, or a viewer, for good, with all that they named; others' work stays."""
+        request = naming_pb2.DeleteAnnotatorRequest(study_id=study_id, annotator_id=annotator_id)
+        self._transport.call("naming", "DeleteAnnotator", request)
 
     def watch_annotators(
         self, study_id: str, *, timeout_s: float = 3600
@@ -865,6 +908,15 @@ class Client:
         """A job by its service ('inference' or 'attribution') and id."""
         request = jobs_pb2.GetJobRequest(job_id=job_id)
         return RunningJob(self._transport, service, self._transport.call(service, "GetJob", request).job)
+
+    def _check_no_study(self, field: str, name: str) -> None:
+        """Refuses to delete what a study needs; the inference service knows of no studies."""
+        studies = [study.name for study in self.list_studies() if getattr(study, field) == name]
+        if studies:
+            names = ", ".join(f"'{study}'" for study in studies)
+            raise FailedPrecondition(
+                f"'{name}' is needed by the studies {names}: delete those first (onoma study delete STUDY)"
+            )
 
     def _paged(self, service: str, method: str, request: Any, field: str) -> Iterator[Any]:
         while True:

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import grpc
+
 from onoma.v1 import inference_pb2, naming_pb2
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
@@ -77,6 +79,19 @@ def fetch_study(peers: Peers, study_id: str) -> naming_pb2.Study:
     """The study of that id, or of that name where only one has it."""
     with asking("naming"):
         return peers.naming.GetStudy(naming_pb2.GetStudyRequest(study_id=study_id), timeout=TIMEOUT_S).study
+
+
+def forget_study(peers: Peers, study_id: str) -> bool:
+    """Has naming forget a study; returns whether it knew of one."""
+    request = naming_pb2.ForgetStudyRequest(study_id=study_id)
+    try:
+        with asking("naming"):
+            peers.naming.ForgetStudy(request, timeout=TIMEOUT_S)
+    except grpc.RpcError as error:
+        if error.code() != grpc.StatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 def fetch_model(peers: Peers, name: str) -> inference_pb2.Model:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, delete, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select
 
@@ -24,7 +24,7 @@ from services.attribution.provenance import provenance, shard_metadata
 from services.attribution.shards import Stored, store_shard
 from services.attribution.tables import EXCITATION_BACKPROP, Activation, ExplainedImage, MapRun
 from services.runtime import shard_ledger
-from services.runtime.database import session
+from services.runtime.database import session, transact
 from services.runtime.errors import Aborted, FailedPrecondition
 from services.runtime.objects import ObjectStore
 
@@ -166,6 +166,22 @@ def finish(engine: Engine, study_id: str) -> None:
     with session(engine) as opened:
         run = opened.get_one(MapRun, study_id)
         run.is_complete = True
+
+
+def delete_run(engine: Engine, study_id: str) -> bool:
+    """Deletes a study's maps, whether they were complete or not.
+
+    Returns:
+        Whether there were any.
+    """
+
+    def work(opened: Session) -> bool:
+        for table in (Activation, ExplainedImage):
+            opened.exec(delete(table).where(col(table.study_id) == study_id))
+        shard_ledger.forget(opened, study_id)
+        return opened.exec(delete(MapRun).where(col(MapRun.study_id) == study_id)).rowcount > 0
+
+    return transact(engine, work)
 
 
 def completed(opened: Session, study_id: str) -> MapRun:

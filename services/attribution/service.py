@@ -16,7 +16,7 @@ from services.attribution import live, reading, runs
 from services.attribution.computing import Computing, compute_maps
 from services.attribution.explainers import Explainers
 from services.attribution.importing import check_object, import_maps
-from services.attribution.plans import Peers, fetch_network, fetch_plan, fetch_study
+from services.attribution.plans import Peers, fetch_network, fetch_plan, fetch_study, forget_study
 from services.attribution.provenance import provenance
 from services.attribution.settings import AttributionSettings
 from services.attribution.similarity import Similarity
@@ -25,7 +25,7 @@ from services.runtime.channels import open_channel
 from services.runtime.cores import cores
 from services.runtime.database import open_database
 from services.runtime.decoding import Decoders
-from services.runtime.errors import FailedPrecondition, Unavailable
+from services.runtime.errors import FailedPrecondition, NotFound, Unavailable
 from services.runtime.jobs import Jobs, JobServicer, job_message
 from services.runtime.objects import open_object_store, store_place
 from services.runtime.readiness import check_needs
@@ -34,6 +34,8 @@ from services.runtime.settings import RuntimeSettings, read_settings
 from services.runtime.shard_work import engine_asked_for
 
 Context = grpc.ServicerContext
+# Which parameter of a job says what study it is about, by kind of job.
+_STUDIES_OF_JOBS = dict.fromkeys(("compute_maps", "import_maps", "import_study_maps"), "study_id")
 
 
 class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
@@ -81,6 +83,14 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
         params = {"study_id": study.study_id, "object_key": request.object_key}
         job = self._jobs.start("import_study_maps", params, request.request_id)
         return pb.ImportStudyMapsResponse(job=job_message(job))
+
+    def DeleteStudy(self, request: pb.DeleteStudyRequest, context: Context) -> pb.DeleteStudyResponse:
+        study_id = request.study_id
+        self._jobs.check_none_needs(f"study '{study_id[:80]}'", study_id, _STUDIES_OF_JOBS)
+        forgotten = forget_study(self._of.peers, study_id)
+        if not runs.delete_run(self._of.engine, study_id) and not forgotten:
+            raise NotFound(f"no study has the id '{study_id[:80]}'; onoma study list shows those there are")
+        return pb.DeleteStudyResponse()
 
     def ListActivations(
         self, request: pb.ListActivationsRequest, context: Context

@@ -143,6 +143,11 @@ def part_features(context: JobContext, of: Pass, on: EngineName = "local") -> Pa
     )
 
 
+def cache_keys(model: tables.Model, dataset: tables.Dataset) -> list[str]:
+    """Of the shards of both parts of a data set, as the network sees them."""
+    return [_cache_key(model, dataset, part) for part in (tables.TRAIN, tables.TEST)]
+
+
 def kept_features(
     engine: Engine, store: ObjectStore, model: tables.Model, dataset: tables.Dataset, part: str
 ) -> Iterator[PartFeatures]:

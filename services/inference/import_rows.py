@@ -20,7 +20,7 @@ from services.inference.tables import (
     ImportIssue,
     XnnSet,
 )
-from services.runtime.database import session
+from services.runtime.database import session, transact
 from services.runtime.errors import Aborted, AlreadyExists
 
 
@@ -62,7 +62,8 @@ def write(
         if notes := result.notes + result.name_notes:
             issues.append({**row, "outcome": CONVERTED, "reason": "; ".join(notes)})
     insert_new = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[engine.dialect.name]
-    with session(engine) as opened:
+
+    def work(opened: Session) -> None:
         connection = opened.connection()
         if pictures:
             # In one order, so that two imports of the same pictures cannot wait for each other.
@@ -71,6 +72,8 @@ def write(
             connection.execute(insert(DatasetImage), images)
         if issues:
             connection.execute(insert(ImportIssue), issues)
+
+    transact(engine, work)
 
 
 def published(engine: Engine, name: str, import_id: str) -> Dataset | None:
@@ -87,7 +90,7 @@ def publish(engine: Engine, name: str, import_id: str, classes: Sequence[str], t
     Args:
         taken: images that were written; the tables have to hold as many.
     Raises:
-        Aborted: another import of the same data set removed this one's rows.
+        Aborted: another import of the same data set, or its deletion, removed this one's rows.
         AlreadyExists: the data set has other content, and xNNs were trained on it: they, and the maps made with them,
             would be measured on pictures that they are not of.
     """
@@ -106,7 +109,9 @@ def publish(engine: Engine, name: str, import_id: str, classes: Sequence[str], t
         )
     with session(engine) as opened:
         if sum(_counts(opened, import_id).values()) != taken:
-            raise Aborted(f"another import of data set {name!r} ended in the meantime: import it again")
+            raise Aborted(
+                f"another import of data set {name!r} ended in the meantime, or it was deleted: import it again"
+            )
         before = opened.get(Dataset, name)
         trained = opened.exec(select(XnnSet.name).where(XnnSet.dataset == name).order_by(XnnSet.name)).all()
         if before and trained and before.content_hash != dataset.content_hash:

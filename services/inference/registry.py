@@ -12,7 +12,7 @@ from services.runtime.errors import InvalidArgument, NotFound
 from services.runtime.paging import checked_page_size, make_token, read_token
 
 _NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,64}")
-_WHAT = {tables.Dataset: "data set", tables.Model: "model", tables.XnnSet: "set of xNNs"}
+WHAT = {tables.Dataset: "data set", tables.Model: "model", tables.XnnSet: "set of xNNs"}
 _COMMANDS = {tables.Dataset: "dataset", tables.Model: "model", tables.XnnSet: "xnn"}
 
 Named = TypeVar("Named", tables.Dataset, tables.Model, tables.XnnSet)
@@ -36,12 +36,12 @@ def find(engine: Engine, table: type[Named], name: str) -> Named:
     Raises:
         NotFound: there is none.
     """
-    check_name(name, _WHAT[table])
+    check_name(name, WHAT[table])
     with Session(engine) as session:
         row = session.get(table, name)
     if row is None:
         raise NotFound(
-            f"no {_WHAT[table]} is named {name!r}; onoma {_COMMANDS[table]} list shows those there are"
+            f"no {WHAT[table]} is named {name!r}; onoma {_COMMANDS[table]} list shows those there are"
         )
     return row
 

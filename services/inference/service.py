@@ -17,6 +17,7 @@ from onoma.v1 import inference_pb2_grpc, jobs_pb2_grpc
 from services.inference import (
     dataset_uploads,
     datasets,
+    deletion,
     imported_xnns,
     importing,
     kept_cells,
@@ -148,6 +149,10 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         rows, token = datasets.issues(self._engine, dataset, request.page_size, request.page_token)
         return pb.ListImportIssuesResponse(issues=map(messages.issue, rows), next_page_token=token)
 
+    def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
+        deletion.delete_named(self._engine, self._jobs, tables.Dataset, request.name)
+        return pb.DeleteDatasetResponse()
+
     def GetImage(self, request: pb.GetImageRequest, context: Context) -> pb.GetImageResponse:
         data = next(self._pictures([request.image_id], request.view, request.model))
         return pb.GetImageResponse(content=data, media_type=media_type(data))
@@ -195,6 +200,10 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         rows, token = registry.page(self._engine, tables.Model, request.page_size, request.page_token)
         return pb.ListModelsResponse(models=map(messages.model, rows), next_page_token=token)
 
+    def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:
+        deletion.delete_named(self._engine, self._jobs, tables.Model, request.name)
+        return pb.DeleteModelResponse()
+
     def TrainXnn(self, request: pb.TrainXnnRequest, context: Context) -> pb.TrainXnnResponse:
         registry.check_name(request.name, "set of xNNs")
         params = {
@@ -220,6 +229,10 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         rows, token = registry.page(self._engine, tables.XnnSet, request.page_size, request.page_token)
         xnn_sets = [messages.xnn_set(row, training.xnns_of(self._engine, row)) for row in rows]
         return pb.ListXnnSetsResponse(xnn_sets=xnn_sets, next_page_token=token)
+
+    def DeleteXnnSet(self, request: pb.DeleteXnnSetRequest, context: Context) -> pb.DeleteXnnSetResponse:
+        deletion.delete_named(self._engine, self._jobs, tables.XnnSet, request.name)
+        return pb.DeleteXnnSetResponse()
 
     def ImportXnnSet(self, request: pb.ImportXnnSetRequest, context: Context) -> pb.ImportXnnSetResponse:
         given = request.xnn_set

@@ -14,9 +14,8 @@ from onoma.v1 import naming_pb2 as pb
 from services.naming import namings, studies
 from services.naming.names import checked_id, checked_name, shown
 from services.naming.tables import ANNOTATOR, CLOSED, VIEWER, Annotator, Placement, Study
-from services.naming.transactions import transact
 from services.runtime.access import Guest
-from services.runtime.database import session
+from services.runtime.database import session, transact
 from services.runtime.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -97,8 +96,8 @@ def add(opened: Session, study: Study, name: str, role: str = ANNOTATOR, request
             f"study {shown(study.name)} has an annotator {shown(name)} already; choose another name, or renew "
             "their link (onoma study renew)"
         )
-    count = opened.exec(
-        select(func.count()).select_from(Annotator).where(Annotator.study_id == study.study_id)
+    count, last_place = opened.exec(
+        select(func.count(), func.max(Annotator.place)).where(Annotator.study_id == study.study_id)
     ).one()
     if count >= MAX_ANNOTATORS:
         raise ResourceExhausted(
@@ -109,7 +108,7 @@ def add(opened: Session, study: Study, name: str, role: str = ANNOTATOR, request
     row = Annotator(
         study_id=study.study_id,
         annotator_id=uuid.uuid4().hex,
-        place=count,
+        place=last_place + 1 if count else 0,
         display_name=name,
         role=role,
         request_id=request_id or None,

@@ -13,6 +13,7 @@ from onoma.v1 import naming_pb2_grpc
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from services.naming import (
     activations,
+    deletion,
     inference,
     invitations,
     ledger,
@@ -80,6 +81,11 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
         self._access_changed(request.study_id)
         return pb.CloseStudyResponse(study=study)
 
+    def ForgetStudy(self, request: pb.ForgetStudyRequest, context: Context) -> pb.ForgetStudyResponse:
+        deletion.forget_study(self._engine, request.study_id)
+        self._access_changed(request.study_id)
+        return pb.ForgetStudyResponse()
+
     def PublishActivations(
         self, request_iterator: Iterator[pb.PublishActivationsRequest], context: Context
     ) -> pb.PublishActivationsResponse:
@@ -112,6 +118,13 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
         response = invitations.renew(self._engine, request.study_id, request.annotator_id, request.link_days)
         self._access_changed(request.study_id)
         return response
+
+    def DeleteAnnotator(
+        self, request: pb.DeleteAnnotatorRequest, context: Context
+    ) -> pb.DeleteAnnotatorResponse:
+        deletion.delete_annotator(self._engine, request.study_id, request.annotator_id)
+        self._access_changed(request.study_id)
+        return pb.DeleteAnnotatorResponse()
 
     def ListAnnotators(
         self, request: pb.ListAnnotatorsRequest, context: Context

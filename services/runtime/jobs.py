@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -143,6 +143,24 @@ class Jobs:
             row.update_time = time.time()
         self._wake.set()
         return self.get(job_id)
+
+    def check_none_needs(self, what: str, name: str, params_by_kind: Mapping[str, str]) -> None:
+        """Refuses where a job that waits or runs is about something that is to be deleted.
+
+        Args:
+            what: how to call it.
+            name: what such a job's parameter says.
+            params_by_kind: which parameter, by kind of job.
+        Raises:
+            FailedPrecondition: there is one.
+        """
+        with Session(self._engine) as opened:
+            for row in opened.exec(select(Job).where(col(Job.state).in_((PENDING, RUNNING)))):
+                if row.params.get(params_by_kind.get(row.kind, "")) == name:
+                    raise FailedPrecondition(
+                        f"a job is at work on {what}: wait for it, or end it first (onoma job cancel {row.job_id[:8]})",
+                        "IN_USE",
+                    )
 
     def drain(self) -> None:
         """Takes up no more jobs; the one in hand goes back into the queue at its next safe point."""

@@ -158,6 +158,11 @@ def done_items(engine: Engine, run: str) -> int:
         )
 
 
+def forget(opened: Session, run: str) -> None:
+    """Removes a run that is deleted."""
+    opened.exec(sa.delete(WorkShard).where(col(WorkShard.run) == run))
+
+
 def is_over(engine: Engine, run: str) -> bool:
     """Whether nothing waits and nobody is at anything."""
     going_on = col(WorkShard.state).in_((PENDING, RUNNING))

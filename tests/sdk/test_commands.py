@@ -1,6 +1,7 @@
 """The command line against running services: what it prints, writes and returns."""
 
 import csv
+import io
 import json
 import re
 import sys
@@ -336,6 +337,69 @@ def test_people_links_and_labels_of_a_study(onoma, open_study: OpenStudy) -> Non
     assert "beak, nose" in text
     assert "Ada" in text
     assert onoma("study", "labels", "shapes", "--overrule", "a", "b", "none")[0] == 2
+
+
+class Terminal(io.StringIO):
+    """Somebody who types an answer."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_is_deleted_is_asked_for_first(onoma, open_study: OpenStudy, monkeypatch) -> None:
+    client, study = open_study.client, open_study.study
+    made = client.create_study("to go", "tiny", "shapes", "tiny", study.categories)
+    client.invite_annotator(study.study_id, "Gus of the commands")
+    client.invite_annotator(made.study_id, "Ada")
+    deletions = (
+        (("study", "delete", "to go"), "study to go (0 activations; 1 annotator or viewer"),
+        (
+            ("study", "erase", "shapes", "Gus of the commands"),
+            "annotator Gus of the commands of study shapes",
+        ),
+    )
+    for command, what in deletions:
+        code, text = onoma(*command)
+        assert (code, what in text, "give --yes" in text) == (1, True, True), text
+        monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+        code, text = onoma(*command)
+        assert (code, f"{what}" in text, "delete for good?" in text) == (1, True, True), text
+        monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert client.get_study("to go") == made
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    assert onoma(*deletions[0][0])[0] == 0
+    code, text = onoma(*deletions[1][0], "--yes")
+    assert (code, "deleted" in text) == (0, True), text
+    with pytest.raises(NotFound):
+        client.get_study("to go")
+    assert "Gus of the commands" not in [one.display_name for one in client.list_annotators(study.study_id)]
+
+
+@pytest.mark.parametrize(("kind", "name"), [("dataset", "shapes"), ("model", "tiny"), ("xnn", "tiny")])
+def test_what_a_study_needs_is_not_deleted(onoma, kind: str, name: str) -> None:
+    code, text = onoma(kind, "delete", name, "--yes")
+    assert (code, f"'{name}' is needed by the studies" in text) == (1, True), text
+
+
+def test_a_data_set_a_model_and_xnns_are_deleted(onoma, open_study: OpenStudy) -> None:
+    client = open_study.client
+    picture = next(client.list_images("shapes"))
+    content = client.get_image(picture.image_id).content
+    picture.class_name = "a"
+    client.upload_dataset("to-go", ["a", "b"], [(picture, content)])
+    code, text = onoma("dataset", "delete", "to-go", "--yes")
+    assert (code, text.strip()) == (0, "data set to-go (1 picture): deleted")
+    assert "to-go" not in [one.name for one in client.list_datasets()]
+    model = client.get_model("tiny")
+    program = b"".join(client.get_object(model.model_hash))
+    client.register_model("to-go", program, classes=model.classes, preprocessing=model.preprocessing).wait()
+    settings = inference_pb2.XnnSettings(epochs=1)
+    client.train_xnn("to-go", "to-go", "shapes", settings=settings).wait()
+    for kind, set_name in (("xnn", "set to-go"), ("model", "model to-go")):
+        code, text = onoma(kind, "delete", "to-go", "--yes")
+        assert (code, text.startswith(set_name)) == (0, True), text
+    assert "to-go" not in [one.name for one in [*client.list_models(), *client.list_xnn_sets()]]
+    assert client.get_model("tiny") == model
 
 
 def test_a_study_is_analysed_as_it_stands(onoma, open_study: OpenStudy) -> None:
