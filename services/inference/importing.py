@@ -170,6 +170,11 @@ def _without(own_folder: Path, layout: Layout) -> Layout:
     if not left_out:
         return layout
     items = tuple(item for item in layout.items if not is_own(item))
+    if not items:
+        raise FailedPrecondition(
+            f"everything there is lies in {own}, which holds this server's own data and is left out: move the "
+            "pictures elsewhere"
+        )
     gone = {item.class_name for item in left_out} - {item.class_name for item in items}
     return replace(
         layout,

@@ -104,7 +104,7 @@ def run(kills: int, database: str, pause_s: tuple[float, float], seed: int) -> F
     """Kills so many times while the main job is done over and over; a round that began is ended."""
     found = Found()
     with running_stack(database) as (stack, postgresql, addresses, settings), Client(addresses) as client:
-        images = write_image_folder(settings.data_dir / "shapes")
+        images = write_image_folder(settings.data_dir.parent / "shapes")
         job = MainJob(client, images, tiny_program(images), found)
         job.round()
         over = threading.Event()
@@ -134,12 +134,15 @@ def running_stack(
         if database == "postgresql":
             postgresql = opened.enter_context(running_postgresql(is_durable=True))
         addresses = {service: f"127.0.0.1:{free_port()}" for service in SERVICES}
-        settings = RuntimeSettings(data_dir=folder, database_url=postgresql.url if postgresql else "")
+        # Pictures lie beside the data folder: what lies in it is left out of imports.
+        settings = RuntimeSettings(
+            data_dir=folder / "data", database_url=postgresql.url if postgresql else ""
+        )
         stack = Supervised(
             folder / "log",
             {f"ONOMA_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
             | {
-                "ONOMA_DATA_DIR": str(folder),
+                "ONOMA_DATA_DIR": str(settings.data_dir),
                 "ONOMA_DATABASE_URL": settings.database_url,
                 "ONOMA_IMPORT_ROOTS": json.dumps([str(folder)]),
                 "ONOMA_HTTP_PORT": str(free_port()),

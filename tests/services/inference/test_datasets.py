@@ -57,6 +57,14 @@ def test_the_servers_own_data_below_the_folder_is_left_out_and_stays_locked(infe
     assert locked(inference.data_dir) == before
 
 
+def test_a_folder_of_nothing_but_the_servers_own_data_is_refused(inference):
+    folders.image_folder(inference.data_dir / "mine", {"hat": 4, "bag": 3})
+    job = inference.imported(inference.data_dir / "mine")
+    assert job.state == jobs_pb2.JOB_STATE_FAILED
+    assert f"lies in {inference.data_dir}" in job.error
+    assert "move the pictures elsewhere" in job.error
+
+
 def locked(folder):
     """Files of a folder on which this process holds POSIX locks."""
     held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
