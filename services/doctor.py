@@ -212,7 +212,7 @@ def _lacking(names: Mapping[str, set[str]]) -> Iterator[str]:
         for name in sorted(names.get(column, set()) - names.get(of, set())):
             service, table, _ = of.split(".")
             or_else = (
-                f", or a deletion was cut off (onoma study delete {name} ends it)"
+                f"; only where you had deleted that study, and it was cut off: onoma study delete {name} ends it"
                 if column == "attribution.map_run.study_id"
                 else ""
             )

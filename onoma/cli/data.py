@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from onoma.cli.output import Json, Yes, connected, delete, print_json, print_table, wait
+from onoma.client import NotFound
 from onoma.v1 import inference_pb2, types_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
@@ -83,9 +84,13 @@ def issues(name: Annotated[str, typer.Argument(help="Data set.")], json: Json = 
 def delete_dataset(name: Annotated[str, typer.Argument(help="Data set.")], yes: Yes = False) -> None:
     """Delete a data set for good, with its pictures; `onoma doctor --remove-orphans` then frees their space."""
     with connected() as client:
-        found = client.get_dataset(name)
-        count = sum(found.train_counts) + sum(found.test_counts)
-        what = f"data set {name} ({count:,} picture{'' if count == 1 else 's'})"
+        try:
+            found = client.get_dataset(name)
+        except NotFound:
+            what = f"what imports of a data set {name} have left that never ended"
+        else:
+            count = sum(found.train_counts) + sum(found.test_counts)
+            what = f"data set {name} ({count:,} picture{'' if count == 1 else 's'})"
         delete(what, lambda: client.delete_dataset(name), asks=not yes)
 
 

@@ -145,8 +145,8 @@ def delete_study(study: Study, yes: Yes = False) -> None:
         try:
             found = client.get_study(study)
         except NotFound:  # unless a deletion was cut off: then its maps are left, and this is their id
-            client.delete_study(study)
-            console.print(f"what was left of study {study}: deleted", markup=False)
+            what = f"maps of a study {study} that naming does not know, as a deletion that was cut off leaves them"
+            delete(what, lambda: client.delete_study(study), asks=not yes)
             return
         people = client.list_annotators(found.study_id)
         acted = sum(person.named_count + person.discarded_count for person in people)

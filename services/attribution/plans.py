@@ -15,6 +15,7 @@ from services.runtime.errors import FailedPrecondition
 from services.runtime.peers import asking
 
 TIMEOUT_S = 30.0
+_FORGETTING_S = 600.0  # a large study with all that was named
 _PAGE = 10_000
 SIGNIFICANT_SHARE = 0.9  # where neither study nor set of xNNs says
 
@@ -86,7 +87,7 @@ def forget_study(peers: Peers, study_id: str) -> bool:
     request = naming_pb2.ForgetStudyRequest(study_id=study_id)
     try:
         with asking("naming"):
-            peers.naming.ForgetStudy(request, timeout=TIMEOUT_S)
+            peers.naming.ForgetStudy(request, timeout=_FORGETTING_S)
     except grpc.RpcError as error:
         if error.code() != grpc.StatusCode.NOT_FOUND:
             raise

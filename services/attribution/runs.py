@@ -24,10 +24,14 @@ from services.attribution.provenance import provenance, shard_metadata
 from services.attribution.shards import Stored, store_shard
 from services.attribution.tables import EXCITATION_BACKPROP, Activation, ExplainedImage, MapRun
 from services.runtime import shard_ledger
-from services.runtime.database import session, transact
-from services.runtime.errors import Aborted, FailedPrecondition
+from services.runtime.database import session
+from services.runtime.errors import Aborted, FailedPrecondition, NotFound
+from services.runtime.job_table import Job
+from services.runtime.jobs import ended_jobs
 from services.runtime.objects import ObjectStore
 
+# Which parameter of a job says what study it is about, by kind of job.
+_IN_JOBS = dict.fromkeys(("compute_maps", "import_maps", "import_study_maps"), "study_id")
 _FIXED = {
     "model_hash": "model",
     "attachment_layer": "model",
@@ -164,24 +168,37 @@ def add_whole(
 def finish(engine: Engine, study_id: str) -> None:
     """All images are done: from now on the run is given out."""
     with session(engine) as opened:
-        run = opened.get_one(MapRun, study_id)
+        run = opened.get(MapRun, study_id)
+        if run is None:
+            raise NotFound(f"study '{study_id}' was deleted while its maps were drawn")
         run.is_complete = True
 
 
 def delete_run(engine: Engine, study_id: str) -> bool:
-    """Deletes a study's maps, whether they were complete or not.
+    """Deletes a study's maps, whether they were complete or not, and the jobs that were about them.
 
     Returns:
         Whether there were any.
+    Raises:
+        FailedPrecondition: a job is at work on them.
     """
-
-    def work(opened: Session) -> bool:
+    with session(engine) as opened:
+        for job in _ended_jobs(opened, study_id):
+            opened.delete(job)
         for table in (Activation, ExplainedImage):
             opened.exec(delete(table).where(col(table.study_id) == study_id))
         shard_ledger.forget(opened, study_id)
         return opened.exec(delete(MapRun).where(col(MapRun.study_id) == study_id)).rowcount > 0
 
-    return transact(engine, work)
+
+def check_idle(engine: Engine, study_id: str) -> None:
+    """Raises FailedPrecondition where a job is at work on a study's maps."""
+    with Session(engine) as opened:
+        _ended_jobs(opened, study_id)
+
+
+def _ended_jobs(opened: Session, study_id: str) -> list[Job]:
+    return ended_jobs(opened, f"study '{study_id[:80]}'", study_id, _IN_JOBS)
 
 
 def completed(opened: Session, study_id: str) -> MapRun:

@@ -34,8 +34,6 @@ from services.runtime.settings import RuntimeSettings, read_settings
 from services.runtime.shard_work import engine_asked_for
 
 Context = grpc.ServicerContext
-# Which parameter of a job says what study it is about, by kind of job.
-_STUDIES_OF_JOBS = dict.fromkeys(("compute_maps", "import_maps", "import_study_maps"), "study_id")
 
 
 class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
@@ -86,9 +84,9 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
 
     def DeleteStudy(self, request: pb.DeleteStudyRequest, context: Context) -> pb.DeleteStudyResponse:
         study_id = request.study_id
-        self._jobs.check_none_needs(f"study '{study_id[:80]}'", study_id, _STUDIES_OF_JOBS)
+        runs.check_idle(self._of.engine, study_id)
         forgotten = forget_study(self._of.peers, study_id)
-        if not runs.delete_run(self._of.engine, study_id) and not forgotten:
+        if "\0" in study_id or not (runs.delete_run(self._of.engine, study_id) or forgotten):
             raise NotFound(f"no study has the id '{study_id[:80]}'; onoma study list shows those there are")
         return pb.DeleteStudyResponse()
 

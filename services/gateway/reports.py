@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import tempfile
 import threading
+import time
 import zipfile
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +20,19 @@ if TYPE_CHECKING:
     from services.runtime.settings import RuntimeSettings
 
 MAX_KEPT = 4
+_LOOK_S = 10.0  # so long may somebody who was erased still stand in a report that is kept
 
 Report = dict[str, bytes]
 """Bytes of each file, by its path in the report's folder; "report.zip" holds all of them."""
+
+
+@dataclass
+class _Kept:
+    """A report, whose work it shows (annotators' ids), and when they were last seen to be all there."""
+
+    files: Report
+    people: frozenset[str]
+    looked_at: float
 
 
 class Reports:
@@ -29,39 +41,37 @@ class Reports:
     def __init__(self, settings: RuntimeSettings) -> None:
         self._settings = settings
         self._writing = threading.Lock()
-        self._kept: OrderedDict[str, Report] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def of(self, study_id: str, *, is_fresh: bool) -> Report:
         """A study's report; takes seconds to minutes where it has to be written.
 
         Args:
-            is_fresh: write it anew, with what was named since.
+            is_fresh: write it anew, with what was named since. So it is where somebody was erased since.
         Raises:
             OnomaError: a service refuses or fails.
         """
         with self._writing:
-            if is_fresh or study_id not in self._kept:
+            if is_fresh or study_id not in self._kept or not self._are_all_there(study_id):
+                self._kept.pop(study_id, None)
                 self._kept[study_id] = self._written(study_id)
             self._kept.move_to_end(study_id)
             while len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
-            return self._kept[study_id]
+            return self._kept[study_id].files
 
-    def _written(self, study_id: str) -> Report:
-        settings = self._settings
-        addresses = Addresses(
-            inference=settings.inference_address,
-            attribution=settings.attribution_address,
-            naming=settings.naming_address,
-            analytics=settings.analytics_address,
-        )
-        with (
-            tempfile.TemporaryDirectory(prefix="onoma-report-") as folder,
-            Client(
-                addresses, connect=lambda address, _: open_channel(address, settings, "gateway")
-            ) as client,
-        ):
-            out = Path(folder)
+    def _are_all_there(self, study_id: str) -> bool:
+        kept = self._kept[study_id]
+        if time.monotonic() - kept.looked_at < _LOOK_S:
+            return True
+        kept.looked_at = time.monotonic()
+        with self._client() as client:
+            return kept.people <= _people(client, study_id)
+
+    def _written(self, study_id: str) -> _Kept:
+        with tempfile.TemporaryDirectory(prefix="onoma-report-") as folder, self._client() as client:
+            out, asked_at = Path(folder), time.monotonic()
+            people = _people(client, study_id)
             write_study_report(client, client.get_study(study_id), out)
             files = {
                 path.relative_to(out).as_posix(): path.read_bytes()
@@ -72,4 +82,18 @@ class Reports:
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():
                 archive.writestr(name, content)
-        return files | {"report.zip": packed.getvalue()}
+        return _Kept(files | {"report.zip": packed.getvalue()}, people, asked_at)
+
+    def _client(self) -> Client:
+        settings = self._settings
+        addresses = Addresses(
+            inference=settings.inference_address,
+            attribution=settings.attribution_address,
+            naming=settings.naming_address,
+            analytics=settings.analytics_address,
+        )
+        return Client(addresses, connect=lambda address, _: open_channel(address, settings, "gateway"))
+
+
+def _people(client: Client, study_id: str) -> frozenset[str]:
+    return frozenset(person.annotator_id for person in client.list_annotators(study_id))

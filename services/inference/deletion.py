@@ -18,45 +18,52 @@ from services.inference.tables import (
     KeptCells,
     Model,
 )
-from services.runtime.database import transact
+from services.runtime.database import keep_additions_out, session
 from services.runtime.errors import FailedPrecondition
-from services.runtime.jobs import Jobs
+from services.runtime.jobs import ended_jobs
 
 # Which parameter of a job names one, by kind of job.
 _IN_JOBS: dict[type[registry.Named], dict[str, str]] = {
-    tables.Dataset: {"import_dataset": "name", "train_xnn": "dataset"},
-    tables.Model: {"register_model": "name", "train_xnn": "model"},
+    Dataset: {"import_dataset": "name", "train_xnn": "dataset"},
+    Model: {"register_model": "name", "train_xnn": "model"},
     tables.XnnSet: {"train_xnn": "name"},
 }
 _AT_ONCE = 1000  # databases limit what one statement may name
 
 
-def delete_named(engine: Engine, jobs: Jobs, table: type[registry.Named], name: str) -> None:
-    """Deletes a row that people know by name, with what belongs to it alone.
+def delete_named(engine: Engine, table: type[registry.Named], name: str) -> None:
+    """Deletes a row that people know by name, with what belongs to it alone and the jobs that were about it.
 
-    The objects stay until `onoma doctor --remove-orphans` finds that no row names them.
+    Of a data set also what imports of it have left that never ended. The objects stay until `onoma doctor
+    --remove-orphans` finds that no row names them.
 
     Raises:
         NotFound: there is none.
         FailedPrecondition: xNNs or a job at work need it.
     """
-    registry.find(engine, table, name)
+    registry.check_name(name, registry.WHAT[table])
     what = f"{registry.WHAT[table]} '{name}'"
-    jobs.check_none_needs(what, name, _IN_JOBS[table])
-
-    def work(opened: Session) -> None:
+    with session(engine) as opened:
+        keep_additions_out(opened)
+        if opened.get(table, name) is None and not (table is Dataset and _has_files(opened, name)):
+            raise registry.not_found(table, name)
+        for job in ended_jobs(opened, what, name, _IN_JOBS[table]):
+            opened.delete(job)
         if table is tables.XnnSet:
             for of_set in (tables.Xnn, tables.XnnRound):
                 opened.exec(delete(of_set).where(col(of_set.set_name) == name))
-        if table is tables.Model:
+        if table is Model:
             _check_no_xnns(opened, what, col(tables.XnnSet.model) == name)
-        if table is tables.Dataset:
+        if table is Dataset:
             _check_no_xnns(opened, what, col(tables.XnnSet.dataset) == name)
             _delete_pictures(opened, name)
         opened.exec(delete(table).where(col(table.name) == name))
         _delete_what_nobody_asks_for(opened)
 
-    transact(engine, work)
+
+def _has_files(opened: Session, dataset: str) -> bool:
+    of_it = select(DatasetImage.import_id).where(DatasetImage.dataset == dataset)
+    return opened.exec(of_it.limit(1)).first() is not None
 
 
 def _check_no_xnns(opened: Session, what: str, is_needed: ColumnElement[bool]) -> None:

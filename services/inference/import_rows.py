@@ -20,7 +20,7 @@ from services.inference.tables import (
     ImportIssue,
     XnnSet,
 )
-from services.runtime.database import session, transact
+from services.runtime.database import keep_deletions_out, session
 from services.runtime.errors import Aborted, AlreadyExists
 
 
@@ -62,8 +62,8 @@ def write(
         if notes := result.notes + result.name_notes:
             issues.append({**row, "outcome": CONVERTED, "reason": "; ".join(notes)})
     insert_new = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[engine.dialect.name]
-
-    def work(opened: Session) -> None:
+    with session(engine) as opened:
+        keep_deletions_out(opened)
         connection = opened.connection()
         if pictures:
             # In one order, so that two imports of the same pictures cannot wait for each other.
@@ -72,8 +72,6 @@ def write(
             connection.execute(insert(DatasetImage), images)
         if issues:
             connection.execute(insert(ImportIssue), issues)
-
-    transact(engine, work)
 
 
 def published(engine: Engine, name: str, import_id: str) -> Dataset | None:
@@ -108,6 +106,7 @@ def publish(engine: Engine, name: str, import_id: str, classes: Sequence[str], t
             content_hash=_content_hash(opened, import_id, classes),
         )
     with session(engine) as opened:
+        keep_deletions_out(opened)
         if sum(_counts(opened, import_id).values()) != taken:
             raise Aborted(
                 f"another import of data set {name!r} ended in the meantime, or it was deleted: import it again"

@@ -13,7 +13,7 @@ from sqlmodel import Session
 
 from services.inference import datasets, registry, tables
 from services.inference.training import checked_settings, load_xnn, xnns_of
-from services.runtime.database import session
+from services.runtime.database import keep_deletions_out, session
 from services.runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.objects import ObjectStore
 
@@ -40,7 +40,7 @@ def take(
         AlreadyExists: another set has the name.
     """
     model = registry.find(engine, tables.Model, names["model"])
-    registry.find(engine, tables.Dataset, names["dataset"])
+    dataset = registry.find(engine, tables.Dataset, names["dataset"])
     checked, seed = checked_settings(settings)
     if not xnns:
         raise InvalidArgument(f"set '{names['name']}' has no xNNs; send one a class")
@@ -65,6 +65,8 @@ def take(
         _refuse_other(found, list(xnns_of(engine, found)), wanted, rows)
         return found
     with session(engine) as opened:
+        keep_deletions_out(opened)
+        registry.check_there(opened, model, dataset)
         opened.add(wanted)
         opened.flush()
         opened.add_all(rows)

@@ -40,10 +40,22 @@ def find(engine: Engine, table: type[Named], name: str) -> Named:
     with Session(engine) as session:
         row = session.get(table, name)
     if row is None:
-        raise NotFound(
-            f"no {WHAT[table]} is named {name!r}; onoma {_COMMANDS[table]} list shows those there are"
-        )
+        raise not_found(table, name)
     return row
+
+
+def check_there(opened: Session, *rows: Named) -> None:
+    """Raises NotFound where one of them was deleted since it was read."""
+    for row in rows:
+        if opened.get(type(row), row.name) is None:
+            raise not_found(type(row), row.name)
+
+
+def not_found(table: type[Named], name: str) -> NotFound:
+    """What is said of a name that nothing has."""
+    return NotFound(
+        f"no {WHAT[table]} is named {name!r}; onoma {_COMMANDS[table]} list shows those there are"
+    )
 
 
 def page(engine: Engine, table: type[Named], page_size: int, token: str) -> tuple[Sequence[Named], str]:

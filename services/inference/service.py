@@ -150,7 +150,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         return pb.ListImportIssuesResponse(issues=map(messages.issue, rows), next_page_token=token)
 
     def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
-        deletion.delete_named(self._engine, self._jobs, tables.Dataset, request.name)
+        deletion.delete_named(self._engine, tables.Dataset, request.name)
         return pb.DeleteDatasetResponse()
 
     def GetImage(self, request: pb.GetImageRequest, context: Context) -> pb.GetImageResponse:
@@ -201,7 +201,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         return pb.ListModelsResponse(models=map(messages.model, rows), next_page_token=token)
 
     def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:
-        deletion.delete_named(self._engine, self._jobs, tables.Model, request.name)
+        deletion.delete_named(self._engine, tables.Model, request.name)
         return pb.DeleteModelResponse()
 
     def TrainXnn(self, request: pb.TrainXnnRequest, context: Context) -> pb.TrainXnnResponse:
@@ -231,7 +231,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         return pb.ListXnnSetsResponse(xnn_sets=xnn_sets, next_page_token=token)
 
     def DeleteXnnSet(self, request: pb.DeleteXnnSetRequest, context: Context) -> pb.DeleteXnnSetResponse:
-        deletion.delete_named(self._engine, self._jobs, tables.XnnSet, request.name)
+        deletion.delete_named(self._engine, tables.XnnSet, request.name)
         return pb.DeleteXnnSetResponse()
 
     def ImportXnnSet(self, request: pb.ImportXnnSetRequest, context: Context) -> pb.ImportXnnSetResponse:

@@ -46,7 +46,7 @@ class DatasetImage(SQLModel, table=True):
     dataset: str = Field(index=True)
     part: str  # TRAIN or TEST
     class_index: int
-    image_id: str = Field(foreign_key="image.image_id")
+    image_id: str = Field(foreign_key="image.image_id", index=True)
     bounding_box: list[float] | None = Field(
         sa_column=Column(JSON(none_as_null=True))
     )  # x, y, width, height in pixels

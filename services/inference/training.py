@@ -30,7 +30,7 @@ from services.inference.features import PartFeatures, Pass, kept_features, part_
 from services.inference.sessions import open_stored
 from services.inference.settings import InferenceSettings
 from services.runtime.cores import cores
-from services.runtime.database import session
+from services.runtime.database import keep_deletions_out, session
 from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.jobs import JobContext
 from services.runtime.objects import ObjectStore, StorePlace
@@ -403,6 +403,8 @@ def _shown(classes: Sequence[str]) -> str:
 
 def _claim_name(engine: Engine, chosen: Plan) -> None:
     with session(engine) as opened:
+        keep_deletions_out(opened)
+        registry.check_there(opened, chosen.model, chosen.dataset)
         found = opened.get(tables.XnnSet, chosen.name)
         _refuse_other(found, chosen)
         if found is None:

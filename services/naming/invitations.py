@@ -156,7 +156,7 @@ def guests_of(opened: Session, tokens: Collection[str]) -> dict[str, Guest]:
 def revoke(engine: Engine, study_id: str, annotator_id: str) -> None:
     """Makes an annotator's token worthless; again changes nothing."""
     with session(engine) as opened:
-        study = studies.get(opened, study_id)
+        study = studies.get(opened, study_id, lock="read")
         namings.check_annotator(opened, study, annotator_id).revoked = True
 
 

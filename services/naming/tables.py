@@ -134,6 +134,7 @@ class Placement(SQLModel, table=True):
             name="placement_in_concept",
         ),
         Index("placement_of_naming", "study_id", "annotator_id", "category", "concept_id"),
+        Index("placement_of_activation", "study_id", "activation_id"),
     )
 
     study_id: str = Field(primary_key=True)

@@ -43,7 +43,8 @@ _CONNECTION = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
-_MIGRATION_LOCK = 0x0E0A  # PostgreSQL's advisory lock that migrations hold
+# PostgreSQL's advisory locks: that migrations hold, and that what deletes keeps what adds out by.
+_MIGRATION_LOCK, _DELETION_LOCK = 0x0E0A, 0x0E0B
 # What passes by itself: SQLite's result codes, and PostgreSQL's classes 08 (connection), 53 (resources),
 # 57 (an operator stepped in).
 _PASSING = (
@@ -127,8 +128,8 @@ def session(engine: Engine) -> Iterator[Session]:
 def transact(engine: Engine, work: Callable[[Session], Result]) -> Result:
     """What `work` returns, done in one writing transaction.
 
-    On PostgreSQL two that make the same row run at once and the later one fails on its key; so does one that makes a
-    row of what another deletes meanwhile. It is then done again from the start, and finds what the first one left.
+    On PostgreSQL two that make the same row run at once and the later one fails on its key. It is then
+    done again from the start, and finds what the first one made.
     """
     try:
         with session(engine) as opened:
@@ -136,6 +137,18 @@ def transact(engine: Engine, work: Callable[[Session], Result]) -> Result:
     except IntegrityError:
         with session(engine) as opened:
             return work(opened)
+
+
+def keep_deletions_out(opened: Session) -> None:
+    """Until the transaction ends nothing is deleted that it finds; for PostgreSQL, as SQLite's are alone anyway."""
+    if opened.get_bind().dialect.name == "postgresql":
+        opened.connection().execute(text(f"SELECT pg_advisory_xact_lock_shared({_DELETION_LOCK})"))
+
+
+def keep_additions_out(opened: Session) -> None:
+    """Until the transaction ends nobody who keeps deletions out comes in, and no other deletion."""
+    if opened.get_bind().dialect.name == "postgresql":
+        opened.connection().execute(text(f"SELECT pg_advisory_xact_lock({_DELETION_LOCK})"))
 
 
 def migrate(engine: Engine, service: str, revision: str = "head") -> None:

@@ -144,24 +144,6 @@ class Jobs:
         self._wake.set()
         return self.get(job_id)
 
-    def check_none_needs(self, what: str, name: str, params_by_kind: Mapping[str, str]) -> None:
-        """Refuses where a job that waits or runs is about something that is to be deleted.
-
-        Args:
-            what: how to call it.
-            name: what such a job's parameter says.
-            params_by_kind: which parameter, by kind of job.
-        Raises:
-            FailedPrecondition: there is one.
-        """
-        with Session(self._engine) as opened:
-            for row in opened.exec(select(Job).where(col(Job.state).in_((PENDING, RUNNING)))):
-                if row.params.get(params_by_kind.get(row.kind, "")) == name:
-                    raise FailedPrecondition(
-                        f"a job is at work on {what}: wait for it, or end it first (onoma job cancel {row.job_id[:8]})",
-                        "IN_USE",
-                    )
-
     def drain(self) -> None:
         """Takes up no more jobs; the one in hand goes back into the queue at its next safe point."""
         self.closing.set()
@@ -324,6 +306,27 @@ class Jobs:
         statement = sa.update(Job).where(col(Job.job_id) == job_id, col(Job.owner) == self._owner)
         with session(self._engine) as opened:
             opened.execute(statement.values(columns))
+
+
+def ended_jobs(opened: Session, what: str, name: str, params_by_kind: Mapping[str, str]) -> list[Job]:
+    """The jobs that are about something that is to be deleted; they go with it, and their requests can be made anew.
+
+    Args:
+        what: how to call it.
+        name: what such a job's parameter says.
+        params_by_kind: which parameter, by kind of job.
+    Raises:
+        FailedPrecondition: one of them waits or runs.
+    """
+    of_these_kinds = opened.exec(select(Job).where(col(Job.kind).in_(params_by_kind)))
+    jobs = [row for row in of_these_kinds if row.params.get(params_by_kind[row.kind]) == name]
+    for row in jobs:
+        if row.state in (PENDING, RUNNING):
+            raise FailedPrecondition(
+                f"a job is at work on {what}: wait for it, or end it first (onoma job cancel {row.job_id[:8]})",
+                "IN_USE",
+            )
+    return jobs
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):

@@ -375,6 +375,15 @@ def test_what_is_deleted_is_asked_for_first(onoma, open_study: OpenStudy, monkey
     assert "Gus of the commands" not in [one.display_name for one in client.list_annotators(study.study_id)]
 
 
+@pytest.mark.parametrize("kind", ["study", "dataset"])
+def test_what_a_deletion_may_have_left_is_asked_for_too(onoma, monkeypatch, kind: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code, text = onoma(kind, "delete", "nothing-here")
+    assert (code, "give --yes" in text) == (1, True), text
+    code, text = onoma(kind, "delete", "nothing-here", "--yes")
+    assert (code, "nothing-here" in text, "list shows those there are" in text) == (1, True, True), text
+
+
 @pytest.mark.parametrize(("kind", "name"), [("dataset", "shapes"), ("model", "tiny"), ("xnn", "tiny")])
 def test_what_a_study_needs_is_not_deleted(onoma, kind: str, name: str) -> None:
     code, text = onoma(kind, "delete", name, "--yes")

@@ -1,5 +1,6 @@
 """What is deleted for good: only what nothing needs, whole, and with nothing left behind."""
 
+import dataclasses
 import threading
 import time
 import uuid
@@ -9,9 +10,11 @@ from functools import partial
 import pytest
 
 from onoma.client import Client, FailedPrecondition, NotFound, OnomaError
-from onoma.v1 import naming_pb2
+from onoma.v1 import inference_pb2, naming_pb2
 from services.doctor import look_over
-from services.inference.tables import FeatureShard
+from services.gateway import reports
+from services.gateway.reports import Reports
+from services.inference.tables import DatasetImage, FeatureShard, Image
 from services.runtime.database import open_database, session
 from services.runtime.job_table import RUNNING, Job
 from services.runtime.processes import process_name
@@ -136,6 +139,87 @@ def test_what_nobody_would_look_up_goes_with_it(installation: Installation, clie
     )
 
 
+def test_what_imports_have_left_that_never_ended_is_deleted_by_their_name(
+    installation: Installation, client: Client
+) -> None:
+    before = rows(installation.settings)
+    engine = open_database(installation.settings, "inference")
+    with session(engine) as opened:
+        opened.add(Image(image_id="1" * 64, height=1, width=1, notes=[]))
+        opened.flush()
+        opened.add(
+            DatasetImage(
+                import_id="cut off",
+                path="a/1.png",
+                dataset="private",
+                part="train",
+                class_index=0,
+                image_id="1" * 64,
+            )
+        )
+    engine.dispose()
+    client.delete_dataset("private")
+    assert rows(installation.settings) == before
+    with pytest.raises(NotFound, match="private"):
+        client.delete_dataset("private")
+
+
+def test_what_was_deleted_is_made_again_by_the_same_requests(
+    installation: Installation, client: Client
+) -> None:
+    folder = str(installation.settings.data_dir.parent / "shapes")
+    for _ in range(2):
+        client.import_dataset("copy", folder, request_id="same-import").wait()
+        settings = inference_pb2.XnnSettings(epochs=1)
+        client.train_xnn("copy", "tiny", "copy", settings=settings, request_id="same-training").wait()
+        study = client.create_study("copy", "tiny", "copy", "copy", [CATEGORY], request_id="same-study")
+        client.compute_maps(study.study_id, request_id="same-maps").wait()
+        assert client.get_study("copy").activation_count > 0
+        client.delete_study(study.study_id)
+        client.delete_xnn_set("copy")
+        client.delete_dataset("copy")
+
+
+def test_deletions_and_imports_at_once_leave_what_belongs_to_somebody(
+    installation: Installation, client: Client
+) -> None:
+    images = [(image, content) for image, content in pictures(client)]
+    failures: list[Exception] = []
+
+    def upload_and_delete(name: str) -> None:
+        try:
+            for _ in range(8):
+                assert list(client.upload_dataset(name, ["a", "b"], images).train_counts) != []
+                client.delete_dataset(name)
+        except Exception as error:  # noqa: BLE001  looked at below
+            failures.append(error)
+
+    before = rows(installation.settings)
+    threads = [threading.Thread(target=upload_and_delete, args=(f"copy-{n}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert failures == []
+    assert rows(installation.settings) == before
+
+
+def test_a_kept_report_is_written_anew_once_somebody_in_it_was_erased(
+    installation: Installation, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_id = installation.study_id
+    ada = named_all(client, study_id, "Ada Lovelace").annotator
+    addresses = {
+        f"{name}_address": address
+        for name, address in dataclasses.asdict(client._transport._addresses).items()
+    }
+    kept = Reports(installation.settings.model_copy(update=addresses))
+    assert b"Ada Lovelace" in kept.of(study_id, is_fresh=False)["index.html"]
+    client.delete_annotator(study_id, ada.annotator_id)
+    monkeypatch.setattr(reports, "_LOOK_S", 0.0)
+    assert b"Ada Lovelace" not in b"".join(kept.of(study_id, is_fresh=False).values())
+
+
 def test_an_annotator_goes_with_their_work_and_others_stay(
     installation: Installation, client: Client
 ) -> None:
@@ -231,6 +315,6 @@ def test_everything_can_be_deleted_and_nothing_is_left(installation: Installatio
     client.delete_model("tiny")
     client.delete_dataset("shapes")
     left = {table for table, found in rows(installation.settings).items() if found}
-    assert {table.partition(".")[2] for table in left} == {"alembic_version", "job"}
+    assert {table.partition(".")[2] for table in left} == {"alembic_version"}
     assert look_over(installation.settings, remove_orphans=True, most=True, grace_s=0.0).orphans == {}
     assert objects(installation.settings) == {}
