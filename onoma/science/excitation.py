@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -16,7 +17,16 @@ import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
 
-from onoma.science.excitation_rules import RULES, Masses, Mode, Step, gated_input, matrix_down
+from onoma.science.excitation_rules import (
+    CHOOSES,
+    GATED,
+    RULES,
+    Masses,
+    Mode,
+    Step,
+    gated_input,
+    matrix_down,
+)
 from onoma.science.excitation_sums import SUMMED_RULES
 from onoma.science.program import BLANK_IMAGES, Program, between, constants, cuts, has_cells_last, shape_of
 
@@ -146,14 +156,14 @@ def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]
 
     A squeeze-excite gate is a constant [ours]: its branch carries none.
     """
-    path = between(program, map_layer, attachment)
+    path, known = between(program, map_layer, attachment), constants(program)
     on_path, reached = set(path), {program.node(attachment)}
     for node in reversed(path):
         if node in reached and node.name != map_layer:
             below = on_path.intersection(node.all_input_nodes)
-            if node.target is _aten.mul.Tensor:
-                gated = gated_input(node, below)
-                below = {gated} if gated else below
+            if node.target in GATED:
+                gated = gated_input(node, known)
+                below = {gated} if gated in on_path else below
             reached |= below
     return [node for node in path if node in reached]
 
@@ -336,20 +346,23 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     """Whether mass can go through the operator: it has a rule that holds for this use of it.
 
     Weights and what is added to their product must be constant, the images must stay the first axis, two branches that
-    are added must have one shape, and two that are multiplied must be cells and a smaller gate. A constant that is
-    added, a factor or a divisor must not make more units. Of what gives several tensors but is no split, the first goes
+    are added must have one shape, or one of them be a summary that is added to every cell, and of two that are
+    multiplied one must be a gate (`gated_input`). A constant that is added, a factor or a divisor must not make more
+    units. Of what gives several tensors but is no split, the first goes
     on: the others are indices and statistics.
     """
     if node.target not in RULES or shape_of(node)[:1] not in ((), BLANK_IMAGES):
         return False
     inputs = [n for n in node.all_input_nodes if n not in known]
     if node.target is _aten.add.Tensor:
-        return {shape_of(n) for n in inputs} == {shape_of(node)} and "alpha" not in node.kwargs
-    if node.target is _aten.mul.Tensor:
-        gated = gated_input(node, set(inputs))
-        return gated is not None and shape_of(gated) == shape_of(node)
-    if node.target is _aten.div.Tensor:
-        return inputs == [node.args[0]] and shape_of(inputs[0]) == shape_of(node)
+        shapes = [shape_of(n) for n in inputs]
+        fit = all(_is_spread_over(shape, shape_of(node)) for shape in shapes)
+        return fit and shape_of(node) in shapes and "alpha" not in node.kwargs
+    if node.target in GATED:
+        gated = gated_input(node, known)
+        return gated is not None and shape_of(gated) == shape_of(node) and "alpha" not in node.kwargs
+    if node.target in CHOOSES:
+        return len(inputs) == 1 and _keeps_images(node)
     if node.target is operator.getitem and node.args[1] != 0:
         return inputs[0].target is _aten.split_with_sizes.default
     weight = weight_of(node)
@@ -359,8 +372,29 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     if node.target is _aten.convolution.default:
         return len(shape_of(node)) == 4 and not node.args[6]
     if node.target is _aten.native_layer_norm.default:
-        return list(node.args[1]) == list(shape_of(inputs[0])[-1:])  # type: ignore[arg-type]
+        last, shape = tuple(node.args[1]), shape_of(inputs[0])  # type: ignore[arg-type]
+        return len(last) < len(shape) and last == shape[-len(last) :]
     return True
+
+
+def _is_spread_over(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a value has the whole's axes, of which some may have length 1, but not that of the images."""
+    return (
+        len(shape) == len(whole)
+        and shape[:1] == whole[:1]
+        and all(length in (1, full) for length, full in zip(shape, whole, strict=True))
+    )
+
+
+def _keeps_images(node: fx.Node) -> bool:
+    """Whether what chooses units leaves the first axis, of the images, alone."""
+    axes: Any = node.args[1] if len(node.args) > 1 else 0
+    if node.target is _aten.index.Tensor:
+        return axes[0] is None
+    if node.target is _aten.slice.Tensor and axes == 0:
+        return tuple(node.args[2:]) in ((), (0,), (0, sys.maxsize))  # x[:], as in x[:, 2:]
+    axes = axes if isinstance(axes, list | tuple) else [axes]
+    return all(axis % len(shape_of(node.all_input_nodes[0])) for axis in axes)
 
 
 def weight_of(node: fx.Node) -> fx.Node | None:

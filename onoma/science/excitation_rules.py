@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,17 +33,33 @@ Masses = list[tuple[fx.Node, Tensor]]
 _aten = torch.ops.aten
 _UNIT_BY_UNIT = frozenset(
     {
-        _aten.sigmoid.default,
-        _aten.tanh.default,
-        _aten.hardtanh.default,
+        _aten.abs.default,
+        _aten.add.Tensor,
         _aten.clamp.default,
         _aten.clamp_min.default,
-        _aten.relu.default,
-        _aten.add.Tensor,
-        _aten.mul.Tensor,
         _aten.div.Tensor,
+        _aten.elu.default,
+        _aten.exp.default,
+        _aten.expm1.default,
+        _aten.ge.Scalar,
+        _aten.gt.Scalar,
+        _aten.hardtanh.default,
+        _aten.le.Scalar,
+        _aten.log1p.default,
+        _aten.lt.Scalar,
+        _aten.mul.Tensor,
+        _aten.relu.default,
+        _aten.sigmoid.default,
+        _aten.sign.default,
+        _aten.sub.Tensor,
+        _aten.tanh.default,
+        _aten.where.self,
     }
 )
+CHOOSES = (_aten.slice.Tensor, _aten.select.int, _aten.index.Tensor, _aten.flip.default)
+GATED = (_aten.mul.Tensor, _aten.div.Tensor, _aten.sub.Tensor, _aten.where.self)
+_REPEATS = frozenset({_aten.expand.default, _aten.upsample_nearest2d.vec})
+_GATES = frozenset({_aten.sigmoid.default, _aten._softmax.default})  # between 0 and 1
 
 
 @dataclass(frozen=True)
@@ -222,10 +238,18 @@ def _batch_norm(step: Step) -> Masses:
 
 @rule(_aten.native_layer_norm.default)
 def _layer_norm(step: Step) -> Masses:
-    """Over the last axis: mean and spread are constants of the image, so mass stays where gamma > 0 [ours]."""
+    """Mean and spread are constants of the image, so mass stays where gamma > 0 [ours]."""
     gamma = step.argument(2, None)
     scale = step.values[gamma] if gamma is not None else torch.ones(1, device=step.mass.device)
     return [(step.inputs[0], _scaled(step, scale))]
+
+
+@rule(_aten.native_group_norm.default)
+def _group_norm(step: Step) -> Masses:
+    """As `_layer_norm`, with a gamma a channel."""
+    gamma = step.argument(1, None)
+    scale = step.values[gamma] if gamma is not None else torch.ones(1, device=step.mass.device)
+    return [(step.inputs[0], _scaled(step, scale.view(1, -1, *[1] * (step.mass.dim() - 2))))]
 
 
 def _scaled(step: Step, scale: Tensor) -> Tensor:
@@ -243,7 +267,12 @@ def _scaled(step: Step, scale: Tensor) -> Tensor:
     _aten.clone.default,
     _aten.alias.default,
     _aten.detach.default,
+    _aten.elu.default,
     _aten.gelu.default,
+    _aten.leaky_relu.default,
+    _aten.pow.Tensor_Scalar,
+    _aten.sigmoid.default,
+    _aten.tanh.default,
     _aten.split_with_sizes.default,
 )
 def _identity(step: Step) -> Masses:
@@ -283,6 +312,19 @@ def _permute(step: Step) -> Masses:
     order: Any = step.node.args[1]
     inverse = sorted(range(len(order)), key=lambda axis: order[axis] % len(order))
     return [(step.inputs[0], step.mass.permute(inverse))]
+
+
+@rule(*CHOOSES)
+def _choose(step: Step) -> Masses:
+    """Units are moved, left out or shown several times, as by padding with reflections: mass goes back to its unit."""
+    below = step.inputs[0]
+    shape = step.values[below].shape[1:]
+    places = torch.arange(math.prod(shape), device=step.mass.device).reshape(1, *shape)
+    arguments = fx.map_arg(step.node.args, lambda node: places if node is below else step.values[node])
+    operator_: Any = step.node.target
+    chosen = operator_(*arguments).flatten().expand(len(step.rows), -1)
+    flat = step.mass.new_zeros(len(step.rows), places.numel())
+    return [(below, flat.scatter_add(1, chosen, step.mass.flatten(1)).reshape(len(step.rows), *shape))]
 
 
 @rule(_aten.max_pool2d_with_indices.default, _aten.adaptive_max_pool2d.default)
@@ -357,6 +399,27 @@ def _adaptive_average_pool(step: Step) -> Masses:
     return [(below, _pool_down(step, below, up, down))]
 
 
+@rule(_aten.upsample_nearest2d.vec, _aten.upsample_bilinear2d.vec)
+def _upsample(step: Step) -> Masses:
+    """A pool with weights of its own: P'_j = z_j * sum(w_ij P_i / sum(w_i z))."""
+    below = step.inputs[0]
+    size = [int(length) for length in step.values[step.node].shape[2:]]
+    corners = [step.node.args[2]] if step.node.target is _aten.upsample_bilinear2d.vec else []
+    scales = step.argument(len(corners) + 2, None) or [None, None]
+    up_by, down_by = {
+        _aten.upsample_nearest2d.vec: (_aten.upsample_nearest2d, _aten.upsample_nearest2d_backward),
+        _aten.upsample_bilinear2d.vec: (_aten.upsample_bilinear2d, _aten.upsample_bilinear2d_backward),
+    }[step.node.target]  # type: ignore[index]
+
+    def up(activations: Tensor) -> Tensor:
+        return up_by(activations, size, *corners, *scales)  # type: ignore[no-any-return]
+
+    def down(ratio: Tensor, like: Tensor) -> Tensor:
+        return down_by(ratio, size, list(like.shape), *corners, *scales)  # type: ignore[no-any-return]
+
+    return [(below, _pool_down(step, below, up, down))]
+
+
 def _pool_down(
     step: Step,
     below: fx.Node,
@@ -375,7 +438,8 @@ def _pool_down(
 
 @rule(_aten.add.Tensor)
 def _add(step: Step) -> Masses:
-    """A residual: mass splits as a+ : b+. A bias that is added takes none of it.
+    """A residual: mass splits as a+ : b+. A bias that is added takes none of it. What is added to many cells, as
+    a summary of the image is, gets the sum of its parts.
 
     a = 3, b = -1: all to a. a = -2, b = -1: lost in strict mode, halved in local mode.
     """
@@ -386,7 +450,10 @@ def _add(step: Step) -> Masses:
     total = first + second
     share = quotient(step.mass, total, step.rows)
     even = lost(step.mass, total, step.rows) / 2 if step.mode == "local" else torch.zeros(())
-    return [(inputs[0], first[step.rows] * share + even), (inputs[1], second[step.rows] * share + even)]
+    return [
+        (node, (values[step.rows] * share + even).sum_to_size(len(step.rows), *values.shape[1:]))
+        for node, values in zip(inputs, (first, second), strict=True)
+    ]
 
 
 @rule(_aten.cat.default)
@@ -421,60 +488,84 @@ def _pad(step: Step) -> Masses:
     return [(below, functional.pad(mass, [max(-pad, 0) for pad in pads]))]
 
 
-@rule(_aten.mul.Tensor)
+@rule(*GATED)
 def _gate(step: Step) -> Masses:
-    """A gate, as in squeeze-excite or x * sigmoid(x), is a constant: all of the mass goes through the gated branch
-    [ours]. A factor that does not depend on the image is a diagonal map.
+    """A gate, as in squeeze-excite or x * sigmoid(x), is a constant, and so is what an image is divided by to normalise
+    it: all of the mass goes through the gated branch [ours]. What is subtracted inhibits, and gets none. A factor or
+    divisor that does not depend on the image is a diagonal map. What is chosen unit by unit is an activation function,
+    as PReLU, written out.
     """
-    below = gated_input(step.node, set(step.inputs))
+    below = gated_input(step.node, step.values.keys() - step.path)
     assert below is not None
     factor = _factor(step)
-    return [(below, step.mass if factor is None else _scaled(step, factor))]
-
-
-@rule(_aten.div.Tensor)
-def _divide(step: Step) -> Masses:
-    """By a constant, which is the product with its reciprocal: a diagonal map."""
-    divisor = _factor(step)
-    assert divisor is not None
-    return [(step.inputs[0], _scaled(step, divisor.reciprocal()))]
+    if factor is None:
+        return [(below, step.mass)]
+    return [(below, _scaled(step, factor.reciprocal() if step.node.target is _aten.div.Tensor else factor))]
 
 
 def _factor(step: Step) -> Tensor | None:
     """The factor or divisor that does not depend on the image; None where there is none."""
+    if step.node.target in (_aten.sub.Tensor, _aten.where.self):
+        return None
     constant = [step.values[n] for n in step.node.all_input_nodes if n not in step.path and n in step.values]
     scalar = [torch.tensor(float(a)) for a in step.node.args if isinstance(a, int | float)]
     found: Tensor | None = next(iter(constant + scalar), None)
     return None if found is None else found.to(step.mass)
 
 
-def gated_input(node: fx.Node, inputs: set[fx.Node]) -> fx.Node | None:
-    """The input of a product that mass goes through; the other is its gate, taken as constant [ours].
+def gated_input(node: fx.Node, known: Container[fx.Node]) -> fx.Node | None:
+    """The node that the mass on a product, a quotient or a choice goes to, past what only gates it [ours].
 
-    The larger of the two, as in squeeze-excite; of two equally large ones that which the other is made of, unit by
-    unit, as in x * sigmoid(x) (SiLU, hardswish). None where neither holds.
+    Of a quotient the dividend, of a difference what is subtracted from. Of two factors the one with more units, as in
+    squeeze-excite (what is repeated counts once); of two as large that which the other is made of, unit by unit, as in
+    x * sigmoid(x) (SiLU, hardswish), or the one that is not a sigmoid or softmax. An activation function that is
+    written out (Mish, PReLU) goes to what it is of. None where nothing of it holds.
+
+    Args:
+        known: nodes that do not depend on the image.
     """
-    if len(inputs) == 1:
-        return next(iter(inputs))
-    first, second = (n for n in node.all_input_nodes if n in inputs)
-    if _unit_count(first) != _unit_count(second):
-        return max(first, second, key=_unit_count)
-    if shape_of(first) != shape_of(second):
-        return None
-    return next((one for one, other in ((first, second), (second, first)) if _is_made_of(other, one)), None)
+    inputs = [n for n in node.all_input_nodes if n not in known]
+    if node.target in (_aten.div.Tensor, _aten.sub.Tensor):
+        return inputs[0] if inputs and inputs[0] is node.args[0] else None
+    if node.target is _aten.mul.Tensor and len(inputs) == 1:
+        return inputs[0]
+    if node.target is _aten.mul.Tensor:
+        first, second = inputs
+        if _unit_count(first) != _unit_count(second):
+            return max(first, second, key=_unit_count)
+    if origin := _origin(node, known):
+        return origin
+    if node.target is _aten.mul.Tensor and (first.target in _GATES) != (second.target in _GATES):
+        return second if first.target in _GATES else first
+    return None
 
 
-def _is_made_of(node: fx.Node, origin: fx.Node) -> bool:
-    """Whether each unit of `node` depends on the same unit of `origin` alone."""
-    while node is not origin:
-        inputs = [n for n in node.all_input_nodes if shape_of(n) == shape_of(origin)]
-        if node.target not in _UNIT_BY_UNIT or len(inputs) != 1:
-            return False
-        node = inputs[0]
-    return True
+def _origin(node: fx.Node, known: Container[fx.Node]) -> fx.Node | None:
+    """The nearest node that each unit of `node` is a function of alone."""
+    asked, candidates = [node], dict[fx.Node, None]()
+    while asked:
+        for below in asked.pop().all_input_nodes:
+            if below not in known and shape_of(below) == shape_of(node) and below not in candidates:
+                candidates[below] = None
+                if below.target in _UNIT_BY_UNIT:
+                    asked.append(below)
+    # Nodes sort by their place in the graph.
+    return next((one for one in sorted(candidates, reverse=True) if _is_made_of(node, one, known)), None)
+
+
+def _is_made_of(node: fx.Node, origin: fx.Node, known: Container[fx.Node]) -> bool:
+    """Whether each unit of `node` depends on the same unit of `origin`, and beside it on constants and gates alone."""
+    if node is origin:
+        return True
+    inputs = [n for n in node.all_input_nodes if n not in known and shape_of(n) == shape_of(origin)]
+    return (
+        node.target in _UNIT_BY_UNIT and bool(inputs) and all(_is_made_of(n, origin, known) for n in inputs)
+    )
 
 
 def _unit_count(node: fx.Node) -> int:
+    while node.target in _REPEATS:
+        node = node.all_input_nodes[0]
     return math.prod(shape_of(node))
 
 

