@@ -220,16 +220,23 @@ def test_targets_of_one_image_share_its_activations_whatever_their_order() -> No
         torch.testing.assert_close(together[index], alone[0])
 
 
-# batch norm that could not be folded
+# norms
 
 
-def test_a_batch_norm_loses_mass_where_gamma_is_negative_in_strict_mode() -> None:
+@pytest.mark.parametrize(
+    ("target", "rest"),
+    [
+        (aten._native_batch_norm_legit_no_training.default, (None, None, None, 0.1, 1e-5)),
+        (aten.native_group_norm.default, (None, 1, 2, 1, 1, 1e-5)),
+    ],
+    ids=["batch norm that could not be folded", "group norm"],
+)
+def test_a_norm_loses_mass_where_gamma_is_negative_in_strict_mode(target, rest) -> None:
     """Channels 2, 2 with gamma (1, -1): a diagonal map, whose W+ has nothing for the second."""
     values, mass = torch.full((1, 2, 1, 1), 2.0), torch.full((1, 2, 1, 1), 0.5)
     graph = fx.Graph()
     below, gamma = graph.placeholder("x"), graph.get_attr("gamma")
-    target = aten._native_batch_norm_legit_no_training.default
-    node = graph.call_function(target, (below, gamma, None, None, None, 0.1, 1e-5))
+    node = graph.call_function(target, (below, gamma, *rest))
     known = {below: values, gamma: torch.tensor([1.0, -1.0])}
     given = {}
     for mode in (STRICT, LOCAL):
@@ -597,22 +604,6 @@ def test_a_layer_norm_loses_mass_where_gamma_is_negative_in_strict_mode() -> Non
         step = Step(node, mass, torch.tensor([0]), known, frozenset({below, node}), {}, mode)
         [(_, given)] = RULES[node.target](step)
         assert given.flatten().tolist() == expected
-
-
-def test_a_group_norm_loses_mass_where_gamma_is_negative_in_strict_mode() -> None:
-    """Gamma (1, -1) on two channels in state 2, mass half and half."""
-    values, mass = torch.full((1, 2, 1, 1), 2.0), torch.full((1, 2, 1, 1), 0.5)
-    graph = fx.Graph()
-    below, gamma = graph.placeholder("x"), graph.get_attr("gamma")
-    target = aten.native_group_norm.default
-    node = graph.call_function(target, (below, gamma, None, 1, 2, 1, 1, 1e-5))
-    known = {below: values, gamma: torch.tensor([1.0, -1.0])}
-    given = {}
-    for mode in (STRICT, LOCAL):
-        step = Step(node, mass, torch.tensor([0]), known, frozenset({below, node}), {}, mode)
-        [(_, given[mode])] = RULES[target](step)
-    assert given[STRICT].flatten().tolist() == [0.5, 0.0]
-    assert given[LOCAL].flatten().tolist() == [0.5, 0.5]
 
 
 def test_mass_on_padding_is_lost_in_strict_mode_and_goes_to_the_nearest_cell_in_local_mode() -> None:
