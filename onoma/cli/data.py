@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -78,6 +79,13 @@ def issues(name: Annotated[str, typer.Argument(help="Data set.")], json: Json = 
         [(i.path, outcomes.get(i.outcome, "?"), i.reason) for i in found],
         empty="no file was skipped or changed",
     )
+    counts = Counter((outcomes.get(i.outcome, "?"), i.reason) for i in found)
+    if len(found) > len(counts):
+        print_table(
+            ("files", "outcome", "reason"),
+            [(count, *what) for what, count in counts.most_common()],
+            title="\nby reason",
+        )
 
 
 @app.command("delete")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from itertools import chain
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from onoma.cli.data import listed
 from onoma.cli.output import Json, Yes, about, connected, console, delete, print_json, print_table, wait
+from onoma.client import InvalidArgument
 from onoma.extras import needs
 from onoma.v1 import inference_pb2, types_pb2
 
@@ -142,18 +144,23 @@ def predict(
     if not files and not image_ids:
         raise ValueError("no picture to score; give files, or --ids of stored images")
     images: chain[bytes | str] = chain((path.read_bytes() for path in files), image_ids)
+    names = [*map(str, files), *image_ids]
     with connected() as client:
         classes = list(client.get_model(model).classes)
-        found = list(client.predict_stream(model, images, xnn_set=xnn))
+        try:
+            found = list(client.predict_stream(model, images, xnn_set=xnn))
+        except InvalidArgument as error:  # which knows pictures by their number
+            said = re.sub(r"image (\d+) of the stream", lambda number: names[int(number[1])], str(error))
+            raise ValueError(said) from error
     if json:
         print_json(found)
         return
     rows = []
-    for picture, prediction in zip([*files, *image_ids], found, strict=True):
+    for picture, prediction in zip(names, found, strict=True):
         index = classes.index(prediction.predicted_class)
         rows.append(
             (
-                str(picture),
+                picture,
                 prediction.predicted_class,
                 prediction.dnn_scores[index],
                 prediction.xnn_scores[index] if xnn else None,

@@ -150,6 +150,30 @@ def test_pictures_are_scored_by_network_and_xnns(onoma, open_study: OpenStudy, t
     assert "no picture to score" in text
 
 
+def test_a_file_that_is_no_picture_is_named(onoma, open_study: OpenStudy, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.png", tmp_path / "bad.png"
+    good.write_bytes(
+        open_study.client.get_image(next(open_study.client.list_images("shapes")).image_id).content
+    )
+    bad.write_bytes(b"no picture")
+    code, text = onoma("predict", "tiny", str(good), str(bad))
+    assert (code, f"{bad}: " in text, "stream" in text) == (1, True, False), text
+
+
+def test_what_an_import_left_out_is_counted_by_reason(onoma, tmp_path: Path, open_study: OpenStudy) -> None:
+    picture = open_study.client.get_image(next(open_study.client.list_images("shapes")).image_id).content
+    for name in ("a/1.png", "b/1.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(picture)
+    for number in range(3):
+        (tmp_path / "a" / f"broken-{number}.png").write_bytes(b"no picture")
+    assert onoma("dataset", "add", str(tmp_path), "--name", "with-issues")[0] == 0
+    code, text = onoma("dataset", "issues", "with-issues")
+    assert (code, "broken-2.png" in text, "by reason" in text) == (0, True, True), text
+    assert re.search(r"^ *3 +skipped", text, re.MULTILINE), text
+    assert onoma("dataset", "delete", "with-issues", "--yes")[0] == 0
+
+
 def test_scores_of_network_and_xnns_are_drawn(onoma, tmp_path: Path) -> None:
     code, text = onoma("xnn", "show", "tiny", "--plot", str(tmp_path / "scores.svg"))
     assert code == 0, text
