@@ -5,12 +5,13 @@ set -u
 folder=$1
 package=dataset-fashion-mnist
 [ -d /usr/share/datasets/fashion-mnist ] && exit 0
-[ -f "$folder/train-images-idx3-ubyte.gz" ] && exit 0
+[ -f "$folder/train-labels-idx1-ubyte.gz" ] && exit 0  # the last to be moved there
 command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || exit 0
 [ "$(id -u)" -eq 0 ] && apt-get update -qq
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$package" && dpkg-deb -x "$package"_*.deb .) || exit 0
-mkdir -p "$folder.partial"
-cp "$work"/usr/share/datasets/fashion-mnist/*.gz "$folder.partial"/ && mv "$folder.partial" "$folder"
+mkdir -p "$folder" "$folder.partial"
+cp "$work"/usr/share/datasets/fashion-mnist/*.gz "$folder.partial"/ && mv -f "$folder.partial"/*.gz "$folder"/
+rmdir "$folder.partial"
 exit 0

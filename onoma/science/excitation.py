@@ -28,7 +28,16 @@ from onoma.science.excitation_rules import (
     matrix_down,
 )
 from onoma.science.excitation_sums import SUMMED_RULES
-from onoma.science.program import BLANK_IMAGES, Program, between, constants, cuts, has_cells_last, shape_of
+from onoma.science.program import (
+    BLANK_IMAGES,
+    Program,
+    between,
+    constants,
+    cuts,
+    depends_on_image,
+    has_cells_last,
+    shape_of,
+)
 
 _aten = torch.ops.aten
 _MAKES_ANEW = frozenset(
@@ -156,13 +165,13 @@ def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]
 
     A squeeze-excite gate is a constant [ours]: its branch carries none.
     """
-    path, known = between(program, map_layer, attachment), constants(program)
+    path = between(program, map_layer, attachment)
     on_path, reached = set(path), {program.node(attachment)}
     for node in reversed(path):
         if node in reached and node.name != map_layer:
             below = on_path.intersection(node.all_input_nodes)
             if node.target in GATED:
-                gated = gated_input(node, known)
+                gated = gated_input(node)
                 below = {gated} if gated in on_path else below
             reached |= below
     return [node for node in path if node in reached]
@@ -359,10 +368,17 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
         fit = all(_is_spread_over(shape, shape_of(node)) for shape in shapes)
         return fit and shape_of(node) in shapes and "alpha" not in node.kwargs
     if node.target in GATED:
-        gated = gated_input(node, known)
-        return gated is not None and shape_of(gated) == shape_of(node) and "alpha" not in node.kwargs
+        gated = gated_input(node)
+        # A constant as large as the batch has no value here to scale by; what is copied over needs none.
+        is_plain = all(map(depends_on_image, inputs)) or node.target is _aten.copy.default
+        fits = gated is not None and shape_of(gated) == shape_of(node)
+        return fits and is_plain and "alpha" not in node.kwargs
+    if node.target is _aten.pow.Tensor_Scalar:
+        return isinstance(node.args[1], int | float) and node.args[1] > 0
     if node.target in CHOOSES:
         return len(inputs) == 1 and _keeps_images(node)
+    if node.target is _aten.slice_scatter.default:
+        return _keeps_images(node)
     if node.target is operator.getitem and node.args[1] != 0:
         return inputs[0].target is _aten.split_with_sizes.default
     weight = weight_of(node)
@@ -388,11 +404,13 @@ def _is_spread_over(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
 
 def _keeps_images(node: fx.Node) -> bool:
     """Whether what chooses units leaves the first axis, of the images, alone."""
-    axes: Any = node.args[1] if len(node.args) > 1 else 0
+    first = 2 if node.target is _aten.slice_scatter.default else 1
+    axes: Any = node.args[first] if len(node.args) > first else 0
     if node.target is _aten.index.Tensor:
-        return axes[0] is None
-    if node.target is _aten.slice.Tensor and axes == 0:
-        return tuple(node.args[2:]) in ((), (0,), (0, sys.maxsize))  # x[:], as in x[:, 2:]
+        chosen = [axis for axis, index in enumerate(axes) if index is not None]
+        return chosen[0] > 0 and chosen == list(range(chosen[0], chosen[-1] + 1))  # others would come first
+    if node.target is not _aten.select.int and axes == 0:
+        return tuple(node.args[first + 1 :]) in ((), (0,), (0, sys.maxsize))  # x[:], as in x[:, 2:]
     axes = axes if isinstance(axes, list | tuple) else [axes]
     return all(axis % len(shape_of(node.all_input_nodes[0])) for axis in axes)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from torch import Tensor, fx
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
-from onoma.science.program import shape_of
+from onoma.science.program import depends_on_image, shape_of
 
 Mode = Literal["strict", "local"]
 Masses = list[tuple[fx.Node, Tensor]]
@@ -56,10 +56,22 @@ _UNIT_BY_UNIT = frozenset(
         _aten.where.self,
     }
 )
-CHOOSES = (_aten.slice.Tensor, _aten.select.int, _aten.index.Tensor, _aten.flip.default)
-GATED = (_aten.mul.Tensor, _aten.div.Tensor, _aten.sub.Tensor, _aten.where.self)
+CHOOSES = (
+    _aten.flip.default,
+    _aten.index.Tensor,
+    _aten.select.int,
+    _aten.slice.Tensor,
+)
+GATED = (
+    _aten.copy.default,
+    _aten.div.Tensor,
+    _aten.mul.Tensor,
+    _aten.sub.Tensor,
+    _aten.where.self,
+)
 _REPEATS = frozenset({_aten.expand.default, _aten.upsample_nearest2d.vec})
-_GATES = frozenset({_aten.sigmoid.default, _aten._softmax.default})  # between 0 and 1
+_RESHAPES = frozenset({_aten.view.default, _aten.unsqueeze.default, _aten.squeeze.dims})
+_SHARES = frozenset({_aten.sigmoid.default, _aten._softmax.default})
 
 
 @dataclass(frozen=True)
@@ -327,6 +339,15 @@ def _choose(step: Step) -> Masses:
     return [(below, flat.scatter_add(1, chosen, step.mass.flatten(1)).reshape(len(step.rows), *shape))]
 
 
+@rule(_aten.slice_scatter.default)
+def _put_in(step: Step) -> Masses:
+    """A tensor with a part of it replaced by another one."""
+    whole, part, *where = step.node.args
+    of_part = _aten.slice(step.mass, *where)
+    of_whole = _aten.slice_scatter(step.mass, torch.zeros_like(of_part), *where)
+    return [(n, mass) for n, mass in ((whole, of_whole), (part, of_part)) if n in step.path]  # type: ignore[misc]
+
+
 @rule(_aten.max_pool2d_with_indices.default, _aten.adaptive_max_pool2d.default)
 def _max_pool(step: Step) -> Masses:
     """All of the mass goes to the largest cell of the window."""
@@ -495,7 +516,7 @@ def _gate(step: Step) -> Masses:
     divisor that does not depend on the image is a diagonal map. What is chosen unit by unit is an activation function,
     as PReLU, written out.
     """
-    below = gated_input(step.node, step.values.keys() - step.path)
+    below = gated_input(step.node)
     assert below is not None
     factor = _factor(step)
     if factor is None:
@@ -505,7 +526,7 @@ def _gate(step: Step) -> Masses:
 
 def _factor(step: Step) -> Tensor | None:
     """The factor or divisor that does not depend on the image; None where there is none."""
-    if step.node.target in (_aten.sub.Tensor, _aten.where.self):
+    if step.node.target in (_aten.copy.default, _aten.sub.Tensor, _aten.where.self):
         return None
     constant = [step.values[n] for n in step.node.all_input_nodes if n not in step.path and n in step.values]
     scalar = [torch.tensor(float(a)) for a in step.node.args if isinstance(a, int | float)]
@@ -513,60 +534,85 @@ def _factor(step: Step) -> Tensor | None:
     return None if found is None else found.to(step.mass)
 
 
-def gated_input(node: fx.Node, known: Container[fx.Node]) -> fx.Node | None:
+def gated_input(node: fx.Node) -> fx.Node | None:
     """The node that the mass on a product, a quotient or a choice goes to, past what only gates it [ours].
 
-    Of a quotient the dividend, of a difference what is subtracted from. Of two factors the one with more units, as in
-    squeeze-excite (what is repeated counts once); of two as large that which the other is made of, unit by unit, as in
-    x * sigmoid(x) (SiLU, hardswish), or the one that is not a sigmoid or softmax. An activation function that is
+    Of a quotient the dividend, of a difference what is subtracted from, of a copy what is copied. Of two factors the
+    one that is no sigmoid or softmax; or that which the other is made of, unit by unit, as in x * hardsigmoid(x); or
+    the one with more units, as in squeeze-excite, where what is repeated counts once. An activation function that is
     written out (Mish, PReLU) goes to what it is of. None where nothing of it holds.
-
-    Args:
-        known: nodes that do not depend on the image.
     """
-    inputs = [n for n in node.all_input_nodes if n not in known]
-    if node.target in (_aten.div.Tensor, _aten.sub.Tensor):
-        return inputs[0] if inputs and inputs[0] is node.args[0] else None
-    if node.target is _aten.mul.Tensor and len(inputs) == 1:
+    inputs = [n for n in node.all_input_nodes if depends_on_image(n)]
+    if node.target in (_aten.copy.default, _aten.div.Tensor, _aten.sub.Tensor):
+        passing = node.args[node.target is _aten.copy.default]
+        return next((n for n in inputs if n is passing), None)
+    if node.target is not _aten.mul.Tensor:
+        return _origin(node)
+    if len(inputs) == 1:
         return inputs[0]
-    if node.target is _aten.mul.Tensor:
-        first, second = inputs
-        if _unit_count(first) != _unit_count(second):
-            return max(first, second, key=_unit_count)
-    if origin := _origin(node, known):
+    first, second = inputs
+    if _is_share(first) != _is_share(second):
+        return second if _is_share(first) else first
+    if origin := _origin(node):
         return origin
-    if node.target is _aten.mul.Tensor and (first.target in _GATES) != (second.target in _GATES):
-        return second if first.target in _GATES else first
+    if _unit_count(first) != _unit_count(second):
+        return max(first, second, key=_unit_count)
     return None
 
 
-def _origin(node: fx.Node, known: Container[fx.Node]) -> fx.Node | None:
+def _origin(node: fx.Node) -> fx.Node | None:
     """The nearest node that each unit of `node` is a function of alone."""
-    asked, candidates = [node], dict[fx.Node, None]()
+    asked, below = [node], dict[fx.Node, None]()
     while asked:
-        for below in asked.pop().all_input_nodes:
-            if below not in known and shape_of(below) == shape_of(node) and below not in candidates:
-                candidates[below] = None
-                if below.target in _UNIT_BY_UNIT:
-                    asked.append(below)
-    # Nodes sort by their place in the graph.
-    return next((one for one in sorted(candidates, reverse=True) if _is_made_of(node, one, known)), None)
+        for n in _same_units(asked.pop()):
+            if n not in below:
+                below[n] = None
+                if n.target in _UNIT_BY_UNIT:
+                    asked.append(n)
+    in_order = sorted(below)  # by their place in the graph
+    return next((one for one in reversed(in_order) if _is_made_of([*in_order, node], one)), None)
 
 
-def _is_made_of(node: fx.Node, origin: fx.Node, known: Container[fx.Node]) -> bool:
-    """Whether each unit of `node` depends on the same unit of `origin`, and beside it on constants and gates alone."""
-    if node is origin:
+def _is_made_of(nodes: Sequence[fx.Node], origin: fx.Node) -> bool:
+    """Whether each unit of the last node depends on the same unit of `origin`, beside constants and what scales it.
+
+    Args:
+        nodes: those between them, in the graph's order.
+    """
+    made = {origin}
+    for node in nodes:
+        inputs = _same_units(node)
+        others = [n for n in node.all_input_nodes if depends_on_image(n) and n not in inputs]
+        is_of_made = bool(inputs) and made.issuperset(inputs)
+        if node.target in _UNIT_BY_UNIT and is_of_made and (not others or _only_scaled_by(node, others)):
+            made.add(node)
+    return nodes[-1] in made
+
+
+def _same_units(node: fx.Node) -> list[fx.Node]:
+    """Inputs that depend on the image and have the node's units."""
+    return [n for n in node.all_input_nodes if depends_on_image(n) and shape_of(n) == shape_of(node)]
+
+
+def _only_scaled_by(node: fx.Node, others: Sequence[fx.Node]) -> bool:
+    """Whether inputs with fewer units are factors, divisors or conditions: what they add would be evidence."""
+    if node.target is _aten.mul.Tensor:
         return True
-    inputs = [n for n in node.all_input_nodes if n not in known and shape_of(n) == shape_of(origin)]
-    return (
-        node.target in _UNIT_BY_UNIT and bool(inputs) and all(_is_made_of(n, origin, known) for n in inputs)
-    )
+    place = {_aten.div.Tensor: 1, _aten.where.self: 0}.get(node.target)  # type: ignore[call-overload]
+    return place is not None and all(n is node.args[place] for n in others)
+
+
+def _is_share(node: fx.Node) -> bool:
+    """Whether it is between 0 and 1 by a sigmoid or softmax, in whatever shape."""
+    while node.target in _REPEATS or node.target in _RESHAPES:
+        node = node.all_input_nodes[0]
+    return node.target in _SHARES
 
 
 def _unit_count(node: fx.Node) -> int:
-    while node.target in _REPEATS:
-        node = node.all_input_nodes[0]
-    return math.prod(shape_of(node))
+    """Units; of what is repeated those that are."""
+    count = math.prod(shape_of(node))
+    return min(count, _unit_count(node.all_input_nodes[0])) if node.target in _REPEATS else count
 
 
 def _least(denominator: Tensor) -> float:

@@ -264,6 +264,17 @@ def with_features(program: Program, attachment: str, map_layer: str = "") -> fx.
     return copied
 
 
+def depends_on_image(node: fx.Node) -> bool:
+    """Whether a node's values depend on what is seen in the image, not on how many images there are alone."""
+    if "depends_on_image" not in node.meta:
+        for one in node.graph.nodes:
+            one.meta["depends_on_image"] = one.op == "placeholder" or (
+                one.target not in SHAPE_OPERATORS
+                and any(n.meta["depends_on_image"] for n in one.all_input_nodes)
+            )
+    return bool(node.meta["depends_on_image"])
+
+
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Shape of a node's value for two images; () where it is no tensor."""
     value = node.meta.get("shape")

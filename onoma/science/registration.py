@@ -205,15 +205,20 @@ def require_explainable(program: Program, attachment: str, map_layer: str) -> No
             "export it for any number of images, as onoma.science.program.save does"
         ) from error
     # Rounding grows from layer to layer, in some networks with random weights to a thousandth: in float64 it is gone.
-    if depends and _depends_on_others(_in_float64(program), images.double()):
+    if depends and _depends_in_float64(program, images):
         raise ValueError(
             "an image's scores depend on the others in its batch, as with batch norms that keep no running statistics; "
             "such a network has no explanation of one image"
         )
 
 
-def _in_float64(program: Program) -> Program:
-    return replace(program, graph_module=deepcopy(program.graph_module).double())
+def _depends_in_float64(program: Program, images: torch.Tensor) -> bool:
+    """As `_depends_on_others`; so it is where the network cannot be computed in float64."""
+    precise = replace(program, graph_module=deepcopy(program.graph_module).double())
+    try:
+        return _depends_on_others(precise, images.double())
+    except RuntimeError:  # it says itself what dtype something has
+        return True
 
 
 def _depends_on_others(program: Program, images: torch.Tensor) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from onoma.science.excitation import (
     Explainer,
     MissingRule,
+    carriers,
     draw,
     encoder_mass,
     look,
@@ -438,6 +439,95 @@ def test_an_operator_without_a_rule_is_refused_by_name(
         prepare(program, find_attachment(program), lower, "strict")
 
 
+def _batch(x: Tensor, *more: int) -> Tensor:
+    """A constant as large as the batch."""
+    return torch.ones(x.shape[0], *more)
+
+
+@pytest.mark.parametrize(
+    ("something", "named"),
+    [
+        (lambda x: _batch(x, 4, 16, 16) - x, "sub"),
+        (lambda x: _batch(x, 4, 16, 16) / (1 + x), "div"),
+        (lambda x: _batch(x, 4, 16, 16) * x.mean((2, 3), keepdim=True), "mul"),
+        (lambda x: torch.sigmoid(x) * _batch(x, 4, 16, 16), "mul"),
+        (lambda x: (1 + x) ** -1.5, "pow"),
+        (lambda x: (1 + x) ** 0, "pow|full"),
+        (lambda x: torch.sigmoid(x) * x.mean(1, keepdim=True), "mul"),
+        (lambda x: torch.where(x.mean(1, keepdim=True) > 0, x.amax((2, 3), keepdim=True), x), "where"),
+        (
+            lambda x: x[:, torch.arange(4), :, torch.arange(4)].transpose(0, 1).flatten(2).unsqueeze(-1),
+            "index",
+        ),
+    ],
+)
+def test_what_would_give_the_mass_to_nothing_is_refused(
+    something: Callable[[Tensor], Tensor], named: str
+) -> None:
+    program = program_of(Between(something).eval(), (3, 16, 16))
+    lower = next(n.name for n in program.graph_module.graph.nodes if str(n.target) == "aten.relu.default")
+    with pytest.raises(MissingRule, match=named):
+        prepare(program, find_attachment(program), lower, "strict")
+
+
+class UpsampledFeatures(nn.Module):
+    """Deep features, made larger, times a gate of details, or the other way round."""
+
+    def __init__(self, *, swapped: bool) -> None:
+        super().__init__()
+        self.deep, self.detail = nn.Conv2d(4, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, padding=1)
+        self.swapped = swapped
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """(n, 4, h, w) to the same."""
+        features = nn.functional.interpolate(torch.relu(self.deep(cells)), scale_factor=2)
+        gate = torch.sigmoid(self.detail(cells))
+        return gate * features if self.swapped else features * gate
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_features_that_were_made_larger_are_no_gate(swapped: bool) -> None:
+    program = program_of(Between(UpsampledFeatures(swapped=swapped)).eval(), (3, 16, 16))
+    attachment = find_attachment(program)
+    lower = next(n.name for n in program.graph_module.graph.nodes if str(n.target) == "aten.relu.default")
+    targets = {str(node.target) for node in carriers(program, attachment, lower)}
+    assert "aten.upsample_nearest2d.vec" in targets
+    assert "aten.sigmoid.default" not in targets
+
+
+def test_a_gate_upon_a_sum_leaves_the_sum_its_summary() -> None:
+    """The mass of (x + summary) * sigmoid(x) goes to the sum, and from there to both, not past it to x."""
+    program = program_of(
+        Between(lambda x: (1e-6 * x + x.amax((2, 3), keepdim=True)) * torch.sigmoid(x)).eval(), (3, 16, 16)
+    )
+    lower = next(n.name for n in program.graph_module.graph.nodes if str(n.target) == "aten.relu.default")
+    targets = [str(node.target) for node in carriers(program, find_attachment(program), lower)]
+    assert "aten.amax.default" in targets
+    assert "aten.add.Tensor" in targets
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda h: h + torch.tanh(h) * 0.01,
+        lambda h: torch.where(h > 0, h, 0.5 * h),
+        lambda h: h * torch.sigmoid(h),
+    ],
+    ids=["residuals", "choices", "gates"],
+)
+@pytest.mark.timeout(60)
+def test_long_chains_of_activations_are_looked_through_at_once(step: Callable[[Tensor], Tensor]) -> None:
+    def chain(x: Tensor) -> Tensor:
+        h = x
+        for _ in range(60):
+            h = step(h)
+        return h * torch.sigmoid(x)
+
+    program = program_of(Between(chain).eval(), (3, 16, 16))
+    lower = next(n.name for n in program.graph_module.graph.nodes if str(n.target) == "aten.relu.default")
+    assert prepare(program, find_attachment(program), lower, "local").path
+
+
 class ChannelAttention(nn.Module):
     """ECA: a convolution over the channels' means, expanded to every cell."""
 
@@ -479,6 +569,8 @@ BETWEEN = {
     "less its mean": lambda x: x - 0.1 * x.mean((2, 3), keepdim=True),
     "less a constant": lambda x: x - 0.1,
     "squared": lambda x: torch.relu(x) ** 2,
+    "circular padding": nn.CircularPad2d(1),
+    "a part replaced": lambda x: torch.slice_scatter(x, 2 * x[:, :2].flip(1), 1, 1, 3),
     "halves": lambda x: torch.cat([x[:, 2:], x[:, :2]], 1),
     "one column": lambda x: x[..., 3].unsqueeze(-1),
     "channel attention": ChannelAttention(),

@@ -482,7 +482,7 @@ def test_a_product_of_two_branches_has_no_gate() -> None:
     node = graph.call_function(aten.mul.Tensor, (x, y))
     for each in (x, y, node):
         each.meta["shape"] = (1, 2)
-    assert gated_input(node, set()) is None
+    assert gated_input(node) is None
 
 
 def of_shape(node: fx.Node, *shape: int) -> fx.Node:
@@ -507,11 +507,11 @@ def test_what_only_gates_takes_no_mass(how: str) -> None:
     of_shape(gate, 2, 3, 4, 4)
     target = aten.div.Tensor if how == "divided" else aten.mul.Tensor
     node = of_shape(graph.call_function(target, (cells, gate)), 2, 3, 4, 4)
-    assert gated_input(node, set()) is cells
+    assert gated_input(node) is cells
     if how != "divided":
-        assert gated_input(of_shape(graph.call_function(target, (gate, cells)), 2, 3, 4, 4), set()) is cells
+        assert gated_input(of_shape(graph.call_function(target, (gate, cells)), 2, 3, 4, 4)) is cells
     else:
-        assert gated_input(of_shape(graph.call_function(target, (1.0, cells)), 2, 3, 4, 4), set()) is None
+        assert gated_input(of_shape(graph.call_function(target, (1.0, cells)), 2, 3, 4, 4)) is None
 
 
 def test_what_is_subtracted_gets_no_mass() -> None:
@@ -529,8 +529,8 @@ def test_a_choice_between_two_branches_has_no_gate() -> None:
     larger = of_shape(graph.call_function(aten.gt.Scalar, (x, 0)), 1, 2)
     of_one = of_shape(graph.call_function(aten.where.self, (larger, x, x)), 1, 2)
     of_two = of_shape(graph.call_function(aten.where.self, (larger, x, y)), 1, 2)
-    assert gated_input(of_one, set()) is x
-    assert gated_input(of_two, set()) is None
+    assert gated_input(of_one) is x
+    assert gated_input(of_two) is None
 
 
 def test_mass_stays_where_a_constant_factor_is_positive() -> None:

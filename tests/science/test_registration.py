@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from onoma.science import registration
 from onoma.science.program import save
 from onoma.science.registration import Layer, OperatorUse, ProgramReport, check
 from tests.networks import SHAPE, MobileLike, images, vgg_like
@@ -117,6 +118,40 @@ def test_a_network_whose_images_change_each_others_scores_is_refused() -> None:
         nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Conv2d(4, 4, 3), *head)
     ).reasons
     assert "depend on the others in its batch" in reason
+
+
+class Mixing(nn.Module):
+    """Gates images by each other's mean, and says itself what dtype its features have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolve, self.classify = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 2)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 16, 16) to (n, 2)."""
+        cells = torch.relu(self.convolve(pixels))
+        return self.classify((cells * torch.sigmoid(5 * cells.mean(0, keepdim=True))).mean((2, 3)).float())
+
+
+def test_one_that_cannot_be_computed_in_float64_is_refused_as_well() -> None:
+    [reason] = report_of(Mixing()).reasons
+    assert "depend on the others in its batch" in reason
+
+
+def test_what_is_rounding_alone_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounding of a small network is far below; here anything over 1e-12 of the scores counts as dependence."""
+    monkeypatch.setattr(registration, "_DEPENDS_ON_OTHERS", 1e-12)
+    checked = []
+    depends = registration._depends_on_others
+
+    def noted(program, images) -> bool:
+        found = depends(program, images)
+        checked.append((images.dtype, found))
+        return found
+
+    monkeypatch.setattr(registration, "_depends_on_others", noted)
+    assert report_of(vgg_like()).reasons == ()
+    assert checked in ([(torch.float32, True), (torch.float64, False)], [(torch.float32, False)])
 
 
 def test_every_layer_that_can_be_named_is_listed() -> None:
