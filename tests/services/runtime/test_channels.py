@@ -24,7 +24,8 @@ METHODS = {
 # Written out, so that a new RPC has to be put on a side by hand. AnalyseStudy and SortBySimilarity change nothing, but
 # are too much work to be sent again unasked.
 SENT_ONCE = {
-    "AcceptInvitation", "Act", "AnalyseStudy", "CancelJob", "CloseStudy", "ComputeMaps", "CreateStudy", "ImportDataset",
+    "AcceptInvitation", "Act", "AnalyseStudy", "CancelJob", "CloseStudy", "ComputeMaps", "CreateStudy",
+    "DeleteAnnotator", "DeleteDataset", "DeleteModel", "DeleteStudy", "DeleteXnnSet", "ForgetStudy", "ImportDataset",
     "ImportMaps", "ImportNamings", "ImportStudyMaps", "ImportXnnSet", "InviteAnnotator", "OpenStudy", "OverruleLabels",
     "PublishActivations", "RegisterModel", "RenewInvitation", "ResumeJob", "RevokeInvitation", "SetVocabulary",
     "SortBySimilarity", "TrainXnn", "UploadDataset", "UploadObject",
