@@ -213,11 +213,12 @@ def _progress(to: Console = console) -> Progress:
     )
 
 
-def delete(what: str, then: Callable[[], None], *, asks: bool) -> None:
+def delete(what: str, do: Callable[[], None], *, asks: bool) -> None:
     """Deletes something for good, after asking where that is wanted.
 
     Args:
         what: how to call it, and what goes with it.
+        do: deletes it.
     Raises:
         typer.Abort: no.
         ValueError: nobody is there to be asked.
@@ -226,7 +227,7 @@ def delete(what: str, then: Callable[[], None], *, asks: bool) -> None:
         raise ValueError(f"{what} would be deleted for good, and nobody can be asked here: give --yes")
     if asks:
         typer.confirm(f"{what}: delete for good?", abort=True, err=True)
-    then()
+    do()
     console.print(f"{what}: deleted", markup=False, soft_wrap=True)
 
 

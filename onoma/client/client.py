@@ -30,7 +30,8 @@ from onoma.v1 import (
 )
 
 _ANALYSIS_S = 3600.0  # longest that the statistics of a study may take
-_TRANSFER_S = 600.0  # longest that namings of a study may take on their way, and a deletion
+_TRANSFER_S = 600.0  # longest that namings of a study may take on their way
+_DELETION_S = 600.0  # longest that a deletion may take
 _CHUNK_BYTES = 1024 * 1024
 _LARGEST_IN_MESSAGE = 16 * 1024 * 1024  # of a picture; a larger one is uploaded by itself
 
@@ -217,7 +218,7 @@ class Client:
         """
         self._check_no_study("dataset", name)
         self._transport.call(
-            "inference", "DeleteDataset", inference_pb2.DeleteDatasetRequest(name=name), _TRANSFER_S
+            "inference", "DeleteDataset", inference_pb2.DeleteDatasetRequest(name=name), _DELETION_S
         )
 
     def get_image(
@@ -560,7 +561,7 @@ class Client:
             FailedPrecondition: it is open, or a job is at work on it.
         """
         request = attribution_pb2.DeleteStudyRequest(study_id=study_id)
-        self._transport.call("attribution", "DeleteStudy", request, _TRANSFER_S)
+        self._transport.call("attribution", "DeleteStudy", request, _DELETION_S)
 
     def invite_annotator(
         self,
@@ -616,7 +617,7 @@ class Client:
     def delete_annotator(self, study_id: str, annotator_id: str) -> None:
         """Deletes an annotator, or a viewer, for good, with all that they named; others' work stays."""
         request = naming_pb2.DeleteAnnotatorRequest(study_id=study_id, annotator_id=annotator_id)
-        self._transport.call("naming", "DeleteAnnotator", request, _TRANSFER_S)
+        self._transport.call("naming", "DeleteAnnotator", request, _DELETION_S)
 
     def watch_annotators(
         self, study_id: str, *, timeout_s: float = 3600

@@ -14,8 +14,9 @@ from onoma.v1 import naming_pb2 as pb
 from services.naming import namings, studies
 from services.naming.names import checked_id, checked_name, shown
 from services.naming.tables import ANNOTATOR, CLOSED, VIEWER, Annotator, Placement, Study
+from services.naming.transactions import transact
 from services.runtime.access import Guest
-from services.runtime.database import session, transact
+from services.runtime.database import session
 from services.runtime.errors import (
     AlreadyExists,
     FailedPrecondition,

@@ -29,8 +29,8 @@ from services.naming.tables import (
     Study,
     StudyActivation,
 )
+from services.naming.transactions import transact
 from services.runtime import paging
-from services.runtime.database import transact
 from services.runtime.errors import Aborted, InvalidArgument, NotFound, ServiceError, Unavailable
 
 # Activations of categories, kept because each act needs them. Their keys name all that they depend on.

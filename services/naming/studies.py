@@ -12,8 +12,9 @@ from onoma.v1 import naming_pb2 as pb
 from onoma.v1 import types_pb2
 from services.naming.names import checked_id, checked_name, shown
 from services.naming.tables import CLOSED, DRAFT, OPEN, Study
+from services.naming.transactions import transact
 from services.runtime import paging
-from services.runtime.database import session, transact
+from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 
 _STATES = {DRAFT: pb.STUDY_STATE_DRAFT, OPEN: pb.STUDY_STATE_OPEN, CLOSED: pb.STUDY_STATE_CLOSED}

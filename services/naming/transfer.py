@@ -13,7 +13,7 @@ from services.naming import acts, documents, invitations, ledger, namings, studi
 from services.naming.names import checked_id, checked_name, shown
 from services.naming.namings import NamingKey
 from services.naming.tables import ANNOTATOR, Annotator, Naming, NamingImport, Study, StudyActivation
-from services.runtime.database import transact
+from services.naming.transactions import transact
 from services.runtime.errors import InvalidArgument, ResourceExhausted
 
 MAX_IMPORT_BYTES = 256 * 1024 * 1024

@@ -13,7 +13,7 @@ from onoma.v1 import naming_pb2 as pb
 from services.naming import studies
 from services.naming.names import checked_name
 from services.naming.tables import VocabularyChange
-from services.runtime.database import transact
+from services.naming.transactions import transact
 from services.runtime.errors import Aborted, InvalidArgument, ResourceExhausted
 
 MAX_WORDS = 10_000  # synonyms and vague words of a study

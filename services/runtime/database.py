@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from alembic import command
@@ -20,7 +20,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, IntegrityError
+from sqlalchemy.exc import ArgumentError
 from sqlmodel import Session, SQLModel
 
 from services.runtime.errors import FailedPrecondition, ResourceExhausted, ServiceError, Unavailable
@@ -31,7 +31,6 @@ SERVICES_WITH_DATABASE = tuple(
     sorted(folder.parent.name for folder in Path(__file__).parent.parent.glob("*/migrations"))
 )
 _log = logging.getLogger(__name__)
-Result = TypeVar("Result")
 _BUSY_TIMEOUT_MS = 30_000
 # Of PostgreSQL's client library: text is UTF-8 whatever the database has, so that the database can be asked what it
 # has; and how long it takes for a server that is gone without a word to count as gone.
@@ -123,20 +122,6 @@ def session(engine: Engine) -> Iterator[Session]:
     """
     with Session(engine.execution_options(immediate=True)) as opened, opened.begin():
         yield opened
-
-
-def transact(engine: Engine, work: Callable[[Session], Result]) -> Result:
-    """What `work` returns, done in one writing transaction.
-
-    On PostgreSQL two that make the same row run at once and the later one fails on its key. It is then
-    done again from the start, and finds what the first one made.
-    """
-    try:
-        with session(engine) as opened:
-            return work(opened)
-    except IntegrityError:
-        with session(engine) as opened:
-            return work(opened)
 
 
 def keep_deletions_out(opened: Session) -> None:
