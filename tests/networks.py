@@ -2,6 +2,8 @@
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import SwinTransformer
+from torchvision.models.vision_transformer import VisionTransformer
 
 from onoma.science.program import Program, load, save
 
@@ -112,3 +114,17 @@ class ModernLike(nn.Module):
         cells = cells + self.layer_scale * inner
         pooled = nn.functional.adaptive_avg_pool2d(cells, 1).permute(0, 2, 3, 1)
         return self.classify(self.last_norm(pooled).permute(0, 3, 1, 2).flatten(1))
+
+
+def vit_like(seed: int = 0) -> nn.Module:
+    """A vision transformer: patches of 4 pixels, a class token, two blocks of two heads; for images of 32 pixels."""
+    torch.manual_seed(seed)
+    network = VisionTransformer(32, 4, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=4)
+    nn.init.normal_(network.heads.head.weight)  # torchvision's is 0
+    return network.eval()
+
+
+def swin_like(seed: int = 0) -> nn.Module:
+    """Attention in windows of 4x4 cells, shifted in every other block; channels last: 8x8 cells, then 4x4."""
+    torch.manual_seed(seed)
+    return SwinTransformer([4, 4], 8, [2, 2], [2, 4], [4, 4], num_classes=4).eval()

@@ -107,6 +107,7 @@ def explain_classes(
     with torch.inference_mode():
         evidence = [_evidence(xnn, seen.features, share) for _, xnn in classes]
         maps = _maps(explainer, seen, evidence, contrastive)
+        cells = seen.values[explainer.map_layer].movedim(explainer.channel_axis, 1)
         return [
             Explained(
                 dnn_scores=seen.scores[:, class_index].cpu().numpy(),
@@ -119,7 +120,7 @@ def explain_classes(
                 shares=(of.contributions / of.terms.clamp(min=0).sum(1)[of.images]).cpu().numpy(),
                 maps=drawn.cpu().numpy(),
                 map_sums=drawn.sum((1, 2)).cpu().numpy(),
-                pooled=_pooled(seen.values[explainer.map_layer], drawn, of.images).cpu().numpy(),
+                pooled=_pooled(cells, drawn, of.images).cpu().numpy(),
             )
             for (class_index, xnn), of, drawn in zip(classes, evidence, maps, strict=True)
         ]

@@ -7,7 +7,7 @@ import math
 import torch
 
 from onoma.science.excitation import Explainer, below_map_layer
-from onoma.science.program import shape_of
+from onoma.science.nodes import shape_of
 
 FEWEST = 8
 MOST_ON_CPU, MOST_ON_GPU = 16, 512  # on a CPU more bring nothing and leave the caches

@@ -10,7 +10,7 @@ import math
 import operator
 import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from torch._ops import OpOverload
 
 from onoma.science.excitation_rules import (
-    CHOOSES,
+    ATTENDS,
     GATED,
     RULES,
     Masses,
@@ -28,21 +28,39 @@ from onoma.science.excitation_rules import (
     matrix_down,
 )
 from onoma.science.excitation_sums import SUMMED_RULES
-from onoma.science.program import (
+from onoma.science.nodes import (
     BLANK_IMAGES,
+    CHOOSES,
+    IMAGES_FIRST,
+    MOVES,
+    cells_of,
+    channel_axis,
+    depends_on_image,
+    layout_of,
+    shape_of,
+)
+from onoma.science.program import (
     Program,
     between,
     constants,
     cuts,
-    depends_on_image,
-    has_cells_last,
-    shape_of,
 )
 
 _aten = torch.ops.aten
 _MAKES_ANEW = frozenset(
     {_aten.convolution.default, _aten.addmm.default, _aten.add.Tensor}
 )  # what they give is no view
+_WORKS_ON = {
+    _aten.add.Tensor: 0,
+    _aten.bmm.default: 2,
+    _aten.expand.default: 0,
+    _aten.gelu.default: 0,
+    _aten.linear.default: 1,
+    _aten.native_layer_norm.default: 1,
+    _aten.relu.default: 0,
+    _aten.scaled_dot_product_attention.default: 2,
+    operator.getitem: 0,
+}  # so many last axes; the rules hold where the images are on any other
 MASS_DTYPES = (torch.float32, torch.bfloat16)
 _BYTES_OF_MASS = 2**27  # on a CPU
 _BYTES_OF_LAYER = 2**25  # of the widest layer below the map layer, on a CPU
@@ -67,6 +85,8 @@ class Explainer:
         constants: values of the nodes that do not depend on the image.
         positive_weights: max(W, 0) of the path's convolutions and fully-connected layers, of dtype `dtype`.
         dtype: of the mass on its way down; the forward pass is float32.
+        fixed: units of the path that are the same in every image, as a class token is: no evidence, so their
+            activations count as 0. By node, (...) bool.
     """
 
     program: Program
@@ -77,6 +97,19 @@ class Explainer:
     constants: dict[fx.Node, Any]
     positive_weights: dict[fx.Node, Tensor]
     dtype: torch.dtype
+    fixed: Mapping[fx.Node, Tensor] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of a map."""
+        return cells_of(self.map_layer)
+
+    @property
+    def channel_axis(self) -> int:
+        """Of the map layer: 1, or 3 where channels come last."""
+        axis = channel_axis(self.map_layer)
+        assert axis is not None
+        return axis
 
     @property
     def device(self) -> torch.device:
@@ -130,7 +163,7 @@ def prepare(
         )
     if len(shape_of(lower)) != 4:
         raise ValueError(f"map layer '{map_layer}' has shape {shape_of(lower)[1:]}: no rows and columns")
-    if not has_cells_last(lower):
+    if channel_axis(lower) is None:
         raise ValueError(
             f"map layer '{map_layer}' has shape {shape_of(lower)} for two images, and its axes are not images, "
             "channels, rows and columns"
@@ -157,7 +190,25 @@ def prepare(
     positive = {
         node: known[weight].clamp(min=0).to(dtype) for node, weight in weights.items() if weight is not None
     }
-    return Explainer(program, upper, lower, mode, tuple(path), known, positive, dtype)
+    explainer = Explainer(program, upper, lower, mode, tuple(path), known, positive, dtype)
+    return replace(explainer, fixed=_fixed_units(explainer))
+
+
+def _fixed_units(explainer: Explainer) -> dict[fx.Node, Tensor]:
+    """Units between map layer and attachment that come from constants alone, where the path joins any.
+
+    What depends on an image is NaN where the image is; a choice may hide that, so two other images are asked too.
+    """
+    inner = explainer.path[1:-1]
+    joined = [node for node in inner if node.target is _aten.cat.default]
+    if all(depends_on_image(part) for node in joined for part in node.all_input_nodes):
+        return {}
+    images = torch.rand(3, *explainer.program.input_shape, generator=torch.Generator().manual_seed(0))
+    images[0] = torch.nan
+    values = _run(explainer, {_image_node(explainer.program): images.to(explainer.device)}).values
+    tensors = {node: values[node] for node in inner if isinstance(values[node], Tensor)}
+    same = {node: torch.isclose(value, value[:1]).all(0) for node, value in tensors.items()}
+    return {node: units for node, units in same.items() if units.any()}
 
 
 def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]:
@@ -170,7 +221,7 @@ def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]
     for node in reversed(path):
         if node in reached and node.name != map_layer:
             below = on_path.intersection(node.all_input_nodes)
-            if node.target in GATED:
+            if node.target in GATED or node.target in ATTENDS:
                 gated = gated_input(node)
                 below = {gated} if gated in on_path else below
             reached |= below
@@ -201,7 +252,8 @@ def look_from(explainer: Explainer, cells: Tensor) -> Seen:
     """A forward pass that starts at the map layer, from activations kept of an earlier one: nothing below it is run.
 
     Args:
-        cells: (n, C, h, w) activations of the map layer, any float dtype; computed in float32.
+        cells: (n, C, h, w) activations of the map layer, or (n, h, w, C) where its channels come last, any float dtype;
+            computed in float32.
     Raises:
         ValueError: an activation is not finite, the shape is not the map layer's, or a layer above the map layer reads
             one below it by another way.
@@ -233,13 +285,13 @@ def draw(
     Returns:
         (m, h, w) float32; each sums to its row's mass, less what strict mode loses.
     """
-    widest = max(math.prod(shape_of(node)[1:]) for node in explainer.path)
+    widest = max(math.prod(shape_of(node)) for node in explainer.path) // BLANK_IMAGES[0]
     limit = _most_bytes(explainer.device) if most_bytes is None else most_bytes
     at_once = max(1, limit // (widest * explainer.dtype.itemsize))
     with torch.inference_mode():
         if len(rows) <= at_once:
             return _draw_at_once(explainer, seen.values, mass, rows)
-        maps = mass.new_empty(len(rows), *shape_of(explainer.map_layer)[2:], dtype=torch.float32)
+        maps = mass.new_empty(len(rows), *explainer.cells, dtype=torch.float32)
         for targets in torch.split(rows.argsort(stable=True), at_once):
             theirs = rows[targets]
             first, last = int(theirs[0]), int(theirs[-1]) + 1
@@ -250,7 +302,7 @@ def draw(
 
 def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Tensor, rows: Tensor) -> Tensor:
     """As `draw`, in one pass down."""
-    empty = mass.new_zeros(len(rows), *shape_of(explainer.map_layer)[2:], dtype=torch.float32)
+    empty = mass.new_zeros(len(rows), *explainer.cells, dtype=torch.float32)
     if not len(rows):
         return empty
     shape = shape_of(explainer.attachment)[1:]
@@ -262,19 +314,22 @@ def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Ten
         if arrived is None:
             continue
         if node is explainer.map_layer:
-            return arrived.sum(1, dtype=torch.float32)
-        step = Step(node, arrived, rows, known, path, explainer.positive_weights, explainer.mode)
-        for below, passed in _handed_down(step, explainer.map_layer):
+            return arrived.sum(explainer.channel_axis, dtype=torch.float32)
+        step = Step(
+            node, arrived, rows, known, path, explainer.positive_weights, explainer.mode, explainer.fixed
+        )
+        for below, passed in _handed_down(step, explainer):
             waiting[below] = waiting[below] + passed if below in waiting else passed
     return empty
 
 
-def _handed_down(step: Step, map_layer: fx.Node) -> Masses:
-    """What a step gives each of its inputs, and to the map layer the sum over channels alone, (m, 1, h, w) float32."""
+def _handed_down(step: Step, explainer: Explainer) -> Masses:
+    """What a step gives each of its inputs, and to the map layer the sum over channels alone, of length 1, float32."""
+    map_layer, channels = explainer.map_layer, explainer.channel_axis
     table = SUMMED_RULES if step.inputs == [map_layer] else RULES
     given = table.get(step.node.target, RULES[step.node.target])(step)
     return [
-        (below, passed.sum(1, keepdim=True, dtype=torch.float32) if below is map_layer else passed)
+        (below, passed.sum(channels, keepdim=True, dtype=torch.float32) if below is map_layer else passed)
         for below, passed in given
     ]
 
@@ -354,19 +409,21 @@ def strict_leak(program: Program, attachment: str, map_layer: str, images: Tenso
 def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     """Whether mass can go through the operator: it has a rule that holds for this use of it.
 
-    Weights and what is added to their product must be constant, the images must stay the first axis, two branches that
-    are added must have one shape, or one of them be a summary that is added to every cell, and of two that are
-    multiplied one must be a gate (`gated_input`). A constant that is added, a factor or a divisor must not make more
-    units. Of what gives several tensors but is no split, the first goes
-    on: the others are indices and statistics.
+    Weights and what is added to their product must be constant, images must stay apart (`_finds_images`), two branches
+    that are added must have one shape, or one of them be a summary that is added to every cell, and of two that are
+    multiplied one must be a gate or what attends (`gated_input`). A constant that is added, a factor or a divisor must
+    not make more units. Of what gives several tensors but is no split, the first goes on: the others are indices and
+    statistics.
     """
-    if node.target not in RULES or shape_of(node)[:1] not in ((), BLANK_IMAGES):
+    if node.target not in RULES or not _finds_images(node):
         return False
     inputs = [n for n in node.all_input_nodes if n not in known]
     if node.target is _aten.add.Tensor:
         shapes = [shape_of(n) for n in inputs]
         fit = all(_is_spread_over(shape, shape_of(node)) for shape in shapes)
         return fit and shape_of(node) in shapes and "alpha" not in node.kwargs
+    if node.target in ATTENDS:
+        return gated_input(node) is not None
     if node.target in GATED:
         gated = gated_input(node)
         # A constant as large as the batch has no value here to scale by; what is copied over needs none.
@@ -381,6 +438,8 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
         return _keeps_images(node)
     if node.target is operator.getitem and node.args[1] != 0:
         return inputs[0].target is _aten.split_with_sizes.default
+    if node.target is _aten.expand.default:
+        return len(shape_of(inputs[0])) == len(shape_of(node))
     weight = weight_of(node)
     varying = [argument for argument in node.args if isinstance(argument, fx.Node) and argument not in known]
     if weight is not None and (weight not in known or len(varying) != 1 or "alpha" in node.kwargs):
@@ -393,6 +452,23 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     return True
 
 
+def _finds_images(node: fx.Node) -> bool:
+    """Whether a rule knows where the images are: first, or on an axis that the operator does not work on."""
+    inputs = [n for n in node.all_input_nodes if depends_on_image(n)]
+    first, *others = {layout_of(n) for n in (node, *inputs)}
+    if first is None or None in others:
+        return False
+    if node.target in MOVES or node.target in (_aten.select.int, _aten.slice.Tensor):
+        return True
+    if first == IMAGES_FIRST and not others:
+        return True
+    if node.target is _aten.mul.Tensor and len(inputs) == 2:  # a gate has no axes of its own to find
+        return not others
+    if node.target not in _WORKS_ON or others:
+        return False
+    return first.axis < len(shape_of(node) or shape_of(inputs[0])) - _WORKS_ON[node.target]
+
+
 def _is_spread_over(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
     """Whether a value has the whole's axes, of which some may have length 1, but not that of the images."""
     return (
@@ -403,16 +479,18 @@ def _is_spread_over(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
 
 
 def _keeps_images(node: fx.Node) -> bool:
-    """Whether what chooses units leaves the first axis, of the images, alone."""
+    """Whether what chooses units leaves the axis of the images alone."""
     first = 2 if node.target is _aten.slice_scatter.default else 1
     axes: Any = node.args[first] if len(node.args) > first else 0
+    below = next(n for n in node.all_input_nodes if depends_on_image(n))
+    layout = layout_of(below) or IMAGES_FIRST
     if node.target is _aten.index.Tensor:
         chosen = [axis for axis, index in enumerate(axes) if index is not None]
         return chosen[0] > 0 and chosen == list(range(chosen[0], chosen[-1] + 1))  # others would come first
-    if node.target is not _aten.select.int and axes == 0:
+    if node.target is not _aten.select.int and axes == layout.axis:
         return tuple(node.args[first + 1 :]) in ((), (0,), (0, sys.maxsize))  # x[:], as in x[:, 2:]
     axes = axes if isinstance(axes, list | tuple) else [axes]
-    return all(axis % len(shape_of(node.all_input_nodes[0])) for axis in axes)
+    return all(axis % len(shape_of(below)) != layout.axis for axis in axes)
 
 
 def weight_of(node: fx.Node) -> fx.Node | None:
@@ -520,11 +598,13 @@ def _image_node(program: Program) -> fx.Node:
 
 
 class _Recorder(fx.Interpreter):
-    """Runs the nodes that are needed, and keeps the activations of the path."""
+    """Runs the nodes that are needed, and keeps the activations of the path and what it attends by, images first."""
 
     def __init__(self, explainer: Explainer, needed: Container[fx.Node]) -> None:
         super().__init__(explainer.program.graph_module)
-        self._path = frozenset(explainer.path)
+        attending = [node for node in explainer.path if node.target in ATTENDS]
+        self._path = frozenset(explainer.path).union(*(node.all_input_nodes for node in attending))
+        self._fixed = explainer.fixed
         self._needed = needed
         self.recorded: dict[fx.Node, Any] = {}
 
@@ -533,7 +613,10 @@ class _Recorder(fx.Interpreter):
             return None
         value = torch.relu_(self.env[n.all_input_nodes[0]]) if self._in_place(n) else super().run_node(n)
         if n in self._path:
-            self.recorded[n] = value
+            layout = layout_of(n)
+            value_by_image = layout.by_image(value) if layout and isinstance(value, Tensor) else value
+            fixed = self._fixed.get(n)
+            self.recorded[n] = value_by_image if fixed is None else value_by_image.masked_fill(fixed, 0)
         return value
 
     def _in_place(self, node: fx.Node) -> bool:

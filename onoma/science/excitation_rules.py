@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -26,7 +26,15 @@ from torch import Tensor, fx
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
-from onoma.science.program import depends_on_image, shape_of
+from onoma.science.nodes import (
+    CHOOSES,
+    IMAGES_FIRST,
+    MOVES,
+    VIEWS,
+    depends_on_image,
+    layout_of,
+    shape_of,
+)
 
 Mode = Literal["strict", "local"]
 Masses = list[tuple[fx.Node, Tensor]]
@@ -56,12 +64,6 @@ _UNIT_BY_UNIT = frozenset(
         _aten.where.self,
     }
 )
-CHOOSES = (
-    _aten.flip.default,
-    _aten.index.Tensor,
-    _aten.select.int,
-    _aten.slice.Tensor,
-)
 GATED = (
     _aten.copy.default,
     _aten.div.Tensor,
@@ -69,8 +71,8 @@ GATED = (
     _aten.sub.Tensor,
     _aten.where.self,
 )
+ATTENDS = (_aten.bmm.default, _aten.scaled_dot_product_attention.default)
 _REPEATS = frozenset({_aten.expand.default, _aten.upsample_nearest2d.vec})
-_RESHAPES = frozenset({_aten.view.default, _aten.unsqueeze.default, _aten.squeeze.dims})
 _SHARES = frozenset({_aten.sigmoid.default, _aten._softmax.default})
 
 
@@ -82,10 +84,11 @@ class Step:
         node: the operator.
         mass: (m, ...) mass on its output.
         rows: (m,) the image each row of mass belongs to.
-        values: value of each node of the path, (n, ...), and of every constant.
+        values: value of each node of the path and of what it attends by, (n, ...), and of every constant.
         path: the nodes that carry activations.
         positive_weights: max(W, 0) of convolutions and fully-connected layers, by node.
         mode: what becomes of the mass of a unit whose excitatory input is zero.
+        fixed: (...) bool, by node: units that are the same in every image.
     """
 
     node: fx.Node
@@ -95,6 +98,7 @@ class Step:
     path: frozenset[fx.Node]
     positive_weights: Mapping[fx.Node, Tensor]
     mode: Mode
+    fixed: Mapping[fx.Node, Tensor] = field(default_factory=dict)
 
     @property
     def inputs(self) -> list[fx.Node]:
@@ -105,6 +109,17 @@ class Step:
         """Activations of a node, clamped at 0 [ours], (n, ...), of the mass's dtype."""
         found: Tensor = self.values[node]
         return found.clamp(min=0).to(self.mass.dtype)
+
+    def room(self, node: fx.Node) -> Tensor:
+        """(1, ...): 1 for units that can take mass in local mode, 0 for those that are the same in every image."""
+        if node in self.fixed:
+            return (~self.fixed[node])[None].to(self.mass.dtype)
+        shape = self.values[node].shape[1:]
+        return self.mass.new_ones(()).expand(1, *shape)
+
+    def empty(self, node: fx.Node) -> Tensor:
+        """What mass on a node will be like: (m, ...), of no value."""
+        return self.mass.new_empty(len(self.rows), *self.values[node].shape[1:])
 
     def argument(self, index: int, default: Any) -> Any:
         """Argument of the operator, or its default where it is left out."""
@@ -306,14 +321,7 @@ def _take(step: Step) -> Masses:
     return [(below, torch.cat(masses, dim=axis))]  # type: ignore[arg-type]
 
 
-@rule(
-    _aten.view.default,
-    _aten._unsafe_view.default,
-    _aten.reshape.default,
-    _aten.flatten.using_ints,
-    _aten.squeeze.dims,
-    _aten.unsqueeze.default,
-)
+@rule(*VIEWS, _aten.squeeze.dims, _aten.unsqueeze.default)
 def _reshape(step: Step) -> Masses:
     below = step.inputs[0]
     return [(below, step.mass.reshape(len(step.rows), *step.values[below].shape[1:]))]
@@ -321,9 +329,12 @@ def _reshape(step: Step) -> Masses:
 
 @rule(_aten.permute.default)
 def _permute(step: Step) -> Masses:
+    below = step.inputs[0]
     order: Any = step.node.args[1]
-    inverse = sorted(range(len(order)), key=lambda axis: order[axis] % len(order))
-    return [(step.inputs[0], step.mass.permute(inverse))]
+    layout = layout_of(below) or IMAGES_FIRST
+    moved = [0, *(to for axis in order for to in layout.axes(axis % len(order)))]
+    inverse = sorted(range(len(moved)), key=moved.__getitem__)
+    return [(below, step.mass.permute(inverse))]
 
 
 @rule(*CHOOSES)
@@ -331,12 +342,22 @@ def _choose(step: Step) -> Masses:
     """Units are moved, left out or shown several times, as by padding with reflections: mass goes back to its unit."""
     below = step.inputs[0]
     shape = step.values[below].shape[1:]
-    places = torch.arange(math.prod(shape), device=step.mass.device).reshape(1, *shape)
+    before, after = layout_of(below), layout_of(step.node)
+    assert before is not None
+    assert after is not None
+    places = before.together(torch.arange(math.prod(shape), device=step.mass.device).reshape(1, *shape))
     arguments = fx.map_arg(step.node.args, lambda node: places if node is below else step.values[node])
     operator_: Any = step.node.target
-    chosen = operator_(*arguments).flatten().expand(len(step.rows), -1)
+    chosen = after.by_image(operator_(*arguments)).flatten().expand(len(step.rows), -1)
     flat = step.mass.new_zeros(len(step.rows), places.numel())
     return [(below, flat.scatter_add(1, chosen, step.mass.flatten(1)).reshape(len(step.rows), *shape))]
+
+
+@rule(_aten.expand.default)
+def _repeat(step: Step) -> Masses:
+    """What is shown several times gets the sum of its parts."""
+    below = step.inputs[0]
+    return [(below, step.mass.sum_to_size(len(step.rows), *step.values[below].shape[1:]))]
 
 
 @rule(_aten.slice_scatter.default)
@@ -401,10 +422,10 @@ def _average_pool(step: Step) -> Masses:
     def up(activations: Tensor) -> Tensor:
         return _aten.avg_pool2d(activations, *window)  # type: ignore[no-any-return]
 
-    def down(ratio: Tensor, like: Tensor) -> Tensor:
-        return _aten.avg_pool2d_backward(ratio, like, *window)  # type: ignore[no-any-return]
+    def down(ratio: Tensor) -> Tensor:
+        return _aten.avg_pool2d_backward(ratio, step.empty(below), *window)  # type: ignore[no-any-return]
 
-    return [(below, _pool_down(step, below, up, down))]
+    return _weighed_down(step, below, up, down)
 
 
 @rule(_aten._adaptive_avg_pool2d.default)
@@ -414,10 +435,10 @@ def _adaptive_average_pool(step: Step) -> Masses:
     def up(activations: Tensor) -> Tensor:
         return _aten._adaptive_avg_pool2d(activations, step.node.args[1])  # type: ignore[no-any-return]
 
-    def down(ratio: Tensor, like: Tensor) -> Tensor:
-        return _aten._adaptive_avg_pool2d_backward(ratio, like)  # type: ignore[no-any-return]
+    def down(ratio: Tensor) -> Tensor:
+        return _aten._adaptive_avg_pool2d_backward(ratio, step.empty(below))  # type: ignore[no-any-return]
 
-    return [(below, _pool_down(step, below, up, down))]
+    return _weighed_down(step, below, up, down)
 
 
 @rule(_aten.upsample_nearest2d.vec, _aten.upsample_bilinear2d.vec)
@@ -435,26 +456,63 @@ def _upsample(step: Step) -> Masses:
     def up(activations: Tensor) -> Tensor:
         return up_by(activations, size, *corners, *scales)  # type: ignore[no-any-return]
 
-    def down(ratio: Tensor, like: Tensor) -> Tensor:
-        return down_by(ratio, size, list(like.shape), *corners, *scales)  # type: ignore[no-any-return]
+    def down(ratio: Tensor) -> Tensor:
+        return down_by(ratio, size, list(step.empty(below).shape), *corners, *scales)  # type: ignore[no-any-return]
 
-    return [(below, _pool_down(step, below, up, down))]
+    return _weighed_down(step, below, up, down)
 
 
-def _pool_down(
-    step: Step,
-    below: fx.Node,
-    up: Callable[[Tensor], Tensor],
-    down: Callable[[Tensor, Tensor], Tensor],
-) -> Tensor:
+def _weighed_down(
+    step: Step, below: fx.Node, up: Callable[[Tensor], Tensor], down: Callable[[Tensor], Tensor]
+) -> Masses:
+    """Through sums whose weights are not negative: P' = z * down(P / up(z)).
+
+    Args:
+        up: the operator, of (n, ...).
+        down: its transpose, of (m, ...).
+    """
     values = step.value(below)
     above = up(values)
-    like = values[step.rows]
-    passed = like * down(quotient(step.mass, above, step.rows), like)
+    passed = values[step.rows] * down(quotient(step.mass, above, step.rows))
     if step.mode == "local":
-        size = up(torch.ones_like(values[:1]))
-        passed += down(lost(step.mass, above, step.rows) / size, like)
-    return passed
+        stray, room = lost(step.mass, above, step.rows), step.room(below)
+        passed += room * down(quotient(stray, up(room.expand_as(values)), step.rows))
+    return [(below, passed)]
+
+
+@rule(_aten.scaled_dot_product_attention.default)
+def _attention(step: Step) -> Masses:
+    """A cell is a mean of others, z, by how much it attends to each, A, which is a constant, as a gate is [ours; as
+    Ali et al. 2022, "XAI for Transformers"]: P' = z * A^T (P / (A z)).
+
+    In local mode a unit with A z = 0 passes its mass to the others as it attends to them.
+    """
+    below: Any = step.node.args[2]
+    arguments: Any = (step.node.args, step.node.kwargs)
+    given, named = fx.map_arg(arguments, lambda node: step.values[node])
+    asking, asked, _, *rest = given
+    one_hot = torch.eye(asked.shape[-2], device=asked.device).expand(*asked.shape[:-1], -1)
+    shares = _aten.scaled_dot_product_attention(asking, asked, one_hot, *rest, **named).to(step.mass.dtype)
+    return _weighed_down(
+        step, below, lambda values: shares @ values, lambda ratio: shares.mT[step.rows] @ ratio
+    )
+
+
+@rule(_aten.bmm.default)
+def _attention_written_out(step: Step) -> Masses:
+    """As `_attention`, where A is a softmax or sigmoid; A z, or z A where that attends to channels."""
+    below = gated_input(step.node)
+    assert below is not None
+    first, second = step.node.args
+    if below is second:
+        shares = step.values[first].to(step.mass.dtype)  # type: ignore[index]
+        return _weighed_down(
+            step, below, lambda values: shares @ values, lambda ratio: shares.mT[step.rows] @ ratio
+        )
+    shares = step.values[second].to(step.mass.dtype)  # type: ignore[index]
+    return _weighed_down(
+        step, below, lambda values: values @ shares, lambda ratio: ratio @ shares.mT[step.rows]
+    )
 
 
 @rule(_aten.add.Tensor)
@@ -470,10 +528,14 @@ def _add(step: Step) -> Masses:
     first, second = (step.value(n) for n in inputs)
     total = first + second
     share = quotient(step.mass, total, step.rows)
-    even = lost(step.mass, total, step.rows) / 2 if step.mode == "local" else torch.zeros(())
+    given = [values[step.rows] * share for values in (first, second)]
+    if step.mode == "local":
+        stray, rooms = lost(step.mass, total, step.rows), [step.room(n) for n in inputs]
+        both = torch.add(*rooms).clamp(min=1)
+        given = [part + stray * (room / both) for part, room in zip(given, rooms, strict=True)]
     return [
-        (node, (values[step.rows] * share + even).sum_to_size(len(step.rows), *values.shape[1:]))
-        for node, values in zip(inputs, (first, second), strict=True)
+        (node, part.sum_to_size(len(step.rows), *values.shape[1:]))
+        for node, part, values in zip(inputs, given, (first, second), strict=True)
     ]
 
 
@@ -537,12 +599,18 @@ def _factor(step: Step) -> Tensor | None:
 def gated_input(node: fx.Node) -> fx.Node | None:
     """The node that the mass on a product, a quotient or a choice goes to, past what only gates it [ours].
 
-    Of a quotient the dividend, of a difference what is subtracted from, of a copy what is copied. Of two factors the
-    one that is no sigmoid or softmax; or that which the other is made of, unit by unit, as in x * hardsigmoid(x); or
-    the one with more units, as in squeeze-excite, where what is repeated counts once. An activation function that is
-    written out (Mish, PReLU) goes to what it is of. None where nothing of it holds.
+    Of attention what is attended to, of a quotient the dividend, of a difference what is subtracted from, of a copy
+    what is copied. Of two factors the one that is no sigmoid or softmax; or that which the other is made of, unit by
+    unit, as in x * hardsigmoid(x); or the one with more units, as in squeeze-excite, where what is repeated counts
+    once. An activation function that is written out (Mish, PReLU) goes to what it is of. None where nothing of it
+    holds.
     """
     inputs = [n for n in node.all_input_nodes if depends_on_image(n)]
+    if node.target is _aten.scaled_dot_product_attention.default:
+        return next((n for n in inputs if n is node.args[2]), None)
+    if node.target is _aten.bmm.default:
+        others = [n for n in inputs if not _is_share(n)]
+        return others[0] if len(others) == 1 and len(inputs) == 2 else None
     if node.target in (_aten.copy.default, _aten.div.Tensor, _aten.sub.Tensor):
         passing = node.args[node.target is _aten.copy.default]
         return next((n for n in inputs if n is passing), None)
@@ -604,7 +672,7 @@ def _only_scaled_by(node: fx.Node, others: Sequence[fx.Node]) -> bool:
 
 def _is_share(node: fx.Node) -> bool:
     """Whether it is between 0 and 1 by a sigmoid or softmax, in whatever shape."""
-    while node.target in _REPEATS or node.target in _RESHAPES:
+    while node.target in _REPEATS or node.target in MOVES:
         node = node.all_input_nodes[0]
     return node.target in _SHARES
 

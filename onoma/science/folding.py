@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from onoma.science.nodes import IMAGES_FIRST
+
 _aten = torch.ops.aten
 
 
@@ -68,28 +70,57 @@ def _weight_and_bias(layer: fx.Node, values: dict[fx.Node, Any]) -> tuple[Tensor
 
 
 def join_layers_at_every_cell(graph_module: fx.GraphModule) -> None:
-    """Makes view, addmm, view one `linear` where a layer works on the last axis of (n, ..., d), as in ConvNeXt.
+    """Makes what works on the last axis of (n, ..., d) one `linear`, as in ConvNeXt and in attention.
 
-    Decomposed, images and cells share the first axis between the views, and mass would lose its image there.
+    Decomposed it is view, addmm, view, where images and cells share the first axis between the views; or, of what is
+    not contiguous, a product of matrices of which the second are all the same.
     """
     graph = graph_module.graph
     for node in list(graph.nodes):
-        if node.target not in (_aten.addmm.default, _aten.mm.default) or len(node.users) != 1:
-            continue
-        *bias, flat, turned = node.args
-        (after,) = node.users
-        views = (flat.target, after.target) == (_aten.view.default,) * 2
-        if not views or turned.target is not _aten.permute.default or list(turned.args[1]) != [1, 0]:
-            continue
-        above, below = after.meta["shape"], flat.args[0].meta["shape"]
-        if len(below) < 3 or above[:-1] != below[:-1] or flat.meta["shape"][-1] != below[-1]:
-            continue
-        with graph.inserting_before(after):
-            joined = graph.call_function(_aten.linear.default, (flat.args[0], turned.args[0], *bias))
-        joined.meta["shape"] = above
-        after.replace_all_uses_with(joined)
+        if node.target is _aten.bmm.default:
+            turned = node.args[1]
+            while turned.target in (_aten.view.default, _aten.expand.default) and turned.meta["shape"][2:]:
+                turned = turned.args[0]
+            if _is_turned(turned) and turned.args[0].op == "get_attr":
+                _join(node, node.args[0], turned.args[0])
+        elif node.target in (_aten.addmm.default, _aten.mm.default) and len(node.users) == 1:
+            *bias, flat, turned = node.args
+            (after,) = node.users
+            views = (flat.target, after.target) == (_aten.view.default,) * 2
+            if views and _is_turned(turned) and _is_at_every_cell(flat, after, node):
+                _join(after, flat.args[0], turned.args[0], *bias)
     graph.eliminate_dead_code()
     graph_module.recompile()
+
+
+def _is_turned(node: fx.Node) -> bool:
+    """Whether it is a matrix, transposed."""
+    order: Any = node.args[1] if node.target is _aten.permute.default else ()
+    return list(order) == [1, 0]
+
+
+def _is_at_every_cell(flat: fx.Node, after: fx.Node, layer: fx.Node) -> bool:
+    """Whether a fully-connected layer between two views has many rows an image, and its units stay the last axis."""
+    above, below = after.meta["shape"], flat.all_input_nodes[0].meta["shape"]
+    has_cells = len(below) > 2 and above[:-1] == below[:-1] and flat.meta["shape"][-1] == below[-1]
+    shared = len(above) > 2 and flat.meta["layout"] not in (IMAGES_FIRST, None)
+    return has_cells or (shared and above[-1] == layer.meta["shape"][-1])
+
+
+def _join(whole: fx.Node, below: fx.Node, weight: fx.Node, *bias: fx.Node) -> None:
+    """Puts a `linear` in the place of a node that gives (..., f)."""
+    graph = whole.graph
+    *cells, units = whole.meta["shape"]
+    with graph.inserting_before(whole):
+        if list(below.meta["shape"][:-1]) != cells:
+            sizes: Any = whole.args[1]
+            inputs = weight.meta["shape"][1]
+            viewed = graph.call_function(_aten.reshape.default, (below, [*sizes[:-1], inputs]))
+            viewed.meta |= {"shape": (*cells, inputs), "layout": whole.meta["layout"]}
+            below = viewed
+        joined = graph.call_function(_aten.linear.default, (below, weight, *bias))
+    joined.meta |= {"shape": (*cells, units), "layout": whole.meta["layout"]}
+    whole.replace_all_uses_with(joined)
 
 
 def drop_restrides(graph_module: fx.GraphModule) -> None:

@@ -23,14 +23,20 @@ from onoma.science.folding import (
     fold_batch_norms,
     join_layers_at_every_cell,
 )
+from onoma.science.nodes import (
+    BLANK_IMAGES,
+    SHAPE_OPERATORS,
+    CellFinder,
+    ShapeRecorder,
+    cells_of,
+    channel_axis,
+    shape_of,
+)
 from onoma.science.program_archive import METADATA_ENTRY, RefusedProgram, checked, without_pickles
 
 MIN_CELLS = 14
-BLANK_IMAGES = (2,)  # first axis of what the shapes in the graph are learnt from
 _aten = torch.ops.aten
 
-# Operators that only hand values on, or give shapes; mass needs no rule for what is not a tensor of activations.
-SHAPE_OPERATORS = frozenset({_aten.sym_size.int, _aten.sym_numel.default})
 _LINEAR = frozenset({_aten.addmm.default, _aten.mm.default})
 _ACTIVATIONS = frozenset(
     {
@@ -42,15 +48,6 @@ _ACTIVATIONS = frozenset(
         _aten.leaky_relu.default,
         _aten.relu.default,
         _aten.where.self,
-    }
-)
-_NEEDS_CELLS_LAST = frozenset(
-    {
-        _aten.convolution.default,
-        _aten.max_pool2d_with_indices.default,
-        _aten.avg_pool2d.default,
-        _aten._adaptive_avg_pool2d.default,
-        _aten.adaptive_max_pool2d.default,
     }
 )
 _MAP_LAYERS = _ACTIVATIONS | {
@@ -131,7 +128,7 @@ def load(data: bytes) -> Program:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             exported = torch.export.load(io.BytesIO(archive), extra_files=extra)
-            graph_module = exported.run_decompositions().module(check_guards=False)
+            graph_module = exported.run_decompositions(_decompositions()).module(check_guards=False)
     except Exception as error:
         raise RefusedProgram(f"the program cannot be read: {first_line(error)}") from error
     _tidy(graph_module)
@@ -139,6 +136,8 @@ def load(data: bytes) -> Program:
     fold_batch_norms(graph_module)
     join_layers_at_every_cell(graph_module)
     drop_restrides(graph_module)
+    with torch.inference_mode():
+        CellFinder(graph_module).run(torch.empty(1, *shape))
     return Program(graph_module, shape, class_count, _metadata(extra[METADATA_ENTRY]))
 
 
@@ -186,31 +185,18 @@ def find_map_layer(program: Program, attachment: str, min_cells: int = MIN_CELLS
         raise ValueError(
             f"no layer between the image and '{attachment}' has rows and columns to draw maps on"
         )
-    enough = [node for node in candidates if min(shape_of(node)[2:]) >= min_cells]
+    sizes = {node: min(cells_of(node)) for node in candidates}
+    enough = [node for node in candidates if sizes[node] >= min_cells]
     if enough:
         return enough[-1].name
-    most = max(min(shape_of(node)[2:]) for node in candidates)
-    return [node for node in candidates if min(shape_of(node)[2:]) == most][-1].name
+    most = max(sizes.values())
+    return [node for node in candidates if sizes[node] == most][-1].name
 
 
 def _is_map_layer(node: fx.Node) -> bool:
-    return node.target in _MAP_LAYERS and len(shape_of(node)) == 4 and has_cells_last(node)
-
-
-def has_cells_last(node: fx.Node) -> bool:
-    """Whether a layer's four axes are images, channels, rows and columns, as far as what it is made of says so."""
-    axes, made_of = [0, 1, 2, 3], [node]
-    if shape_of(node)[:1] != BLANK_IMAGES:
-        return False
-    while made_of and made_of[0].target not in _NEEDS_CELLS_LAST:
-        node = made_of[0]
-        if node.target is _aten.permute.default:
-            order: Any = node.args[1]
-            axes = [order[axis] % 4 for axis in axes]
-        made_of = [
-            n for n in node.all_input_nodes if n.op == "call_function" and len(shape_of(n)) in (0, 4)
-        ]  # a layer norm's and a pool's several outputs have no one shape
-    return axes == [0, 1, 2, 3]
+    """A norm with channels last is none: what it is of, or what follows, is nearer to what a reader calls a layer."""
+    channels_last = channel_axis(node) == 3 and node.target is not operator.getitem
+    return node.target in _MAP_LAYERS and (channels_last or channel_axis(node) == 1)
 
 
 def cuts(program: Program, attachment: str) -> list[fx.Node]:
@@ -264,23 +250,6 @@ def with_features(program: Program, attachment: str, map_layer: str = "") -> fx.
     return copied
 
 
-def depends_on_image(node: fx.Node) -> bool:
-    """Whether a node's values depend on what is seen in the image, not on how many images there are alone."""
-    if "depends_on_image" not in node.meta:
-        for one in node.graph.nodes:
-            one.meta["depends_on_image"] = one.op == "placeholder" or (
-                one.target not in SHAPE_OPERATORS
-                and any(n.meta["depends_on_image"] for n in one.all_input_nodes)
-            )
-    return bool(node.meta["depends_on_image"])
-
-
-def shape_of(node: fx.Node) -> tuple[int, ...]:
-    """Shape of a node's value for two images; () where it is no tensor."""
-    value = node.meta.get("shape")
-    return value if isinstance(value, tuple) else ()
-
-
 def _only(value: Any) -> fx.Node:
     node = value[0] if isinstance(value, tuple | list) else value
     assert isinstance(node, fx.Node)
@@ -322,7 +291,7 @@ def _shapes(graph_module: fx.GraphModule) -> tuple[tuple[int, int, int], int]:
         )
     channels, height, width = (int(size) for size in value.shape[1:])
     try:
-        recorder = _ShapeRecorder(graph_module)
+        recorder = ShapeRecorder(graph_module)
         with torch.inference_mode():
             result = recorder.run(torch.zeros(*BLANK_IMAGES, channels, height, width))
     except Exception as error:
@@ -340,11 +309,11 @@ def _shapes(graph_module: fx.GraphModule) -> tuple[tuple[int, int, int], int]:
     return (channels, height, width), scores.shape[1]
 
 
-class _ShapeRecorder(fx.Interpreter):
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        n.meta["shape"] = tuple(value.shape) if isinstance(value, Tensor) else ()
-        return value
+def _decompositions() -> Any:
+    """To core ATen, but for attention: what it is made of hides what attends to what."""
+    table: Any = torch.export.default_decompositions()
+    table.pop(_aten.scaled_dot_product_attention.default)
+    return table
 
 
 def _metadata(text: str | bytes) -> dict[str, Any]:

@@ -32,7 +32,7 @@ _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 _MAX_JSON_BYTES = 64 << 20
 
 _TARGET = re.compile(
-    r"torch\.ops\.aten\.[a-z0-9_]+\.[A-Za-z0-9_]+|torch\.sym_[a-z]+|_operator\.[a-z_]+|math\.[a-z]+"
+    r"torch\.ops\.aten\.[A-Za-z0-9_]+\.[A-Za-z0-9_]+|torch\.sym_[a-z]+|_operator\.[a-z_]+|math\.[a-z]+"
 )
 _FILE_OPERATORS = ("torch.ops.aten.from_file.",)
 _PLAIN = re.compile(r"[A-Za-z0-9_.:,>+\- ]*")  # nothing that could end a string or a line of generated code

@@ -10,19 +10,17 @@ from typing import Any
 import torch
 
 from onoma.science.excitation import carriers, has_rule, operator_name, prepare
+from onoma.science.nodes import BLANK_IMAGES, channel_axis, shape_of
 from onoma.science.pictures import Preprocessing
 from onoma.science.program import (
-    BLANK_IMAGES,
     Program,
     constants,
     cuts,
     find_attachment,
     find_map_layer,
     first_line,
-    has_cells_last,
     load,
     scores_node,
-    shape_of,
 )
 from onoma.science.program_archive import RefusedProgram
 
@@ -130,7 +128,7 @@ def layers(program: Program) -> tuple[Layer, ...]:
             node.name,
             operator_name(node),
             shape_of(node)[1:],
-            len(shape_of(node)) == 4 and has_cells_last(node),
+            channel_axis(node) is not None,
         )
         for node in cuts(program, scores_node(program).name)
         if node.op == "call_function" and shape_of(node)[:1] == BLANK_IMAGES

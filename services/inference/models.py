@@ -15,8 +15,9 @@ from sqlmodel import Session
 from torch import fx
 
 from onoma.science.excitation import LEAK_LIMIT, strict_leak
+from onoma.science.nodes import cells_of, shape_of
 from onoma.science.pictures import Preprocessing
-from onoma.science.program import Program, load, shape_of, with_features
+from onoma.science.program import Program, load, with_features
 from onoma.science.registration import check as check_program
 from onoma.science.registration import (
     checked_classes,
@@ -98,7 +99,7 @@ def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[st
     leak = strict_leak(program, attachment, map_layer, images)
     onnx_key = store.put(onnx)
     store.flush()
-    _, _, height, width = shape_of(program.node(map_layer))
+    height, width = cells_of(program.node(map_layer))
     row = tables.Model(
         name=params["name"],
         model_hash=params["object_key"],

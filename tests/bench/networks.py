@@ -18,13 +18,15 @@ import torchvision
 from torch import Tensor, nn
 
 from onoma.science.excitation import Explainer, MissingRule, draw, look, prepare
-from onoma.science.program import RefusedProgram, find_attachment, find_map_layer, load, save, shape_of
+from onoma.science.nodes import cells_of
+from onoma.science.program import RefusedProgram, find_attachment, find_map_layer, load, save
 
 LITE0 = "efficientnet_lite0"
 NETWORKS = (
     "alexnet", "vgg16", "vgg16_bn", "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "densenet121",
     "googlenet", "inception_v3", "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_large", "mnasnet1_0",
     "shufflenet_v2_x1_0", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny", LITE0, "vit_b_16",
+    "swin_t", "swin_v2_t", "maxvit_t",
 )  # fmt: skip
 OPTIONS = {"googlenet": {"init_weights": True}, "inception_v3": {"init_weights": True}}
 SIDES = {"inception_v3": 299}
@@ -101,7 +103,7 @@ def survey(name: str, side: int | None = None) -> Survey:
         )
     except (RefusedProgram, MissingRule, ValueError) as error:
         return Survey(name, refused=str(error))
-    cells = shape_of(program.node(map_layer))[2:]
+    cells = cells_of(program.node(map_layer))
     return Survey(name, "", attachment, map_layer, cells, strict, local)
 
 

@@ -24,7 +24,8 @@ from rich.progress import track
 
 from onoma.science.activations import explain_classes
 from onoma.science.excitation import Explainer, look, prepare
-from onoma.science.program import find_attachment, find_map_layer, load, save, shape_of
+from onoma.science.nodes import shape_of
+from onoma.science.program import find_attachment, find_map_layer, load, save
 from onoma.science.xnn import Xnn
 from tests.networks import SHAPE, program_of, vgg_like
 

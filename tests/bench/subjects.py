@@ -11,7 +11,8 @@ import torchvision
 from torch import nn
 
 from onoma.science.excitation import Explainer, prepare
-from onoma.science.program import Program, find_attachment, find_map_layer, load, save, shape_of
+from onoma.science.nodes import shape_of
+from onoma.science.program import Program, find_attachment, find_map_layer, load, save
 from onoma.science.xnn import Xnn
 
 WIDTHS = (800, 100)  # of the encoder, between features and X-features

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from onoma.science.activations import Explained, explain, explain_classes
 from onoma.science.excitation import Explainer, Mode, draw, encoder_mass, look, prepare
-from onoma.science.program import find_attachment, find_map_layer, shape_of
+from onoma.science.nodes import shape_of
+from onoma.science.program import find_attachment, find_map_layer
 from onoma.science.significance import significant
 from onoma.science.xnn import Xnn, score, terms, x_features
 from tests.networks import SHAPE, MobileLike, ModernLike, images, program_of, vgg_like

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from onoma.science.excitation import (
     Explainer,
@@ -24,7 +24,7 @@ from onoma.science.excitation_rules import RULES, Masses, Rule, Step
 from onoma.science.pictures import Preprocessing, decode, model_input, normalise
 from onoma.science.program import Program, find_attachment, find_map_layer, load
 from onoma.science.program_archive import without_pickles
-from tests.networks import SHAPE, MobileLike, ModernLike, images, program_of, vgg_like
+from tests.networks import SHAPE, MobileLike, ModernLike, images, program_of, swin_like, vgg_like, vit_like
 
 PHOTOGRAPHS = Path("/work/shared/data/clothing/test")
 PREPROCESSING = Preprocessing(
@@ -45,6 +45,16 @@ def mobile() -> Program:
 @pytest.fixture(scope="module")
 def modern() -> Program:
     return program_of(ModernLike(), SHAPE)
+
+
+@pytest.fixture(scope="module")
+def vit() -> Program:
+    return program_of(vit_like(), SHAPE)
+
+
+@pytest.fixture(scope="module")
+def swin() -> Program:
+    return program_of(swin_like(), SHAPE)
 
 
 def explainer_of(program: Program, mode: str) -> Explainer:
@@ -158,6 +168,82 @@ def test_gates_splits_norms_and_layers_at_every_cell_keep_the_mass_of_each_image
     torch.testing.assert_close(alone, maps, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["vit", "swin"])
+def test_transformers_keep_the_mass_of_each_image_whatever_the_batch(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    program = request.getfixturevalue(name)
+    pixels = images(4, SHAPE)
+    for mode in ("strict", "local"):
+        explainer = explainer_of(program, mode)
+        maps = maps_of(explainer, pixels)
+        assert maps.shape == (4, 8, 8)
+        assert (maps >= 0).all()
+        alone = torch.cat([maps_of(explainer, pixels[i : i + 1]) for i in (2, 0, 3, 1)])
+        torch.testing.assert_close(alone, maps[[2, 0, 3, 1]], atol=1e-5, rtol=0)
+        if mode == "local":
+            torch.testing.assert_close(maps.sum((1, 2)), torch.ones(4), atol=1e-3, rtol=0)
+        else:
+            assert (maps.sum((1, 2)) < 1.001).all()
+
+
+def test_a_map_is_drawn_where_channels_come_last(swin: Program) -> None:
+    """The deepest layer with as many cells as asked for is a sum of blocks, (n, 8, 8, 8)."""
+    attachment = find_attachment(swin)
+    layer = find_map_layer(swin, attachment, min_cells=8)
+    explainer = prepare(swin, attachment, layer, "local")
+    assert (layer, explainer.channel_axis, explainer.cells) == ("add_10", 3, (8, 8))
+    cells = look(explainer, images(2, SHAPE)).values[explainer.map_layer]
+    assert cells.shape == (2, 8, 8, 8)
+
+
+def test_what_is_the_same_in_every_image_is_no_evidence(vit: Program) -> None:
+    """The class token, before anything was attended to: its place has no room, and its activations count as 0."""
+    explainer = explainer_of(vit, "local")
+    joined = next(n for n in explainer.path if n.target is torch.ops.aten.cat.default)
+    fixed = explainer.fixed[joined]
+    assert fixed[0].all()
+    assert not fixed[1:].any()
+    values = look(explainer, images(2, SHAPE)).values
+    assert (values[joined][:, 0] == 0).all()
+    attended = [n for n in explainer.path if n.target is torch.ops.aten.scaled_dot_product_attention.default]
+    assert attended
+    assert not set(attended) & set(explainer.fixed)
+
+
+def test_a_patch_that_nobody_attends_to_gets_no_mass() -> None:
+    """Attention alone, with no residual: the mass lies where it was attended to, by hand.
+
+    One head, values (3, 1) and (1, 5) of two cells, the second attended to with 0.75 by both: A z = (1.5, 4), so of
+    mass (1/2, 1/2) on a cell's units the first cell gets 1/2 * 0.25 * 3 / 1.5 + 1/2 * 0.25 * 1 / 4.
+    """
+    values = torch.tensor([[[3.0, 1.0], [1.0, 5.0]]])
+    shares = torch.tensor([[[0.25, 0.75], [0.25, 0.75]]])
+    graph = fx.Graph()
+    logits, seen = graph.placeholder("logits"), graph.placeholder("seen")
+    softmax = graph.call_function(torch.ops.aten._softmax.default, (logits, -1, False))
+    node = graph.call_function(torch.ops.aten.bmm.default, (softmax, seen))
+    for one in (logits, seen, softmax, node):
+        one.meta["shape"] = (1, 2, 2)
+    step = Step(
+        node=node,
+        mass=torch.tensor([[[0.5, 0.5], [0.0, 0.0]]]),
+        rows=torch.tensor([0]),
+        values={softmax: shares, seen: values, node: shares @ values},
+        path=frozenset({seen, node}),
+        positive_weights={},
+        mode="strict",
+    )
+    [(below, mass)] = RULES[node.target](step)
+    assert below is seen
+    expected = torch.tensor(
+        [[[0.5 * 0.25 * 3 / 1.5, 0.5 * 0.25 / 2], [0.5 * 0.75 / 1.5, 0.5 * 0.75 * 5 / 4]]]
+    )
+    expected[0, 0, 1] = 0.5 * 0.25 * 1 / 4
+    torch.testing.assert_close(mass, expected)
+    torch.testing.assert_close(mass.sum(), torch.tensor(1.0))
+
+
 def test_the_leak_is_the_mean_share_that_strict_mode_loses(mobile: Program) -> None:
     explainer = explainer_of(mobile, "strict")
     pixels = images(3, SHAPE)
@@ -167,7 +253,7 @@ def test_the_leak_is_the_mean_share_that_strict_mode_loses(mobile: Program) -> N
 
 
 @pytest.mark.parametrize("mode", ["strict", "local"])
-@pytest.mark.parametrize("name", ["vgg", "mobile", "modern"])
+@pytest.mark.parametrize("name", ["vgg", "mobile", "modern", "vit", "swin"])
 def test_all_targets_in_one_pass_equal_one_at_a_time(
     name: str, mode: str, request: pytest.FixtureRequest
 ) -> None:
@@ -184,7 +270,7 @@ def test_all_targets_in_one_pass_equal_one_at_a_time(
 
 
 @pytest.mark.parametrize("mode", ["strict", "local"])
-@pytest.mark.parametrize("name", ["vgg", "mobile", "modern"])
+@pytest.mark.parametrize("name", ["vgg", "mobile", "modern", "vit", "swin"])
 def test_targets_that_go_down_in_several_passes_keep_their_maps(
     name: str, mode: str, request: pytest.FixtureRequest
 ) -> None:
@@ -422,7 +508,12 @@ def _added_to(features: Tensor) -> Tensor:
         (lambda x: torch.add(x, torch.relu(x - 1), alpha=-2), r"aten\.add\.Tensor"),
         (lambda x: x.mean((2, 3), keepdim=True) * torch.ones(1, 1, 2, 2), r"aten\.mul\.Tensor"),
         (lambda x: x.mean((2, 3), keepdim=True) / torch.ones(1, 1, 2, 2), r"aten\.div\.Tensor"),
-        (lambda x: x.transpose(0, 1).clone().transpose(0, 1), r"aten\.permute\.default"),
+        (lambda x: x.flatten(0, 1).flip(0).unflatten(0, (-1, 4)), r"aten\.flip\.default"),
+        (lambda x: (x.transpose(0, 1) / (1 + x.transpose(0, 1))).transpose(0, 1), r"aten\.div\.Tensor"),
+        (
+            lambda x: (x.flatten(2) @ (x.flatten(2).mT @ x.flatten(2))).unsqueeze(-1),
+            r"aten\.bmm\.default",
+        ),
         (lambda x: x.mean(1, keepdim=True) + torch.ones(1, 4, 1, 1), r"aten\.add\.Tensor"),
         (lambda x: _turned_down(x.mean((2, 3)))[..., None, None], r"aten\.addmm\.default"),
         (lambda x: _added_to(x.mean((2, 3)))[..., None, None], r"aten\.addmm\.default"),
@@ -450,7 +541,9 @@ def _added_to(features: Tensor) -> Tensor:
         "alpha",
         "factor",
         "divisor",
-        "images moved",
+        "images and channels turned round",
+        "divided where images are second",
+        "attention that is no share",
         "addend of more units",
         "negative alpha",
         "sum with a product",
@@ -536,7 +629,51 @@ class ChannelAttention(nn.Module):
         return cells * gate.expand_as(cells)
 
 
+class Attention(nn.Module):
+    """Each cell attends to all, as torch's module has it or written out; a class token may attend for them.
+
+    Args:
+        kind: "module", "written out", "of channels" or "by a class token".
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind, self.attend = kind, nn.MultiheadAttention(4, 2, batch_first=True)
+        self.token = nn.Parameter(torch.rand(1, 1, 4))
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """(n, 4, h, w) to the same, or to (n, 4, 1, 1)."""
+        tokens = cells.flatten(2).mT
+        if self.kind == "of channels":
+            shares = torch.softmax(tokens.mT @ tokens, -1)
+            return (tokens @ shares).mT.reshape(cells.shape)
+        if self.kind == "written out":
+            shares = torch.softmax(tokens @ tokens.mT, -1)
+            return (tokens + shares @ tokens).mT.reshape(cells.shape)
+        if self.kind == "by a class token":
+            tokens = torch.cat([self.token.expand(cells.shape[0], 1, 4), tokens], 1)
+            seen = tokens + self.attend(tokens, tokens, tokens, need_weights=False)[0]
+            return seen[:, 0, :, None, None]
+        return self.attend(tokens, tokens, tokens, need_weights=False)[0].mT.reshape(cells.shape)
+
+
+def _windows(cells: Tensor) -> Tensor:
+    """Cells of 4x4 windows, which share the first axis with the images, attend to each other."""
+    apart = cells.unflatten(3, (4, 4)).unflatten(2, (4, 4)).permute(0, 2, 4, 3, 5, 1)
+    windows = apart.flatten(3, 4).flatten(0, 2)
+    seen = torch.softmax(windows @ windows.mT, -1) @ windows
+    return seen.view(cells.shape[0], 4, 4, 4, 4, 4).permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+
+
 BETWEEN = {
+    "attention": Attention("module"),
+    "attention written out": Attention("written out"),
+    "attention of channels": Attention("of channels"),
+    "attention in windows": _windows,
+    "attention by a class token": Attention("by a class token"),
+    "images second and back": lambda x: torch.relu(x.transpose(0, 1).clone() + 0.1).transpose(0, 1),
+    "images and channels one axis": lambda x: x.flatten(0, 1).relu().unflatten(0, (-1, 4)),
     "ELU": nn.ELU(),
     "CELU": nn.CELU(),
     "SELU": nn.SELU(),
@@ -694,11 +831,10 @@ class CoordinatesBeside(nn.Module):
         return self.classify(torch.relu(self.mix(torch.cat([cells, places], 1))).mean((2, 3)))
 
 
-def test_what_lies_on_a_constant_beside_the_cells_is_lost() -> None:
+def test_constants_beside_the_cells_get_no_mass() -> None:
     program = program_of(CoordinatesBeside().eval(), (3, 16, 16))
-    explainer = prepare(program, find_attachment(program), "relu", "local")
-    kept = maps_of(explainer, images(2, (3, 16, 16))).sum((1, 2))
-    assert ((kept > 0.05) & (kept < 0.95)).all()
+    maps = maps_of(prepare(program, find_attachment(program), "relu", "local"), images(2, (3, 16, 16)))
+    torch.testing.assert_close(maps.sum((1, 2)), torch.ones(2))
 
 
 def test_an_unknown_layer_is_refused_by_name(vgg: Program) -> None:

@@ -168,7 +168,7 @@ def images() -> Tensor:
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def prepared(request: pytest.FixtureRequest, images: Tensor) -> tuple[nn.Module, Explainer]:
-    """Each of the two networks, untrained, and what draws its maps."""
+    """Each of the networks, untrained, and what draws its maps."""
     torch.manual_seed(0)
     network = NETWORKS[request.param](8).eval()
     program = load(save(network, images[:2], {}))

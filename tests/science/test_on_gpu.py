@@ -13,8 +13,9 @@ from torch import nn
 from onoma.science.activations import Explained, explain
 from onoma.science.batch_size import images_at_once
 from onoma.science.excitation import Mode, look, prepare
+from onoma.science.nodes import shape_of
 from onoma.science.products import products
-from onoma.science.program import find_attachment, find_map_layer, shape_of
+from onoma.science.program import find_attachment, find_map_layer
 from onoma.science.xnn import Xnn, score
 from onoma.science.xnn_fitting import Precision, XnnSettings
 from onoma.science.xnn_training import Fit, Round, train_group

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from onoma.science.excitation import prepare
+from onoma.science.nodes import shape_of
 from onoma.science.program import (
     Program,
     cuts,
@@ -19,7 +20,6 @@ from onoma.science.program import (
     find_map_layer,
     load,
     save,
-    shape_of,
     with_features,
 )
 from onoma.science.program_archive import RefusedProgram, inspect_archive

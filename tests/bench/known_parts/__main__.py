@@ -1,6 +1,6 @@
 """How well maps point, on synthetic pictures with known parts: python -m tests.bench.known_parts, `make bench-parts`.
 
-Paints animals of coloured shapes whose class is decided by three parts each, trains two small networks on them and an
+Paints animals of coloured shapes whose class is decided by three parts each, trains small networks on them and an
 xNN a class, several times, and measures on test pictures whether maps show the parts that decide: pointing game, share
 of mass, deletion and insertion (docs/known-parts.md). Means over images and trainings of the xNNs, with their standard
 errors.
@@ -51,6 +51,8 @@ def main() -> None:
         training = random_pictures(options.train, (options.seed, 0), painted)
         test = random_pictures(options.test, (options.seed, 1), painted)
         for name in NETWORKS:
+            if options.networks and name.split()[0] not in options.networks:
+                continue
             subjects = _prepared(name, training, options, progress)
             result, scenes[name] = _measured(name, subjects, test, options, progress)
             results.append(result)
@@ -71,7 +73,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=300, help="test pictures to explain")
     parser.add_argument("--test", type=int, default=1000, help="test pictures to measure accuracy on")
     parser.add_argument("--train", type=int, default=6000, help="pictures to train on")
-    parser.add_argument("--epochs", type=int, default=16, help="of the networks' training")
+    parser.add_argument("--epochs", type=int, help="of a network's training; by default its own")
+    parser.add_argument(
+        "--networks", nargs="+", choices=[name.split()[0] for name in NETWORKS], help="these alone"
+    )
     parser.add_argument("--figure", type=Path, help="write a contact sheet of maps (.png, .svg, .pdf)")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()
@@ -94,8 +99,8 @@ def _prepared(
     images, classes = network_input(training.pixels), torch.from_numpy(training.classes)
     torch.manual_seed(options.seed)
     network = NETWORKS[name](len(class_names()))
-    trained = _stage(progress, f"{name}: training", options.epochs)
-    train_network(network, images, classes, options.epochs, trained)
+    epochs = network.epochs if options.epochs is None else options.epochs
+    train_network(network, images, classes, epochs, _stage(progress, f"{name}: training", epochs))
     fitted = _stage(progress, f"{name}: xNNs", options.trainings * len(class_names()))
     seeds = range(options.seed, options.seed + options.trainings)
     return explained_by_xnns(network, images, classes, len(class_names()), seeds, fitted)

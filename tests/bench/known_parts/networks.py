@@ -1,7 +1,8 @@
-"""The two networks of the benchmark, and how they are trained on synthetic pictures."""
+"""The networks of the benchmark, and how they are trained on synthetic pictures."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual
+from torchvision.models.vision_transformer import ConvStemConfig, VisionTransformer
 from torchvision.ops import Conv2dNormActivation
 
 BATCH = 32
@@ -19,9 +21,13 @@ class PlainNetwork(nn.Module):
 
     Attributes:
         map_layer: the layer that maps are drawn on, 16 x 16 cells; Grad-CAM hooks it.
+        epochs: of its training.
+        largest_gradient: its norm is cut to this.
     """
 
     learning_rate = 1.5e-3
+    epochs = 16
+    largest_gradient = math.inf
 
     def __init__(self, class_count: int) -> None:
         super().__init__()
@@ -44,11 +50,12 @@ class PlainNetwork(nn.Module):
 class DepthwiseNetwork(nn.Module):
     """MobileNetV2 in the small: depthwise convolutions, batch norms, ReLU6, residuals, one fully-connected layer.
 
-    Attributes:
-        map_layer: as in PlainNetwork.
+    Attributes: as in PlainNetwork.
     """
 
     learning_rate = 5e-3
+    epochs = 16
+    largest_gradient = math.inf
 
     def __init__(self, class_count: int) -> None:
         super().__init__()
@@ -68,7 +75,27 @@ class DepthwiseNetwork(nn.Module):
         return self.classifier(self.features(pixels).mean((2, 3)))
 
 
-NETWORKS = {"plain (VGG-like)": PlainNetwork, "depthwise (MobileNetV2-like)": DepthwiseNetwork}
+class AttendingNetwork(VisionTransformer):
+    """A vision transformer in the small: convolutions to 16 x 16 tokens, a class token, three blocks of four heads.
+
+    Attributes: as in PlainNetwork.
+    """
+
+    learning_rate = 2e-3
+    epochs = 30
+    largest_gradient = 1.0
+
+    def __init__(self, class_count: int) -> None:
+        stem = [ConvStemConfig(channels, kernel_size=3, stride=2) for channels in (24, 48)]
+        super().__init__(64, 4, 3, 4, 64, 128, num_classes=class_count, conv_stem_configs=stem)
+        self.map_layer = self.conv_proj
+
+
+NETWORKS = {
+    "plain (VGG-like)": PlainNetwork,
+    "depthwise (MobileNetV2-like)": DepthwiseNetwork,
+    "attention (ViT-like)": AttendingNetwork,
+}
 
 
 def network_input(pixels: npt.NDArray[np.uint8]) -> Tensor:
@@ -95,6 +122,7 @@ def train_network(
             loss = nn.functional.cross_entropy(network(_varied(images[chosen])), classes[chosen])
             optimizer.zero_grad()
             loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), network.largest_gradient)
             optimizer.step()
             schedule.step()
         progress()

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save as save_tensors
 
 from onoma.science.excitation import prepare
+from onoma.science.nodes import shape_of
 from onoma.science.pictures import Preprocessing
-from onoma.science.program import find_attachment, find_map_layer, load, save, shape_of
+from onoma.science.program import find_attachment, find_map_layer, load, save
 from onoma.science.xnn import Xnn, to_tensors
 from onoma.v1 import inference_pb2, inference_pb2_grpc, naming_pb2, naming_pb2_grpc, types_pb2
 from services.runtime.directory_store import DirectoryStore

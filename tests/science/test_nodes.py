@@ -1,0 +1,155 @@
+"""Where a node's value has the images, and its rows and columns."""
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+
+from onoma.science.nodes import Layout, cells_of, channel_axis, depends_on_image, layout_of, shape_of
+from onoma.science.program import Program
+from tests.networks import MobileLike, images, program_of, swin_like, vgg_like, vit_like
+
+SIDE = 32
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape", "axes"),
+    [
+        (Layout(), (3, 4, 5), {1: [1], 2: [2]}),
+        (Layout(1), (4, 3, 5), {0: [1], 1: [], 2: [2]}),
+        (Layout(0, 1, 2), (6, 4, 5), {0: [1], 1: [2], 2: [3]}),
+        (Layout(1, 2, 4), (5, 24, 6), {0: [1], 1: [2, 3], 2: [4]}),
+        (Layout(2, 4, 1), (5, 6, 12), {0: [1], 1: [2], 2: [3]}),
+    ],
+)
+def test_images_come_first_and_go_back(
+    layout: Layout, shape: tuple[int, ...], axes: dict[int, list[int]]
+) -> None:
+    value = torch.arange(torch.Size(shape).numel()).reshape(shape)
+    by_image = layout.by_image(value)
+    assert len(by_image) == 3
+    assert layout.together(by_image).equal(value)
+    assert {axis: layout.axes(axis) for axis in axes} == axes
+    for axis, became in axes.items():  # an axis that became one can be asked for at both
+        if len(became) == 1 and axis != layout.axis:
+            assert layout.by_image(value.narrow(axis, 1, 2)).equal(by_image.narrow(became[0], 1, 2))
+
+
+def test_units_of_one_image_that_share_the_axis_of_the_images() -> None:
+    """Two images of three heads: image 1 has rows 3, 4, 5."""
+    heads = torch.arange(6)[:, None].expand(6, 5)
+    assert Layout(0, 1, 3).by_image(heads)[1].equal(torch.tensor([3, 4, 5])[:, None].expand(3, 5))
+    assert Layout(0, 3, 1).by_image(heads)[1].equal(torch.tensor([1, 3, 5])[:, None].expand(3, 5))
+
+
+class _Values(fx.Interpreter):
+    """Keeps the value of every node."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program.graph_module, garbage_collect_values=False)
+
+    def of(self, pixels: Tensor) -> dict[fx.Node, Tensor]:
+        with torch.inference_mode():
+            self.run(pixels)
+        return {node: value for node, value in self.env.items() if isinstance(value, Tensor)}
+
+
+@pytest.mark.parametrize(
+    "network", [vgg_like(), MobileLike(), vit_like(), swin_like()], ids=lambda n: type(n).__name__
+)
+def test_each_image_is_found_in_a_batch_where_it_would_be_alone(network: nn.Module) -> None:
+    program = program_of(network, (3, SIDE, SIDE))
+    pixels = images(3, (3, SIDE, SIDE))
+    together = _Values(program).of(pixels)
+    alone = [_Values(program).of(image) for image in pixels.split(1)]
+    checked = 0
+    for node, value in together.items():
+        layout = layout_of(node)
+        if depends_on_image(node) and shape_of(node):
+            assert layout is not None, node
+            for one, expected in zip(layout.by_image(value), alone, strict=True):
+                torch.testing.assert_close(one, layout.by_image(expected[node])[0], atol=1e-5, rtol=1e-5)
+            checked += 1
+    assert checked > 10
+
+
+def test_attention_has_images_elsewhere_than_first() -> None:
+    """Else the test above would say little."""
+    program = program_of(vit_like(), (3, SIDE, SIDE))
+    found = {layout_of(node) for node in program.graph_module.graph.nodes if depends_on_image(node)}
+    assert {Layout(0, 1, 1), Layout(1, 1, 1), Layout(1, 1, 2), Layout(0, 1, 2)} <= found
+    assert Layout(0, 1, 4) in {  # windows
+        layout_of(n) for n in program_of(swin_like(), (3, SIDE, SIDE)).graph_module.graph.nodes
+    }
+
+
+def test_batches_that_are_mixed_have_no_layout() -> None:
+    class Mixed(nn.Module):
+        """Images and columns in one axis, turned round, then taken apart as if nothing had been."""
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            turned = pixels.permute(3, 0, 1, 2).flatten(0, 1)
+            return turned.reshape(-1, 8, 3, 8).mean((1, 3))
+
+    program = program_of(Mixed())
+    *_, mixed = (
+        node for node in program.graph_module.graph.nodes if node.target is torch.ops.aten.view.default
+    )
+    assert shape_of(mixed) == (2, 8, 3, 8)
+    assert layout_of(mixed) is None
+
+
+def cells(program: Program) -> dict[str, tuple[int, tuple[int, int]]]:
+    """Axis of the channels, and rows and columns, of each node that has them."""
+    return {
+        node.name: (axis, cells_of(node))
+        for node in program.graph_module.graph.nodes
+        if (axis := channel_axis(node)) is not None
+    }
+
+
+def test_rows_and_columns_are_known_whatever_the_order_of_the_axes() -> None:
+    found = cells(program_of(swin_like(), (3, SIDE, SIDE)))
+    assert found["convolution"] == (1, (8, 8))
+    assert found["permute"] == (3, (8, 8))
+    blocks = [of for name, of in found.items() if name.startswith("add")]
+    assert blocks[0] == (3, (8, 8))
+    assert blocks[-1] == (3, (4, 4))
+
+
+def test_windows_and_tokens_are_no_rows_and_columns() -> None:
+    class Windows(nn.Module):
+        """Four axes: windows, cells of each, channels."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolve, self.classify = nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            apart = self.convolve(pixels).unflatten(3, (2, 4)).unflatten(2, (2, 4)).permute(0, 2, 4, 3, 5, 1)
+            windows = torch.relu(apart.flatten(3, 4).flatten(1, 2))
+            return self.classify(windows.mean((1, 2)))
+
+    program = program_of(Windows())
+    found = cells(program)
+    assert set(found) == {"x", "convolution", "pixels"} & {n.name for n in program.graph_module.graph.nodes}
+    windows = next(n for n in program.graph_module.graph.nodes if n.target is torch.ops.aten.relu.default)
+    assert len(shape_of(windows)) == 4
+
+
+def test_what_only_scales_channels_leaves_rows_and_columns_where_they_are() -> None:
+    class Gated(nn.Module):
+        """The gate comes first in the product."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolve, self.classify = nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            seen = torch.relu(self.convolve(pixels))
+            gated = torch.sigmoid(seen.mean((2, 3), keepdim=True)) * seen
+            return self.classify(torch.relu(gated[:, :, 1:]).mean((2, 3)))
+
+    program = program_of(Gated())
+    *_, last = (n.name for n in program.graph_module.graph.nodes if n.target is torch.ops.aten.relu.default)
+    assert cells(program)["mul"] == (1, (8, 8)) or "mul" not in cells(program)
+    assert cells(program)[last] == (1, (7, 8))
