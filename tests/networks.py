@@ -116,15 +116,17 @@ class ModernLike(nn.Module):
         return self.classify(self.last_norm(pooled).permute(0, 3, 1, 2).flatten(1))
 
 
-def vit_like(seed: int = 0) -> nn.Module:
+def vit_like(seed: int = 0, classes: int = 4) -> nn.Module:
     """A vision transformer: patches of 4 pixels, a class token, two blocks of two heads; for images of 32 pixels."""
     torch.manual_seed(seed)
-    network = VisionTransformer(32, 4, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=4)
+    network = VisionTransformer(
+        32, 4, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=classes
+    )
     nn.init.normal_(network.heads.head.weight)  # torchvision's is 0
     return network.eval()
 
 
-def swin_like(seed: int = 0) -> nn.Module:
+def swin_like(seed: int = 0, classes: int = 4) -> nn.Module:
     """Attention in windows of 4x4 cells, shifted in every other block; channels last: 8x8 cells, then 4x4."""
     torch.manual_seed(seed)
-    return SwinTransformer([4, 4], 8, [2, 2], [2, 4], [4, 4], num_classes=4).eval()
+    return SwinTransformer([4, 4], 8, [2, 2], [2, 4], [4, 4], num_classes=classes).eval()

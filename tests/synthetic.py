@@ -59,14 +59,14 @@ def vgg_like(channels: int, side: int, features: int, classes: int) -> nn.Sequen
     )
 
 
-def tiny_program(folder: Path, *, steps: int = 60, seed: int = 0) -> bytes:
-    """A tiny VGG-like network trained for a moment on FOLDER/train, as a `.pt2` program."""
+def tiny_program(folder: Path, *, steps: int = 60, seed: int = 0, network: nn.Module | None = None) -> bytes:
+    """A network, by default a tiny VGG-like one, trained for a moment on FOLDER/train, as a `.pt2` program."""
     torch.manual_seed(seed)
     files = sorted((folder / "train").glob("*/*.png"))
     pixels = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     labels = torch.tensor([CLASSES.index(file.parent.name) for file in files])
-    network = vgg_like(8, SIZE, 32, len(CLASSES))
+    network = (network or vgg_like(8, SIZE, 32, len(CLASSES))).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(steps):
         loss = nn.functional.cross_entropy(network(images), labels)

@@ -206,9 +206,12 @@ def _fixed_units(explainer: Explainer) -> dict[fx.Node, Tensor]:
     images = torch.rand(3, *explainer.program.input_shape, generator=torch.Generator().manual_seed(0))
     images[0] = torch.nan
     values = _run(explainer, {_image_node(explainer.program): images.to(explainer.device)}).values
-    tensors = {node: values[node] for node in inner if isinstance(values[node], Tensor)}
-    same = {node: torch.isclose(value, value[:1]).all(0) for node, value in tensors.items()}
-    return {node: units for node, units in same.items() if units.any()}
+    fixed = {}
+    for node in inner:
+        value = values[node]
+        if isinstance(value, Tensor) and value[0].isfinite().any():
+            fixed[node] = torch.isclose(value, value[:1]).all(0)
+    return fixed
 
 
 def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]:

@@ -152,13 +152,16 @@ def test_every_key_is_in_the_help_and_letters_can_be_turned_off(naming: Naming):
     dialog = page.get_by_role("dialog", name="Help")
     for key in ("N", "M", "S", "U", "X", "F2", "Delete", "Ctrl Z", "O, Shift O", "P", "/", "?"):
         expect(dialog.locator("kbd").get_by_text(key, exact=True)).to_have_count(1)
-    dialog.get_by_role("checkbox").press("Space")
-    press(page, "Escape", "Home", "x")
-    expect(page.locator(".progress-words")).to_contain_text("0 discarded")
-    press(page, "?")
+    letters = dialog.get_by_role("checkbox")
+    expect(letters).to_be_checked()
+    letters.press("Space")
+    expect(letters).not_to_be_checked()
+    press(page, "Escape")
     expect(dialog).to_have_count(0)
-    press(page, "Delete")
+    press(page, "Home", "x", "?", "Delete")
     expect(page.get_by_role("alert")).to_contain_text("Show a concept first")
+    expect(dialog).to_have_count(0)
+    expect(page.locator(".progress-words")).to_contain_text("0 discarded")
 
 
 def test_holding_p_shows_the_photographs_alone(naming: Naming):
