@@ -18,7 +18,6 @@ from torch import Tensor, fx
 from torch._ops import OpOverload
 
 from onoma.science.excitation_rules import (
-    ATTENDS,
     GATED,
     RULES,
     Masses,
@@ -29,10 +28,13 @@ from onoma.science.excitation_rules import (
 )
 from onoma.science.excitation_sums import SUMMED_RULES
 from onoma.science.nodes import (
+    ATTENDS,
     BLANK_IMAGES,
     CHOOSES,
     IMAGES_FIRST,
+    JOINS,
     MOVES,
+    FixedFinder,
     cells_of,
     channel_axis,
     depends_on_image,
@@ -179,7 +181,13 @@ def prepare(
         raise MissingRule(
             f"Excitation Backprop has no rule for {', '.join(missing)} (docs/excitation-rules.md)"
         )
+    if layout_of(upper) != IMAGES_FIRST:
+        raise ValueError(
+            f"attachment layer '{attachment}' has shape {shape_of(upper)} for two images: they share its first axis"
+        )
     for node, value in known.items():
+        if all(user.target is _aten.scaled_dot_product_attention.default for user in node.users):
+            continue  # a mask is infinite where nobody may attend
         if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
             layers = ", ".join(f"'{user.name}'" for user in node.users)
             raise ValueError(
@@ -195,23 +203,15 @@ def prepare(
 
 
 def _fixed_units(explainer: Explainer) -> dict[fx.Node, Tensor]:
-    """Units between map layer and attachment that come from constants alone, where the path joins any.
-
-    What depends on an image is NaN where the image is; a choice may hide that, so two other images are asked too.
-    """
-    inner = explainer.path[1:-1]
-    joined = [node for node in inner if node.target is _aten.cat.default]
-    if all(depends_on_image(part) for node in joined for part in node.all_input_nodes):
+    """Units below the attachment that come from constants alone, where the path joins any to activations."""
+    below = explainer.path[:-1]
+    if all(depends_on_image(part) for node in below if node.target in JOINS for part in node.all_input_nodes):
         return {}
-    images = torch.rand(3, *explainer.program.input_shape, generator=torch.Generator().manual_seed(0))
-    images[0] = torch.nan
-    values = _run(explainer, {_image_node(explainer.program): images.to(explainer.device)}).values
-    fixed = {}
-    for node in inner:
-        value = values[node]
-        if isinstance(value, Tensor) and value[0].isfinite().any():
-            fixed[node] = torch.isclose(value, value[:1]).all(0)
-    return fixed
+    finder = FixedFinder(explainer.program.graph_module)
+    with torch.inference_mode():
+        finder.run(torch.empty(1, *explainer.program.input_shape))
+    varying = {node: finder.varying[node] for node in below if node in finder.varying}
+    return {node: ~units.to(explainer.device) for node, units in varying.items() if not units.all()}
 
 
 def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]:
@@ -426,7 +426,7 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
         fit = all(_is_spread_over(shape, shape_of(node)) for shape in shapes)
         return fit and shape_of(node) in shapes and "alpha" not in node.kwargs
     if node.target in ATTENDS:
-        return gated_input(node) is not None
+        return _attends_alike(node, known)
     if node.target in GATED:
         gated = gated_input(node)
         # A constant as large as the batch has no value here to scale by; what is copied over needs none.
@@ -453,6 +453,15 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
         last, shape = tuple(node.args[1]), shape_of(inputs[0])  # type: ignore[arg-type]
         return len(last) < len(shape) and last == shape[-len(last) :]
     return True
+
+
+def _attends_alike(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
+    """Whether attention has as many values' heads as it gives, and shares by image."""
+    attended = gated_input(node)
+    if attended is None or shape_of(attended)[:-2] != shape_of(node)[:-2]:
+        return False
+    beside = [n for n in node.all_input_nodes if n not in known and not depends_on_image(n)]
+    return not beside or layout_of(node) == IMAGES_FIRST
 
 
 def _finds_images(node: fx.Node) -> bool:
@@ -607,7 +616,6 @@ class _Recorder(fx.Interpreter):
         super().__init__(explainer.program.graph_module)
         attending = [node for node in explainer.path if node.target in ATTENDS]
         self._path = frozenset(explainer.path).union(*(node.all_input_nodes for node in attending))
-        self._fixed = explainer.fixed
         self._needed = needed
         self.recorded: dict[fx.Node, Any] = {}
 
@@ -617,9 +625,7 @@ class _Recorder(fx.Interpreter):
         value = torch.relu_(self.env[n.all_input_nodes[0]]) if self._in_place(n) else super().run_node(n)
         if n in self._path:
             layout = layout_of(n)
-            value_by_image = layout.by_image(value) if layout and isinstance(value, Tensor) else value
-            fixed = self._fixed.get(n)
-            self.recorded[n] = value_by_image if fixed is None else value_by_image.masked_fill(fixed, 0)
+            self.recorded[n] = layout.by_image(value) if layout and isinstance(value, Tensor) else value
         return value
 
     def _in_place(self, node: fx.Node) -> bool:

@@ -30,6 +30,7 @@ from onoma.science.nodes import (
     CHOOSES,
     IMAGES_FIRST,
     MOVES,
+    UNIT_BY_UNIT,
     VIEWS,
     depends_on_image,
     layout_of,
@@ -39,31 +40,6 @@ from onoma.science.nodes import (
 Mode = Literal["strict", "local"]
 Masses = list[tuple[fx.Node, Tensor]]
 _aten = torch.ops.aten
-_UNIT_BY_UNIT = frozenset(
-    {
-        _aten.abs.default,
-        _aten.add.Tensor,
-        _aten.clamp.default,
-        _aten.clamp_min.default,
-        _aten.div.Tensor,
-        _aten.elu.default,
-        _aten.exp.default,
-        _aten.expm1.default,
-        _aten.ge.Scalar,
-        _aten.gt.Scalar,
-        _aten.hardtanh.default,
-        _aten.le.Scalar,
-        _aten.log1p.default,
-        _aten.lt.Scalar,
-        _aten.mul.Tensor,
-        _aten.relu.default,
-        _aten.sigmoid.default,
-        _aten.sign.default,
-        _aten.sub.Tensor,
-        _aten.tanh.default,
-        _aten.where.self,
-    }
-)
 GATED = (
     _aten.copy.default,
     _aten.div.Tensor,
@@ -71,7 +47,6 @@ GATED = (
     _aten.sub.Tensor,
     _aten.where.self,
 )
-ATTENDS = (_aten.bmm.default, _aten.scaled_dot_product_attention.default)
 _REPEATS = frozenset({_aten.expand.default, _aten.upsample_nearest2d.vec})
 _SHARES = frozenset({_aten.sigmoid.default, _aten._softmax.default})
 
@@ -106,9 +81,12 @@ class Step:
         return [n for n in self.node.all_input_nodes if n in self.path]
 
     def value(self, node: fx.Node) -> Tensor:
-        """Activations of a node, clamped at 0 [ours], (n, ...), of the mass's dtype."""
+        """Activations of a node, clamped at 0 [ours], and 0 where they are the same in every image, (n, ...), of the
+        mass's dtype.
+        """
         found: Tensor = self.values[node]
-        return found.clamp(min=0).to(self.mass.dtype)
+        found = found.clamp(min=0).to(self.mass.dtype)
+        return found.masked_fill(self.fixed[node], 0) if node in self.fixed else found
 
     def room(self, node: fx.Node) -> Tensor:
         """(1, ...): 1 for units that can take mass in local mode, 0 for those that are the same in every image."""
@@ -197,16 +175,17 @@ def _convolution(step: Step) -> Masses:
     passed = values[step.rows] * conv2d_input(shape, weight, ratio, stride, padding, dilation, groups)  # type: ignore[no-untyped-call]
     if step.mode == "local":
         stray = lost(step.mass, excitation, step.rows)
-        passed += spread(step, stray, values, groups)
+        passed += spread(step, stray, values, step.room(below), groups)
     return [(below, passed)]
 
 
-def spread(step: Step, stray: Tensor, values: Tensor, groups: int) -> Tensor | float:
+def spread(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: int) -> Tensor | float:
     """What a convolution's units without excitation give their fields in local mode.
 
     Args:
         stray: (m, units, ...) the mass on them.
         values: (n, c, ...) below, not negative.
+        room: (1, c, ...) how much of what is spread evenly they may take.
     Returns:
         (m, c, ...), or 0 where no mass is stray.
     """
@@ -230,8 +209,8 @@ def spread(step: Step, stray: Tensor, values: Tensor, groups: int) -> Tensor | f
     passed = values[step.rows] * down(quotient(stray, activity, step.rows))
     dark = lost(stray, activity, step.rows)
     if dark.any():
-        size = up(torch.ones_like(values[:1])).clamp(min=1)  # 0 where a field is padding alone
-        passed += down(dark / size)
+        size = up(room).clamp(min=1)  # 0 where a field is padding alone
+        passed += room * down(dark / size)
     return passed
 
 
@@ -492,10 +471,8 @@ def _attention(step: Step) -> Masses:
     given, named = fx.map_arg(arguments, lambda node: step.values[node])
     asking, asked, _, *rest = given
     one_hot = torch.eye(asked.shape[-2], device=asked.device).expand(*asked.shape[:-1], -1)
-    shares = _aten.scaled_dot_product_attention(asking, asked, one_hot, *rest, **named).to(step.mass.dtype)
-    return _weighed_down(
-        step, below, lambda values: shares @ values, lambda ratio: shares.mT[step.rows] @ ratio
-    )
+    shares = _aten.scaled_dot_product_attention(asking, asked, one_hot, *rest, **named)
+    return _attended(step, below, shares)
 
 
 @rule(_aten.bmm.default)
@@ -505,14 +482,22 @@ def _attention_written_out(step: Step) -> Masses:
     assert below is not None
     first, second = step.node.args
     if below is second:
-        shares = step.values[first].to(step.mass.dtype)  # type: ignore[index]
-        return _weighed_down(
-            step, below, lambda values: shares @ values, lambda ratio: shares.mT[step.rows] @ ratio
-        )
-    shares = step.values[second].to(step.mass.dtype)  # type: ignore[index]
-    return _weighed_down(
-        step, below, lambda values: values @ shares, lambda ratio: ratio @ shares.mT[step.rows]
-    )
+        return _attended(step, below, step.values[first])  # type: ignore[index]
+    return _attended(step, below, step.values[second].mT, turned=True)  # type: ignore[index]
+
+
+def _attended(step: Step, below: fx.Node, shares: Tensor, *, turned: bool = False) -> Masses:
+    """Mass through A z, A the shares (n or 1, ..., to, from); turned: through z A^T."""
+    shares = shares.to(step.mass.dtype).expand(len(step.values[below]), *shares.shape[1:])
+
+    def up(values: Tensor) -> Tensor:
+        return (shares @ values.mT).mT if turned else shares @ values
+
+    def down(ratio: Tensor) -> Tensor:
+        back = shares.mT[step.rows]
+        return (back @ ratio.mT).mT if turned else back @ ratio
+
+    return _weighed_down(step, below, up, down)
 
 
 @rule(_aten.add.Tensor)
@@ -635,7 +620,7 @@ def _origin(node: fx.Node) -> fx.Node | None:
         for n in _same_units(asked.pop()):
             if n not in below:
                 below[n] = None
-                if n.target in _UNIT_BY_UNIT:
+                if n.target in UNIT_BY_UNIT:
                     asked.append(n)
     in_order = sorted(below)  # by their place in the graph
     return next((one for one in reversed(in_order) if _is_made_of([*in_order, node], one)), None)
@@ -652,7 +637,7 @@ def _is_made_of(nodes: Sequence[fx.Node], origin: fx.Node) -> bool:
         inputs = _same_units(node)
         others = [n for n in node.all_input_nodes if depends_on_image(n) and n not in inputs]
         is_of_made = bool(inputs) and made.issuperset(inputs)
-        if node.target in _UNIT_BY_UNIT and is_of_made and (not others or _only_scaled_by(node, others)):
+        if node.target in UNIT_BY_UNIT and is_of_made and (not others or _only_scaled_by(node, others)):
             made.add(node)
     return nodes[-1] in made
 

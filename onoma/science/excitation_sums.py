@@ -47,7 +47,8 @@ def _convolution(step: Step) -> Masses:
     passed = functional.fold(given, values.shape[2:], weight.shape[2:], dilation, padding, stride)
     if step.mode == "local":
         stray = lost(mass, excitation, step.rows).sum(2).reshape(len(mass), 1, *step.mass.shape[2:])
-        passed += spread(step, stray, values.sum(1, keepdim=True), groups=1)
+        room = step.room(below).sum(1, keepdim=True)
+        passed += spread(step, stray, values.sum(1, keepdim=True), room, groups=1)
     return [(below, passed)]
 
 

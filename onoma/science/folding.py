@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from onoma.science.nodes import IMAGES_FIRST
+from onoma.science.nodes import IMAGES_FIRST, depends_on_image
 
 _aten = torch.ops.aten
 
@@ -81,7 +81,8 @@ def join_layers_at_every_cell(graph_module: fx.GraphModule) -> None:
             turned = node.args[1]
             while turned.target in (_aten.view.default, _aten.expand.default) and turned.meta["shape"][2:]:
                 turned = turned.args[0]
-            if _is_turned(turned) and turned.args[0].op == "get_attr":
+            same = turned.meta["shape"] == node.args[1].meta["shape"][1:]
+            if same and _is_turned(turned) and not depends_on_image(turned):
                 _join(node, node.args[0], turned.args[0])
         elif node.target in (_aten.addmm.default, _aten.mm.default) and len(node.users) == 1:
             *bias, flat, turned = node.args

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,32 @@ CHOOSES = (
     _aten.select.int,
     _aten.slice.Tensor,
 )
+UNIT_BY_UNIT = frozenset(
+    {
+        _aten.abs.default,
+        _aten.add.Tensor,
+        _aten.clamp.default,
+        _aten.clamp_min.default,
+        _aten.div.Tensor,
+        _aten.elu.default,
+        _aten.exp.default,
+        _aten.expm1.default,
+        _aten.ge.Scalar,
+        _aten.gt.Scalar,
+        _aten.hardtanh.default,
+        _aten.le.Scalar,
+        _aten.log1p.default,
+        _aten.lt.Scalar,
+        _aten.mul.Tensor,
+        _aten.relu.default,
+        _aten.sigmoid.default,
+        _aten.sign.default,
+        _aten.sub.Tensor,
+        _aten.tanh.default,
+        _aten.where.self,
+    }
+)  # an activation function may be made of
+ATTENDS = (_aten.bmm.default, _aten.scaled_dot_product_attention.default)
 _HAS_CELLS_LAST = frozenset(
     {
         _aten.convolution.default,
@@ -38,6 +66,8 @@ _HAS_CELLS_LAST = frozenset(
         _aten.upsample_nearest2d.vec,
     }
 )
+JOINS = (_aten.cat.default, _aten.slice_scatter.default)
+_LAST_AXIS = (_aten.linear.default, _aten.native_layer_norm.default)
 _ROW = 2**16  # of a place's number; the rest is its column
 
 
@@ -176,32 +206,109 @@ class CellFinder(fx.Interpreter):
     """Runs one image whose values are the number of the cell that each unit lies in, and notes in the nodes' meta which
     axis is the channels' where the others are rows and columns.
 
-    A convolution or pool gives cells their numbers, moving operators move them, and others leave them where they are.
+    Convolutions and pools give cells their numbers, moving operators move them, and others leave them where they are.
     """
 
     def run_node(self, n: fx.Node) -> Any:
         if not depends_on_image(n):
             return super().run_node(n)
         shape = _shape_of_one(n)
-        if n.op == "placeholder" or (n.target in _HAS_CELLS_LAST and len(shape) == 4):
-            rows, columns = (torch.arange(size, dtype=torch.int32) for size in shape[2:])
-            n.meta["channel_axis"] = 1
-            return (rows[:, None] * _ROW + columns).expand(1, *shape[1:])
+        source = n.all_input_nodes[0] if n.target is operator.getitem else n
+        if n.op == "placeholder" or (source.target in _HAS_CELLS_LAST and len(shape) == 4):
+            return self._numbered(n, shape, 1)
         inputs = [i for i in n.all_input_nodes if depends_on_image(i) and self.env[i] is not None]
-        if not inputs or layout_of(n) is None:
+        if not inputs or layout_of(n) is None or n.target in ATTENDS:
             return None
-        below = next((i for i in inputs if self.env[i].shape == shape), inputs[0])
-        found = self.env[below]
-        if n.target in VIEWS:
-            found = found.reshape(shape)
-        elif n.target in MOVES or n.target in CHOOSES:
-            found = super().run_node(n)
-        elif shape and found.shape != shape:
-            found = _spread(found, shape)
-        if found is not None and len(shape) == 4:
-            same = channel_axis(below) if found is self.env[below] else None
-            n.meta["channel_axis"] = same or next((axis for axis in (1, 3) if _are_cells(found, axis)), None)
+        try:
+            moves = n.target not in VIEWS and (n.target in MOVES or n.target in CHOOSES)
+            found = super().run_node(n) if moves else self._left(n, inputs, shape)
+        except (IndexError, RuntimeError):  # what it is chosen by may be no such thing for numbers of cells
+            return None
+        if found is not None and len(shape) == 4 and channel_axis(n) is None and layout_of(n) == IMAGES_FIRST:
+            n.meta["channel_axis"] = next((axis for axis in (1, 3) if _are_cells(found, axis)), None)
         return found
+
+    def _left(self, n: fx.Node, inputs: list[fx.Node], shape: tuple[int, ...]) -> Tensor | None:
+        """The numbers of what an operator gives that moves no units."""
+        below = next((i for i in inputs if self.env[i].shape == shape), inputs[0])
+        numbers: Tensor = self.env[below]
+        if n.target in VIEWS:
+            return numbers.reshape(shape)
+        if not shape or numbers.shape == shape:
+            n.meta["channel_axis"] = channel_axis(below) if len(shape) == 4 else None
+            return numbers
+        if numbers.dim() == len(shape) + 1:  # a sum over one axis
+            left = (numbers.select(axis, 0) for axis in range(1, numbers.dim()))
+            return next((one for one in left if one.shape == shape), None)
+        axes = [axis for i in inputs if (axis := channel_axis(i)) is not None]
+        if len(shape) != 4 or not axes:
+            return _spread(numbers, shape)
+        for node in inputs:
+            axis = channel_axis(node)
+            if axis and self.env[node].select(axis, 0).shape == torch.Size(shape[:axis] + shape[axis + 1 :]):
+                return _spread(self.env[node], shape)
+        return self._numbered(n, shape, axes[0])  # padded or made larger
+
+    def _numbered(self, n: fx.Node, shape: tuple[int, ...], axis: int) -> Tensor:
+        """New numbers, the channels on this axis."""
+        n.meta["channel_axis"] = axis if layout_of(n) == IMAGES_FIRST else None
+        rows, columns = (size for index, size in enumerate(shape) if index not in (0, axis))
+        numbers = torch.arange(rows, dtype=torch.int32)[:, None] * _ROW + torch.arange(
+            columns, dtype=torch.int32
+        )
+        return numbers.unsqueeze(axis - 1).expand(shape)
+
+
+class FixedFinder(fx.Interpreter):
+    """Runs one image whose values say of each unit whether it depends on the image; others are constants that were
+    joined to activations, as a class token. Where an operator is not known all its units depend on it.
+
+    Attributes:
+        varying: by node, (...) bool, images first and then left out.
+    """
+
+    def __init__(self, graph_module: fx.GraphModule) -> None:
+        super().__init__(graph_module)
+        self.varying: dict[fx.Node, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        if not depends_on_image(n):
+            return super().run_node(n)
+        shape, layout = _shape_of_one(n), layout_of(n)
+        inputs = {i: self._varies(i) for i in n.all_input_nodes if isinstance(self.env[i], Tensor)}
+        below = next(iter(inputs.values()), torch.ones(shape, dtype=torch.bool))
+        if n.op == "placeholder" or not shape or layout is None:
+            return below.any(-1, keepdim=True).expand(below.shape) if n.target in _LAST_AXIS else below
+        found = self._spread(n, inputs, shape)
+        if found is None:
+            found = torch.ones(shape, dtype=torch.bool)
+        self.varying[n] = layout.by_image(found)[0]
+        return found
+
+    def _varies(self, node: fx.Node) -> Tensor:
+        value: Tensor = self.env[node]
+        return value if depends_on_image(node) else torch.zeros(value.shape, dtype=torch.bool)
+
+    def _spread(self, n: fx.Node, inputs: dict[fx.Node, Tensor], shape: tuple[int, ...]) -> Tensor | None:
+        """What an operator makes of it; None where that is not known."""
+        dependent = [i for i in n.all_input_nodes if depends_on_image(i)]
+        below = inputs[dependent[0]]
+        if n.target in VIEWS:
+            return below.reshape(shape)
+        if n.target is operator.getitem:
+            return below if below.shape == shape else None
+        if n.target in JOINS:
+            arguments: Any = n.args
+            joining: Any = n.target
+            return joining(*fx.map_arg(arguments, inputs.__getitem__))  # type: ignore[no-any-return]
+        if n.target in MOVES or n.target in CHOOSES or n.target is _aten.expand.default:
+            return super().run_node(n) if len(dependent) == 1 else None
+        if n.target in _LAST_AXIS:
+            return below.any(-1, keepdim=True).expand(shape)
+        if n.target in UNIT_BY_UNIT:
+            found = functools.reduce(torch.logical_or, inputs.values())
+            return found if found.shape == shape else None
+        return None
 
 
 def _shape_of_one(node: fx.Node) -> tuple[int, ...]:

@@ -204,8 +204,6 @@ def test_what_is_the_same_in_every_image_is_no_evidence(vit: Program) -> None:
     fixed = explainer.fixed[joined]
     assert fixed[0].all()
     assert not fixed[1:].any()
-    values = look(explainer, images(2, SHAPE)).values
-    assert (values[joined][:, 0] == 0).all()
     attended = [n for n in explainer.path if n.target is torch.ops.aten.scaled_dot_product_attention.default]
     assert attended
     assert not set(attended) & set(explainer.fixed)
@@ -835,6 +833,152 @@ def test_constants_beside_the_cells_get_no_mass() -> None:
     program = program_of(CoordinatesBeside().eval(), (3, 16, 16))
     maps = maps_of(prepare(program, find_attachment(program), "relu", "local"), images(2, (3, 16, 16)))
     torch.testing.assert_close(maps.sum((1, 2)), torch.ones(2))
+
+
+def test_coordinates_get_no_mass_where_maps_are_drawn_on_them() -> None:
+    """The map layer is the cells with their coordinates: the map is that of the cells alone."""
+    program = program_of(CoordinatesBeside().eval(), (3, 16, 16))
+    attachment, pixels = find_attachment(program), images(2, (3, 16, 16))
+    joined, alone = (
+        maps_of(prepare(program, attachment, layer, "local"), pixels) for layer in ("cat", "relu")
+    )
+    torch.testing.assert_close(joined, alone)
+
+
+class OneTokenAttends(nn.Module):
+    """Cells and a token attend to all, each by its own value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolve, self.classify = nn.Conv2d(3, 4, 4, stride=4), nn.Linear(4, 2)
+        self.token = nn.Parameter(torch.tensor([3.0, 3.0, 0.0, 0.0]).view(1, 1, 4))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 16, 16) to (n, 2)."""
+        cells = torch.relu(self.convolve(pixels)).flatten(2).mT
+        tokens = torch.cat([self.token.expand(pixels.shape[0], -1, -1), cells], 1)
+        return self.classify(nn.functional.scaled_dot_product_attention(tokens, tokens, tokens).mean(1))
+
+
+def test_a_constant_token_attends_as_it_is_and_gets_nothing() -> None:
+    network, pixels = OneTokenAttends().eval(), images(2, (3, 16, 16))
+    program = program_of(network, (3, 16, 16))
+    explainer = prepare(program, find_attachment(program), "relu", "strict")
+    maps = maps_of(explainer, pixels)
+    with torch.no_grad():
+        cells = torch.relu(network.convolve(pixels)).flatten(2).mT
+        tokens = torch.cat([network.token.expand(2, -1, -1), cells], 1)
+        shares = torch.softmax(tokens @ tokens.mT / 2, -1)
+        values = torch.cat([torch.zeros(2, 1, 4), cells], 1)
+        attended = shares @ values
+        pooled = (shares @ tokens).mean(1)
+        mass = (pooled / pooled.sum(1, keepdim=True))[:, None] * (shares @ tokens)
+        mass = mass / (shares @ tokens).sum(1, keepdim=True)
+        expected = values * (shares.mT @ torch.where(attended > 0, mass / attended, 0))
+    torch.testing.assert_close(maps.flatten(1), expected[:, 1:].sum(2))
+
+
+def test_dead_units_are_not_taken_for_constants() -> None:
+    class Written(nn.Module):
+        """A ReLU written out over channels that are dead on most images, beside constants."""
+
+        def __init__(self, *, written: bool) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.written, self.convolve = written, nn.Conv2d(3, 4, 3, padding=1)
+            self.mix, self.classify = nn.Conv2d(6, 5, 3), nn.Linear(5, 2)
+            with torch.no_grad():
+                self.convolve.weight[:2] = -self.convolve.weight[:2].abs()
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            seen = self.convolve(pixels)
+            cells = torch.where(seen > 0, seen, 0.0) if self.written else torch.relu(seen)
+            beside = torch.ones(pixels.shape[0], 2, 16, 16)
+            return self.classify(torch.relu(self.mix(torch.cat([cells, beside], 1))).mean((2, 3)))
+
+    pixels, maps = images(3, (3, 16, 16)), []
+    for written in (True, False):
+        program = program_of(Written(written=written).eval(), (3, 16, 16))
+        maps.append(maps_of(prepare(program, find_attachment(program), "convolution", "local"), pixels))
+    torch.testing.assert_close(*maps)
+
+
+@pytest.mark.parametrize("named", ["relu_1", ""])
+def test_a_map_layer_whose_images_are_not_alone_on_the_first_axis_is_refused(named: str) -> None:
+    """Found, another is taken."""
+    for something in (
+        lambda x: torch.relu(x.transpose(0, 1).clone() + 0.1).transpose(0, 1),
+        lambda x: torch.relu(x.reshape(-1, 2, 16, 16) + 0.1).reshape(-1, 4, 16, 16),
+    ):
+        program = program_of(Between(something).eval(), (3, 16, 16))
+        attachment = find_attachment(program)
+        if named:
+            with pytest.raises(ValueError, match="are not images, channels, rows and columns"):
+                prepare(program, attachment, named, "strict")
+        else:
+            assert find_map_layer(program, attachment) == "relu"
+
+
+def test_an_attachment_whose_images_share_the_first_axis_is_refused() -> None:
+    class Tokens(nn.Module):
+        """Classifies every token, and takes the mean."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolve, self.classify = nn.Conv2d(3, 4, 4, stride=4), nn.Linear(4, 2)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            tokens = self.convolve(pixels).flatten(2).mT.flatten(0, 1)
+            return self.classify(torch.relu(tokens)).view(-1, 16, 2).mean(1)
+
+    program = program_of(Tokens().eval(), (3, 16, 16))
+    with pytest.raises(ValueError, match="they share its first axis"):
+        prepare(program, "relu", "convolution", "strict")
+
+
+@pytest.mark.parametrize("groups", [True, False])
+def test_attention_that_the_rule_does_not_fit_is_refused(groups: bool) -> None:
+    class Attends(nn.Module):
+        """Four heads ask two, or one that all share."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolve, self.classify = nn.Conv2d(3, 16, 4, stride=4), nn.Linear(16, 2)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            heads = torch.relu(self.convolve(pixels)).flatten(2).unflatten(1, (4, 4)).mT
+            few = heads[:, : 2 if groups else 1]
+            seen = nn.functional.scaled_dot_product_attention(heads, few, few, enable_gqa=groups)
+            return self.classify(seen.mT.flatten(1, 2).mean(2))
+
+    program = program_of(Attends().eval(), (3, 16, 16))
+    with pytest.raises(MissingRule, match="scaled_dot_product_attention"):
+        prepare(program, find_attachment(program), "relu", "strict")
+
+
+def test_queries_that_are_learned_and_masks_may_be_constants() -> None:
+    class Pools(nn.Module):
+        """Two learned queries ask the cells, not all of which may be seen."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolve, self.classify = nn.Conv2d(3, 4, 4, stride=4), nn.Linear(4, 2)
+            self.queries = nn.Parameter(torch.randn(1, 2, 4))
+            mask = torch.zeros(2, 16)
+            mask[:, 8:] = -torch.inf
+            self.register_buffer("mask", mask)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            cells = torch.relu(self.convolve(pixels)).flatten(2).mT
+            attend = nn.functional.scaled_dot_product_attention
+            return self.classify(attend(self.queries, cells, cells, self.mask).mean(1))
+
+    program = program_of(Pools().eval(), (3, 16, 16))
+    maps = maps_of(prepare(program, find_attachment(program), "relu", "local"), images(3, (3, 16, 16)))
+    torch.testing.assert_close(maps.sum((1, 2)), torch.ones(3))
+    assert (maps[:, 2:] == 0).all()
 
 
 def test_an_unknown_layer_is_refused_by_name(vgg: Program) -> None:

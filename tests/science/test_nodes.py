@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from onoma.science.nodes import Layout, cells_of, channel_axis, depends_on_image, layout_of, shape_of
-from onoma.science.program import Program
+from onoma.science.program import Program, find_attachment, find_map_layer
 from tests.networks import MobileLike, images, program_of, swin_like, vgg_like, vit_like
 
 SIDE = 32
@@ -153,3 +153,71 @@ def test_what_only_scales_channels_leaves_rows_and_columns_where_they_are() -> N
     *_, last = (n.name for n in program.graph_module.graph.nodes if n.target is torch.ops.aten.relu.default)
     assert cells(program)["mul"] == (1, (8, 8)) or "mul" not in cells(program)
     assert cells(program)[last] == (1, (7, 8))
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ("pool", "relu"),
+        ("adaptive pool", "relu"),
+        ("groups", "mul"),
+        ("padding", "relu_1"),
+        ("maxout", "amax"),
+        ("outer product", "mul"),
+    ],
+)
+def test_what_has_rows_and_columns_may_be_a_map_layer(network: str, expected: str) -> None:
+    """After pools, paddings, products and maxima of channels; groups of channels on the images' axis do no harm."""
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolve, self.classify = nn.Conv2d(3, 4, 3, padding=1), nn.LazyLinear(2)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            seen = self.convolve(pixels)
+            if network == "pool":
+                seen = torch.relu(nn.functional.max_pool2d(seen, 2))
+            elif network == "adaptive pool":
+                seen = torch.relu(nn.functional.adaptive_max_pool2d(seen, 4))
+            elif network == "groups":
+                groups = nn.functional.avg_pool2d(seen.view(-1, 2, 8, 8), 3, 1, 1)
+                seen = torch.sigmoid(groups.view(seen.shape)) * seen
+            elif network == "padding":
+                seen = torch.relu(nn.functional.pad(torch.relu(seen), (1, 1, 1, 1)))
+            elif network == "maxout":
+                seen = seen.unflatten(1, (2, 2)).amax(2)
+            else:
+                seen = torch.relu(seen.mean((2, 3), keepdim=True)) * torch.relu(seen.sum(1, keepdim=True))
+            return self.classify(seen.mean((2, 3)))
+
+    module = Network()
+    module(torch.zeros(1, 3, 8, 8))
+    program = program_of(module)
+    [node] = [n for n in program.graph_module.graph.nodes if n.name == expected]
+    assert channel_axis(node) == 1
+    if expected != "amax":
+        assert find_map_layer(program, find_attachment(program), min_cells=4) == expected
+
+
+def test_a_matrix_for_each_head_is_not_taken_for_one_layer() -> None:
+    class Heads(nn.Module):
+        """A weight that is looked at as two matrices, in a gate."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolve, self.classify = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 2)
+            self.weight = nn.Parameter(torch.randn(4, 4))
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            seen = torch.relu(self.convolve(pixels))
+            heads = seen.mean((2, 3)).view(-1, 2, 2).transpose(0, 1)
+            gate = torch.bmm(heads, self.weight.t().view(2, 2, 4)).sum(0)
+            return self.classify((seen * torch.sigmoid(gate)[..., None, None]).mean((2, 3)))
+
+    network, pixels = Heads().eval(), images(3, (3, 8, 8))
+    program = program_of(network)
+    with torch.no_grad():
+        torch.testing.assert_close(program.scores(pixels), network(pixels))
