@@ -94,8 +94,12 @@ def last_layer(network: nn.Module) -> nn.Linear:
 
 def features_and_scores(explainer: Explainer, images: Tensor) -> tuple[Tensor, Tensor]:
     """Attachment's activations (n, D) and scores (n, classes), block by block."""
-    seen = [look(explainer, block) for block in images.split(_BLOCK)]
-    return torch.cat([one.features for one in seen]), torch.cat([one.scores for one in seen])
+    found = []
+    for block in images.split(_BLOCK):  # of a block's activations nothing else is kept
+        seen = look(explainer, block)
+        found.append((seen.features, seen.scores))
+    features, scores = zip(*found, strict=True)
+    return torch.cat(features), torch.cat(scores)
 
 
 def quality(subjects: Sequence[Subject], images: Tensor, classes: Tensor) -> Quality:
