@@ -53,7 +53,7 @@ UNIT_BY_UNIT = frozenset(
         _aten.tanh.default,
         _aten.where.self,
     }
-)  # an activation function may be made of
+)  # what activation functions are made of
 ATTENDS = (_aten.bmm.default, _aten.scaled_dot_product_attention.default)
 _HAS_CELLS_LAST = frozenset(
     {
@@ -279,7 +279,10 @@ class FixedFinder(fx.Interpreter):
         below = next(iter(inputs.values()), torch.ones(shape, dtype=torch.bool))
         if n.op == "placeholder" or not shape or layout is None:
             return below.any(-1, keepdim=True).expand(below.shape) if n.target in _LAST_AXIS else below
-        found = self._spread(n, inputs, shape)
+        try:
+            found = self._spread(n, inputs, shape)
+        except RuntimeError:  # a constant for a fixed number of images
+            found = None
         if found is None:
             found = torch.ones(shape, dtype=torch.bool)
         self.varying[n] = layout.by_image(found)[0]
