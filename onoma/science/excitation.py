@@ -10,7 +10,7 @@ import math
 import operator
 import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import torch
@@ -99,7 +99,7 @@ class Explainer:
     constants: dict[fx.Node, Any]
     positive_weights: dict[fx.Node, Tensor]
     dtype: torch.dtype
-    fixed: Mapping[fx.Node, Tensor] = field(default_factory=dict)
+    fixed: dict[fx.Node, Tensor]
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -186,8 +186,8 @@ def prepare(
             f"attachment layer '{attachment}' has shape {shape_of(upper)} for two images: they share its first axis"
         )
     for node, value in known.items():
-        if all(user.target is _aten.scaled_dot_product_attention.default for user in node.users):
-            continue  # a mask is infinite where nobody may attend
+        if _is_mask(node):  # infinite where nobody may attend
+            continue
         if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
             layers = ", ".join(f"'{user.name}'" for user in node.users)
             raise ValueError(
@@ -198,20 +198,30 @@ def prepare(
     positive = {
         node: known[weight].clamp(min=0).to(dtype) for node, weight in weights.items() if weight is not None
     }
-    explainer = Explainer(program, upper, lower, mode, tuple(path), known, positive, dtype)
-    return replace(explainer, fixed=_fixed_units(explainer))
+    fixed = _fixed_units(program, path, device)
+    return Explainer(program, upper, lower, mode, tuple(path), known, positive, dtype, fixed)
 
 
-def _fixed_units(explainer: Explainer) -> dict[fx.Node, Tensor]:
+def _is_mask(node: fx.Node) -> bool:
+    """Whether a constant only says who may attend to what."""
+    attends = _aten.scaled_dot_product_attention.default
+    return bool(node.users) and all(
+        user.target is attends and node not in user.args[:3] for user in node.users
+    )
+
+
+def _fixed_units(
+    program: Program, path: Sequence[fx.Node], device: torch.device | str
+) -> dict[fx.Node, Tensor]:
     """Units below the attachment that come from constants alone, where the path joins any to activations."""
-    below = explainer.path[:-1]
+    below = path[:-1]
     if all(depends_on_image(part) for node in below if node.target in JOINS for part in node.all_input_nodes):
         return {}
-    finder = FixedFinder(explainer.program.graph_module)
+    finder = FixedFinder(program.graph_module)
     with torch.inference_mode():
-        finder.run(torch.empty(1, *explainer.program.input_shape))
+        finder.run(torch.empty(1, *program.input_shape))
     varying = {node: finder.varying[node] for node in below if node in finder.varying}
-    return {node: ~units.to(explainer.device) for node, units in varying.items() if not units.all()}
+    return {node: ~units.to(device) for node, units in varying.items() if not units.all()}
 
 
 def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]:

@@ -436,7 +436,7 @@ def _upsample(step: Step) -> Masses:
         return up_by(activations, size, *corners, *scales)  # type: ignore[no-any-return]
 
     def down(ratio: Tensor) -> Tensor:
-        return down_by(ratio, size, list(step.empty(below).shape), *corners, *scales)  # type: ignore[no-any-return]
+        return down_by(ratio, size, [len(step.rows), *step.values[below].shape[1:]], *corners, *scales)  # type: ignore[no-any-return]
 
     return _weighed_down(step, below, up, down)
 
