@@ -988,6 +988,12 @@ def test_queries_that_are_learned_and_masks_may_be_constants() -> None:
     maps = maps_of(prepare(program, find_attachment(program), "relu", "local"), images(3, (3, 16, 16)))
     torch.testing.assert_close(maps.sum((1, 2)), torch.ones(3))
     assert (maps[:, 2:] == 0).all()
+    damaged = Pools().eval()
+    with torch.no_grad():
+        damaged.queries[0, 0, 0] = torch.nan
+    program = program_of(damaged, (3, 16, 16))
+    with pytest.raises(ValueError, match="'queries' of layer 'scaled_dot_product_attention' is NaN"):
+        prepare(program, find_attachment(program), "relu", "local")
 
 
 def test_an_unknown_layer_is_refused_by_name(vgg: Program) -> None:
