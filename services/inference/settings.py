@@ -13,7 +13,7 @@ from services.runtime.decoding import DECODE_S
 class InferenceSettings(BaseSettings):
     """Limits on what comes in, and how work is shared out."""
 
-    model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore", env_ignore_empty=True)
 
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest object that UploadObject takes.")
     max_image_pixels: int = Field(MAX_PIXELS, gt=0, description="Most pixels that a picture may declare.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+import os
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -128,20 +130,35 @@ class RuntimeSettings(BaseSettings):
 
 
 Settings = TypeVar("Settings", bound=BaseSettings)
+LIKENESS = 0.88
+"""Of two names (difflib's ratio) from which one is taken for the other, misspelled; no two settings are so alike."""
 
 
 def read_settings(kind: type[Settings], **given: Any) -> Settings:  # values of the fields' own types
     """Settings of the environment, those given put over them.
 
     Raises:
-        ValueError: one line that names each wrong setting, its value and what is wrong with it.
+        ValueError: one line that names each wrong setting, its value and what is wrong with it; a variable that is no
+            setting but is spelled nearly as one of these is wrong too.
     """
+    _refuse_misspelled(kind)
     try:
         return kind(**given)
     except ValidationError as error:
         raise ValueError("; ".join(map(_line, error.errors()))) from error
     except SettingsError as error:
         raise ValueError(f"{error} (lists are written as JSON)") from error
+
+
+def _refuse_misspelled(kind: type[BaseSettings]) -> None:
+    """What is spelled like none of these settings passes: it may be for another server, or for compose."""
+    for variable in filter(lambda name: name.upper().startswith("ONOMA_"), os.environ):
+        name = variable[len("ONOMA_") :].lower()
+        near = difflib.get_close_matches(name, kind.model_fields, n=1, cutoff=LIKENESS)
+        if near and name not in kind.model_fields:
+            raise ValueError(
+                f"{variable} is no setting; ONOMA_{near[0].upper()} is: correct its name, or unset it"
+            )
 
 
 def _line(error: Any) -> str:  # pydantic's ErrorDetails

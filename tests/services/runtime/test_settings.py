@@ -1,10 +1,13 @@
 """What the environment may say, and the one line that answers when it says something wrong."""
 
+import itertools
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pytest
 
-from services.runtime.settings import RuntimeSettings, read_settings
+from docs.hooks import SETTINGS
+from services.runtime.settings import LIKENESS, RuntimeSettings, read_settings
 
 S3 = {"ONOMA_OBJECT_STORE": "s3", "ONOMA_S3_ENDPOINT": "127.0.0.1:9000", "ONOMA_S3_SECRET_KEY": "a-secret"}
 
@@ -13,6 +16,10 @@ def read(monkeypatch, **environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return read_settings(RuntimeSettings)
+
+
+def ratio(one, two):
+    return max(SequenceMatcher(None, *pair).ratio() for pair in ((one, two), (two, one)))
 
 
 def test_every_setting_is_described():
@@ -74,6 +81,33 @@ def test_a_wrong_value_is_named_with_its_setting(monkeypatch, name, value):
 def test_a_list_that_is_not_json_is_named(monkeypatch):
     with pytest.raises(ValueError, match=r"import_roots.*JSON"):
         read(monkeypatch, ONOMA_IMPORT_ROOTS="/data")
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("ONOMA_DATABSE_URL", "ONOMA_DATABASE_URL"),
+        ("ONOMA_IMPORT_ROOT", "ONOMA_IMPORT_ROOTS"),
+        ("onoma_s3_endpiont", "ONOMA_S3_ENDPOINT"),
+    ],
+)
+def test_a_misspelled_setting_is_refused_with_the_name_that_was_meant(monkeypatch, variable, meant):
+    with pytest.raises(ValueError, match=f"^{variable} is no setting; {meant} is: correct its name"):
+        read(monkeypatch, **{variable: "a-value"})
+
+
+@pytest.mark.parametrize(
+    "variable", ["ONOMA_BATCH_IMAGES", "ONOMA_VERSION", "ONOMA_PORT_8080_TCP", "ONOMA_S3"]
+)
+def test_what_may_be_for_another_program_passes(monkeypatch, variable):
+    assert read(monkeypatch, **{variable: "a-value"}) == read_settings(RuntimeSettings)
+
+
+def test_no_two_settings_are_so_alike_that_one_is_taken_for_the_other_misspelled():
+    names = sorted({name for kind in SETTINGS.values() for name in kind.model_fields})
+    alike = [(one, two) for one, two in itertools.combinations(names, 2) if ratio(one, two) >= LIKENESS]
+    assert len(names) > 40
+    assert alike == []
 
 
 def test_an_s3_store_without_its_keys_names_what_is_missing(monkeypatch):
