@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,9 @@ SERVICES_WITH_DATABASE = tuple(
 )
 _log = logging.getLogger(__name__)
 _BUSY_TIMEOUT_MS = 30_000
+_LEAST_FREE_BYTES = (
+    256 * 1024
+)  # what SQLite may want at once beside its file: the log's next pages and their index
 # Of PostgreSQL's client library: text is UTF-8 whatever the database has, so that the database can be asked what it
 # has; and how long it takes for a server that is gone without a word to count as gone.
 _CONNECTION = {
@@ -65,6 +69,8 @@ def open_database(settings: RuntimeSettings, service: str) -> Engine:
     """
     if not settings.database_url:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
+        if _is_on_full_disk(settings.data_dir):  # SQLite maps a file there: the process would end by SIGBUS
+            raise _disk_full(str(settings.data_dir))
     engine = _connect(settings, service)
     with _migration_lock(engine):
         if engine.dialect.name == "postgresql":
@@ -259,10 +265,11 @@ def _translate(context: ExceptionContext) -> ServiceError | None:
     where = context.engine.url.render_as_string(hide_password=True)
     line = " ".join(str(error).split())
     code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or ""
-    if code in ("SQLITE_FULL", "53100"):
-        return ResourceExhausted(
-            f"the disk of the database {where} is full; free space there and repeat the work", "DISK_FULL"
-        )
+    file = context.engine.url.database or ""
+    if code in ("SQLITE_FULL", "53100") or (
+        code.startswith("SQLITE_IOERR") and _is_on_full_disk(Path(file).parent)
+    ):
+        return _disk_full(where)
     if code in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
         return FailedPrecondition(
             f"the database {where} is damaged ({line}); restore it from a backup, or move it away to begin anew",
@@ -272,6 +279,16 @@ def _translate(context: ExceptionContext) -> ServiceError | None:
     if away or context.is_disconnect or code.startswith(_PASSING):
         return Unavailable(f"the database {where} is not to be had now: {line}", "DATABASE_UNAVAILABLE")
     return None
+
+
+def _is_on_full_disk(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < _LEAST_FREE_BYTES
+
+
+def _disk_full(where: str) -> ResourceExhausted:
+    return ResourceExhausted(
+        f"the disk of the database {where} is full; free space there and repeat the work", "DISK_FULL"
+    )
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """SQLite and PostgreSQL alike: migrated once, written by many, clear when something is wrong with them."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -14,7 +16,7 @@ from sqlmodel import Session, select
 
 from services.runtime import database
 from services.runtime.database import open_database, session
-from services.runtime.errors import FailedPrecondition, Unavailable
+from services.runtime.errors import FailedPrecondition, ResourceExhausted, Unavailable
 from services.runtime.jobs import Job
 from services.runtime.settings import RuntimeSettings
 from tests.migrations import assert_migrations_match
@@ -224,6 +226,35 @@ def test_a_full_disk_is_named(tmp_path):
             connection.exec_driver_sql(
                 "INSERT INTO image SELECT hex(randomblob(100000)), 1, 1, '[]' FROM (SELECT 1)"
             )
+
+
+def test_a_database_on_a_disk_that_is_really_full_is_not_opened(mount_disk, tmp_path):
+    open_database(RuntimeSettings(data_dir=tmp_path), SERVICE).dispose()
+    file = tmp_path / "inference.db"
+    disk = mount_disk(file.stat().st_size + 400 * 1024)
+    shutil.copy(file, disk)
+    filling = disk / "filling"
+    filling.write_bytes(bytes(250 * 1024))
+    with pytest.raises(
+        ResourceExhausted, match=f"^the disk of the database {disk} is full; free space there"
+    ):
+        open_database(RuntimeSettings(data_dir=disk), SERVICE)
+    filling.unlink()
+    engine = open_database(RuntimeSettings(data_dir=disk), SERVICE)
+    with session(engine) as opened:
+        opened.add(a_job())
+    assert count(engine) == 1
+    engine.dispose()
+
+
+def test_a_fault_of_a_full_disk_is_said_to_be_one(tmp_path, monkeypatch):
+    engine = open_database(RuntimeSettings(data_dir=tmp_path), SERVICE)
+    fault = sqlite3.OperationalError("disk I/O error")
+    fault.sqlite_errorname = "SQLITE_IOERR_SHMSIZE"
+    context = SimpleNamespace(is_pre_ping=False, engine=engine, original_exception=fault, is_disconnect=False)
+    assert isinstance(database._translate(context), Unavailable)
+    monkeypatch.setattr(database, "_LEAST_FREE_BYTES", shutil.disk_usage(tmp_path).free * 2)
+    assert isinstance(database._translate(context), ResourceExhausted)
 
 
 def test_a_postgresql_that_does_not_answer_is_unavailable_and_its_password_not_shown():
