@@ -35,7 +35,7 @@ _STATES = {
 }
 Study = Annotated[str, typer.Argument(help="Study, by id or by name.")]
 Person = Annotated[str, typer.Argument(help="Annotator, by id or by name.")]
-PageAddress = Annotated[str, typer.Option(help="Address of the page.")]
+PageAddress = Annotated[str, typer.Option(envvar="ONOMA_PUBLIC_URL", help="Address of the page.")]
 Days = Annotated[int, typer.Option(min=1, max=365, help="How many days the link lets them in.")]
 
 

@@ -24,6 +24,7 @@ from onoma.science.excitation_rules import (
     Mode,
     Step,
     gated_input,
+    is_product,
     matrix_down,
 )
 from onoma.science.excitation_sums import SUMMED_RULES
@@ -424,8 +425,8 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
 
     Weights and what is added to their product must be constant, images must stay apart (`_finds_images`), two branches
     that are added must have one shape, or one of them be a summary that is added to every cell, and of two that are
-    multiplied one must be a gate or what attends (`gated_input`). A constant that is added, a factor or a divisor must
-    not make more units. Of what gives several tensors but is no split, the first goes on: the others are indices and
+    multiplied one must be a gate or what attends (`gated_input`), or both have the same units. A constant that is
+    added, a factor or a divisor must not make more units. Of what gives several tensors but is no split, the first goes on: the others are indices and
     statistics.
     """
     if node.target not in RULES or not _finds_images(node):
@@ -441,7 +442,7 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
         gated = gated_input(node)
         # A constant as large as the batch has no value here to scale by; what is copied over needs none.
         is_plain = all(map(depends_on_image, inputs)) or node.target is _aten.copy.default
-        fits = gated is not None and shape_of(gated) == shape_of(node)
+        fits = is_product(node) if gated is None else shape_of(gated) == shape_of(node)
         return fits and is_plain and "alpha" not in node.kwargs
     if node.target is _aten.pow.Tensor_Scalar:
         return isinstance(node.args[1], int | float) and node.args[1] > 0

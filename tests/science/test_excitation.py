@@ -484,7 +484,7 @@ def _added_to(features: Tensor) -> Tensor:
         (lambda x: torch.softmax(x.flatten(2), -1).view_as(x), r"aten\._softmax\.default"),
         (nn.ConvTranspose2d(4, 4, 3, padding=1), r"aten\.convolution\.default"),
         (torch.sin, r"aten\.sin\.default"),
-        (lambda x: x * x.flip(2), r"aten\.mul\.Tensor"),
+        (lambda x: x.mean(2, keepdim=True) * x.mean(3, keepdim=True), r"aten\.mul\.Tensor"),
         (lambda x: x.flip(0), r"aten\.flip\.default"),
         (lambda x: x[:1] + x, r"aten\.add\.Tensor"),
         (lambda x: torch.where(x > 1, x, x.flip(2)), r"aten\.where\.self"),
@@ -520,7 +520,7 @@ def _added_to(features: Tensor) -> Tensor:
         "softmax",
         "transposed",
         "sine",
-        "product of two",
+        "outer product",
         "images turned round",
         "the first image added",
         "choice of two",
@@ -705,6 +705,11 @@ BETWEEN = {
     "one column": lambda x: x[..., 3].unsqueeze(-1),
     "channel attention": ChannelAttention(),
     "spatial attention": lambda x: x * torch.sigmoid(x.mean(1, keepdim=True)),
+    "product of two branches": lambda x: x * x.flip(2),
+    "product of two branches, images second": lambda x: (
+        x.transpose(0, 1) * x.flip(2).transpose(0, 1)
+    ).transpose(0, 1),
+    "SwiGLU": lambda x: nn.functional.silu(x) * x.flip(1),
     "sum with a summary": lambda x: x + x.mean((2, 3), keepdim=True),
 }
 

@@ -485,6 +485,15 @@ def test_a_product_of_two_branches_has_no_gate() -> None:
     assert gated_input(node) is None
 
 
+@pytest.mark.parametrize(("mode", "kept"), [(STRICT, [0.3, 0.0, 0.0]), (LOCAL, [0.3, 0.15, 0.05])])
+def test_two_factors_of_which_neither_gates_the_other_share_the_mass(mode: Mode, kept: list[float]) -> None:
+    """Units (2, 3, -4) times (5, -1, -2), mass (0.6, 0.3, 0.1): half to each; two negative units excite nothing."""
+    values = [torch.tensor([[2.0, 3.0, -4.0]]), torch.tensor([[5.0, -1.0, -2.0]])]
+    first, second = passed_down(aten.mul.Tensor, values, torch.tensor([[0.6, 0.3, 0.1]]), mode=mode)
+    assert first.tolist() == [pytest.approx(kept)]
+    assert second.equal(first)
+
+
 def of_shape(node: fx.Node, *shape: int) -> fx.Node:
     node.meta["shape"] = shape
     return node

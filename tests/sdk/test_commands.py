@@ -336,12 +336,16 @@ def test_an_unknown_torchvision_name_lists_those_that_there_are(onoma, tmp_path:
     assert "vgg16" in text
 
 
-def test_people_links_and_labels_of_a_study(onoma, open_study: OpenStudy) -> None:
+def test_people_links_and_labels_of_a_study(
+    onoma, open_study: OpenStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client, study_id = open_study.client, open_study.study.study_id
     code, link = onoma("study", "invite", "shapes", "Eve of the commands", "--days", "2")
     assert code == 0
     first = link.strip().rpartition("#")[2]
+    monkeypatch.setenv("ONOMA_PUBLIC_URL", "https://onoma.example/")
     code, link = onoma("study", "renew", "shapes", "Eve of the commands")
+    assert link.startswith("https://onoma.example/name#")
     assert client.accept_invitation(link.strip().rpartition("#")[2]).study.study_id == study_id
     with pytest.raises(NotFound):
         client.accept_invitation(first)
