@@ -20,9 +20,11 @@ from torch._ops import OpOverload
 from onoma.science.excitation_rules import (
     GATED,
     RULES,
+    BySign,
     Masses,
     Mode,
     Step,
+    by_sign,
     gated_input,
     is_product,
     matrix_down,
@@ -48,6 +50,7 @@ from onoma.science.program import (
     constants,
     cuts,
 )
+from onoma.science.signs import signed_nodes, turned_nodes
 
 _aten = torch.ops.aten
 _MAKES_ANEW = frozenset(
@@ -86,10 +89,13 @@ class Explainer:
         mode: "strict" or "local".
         path: nodes from the map layer to the attachment, both included.
         constants: values of the nodes that do not depend on the image.
-        positive_weights: max(W, 0) of the path's convolutions and fully-connected layers, of dtype `dtype`.
+        weights: max(W, 0) of the path's convolutions and fully-connected layers, and max(-W, 0) where signs matter, of
+            dtype `dtype`.
         dtype: of the mass on its way down; the forward pass is float32.
         fixed: units of the path that are the same in every image, as a class token is: no evidence, so their
             activations count as 0. By node, (...) bool.
+        signed: nodes whose units may be negative.
+        turned: nodes of the path that may get mass on negative units.
     """
 
     program: Program
@@ -98,9 +104,11 @@ class Explainer:
     mode: Mode
     path: tuple[fx.Node, ...]
     constants: dict[fx.Node, Any]
-    positive_weights: dict[fx.Node, Tensor]
+    weights: dict[fx.Node, BySign]
     dtype: torch.dtype
     fixed: dict[fx.Node, Tensor]
+    signed: frozenset[fx.Node]
+    turned: frozenset[fx.Node]
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -195,12 +203,18 @@ def prepare(
                 f"weight '{node.target}' of layer {layers} is NaN or infinite; "
                 "export the network from a training that did not diverge"
             )
-    weights = {node: weight_of(node) for node in path if node is not lower}
-    positive = {
-        node: known[weight].clamp(min=0).to(dtype) for node, weight in weights.items() if weight is not None
+    signed = signed_nodes(program.graph_module.graph.nodes)
+    turned = turned_nodes(path, signed)
+    weights = {
+        node: by_sign(
+            known[weight].to(dtype),
+            is_signed=node in turned or any(n in signed for n in path if n in node.all_input_nodes),
+        )
+        for node in path
+        if node is not lower and (weight := weight_of(node)) is not None
     }
     fixed = _fixed_units(program, path, device)
-    return Explainer(program, upper, lower, mode, tuple(path), known, positive, dtype, fixed)
+    return Explainer(program, upper, lower, mode, tuple(path), known, weights, dtype, fixed, signed, turned)
 
 
 def _is_mask(node: fx.Node) -> bool:
@@ -330,7 +344,16 @@ def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Ten
         if node is explainer.map_layer:
             return arrived.sum(explainer.channel_axis, dtype=torch.float32)
         step = Step(
-            node, arrived, rows, known, path, explainer.positive_weights, explainer.mode, explainer.fixed
+            node,
+            arrived,
+            rows,
+            known,
+            path,
+            explainer.weights,
+            explainer.mode,
+            explainer.fixed,
+            explainer.signed,
+            explainer.turned,
         )
         for below, passed in _handed_down(step, explainer):
             waiting[below] = waiting[below] + passed if below in waiting else passed
@@ -395,10 +418,10 @@ def encoder_mass(
         for depth, ((weight, _), values) in enumerate(
             zip(reversed(weights), reversed(below[:-1]), strict=True)
         ):
-            if inhibiting and not depth:
-                mass = matrix_down(values.clamp(min=0), -weight.T.clamp(max=0), mass, rows, "strict")
-            else:
-                mass = matrix_down(values.clamp(min=0), weight.T.clamp(min=0), mass, rows, mode)
+            turned_down = inhibiting and not depth
+            parts = by_sign(values, is_signed=bool((values < 0).any()))
+            signed_weights = by_sign((-weight if turned_down else weight).T, is_signed=-1 in parts)
+            mass = matrix_down(parts, signed_weights, {1: mass}, rows, "strict" if turned_down else mode)
         return mass
 
 
@@ -406,17 +429,18 @@ def strict_leak(program: Program, attachment: str, map_layer: str, images: Tenso
     """Mean share of mass that strict mode loses between attachment and map layer.
 
     Args:
-        images: (n, C, H, W); mass starts in proportion to each image's features.
+        images: (n, C, H, W); mass starts in proportion to the size of each image's features.
     Returns:
-        In [0, 1]; 0 where no image has a positive feature.
+        In [0, 1]; 0 where no image has a feature that is not 0.
     """
     explainer = prepare(program, attachment, map_layer, "strict")
     seen = look(explainer, images)
-    total = seen.features.clamp(min=0).sum(1, keepdim=True)
+    sizes = seen.features.abs()
+    total = sizes.sum(1, keepdim=True)
     active = (total[:, 0] > 0).nonzero()[:, 0]
     if not len(active):
         return 0.0
-    maps = draw(explainer, seen, (seen.features.clamp(min=0) / total)[active], active)
+    maps = draw(explainer, seen, (sizes / total)[active], active)
     return float((1 - maps.sum((1, 2))).clamp(0, 1).mean())
 
 
@@ -426,8 +450,8 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     Weights and what is added to their product must be constant, images must stay apart (`_finds_images`), two branches
     that are added must have one shape, or one of them be a summary that is added to every cell, and of two that are
     multiplied one must be a gate or what attends (`gated_input`), or both have the same units. A constant that is
-    added, a factor or a divisor must not make more units. Of what gives several tensors but is no split, the first goes on: the others are indices and
-    statistics.
+    added, a factor or a divisor must not make more units. Of what gives several tensors but is no split, the first
+    goes on: the others are indices and statistics.
     """
     if node.target not in RULES or not _finds_images(node):
         return False

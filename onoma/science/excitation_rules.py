@@ -19,6 +19,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, Literal
 
 import torch
@@ -39,6 +40,8 @@ from onoma.science.nodes import (
 
 Mode = Literal["strict", "local"]
 Masses = list[tuple[fx.Node, Tensor]]
+BySign = Mapping[int, Tensor]
+"""1: the positive part of something, -1: the size of its negative part, where there may be one."""
 _aten = torch.ops.aten
 GATED = (
     _aten.copy.default,
@@ -61,9 +64,11 @@ class Step:
         rows: (m,) the image each row of mass belongs to.
         values: value of each node of the path and of what it attends by, (n, ...), and of every constant.
         path: the nodes that carry activations.
-        positive_weights: max(W, 0) of convolutions and fully-connected layers, by node.
-        mode: what becomes of the mass of a unit whose excitatory input is zero.
+        weights: of convolutions and fully-connected layers, by node: max(W, 0), and max(-W, 0) where signs matter.
+        mode: what becomes of the mass of a unit that nothing excites.
         fixed: (...) bool, by node: units that are the same in every image.
+        signed: nodes whose units may be negative; others' count as 0 where they are.
+        turned: nodes that may have mass on negative units.
     """
 
     node: fx.Node
@@ -71,9 +76,11 @@ class Step:
     rows: Tensor
     values: Mapping[fx.Node, Any]
     path: frozenset[fx.Node]
-    positive_weights: Mapping[fx.Node, Tensor]
+    weights: Mapping[fx.Node, BySign]
     mode: Mode
     fixed: Mapping[fx.Node, Tensor] = field(default_factory=dict)
+    signed: frozenset[fx.Node] = frozenset()
+    turned: frozenset[fx.Node] = frozenset()
 
     @property
     def inputs(self) -> list[fx.Node]:
@@ -81,12 +88,20 @@ class Step:
         return [n for n in self.node.all_input_nodes if n in self.path]
 
     def value(self, node: fx.Node) -> Tensor:
-        """Activations of a node, clamped at 0 [ours], and 0 where they are the same in every image, (n, ...), of the
-        mass's dtype.
-        """
-        found: Tensor = self.values[node]
-        found = found.clamp(min=0).to(self.mass.dtype)
+        """Activations of a node, (n, ...), of the mass's dtype: 0 where they are the same in every image [ours]."""
+        found: Tensor = self.values[node].to(self.mass.dtype)
         return found.masked_fill(self.fixed[node], 0) if node in self.fixed else found
+
+    def parts(self, node: fx.Node) -> BySign:
+        """Its value, positive and negative."""
+        return by_sign(self.value(node), is_signed=node in self.signed)
+
+    def masses(self) -> BySign:
+        """Mass on units that are positive or 0, and on those that are negative."""
+        if self.node not in self.turned:
+            return {1: self.mass}
+        is_negative = (self.values[self.node] < 0).to(self.mass.dtype)[self.rows]
+        return {1: self.mass * (1 - is_negative), -1: self.mass * is_negative}
 
     def room(self, node: fx.Node) -> Tensor:
         """(1, ...): 1 for units that can take mass in local mode, 0 for those that are the same in every image."""
@@ -136,46 +151,104 @@ def lost(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
     return mass * (denominator <= _least(denominator)).to(mass.dtype)[rows]
 
 
-def matrix_down(values: Tensor, positive_weight: Tensor, mass: Tensor, rows: Tensor, mode: Mode) -> Tensor:
-    """Mass through a fully-connected layer: P' = z * W+^T (P / (W+ z)), without the bias.
+def by_sign(values: Tensor, *, is_signed: bool) -> BySign:
+    """max(values, 0) and, if it is signed, max(-values, 0)."""
+    positive = {1: values.clamp(min=0)}
+    return {**positive, -1: (-values).clamp(min=0)} if is_signed else positive
+
+
+def size(parts: BySign) -> Tensor:
+    """|values|."""
+    return parts[1] + parts[-1] if -1 in parts else parts[1]
+
+
+def through_sum(
+    parts: BySign,
+    weights: BySign,
+    masses: BySign,
+    rows: Tensor,
+    up: Callable[[Tensor, Tensor], Tensor],
+    down: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[Tensor, BySign]:
+    """Mass through a weighted sum, to the inputs that pushed a unit the way it is: P'_j = sum_i c_ij P_i / sum_k c_ik,
+    where c_ij = max(w_ij z_j, 0) for a unit that is not negative (Zhang et al. 2016, whose z is never negative) and
+    max(-w_ij z_j, 0) for one that is [ours].
+
+    Two inputs z = (2, -1) and two units with weights (1, -3) and (-4, 2), which are 5 and -10: mass 0.5 on the first
+    goes as 2 : 3, on the second as 8 : 2, so (0.2 + 0.4, 0.3 + 0.1).
+
+    Args:
+        parts: (n, ...) of z.
+        weights: of W.
+        masses: (m, ...) mass on units that are not negative, and on those that are.
+        rows: (m,) the image of each row of mass.
+        up: activations (n, ...) and weights to the sum.
+        down: mass (m, ...) and weights to its transpose.
+    Returns:
+        Mass below, (m, ...), and by how much each unit was pushed, (n, ...).
+    """
+    given: list[Tensor] = []
+    pushed: dict[int, Tensor] = {}
+    for way, mass in masses.items():
+        pushing = [(part, weights[sign * way]) for sign, part in parts.items() if sign * way in weights]
+        if pushing:  # of what is never negative no sum without negative weights is
+            pushed[way] = reduce(operator.add, [up(part, weight) for part, weight in pushing])
+            ratio = quotient(mass, pushed[way], rows)
+            given += [part[rows] * down(ratio, weight) for part, weight in pushing]
+    return reduce(operator.add, given), pushed
+
+
+def all_lost(masses: BySign, pushed: BySign, rows: Tensor) -> Tensor:
+    """The mass (m, ...) on units that nothing pushed the way they are."""
+    return reduce(operator.add, [lost(masses[way], by, rows) for way, by in pushed.items()])
+
+
+def matrix_down(parts: BySign, weights: BySign, masses: BySign, rows: Tensor, mode: Mode) -> Tensor:
+    """Mass through a fully-connected layer, as `through_sum`, without the bias.
 
     Two inputs z = (2, 1), one output with weights (1, -3): W+ = (1, 0), W+ z = 2, so mass 1 goes as (1, 0).
 
     Args:
-        values: (n, d) activations below, not negative.
-        positive_weight: (d, f) max(W, 0).
-        mass: (m, f).
+        parts: (n, d) activations below.
+        weights: (d, f).
+        masses: (m, f).
         rows: (m,) the image of each row of mass.
     Returns:
         (m, d).
     """
-    below = values[rows]
-    excitation = values @ positive_weight
-    down = below * (quotient(mass, excitation, rows) @ positive_weight.T)
+    down, pushed = through_sum(
+        parts, weights, masses, rows, torch.matmul, lambda ratio, weight: ratio @ weight.T
+    )
     if mode == "strict":
         return down
-    stray = lost(mass, excitation, rows).sum(1, keepdim=True)
+    stray, values = all_lost(masses, pushed, rows).sum(1, keepdim=True), size(parts)
     total = values.sum(1, keepdim=True)
     even = lost(stray, total, rows) / values.shape[1]
-    return down + below * quotient(stray, total, rows) + even
+    return down + values[rows] * quotient(stray, total, rows) + even
 
 
 @rule(_aten.convolution.default)
 def _convolution(step: Step) -> Masses:
-    """As `matrix_down`, over each unit's receptive field. In local mode a unit with W+ z = 0 passes its mass to that
-    field: in proportion to the activations there, evenly where all are 0.
+    """As `through_sum`, over each unit's receptive field. In local mode a unit that nothing pushed passes its mass to
+    that field: in proportion to the activations there, evenly where all are 0.
     """
     below = step.inputs[0]
     arguments: Any = step.node.args
     stride, padding, dilation, groups = (arguments[i] for i in (3, 4, 5, 8))
-    values, weight = step.value(below), step.positive_weights[step.node]
-    shape = (len(step.rows), *values.shape[1:])
-    excitation = functional.conv2d(values, weight, None, stride, padding, dilation, groups)
-    ratio = quotient(step.mass, excitation, step.rows)
-    passed = values[step.rows] * conv2d_input(shape, weight, ratio, stride, padding, dilation, groups)  # type: ignore[no-untyped-call]
+    parts = step.parts(below)
+    shape = (len(step.rows), *parts[1].shape[1:])
+
+    def up(values: Tensor, weight: Tensor) -> Tensor:
+        return functional.conv2d(values, weight, None, stride, padding, dilation, groups)
+
+    def down(ratio: Tensor, weight: Tensor) -> Tensor:
+        return conv2d_input(shape, weight, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
+
+    masses = step.masses()
+    passed, pushed = through_sum(parts, step.weights[step.node], masses, step.rows, up, down)
     if step.mode == "local":
-        stray = lost(step.mass, excitation, step.rows)
-        passed += spread(step, stray, values, step.room(below), groups)
+        stray = all_lost(masses, pushed, step.rows)
+        passed += spread(step, stray, size(parts), step.room(below), groups)
     return [(below, passed)]
 
 
@@ -184,7 +257,7 @@ def spread(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: int)
 
     Args:
         stray: (m, units, ...) the mass on them.
-        values: (n, c, ...) below, not negative.
+        values: (n, c, ...) sizes of what is below.
         room: (1, c, ...) how much of what is spread evenly they may take.
     Returns:
         (m, c, ...), or 0 where no mass is stray.
@@ -195,7 +268,7 @@ def spread(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: int)
         stray = stray.reshape(len(stray), groups, -1, *stray.shape[2:]).sum(2)
     if not stray.any():
         return 0.0
-    kernel = step.positive_weights[step.node].shape[2:]
+    kernel = step.weights[step.node][1].shape[2:]
     field = values.new_ones(stray.shape[1], values.shape[1] // groups, *kernel)
     shape = (len(step.rows), *values.shape[1:])
 
@@ -217,21 +290,24 @@ def spread(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: int)
 @rule(_aten.addmm.default, _aten.mm.default)
 def _fully_connected(step: Step) -> Masses:
     below = step.inputs[0]
-    weight = step.positive_weights[step.node]
-    return [(below, matrix_down(step.value(below), weight, step.mass, step.rows, step.mode))]
+    weights = step.weights[step.node]
+    return [(below, matrix_down(step.parts(below), weights, step.masses(), step.rows, step.mode))]
 
 
 @rule(_aten.linear.default)
 def _linear_on_last_axis(step: Step) -> Masses:
     """A fully-connected layer at every cell: (n, ..., d) to (n, ..., f), as in ConvNeXt."""
     below = step.inputs[0]
-    values, weight = step.value(below), step.positive_weights[step.node].T
-    cells = math.prod(values.shape[1:-1])
+    shape = step.values[below].shape[1:]
+    cells = math.prod(shape[:-1])
     rows = (step.rows[:, None] * cells + torch.arange(cells, device=step.rows.device)).flatten()
-    flat = values.reshape(-1, values.shape[-1])
-    mass = step.mass.reshape(-1, step.mass.shape[-1])
-    passed = matrix_down(flat, weight, mass, rows, step.mode)
-    return [(below, passed.reshape(len(step.rows), *values.shape[1:]))]
+    parts, masses = (
+        {sign: part.reshape(-1, part.shape[-1]) for sign, part in of.items()}
+        for of in (step.parts(below), step.masses())
+    )
+    weights = {sign: weight.T for sign, weight in step.weights[step.node].items()}
+    passed = matrix_down(parts, weights, masses, rows, step.mode)
+    return [(below, passed.reshape(len(step.rows), *shape))]
 
 
 @rule(_aten._native_batch_norm_legit_no_training.default)
@@ -259,10 +335,14 @@ def _group_norm(step: Step) -> Masses:
 
 
 def _scaled(step: Step, scale: Tensor) -> Tensor:
-    """Mass under a diagonal map: strict mode loses what is on units that it turns down."""
+    """Mass under a diagonal map: strict mode loses what is on units that their input did not push the way they are."""
     if step.mode == "local":
         return step.mass
-    return step.mass - lost(step.mass, step.value(step.inputs[0]) * scale.clamp(min=0), step.rows)
+    pushed = step.value(step.inputs[0]) * scale
+    if step.node in step.turned:
+        above = step.values[step.node]
+        pushed = pushed * (above[0] if isinstance(above, tuple | list) else above).sign()
+    return step.mass - lost(step.mass, pushed, step.rows)
 
 
 @rule(
@@ -352,18 +432,22 @@ def _put_in(step: Step) -> Masses:
 def _max_pool(step: Step) -> Masses:
     """All of the mass goes to the largest cell of the window."""
     below = step.inputs[0]
-    indices = step.values[step.node][1].flatten(2)[step.rows]
+    indices = step.values[step.node][1].flatten(-2)[step.rows]
     shape = (len(step.rows), *step.values[below].shape[1:])
-    flat = step.mass.new_zeros(*shape[:2], shape[2] * shape[3])
-    return [(below, flat.scatter_add(2, indices, step.mass.flatten(2)).reshape(shape))]
+    flat = step.mass.new_zeros(shape).flatten(-2)
+    return [(below, flat.scatter_add(-1, indices, step.mass.flatten(-2)).reshape(shape))]
 
 
 @rule(_aten.amax.default, _aten.max.dim)
 def _maximum(step: Step) -> Masses:
-    """All of the mass goes to the largest cell, evenly to several that are as large."""
+    """All of the mass goes to the largest cell that is not the same in every image, evenly to several that are as
+    large.
+    """
     below = step.inputs[0]
     axes: Any = step.node.args[1]
     values = step.values[below]
+    if below in step.fixed:
+        values = values.masked_fill(step.fixed[below], -math.inf)
     largest = (values == values.amax(axes, keepdim=True)).to(step.mass.dtype)
     count = largest.sum(axes, keepdim=True)
     mass = step.mass.reshape(len(step.rows), *count.shape[1:])
@@ -372,17 +456,19 @@ def _maximum(step: Step) -> Masses:
 
 @rule(_aten.mean.dim, _aten.sum.dim_IntList)
 def _mean(step: Step) -> Masses:
-    """Over the window of all cells: P'_j = z_j / sum(z) P."""
+    """A pool whose window is all cells."""
     below = step.inputs[0]
     axes: Any = step.node.args[1]
-    values = step.value(below)
-    total = values.sum(axes, keepdim=True)
-    mass = step.mass.reshape(len(step.rows), *total.shape[1:])
-    passed = values[step.rows] * quotient(mass, total, step.rows)
-    if step.mode == "local":
-        cells = math.prod(values.shape[axis] for axis in axes)
-        passed += lost(mass, total, step.rows) / cells
-    return [(below, passed)]
+    shape = step.values[below].shape[1:]
+    kept = step.values[below].sum(axes, keepdim=True).shape[1:]
+
+    def up(values: Tensor) -> Tensor:
+        return values.sum(axes, keepdim=step.argument(2, False))
+
+    def down(ratio: Tensor) -> Tensor:
+        return ratio.reshape(len(ratio), *kept).expand(len(ratio), *shape)
+
+    return _weighed_down(step, below, up, down)
 
 
 @rule(_aten.avg_pool2d.default)
@@ -444,18 +530,19 @@ def _upsample(step: Step) -> Masses:
 def _weighed_down(
     step: Step, below: fx.Node, up: Callable[[Tensor], Tensor], down: Callable[[Tensor], Tensor]
 ) -> Masses:
-    """Through sums whose weights are not negative: P' = z * down(P / up(z)).
+    """As `through_sum`, where weights are not negative: P' = z * down(P / up(z)).
 
     Args:
         up: the operator, of (n, ...).
         down: its transpose, of (m, ...).
     """
-    values = step.value(below)
-    above = up(values)
-    passed = values[step.rows] * down(quotient(step.mass, above, step.rows))
+    parts, masses, one = step.parts(below), step.masses(), {1: step.mass.new_ones(())}
+    passed, pushed = through_sum(
+        parts, one, masses, step.rows, lambda part, _: up(part), lambda ratio, _: down(ratio)
+    )
     if step.mode == "local":
-        stray, room = lost(step.mass, above, step.rows), step.room(below)
-        passed += room * down(quotient(stray, up(room.expand_as(values)), step.rows))
+        room, stray = step.room(below), all_lost(masses, pushed, step.rows)
+        passed += room * down(quotient(stray, up(room.expand_as(parts[1])), step.rows))
     return [(below, passed)]
 
 
@@ -502,25 +589,29 @@ def _attended(step: Step, below: fx.Node, shares: Tensor, *, turned: bool = Fals
 
 @rule(_aten.add.Tensor)
 def _add(step: Step) -> Masses:
-    """A residual: mass splits as a+ : b+. A bias that is added takes none of it. What is added to many cells, as
-    a summary of the image is, gets the sum of its parts.
+    """A residual: mass splits as a+ : b+, on a negative sum as a- : b-. A bias that is added takes none of it. What is
+    added to many cells, as a summary of the image is, gets the sum of its parts.
 
-    a = 3, b = -1: all to a. a = -2, b = -1: lost in strict mode, halved in local mode.
+    a = 3, b = -1: all to a. a = 3, b = -5: all to b.
     """
     inputs = step.inputs
     if len(inputs) == 1:
         return [(inputs[0], step.mass)]
-    first, second = (step.value(n) for n in inputs)
-    total = first + second
-    share = quotient(step.mass, total, step.rows)
-    given = [values[step.rows] * share for values in (first, second)]
+    parts = [step.parts(n) for n in inputs]
+    given, stray = [torch.zeros_like(step.mass)] * 2, torch.zeros_like(step.mass)
+    for way, mass in step.masses().items():
+        values = [of.get(way, torch.zeros_like(of[1])) for of in parts]
+        total = torch.add(*values)
+        share = quotient(mass, total, step.rows)
+        given = [sofar + part[step.rows] * share for sofar, part in zip(given, values, strict=True)]
+        stray = stray + lost(mass, total, step.rows)
     if step.mode == "local":
-        stray, rooms = lost(step.mass, total, step.rows), [step.room(n) for n in inputs]
+        rooms = [step.room(n) for n in inputs]
         both = torch.add(*rooms).clamp(min=1)
         given = [part + stray * (room / both) for part, room in zip(given, rooms, strict=True)]
     return [
-        (node, part.sum_to_size(len(step.rows), *values.shape[1:]))
-        for node, part, values in zip(inputs, given, (first, second), strict=True)
+        (node, part.sum_to_size(len(step.rows), *of[1].shape[1:]))
+        for node, part, of in zip(inputs, given, parts, strict=True)
     ]
 
 
@@ -574,14 +665,9 @@ def _gate(step: Step) -> Masses:
 
 def _product(step: Step) -> Masses:
     """Two branches of which neither gates the other, as in StarNet and SwiGLU: half to each, for a hundredth more of
-    either is a hundredth more of the product (Achtibat et al. 2024, AttnLRP: the uniform rule). Units that are not
-    positive in both lose their mass in strict mode.
-
-    Units (2, 3) times (5, -1), mass (0.6, 0.4): (0.3, 0.2) to each in local mode, (0.3, 0) in strict mode.
+    either is a hundredth more of the product (Achtibat et al. 2024, AttnLRP: the uniform rule).
     """
-    first, second = step.inputs
-    half = _scaled(step, step.value(second)) / 2
-    return [(first, half), (second, half)]
+    return [(below, step.mass / 2) for below in step.inputs]
 
 
 def _factor(step: Step) -> Tensor | None:

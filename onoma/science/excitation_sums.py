@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from onoma.science.excitation_rules import RULES, Masses, Rule, Step, lost, quotient, spread
+from onoma.science.excitation_rules import RULES, Masses, Rule, Step, lost, quotient, size, spread
 
 LEAST_CHANNELS = 64  # of fewer, the way through each channel is as fast
 _aten = torch.ops.aten
 
 
 def _convolution(step: Step) -> Masses:
-    """Of a unit's mass, place d of its window gets a share by T_d = W+_d z_d, a sum over input channels. The sum of T
-    over the window is the unit's excitation W+ z.
+    """Of a unit's mass, place d of its window gets a share by T_d = W+_d z_d, a sum over input channels, where z is not
+    negative; in general by what pushed the unit the way it is. The sum of T over the window is the unit's excitation.
 
     Two channels, z = (2, 1) at one place and (1, 0) at the next; a unit with weights (1, 1) and (3, 5) there:
     T = (3, 3), so mass 1 goes as (1/2, 1/2).
@@ -31,31 +33,41 @@ def _convolution(step: Step) -> Masses:
     below = step.inputs[0]
     arguments: Any = step.node.args
     stride, padding, dilation, groups = (arguments[i] for i in (3, 4, 5, 8))
-    values, weight = step.value(below), step.positive_weights[step.node]
-    if groups != 1 or values.shape[1] < LEAST_CHANNELS:
+    parts, weights = step.parts(below), step.weights[step.node]
+    shape, kernel = parts[1].shape, weights[1].shape[2:]
+    if groups != 1 or shape[1] < LEAST_CHANNELS:
         return RULES[step.node.target](step)
-    terms = _terms(values, weight, step.mass.shape[2:], stride, padding, dilation)
-    excitation = terms.sum(0)
-    mass = step.mass.flatten(2).transpose(1, 2)
-    given = mass.new_empty(len(mass), len(terms), mass.shape[1], dtype=torch.float32)
-    counts = step.rows.bincount(minlength=len(values)).tolist()
-    for image, targets in enumerate(torch.split(step.rows.argsort(stable=True), counts)):
-        if len(targets):
-            ratio = quotient(mass[targets], excitation[image : image + 1], torch.zeros_like(targets))
-            shares = torch.bmm(terms[:, image].transpose(0, 1), ratio.permute(1, 2, 0))
-            given[targets] = shares.permute(2, 1, 0).float()
-    passed = functional.fold(given, values.shape[2:], weight.shape[2:], dilation, padding, stride)
+    counts = step.rows.bincount(minlength=len(parts[1])).tolist()
+    by_image = list(enumerate(torch.split(step.rows.argsort(stable=True), counts)))
+    outputs = step.mass.shape[2:]
+    given = step.mass.new_zeros(len(step.mass), math.prod(kernel), math.prod(outputs), dtype=torch.float32)
+    stray = step.mass.new_zeros(len(step.mass), given.shape[2])
+    for way, above in step.masses().items():
+        pushing = [(part, weights[sign * way]) for sign, part in parts.items() if sign * way in weights]
+        terms = reduce(
+            operator.add,
+            [_terms(part, weight, outputs, stride, padding, dilation) for part, weight in pushing],
+        )
+        excitation = terms.sum(0)
+        mass = above.flatten(2).transpose(1, 2)
+        for image, targets in by_image:
+            if len(targets):
+                ratio = quotient(mass[targets], excitation[image : image + 1], torch.zeros_like(targets))
+                shares = torch.bmm(terms[:, image].transpose(0, 1), ratio.permute(1, 2, 0))
+                given[targets] += shares.permute(2, 1, 0).float()
+        if step.mode == "local":
+            stray += lost(mass, excitation, step.rows).sum(2)
+    passed = functional.fold(given, shape[2:], kernel, dilation, padding, stride)
     if step.mode == "local":
-        stray = lost(mass, excitation, step.rows).sum(2).reshape(len(mass), 1, *step.mass.shape[2:])
-        room = step.room(below).sum(1, keepdim=True)
-        passed += spread(step, stray, values.sum(1, keepdim=True), room, groups=1)
+        room, values = (of.sum(1, keepdim=True) for of in (step.room(below), size(parts)))
+        passed += spread(step, stray.reshape(len(stray), 1, *outputs), values, room, groups=1)
     return [(below, passed)]
 
 
 def _terms(
     values: Tensor, weight: Tensor, size: tuple[int, ...], stride: Any, padding: Any, dilation: Any
 ) -> Tensor:
-    """W+ z by place of the window: (places, n, outputs h * w, units).
+    """W z by place of the window: (places, n, outputs h * w, units).
 
     Args:
         values: (n, c, ...), not negative.

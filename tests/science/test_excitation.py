@@ -229,7 +229,7 @@ def test_a_patch_that_nobody_attends_to_gets_no_mass() -> None:
         rows=torch.tensor([0]),
         values={softmax: shares, seen: values, node: shares @ values},
         path=frozenset({seen, node}),
-        positive_weights={},
+        weights={},
         mode="strict",
     )
     [(below, mass)] = RULES[node.target](step)

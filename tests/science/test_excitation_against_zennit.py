@@ -10,7 +10,7 @@ from zennit.composites import ExcitationBackprop
 from zennit.layer import Sum
 
 from onoma.science.excitation import draw, encoder_mass, look, prepare
-from onoma.science.excitation_rules import RULES, Step, matrix_down
+from onoma.science.excitation_rules import RULES, Step, by_sign, matrix_down
 from tests.networks import images, program_of
 
 SHAPE = (3, 32, 32)
@@ -82,21 +82,30 @@ def test_maps_of_x_features_equal_zennits(pool: nn.Module) -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_negative_inputs_count_as_zero_here_and_with_negative_weights_there() -> None:
-    """z = (2, -1), weights (1, -3): positive parts 1 * 2 and (-3) * (-1).
-
-    Here z is clamped: all mass on the first. zennit's z+ rule keeps what a negative input gives through a negative
-    weight: 2 / 5 and 3 / 5.
-    """
+def test_negative_inputs_push_by_negative_weights_as_in_zennit() -> None:
+    """z = (2, -1), weights (1, -3): what pushed the unit up is 1 * 2 and (-3) * (-1), so 2 / 5 and 3 / 5."""
     values, weight = torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0, -3.0]])
-    ours = matrix_down(
-        values.clamp(min=0), weight.T.clamp(min=0), torch.ones(1, 1), torch.tensor([0]), "strict"
-    )
-    assert ours.tolist() == [[1.0, 0.0]]
+    parts, weights = (by_sign(of, is_signed=True) for of in (values, weight.T))
+    ours = matrix_down(parts, weights, {1: torch.ones(1, 1)}, torch.tensor([0]), "strict")
     layer = nn.Linear(2, 1, bias=False)
     with torch.no_grad():
         layer.weight.copy_(weight)
-    torch.testing.assert_close(zennit(nn.Sequential(layer), values, 0), torch.tensor([[0.4, 0.6]]))
+    torch.testing.assert_close(ours, torch.tensor([[0.4, 0.6]]))
+    torch.testing.assert_close(zennit(nn.Sequential(layer), values, 0), ours)
+
+
+def test_mass_on_a_negative_unit_goes_to_what_pushed_it_down_here_and_up_there() -> None:
+    """z = (2, -1), weights (1, 3): -1 * 3 pushed the unit down to -1, so all goes to the second. zennit's z+ rule knows
+    no negative units: all to the first, which pushed it up.
+    """
+    values, weight = torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0, 3.0]])
+    parts, weights = (by_sign(of, is_signed=True) for of in (values, weight.T))
+    ours = matrix_down(parts, weights, {-1: torch.ones(1, 1)}, torch.tensor([0]), "strict")
+    assert ours.tolist() == [[0.0, 1.0]]
+    layer = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+    torch.testing.assert_close(zennit(nn.Sequential(layer), values, 0), torch.tensor([[1.0, 0.0]]))
 
 
 def test_a_residual_gives_nothing_to_a_negative_branch_here_and_negative_mass_there() -> None:

@@ -1,5 +1,6 @@
 """Every rule against an example worked by hand, and against the dense matrix of its operator."""
 
+import itertools
 import operator
 from pathlib import Path
 
@@ -8,15 +9,21 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
-from onoma.science.excitation_rules import RULES, Mode, Step, gated_input, matrix_down
+from onoma.science.excitation_rules import RULES, Mode, Step, by_sign, gated_input, matrix_down
 
 aten = torch.ops.aten
 STRICT: Mode = "strict"
 LOCAL: Mode = "local"
 
 
-def passed_down(target, inputs, mass, *rest, mode=STRICT, weight=None, rows=None, **named) -> list[Tensor]:
-    """Mass that an operator's rule gives to each of its inputs; the weight, where there is one, comes second."""
+def passed_down(
+    target, inputs, mass, *rest, mode=STRICT, weight=None, rows=None, signed=False, **named
+) -> list[Tensor]:
+    """Mass that an operator's rule gives to each of its inputs; the weight, where there is one, comes second.
+
+    Args:
+        signed: units may be negative, and have mass; else negative ones count as 0.
+    """
     graph = fx.Graph()
     nodes = [graph.placeholder(f"x{index}") for index in range(len(inputs))]
     known = dict(zip(nodes, inputs, strict=True))
@@ -34,8 +41,10 @@ def passed_down(target, inputs, mass, *rest, mode=STRICT, weight=None, rows=None
         rows=torch.arange(len(mass)) if rows is None else rows,
         values={**known, node: result},
         path=frozenset({*nodes, node}),
-        positive_weights={} if weight is None else {node: weight.clamp(min=0)},
+        weights={} if weight is None else {node: by_sign(weight, is_signed=True)},
         mode=mode,
+        signed=frozenset(nodes if signed else ()),
+        turned=frozenset([node] if signed else ()),
     )
     for n, value in {**known, node: result}.items():
         n.meta["shape"] = tuple(value.shape) if isinstance(value, Tensor) else ()
@@ -43,6 +52,16 @@ def passed_down(target, inputs, mass, *rest, mode=STRICT, weight=None, rows=None
     for below, part in RULES[target](step):
         given[below] = given[below] + part
     return list(given.values())
+
+
+def signed_reference(values: Tensor, mass: Tensor, weight: Tensor, above: Tensor) -> Tensor:
+    """What pushed a unit the way it is, a unit at a time: values (n, d), mass and above (n, f), weight (d, f)."""
+    given = torch.zeros_like(values)
+    for image, unit in itertools.product(*map(range, mass.shape)):
+        pushing = (weight[:, unit] * values[image] * (1 if above[image, unit] >= 0 else -1)).clamp(min=0)
+        if pushing.sum() > 0:
+            given[image] += mass[image, unit] * pushing / pushing.sum()
+    return given
 
 
 def dense_reference(values: Tensor, mass: Tensor, positive: Tensor, field: Tensor, mode: Mode) -> Tensor:
@@ -90,8 +109,9 @@ def test_a_fully_connected_unit_shares_by_activation_times_positive_weight() -> 
 
 def test_a_negative_weight_gets_no_mass() -> None:
     """z = (2, 1), weights (1, -3): all of it to the first, though the unit itself is -1."""
+    weights = {1: torch.tensor([[1.0], [0.0]])}
     given = matrix_down(
-        torch.tensor([[2.0, 1.0]]), torch.tensor([[1.0], [0.0]]), torch.ones(1, 1), torch.tensor([0]), STRICT
+        {1: torch.tensor([[2.0, 1.0]])}, weights, {1: torch.ones(1, 1)}, torch.tensor([0]), STRICT
     )
     assert given.tolist() == [[1.0, 0.0]]
 
@@ -129,7 +149,7 @@ def test_the_bias_takes_no_mass() -> None:
         torch.tensor([0]),
         values,
         frozenset({below, node}),
-        {node: torch.ones(2, 1)},
+        {node: {1: torch.ones(2, 1)}},
         STRICT,
     )
     [(receiver, given)] = RULES[aten.addmm.default](step)
@@ -143,6 +163,38 @@ def test_a_fully_connected_layer_equals_the_dense_reference(mode: Mode) -> None:
     [given] = passed_down(aten.mm.default, [values], mass, weight=weight, mode=mode)
     expected = dense_reference(values, mass, weight.clamp(min=0), torch.ones_like(weight), mode)
     torch.testing.assert_close(given, expected)
+
+
+def test_mass_goes_to_what_pushed_a_unit_the_way_it_is() -> None:
+    """z = (2, -1), weights (1, -3) and (-4, 2): units 5 and -10. Half on the first goes as 2 : 3, half on the second,
+    which the first input pushed down by 8 and the second by 2, as 8 : 2.
+    """
+    values, weight = torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0, -4.0], [-3.0, 2.0]])
+    [given] = passed_down(aten.mm.default, [values], torch.full((1, 2), 0.5), weight=weight, signed=True)
+    torch.testing.assert_close(given, torch.tensor([[0.2 + 0.4, 0.3 + 0.1]]))
+
+
+def test_a_unit_that_its_bias_alone_makes_what_it_is_loses_its_mass_in_strict_mode() -> None:
+    """z = (2, -1), weights (1, -3): W z = 5, and a bias of -7 makes -2 of it. Local mode shares as 2 : 1."""
+    values, weight = torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0], [-3.0]])
+    graph = fx.Graph()
+    bias, below, held = graph.get_attr("bias"), graph.placeholder("x"), graph.get_attr("weight")
+    node = graph.call_function(aten.addmm.default, (bias, below, held))
+    known = {below: values, node: torch.tensor([[-2.0]])}
+    signs = {"signed": frozenset([below]), "turned": frozenset([node])}
+    for mode, expected in ((STRICT, [0.0, 0.0]), (LOCAL, [2 / 3, 1 / 3])):
+        step = Step(
+            node, torch.ones(1, 1), torch.tensor([0]), known, frozenset({below, node}),
+            {node: by_sign(weight, is_signed=True)}, mode, **signs,
+        )  # fmt: skip
+        [(_, given)] = RULES[node.target](step)
+        assert given[0].tolist() == pytest.approx(expected)
+
+
+def test_a_fully_connected_layer_between_signed_units_equals_the_reference() -> None:
+    values, weight, mass = sparse(3, 5) - 0.6, sparse(5, 4, seed=2) - 0.5, some_mass(3, 4)
+    [given] = passed_down(aten.mm.default, [values], mass, weight=weight, signed=True)
+    torch.testing.assert_close(given, signed_reference(values, mass, weight, values @ weight))
 
 
 # convolution
@@ -191,6 +243,28 @@ def test_a_convolution_equals_the_dense_reference(kind: str, mode: Mode) -> None
     torch.testing.assert_close(given.flatten(1), expected)
     if mode == LOCAL:
         torch.testing.assert_close(given.flatten(1).sum(1), torch.ones(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_a_convolution_between_signed_units_equals_the_reference(kind: str) -> None:
+    shape, stride, padding, dilation, groups = CONVOLUTIONS[kind]
+    weight, values = sparse(*shape, seed=3) - 0.8, sparse(2, 3, 6, 5) - 0.6
+
+    def convolve(cells: Tensor) -> Tensor:
+        return functional.conv2d(cells, weight, None, stride, padding, dilation, groups)
+
+    above = convolve(values)
+    mass = some_mass(*above.shape)
+    rest = (None, stride, padding, dilation, False, [0, 0], groups)
+    [given] = passed_down(aten.convolution.default, [values], mass, *rest, weight=weight, signed=True)
+    expected = signed_reference(
+        values.flatten(1), mass.flatten(1), matrix_of(convolve, (3, 6, 5)), above.flatten(1)
+    )
+    torch.testing.assert_close(given.flatten(1), expected)
+    [local] = passed_down(
+        aten.convolution.default, [values], mass, *rest, weight=weight, signed=True, mode=LOCAL
+    )
+    torch.testing.assert_close(local.flatten(1).sum(1), torch.ones(2, dtype=torch.float64))
 
 
 def test_a_window_of_padding_alone_gives_finite_mass() -> None:
@@ -405,6 +479,18 @@ POOLS = {
 }
 
 
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_pool_of_signed_units_equals_the_reference(kind: str) -> None:
+    target, rest = POOLS[kind]
+    values = sparse(2, 2, 5, 5) - 0.7
+    above = target(values, *rest)
+    mass = some_mass(*above.shape)
+    [given] = passed_down(target, [values], mass, *rest, signed=True)
+    matrix = matrix_of(lambda cells: target(cells, *rest), (2, 5, 5))
+    expected = signed_reference(values.flatten(1), mass.flatten(1), matrix, above.flatten(1))
+    torch.testing.assert_close(given.flatten(1), expected)
+
+
 @pytest.mark.parametrize("mode", [STRICT, LOCAL])
 @pytest.mark.parametrize("kind", POOLS)
 def test_a_pool_equals_the_dense_reference(kind: str, mode: Mode) -> None:
@@ -485,12 +571,11 @@ def test_a_product_of_two_branches_has_no_gate() -> None:
     assert gated_input(node) is None
 
 
-@pytest.mark.parametrize(("mode", "kept"), [(STRICT, [0.3, 0.0, 0.0]), (LOCAL, [0.3, 0.15, 0.05])])
-def test_two_factors_of_which_neither_gates_the_other_share_the_mass(mode: Mode, kept: list[float]) -> None:
-    """Units (2, 3, -4) times (5, -1, -2), mass (0.6, 0.3, 0.1): half to each; two negative units excite nothing."""
+def test_two_factors_of_which_neither_gates_the_other_share_the_mass() -> None:
+    """Units (2, 3, -4) times (5, -1, -2), mass (0.6, 0.3, 0.1): half to each."""
     values = [torch.tensor([[2.0, 3.0, -4.0]]), torch.tensor([[5.0, -1.0, -2.0]])]
-    first, second = passed_down(aten.mul.Tensor, values, torch.tensor([[0.6, 0.3, 0.1]]), mode=mode)
-    assert first.tolist() == [pytest.approx(kept)]
+    first, second = passed_down(aten.mul.Tensor, values, torch.tensor([[0.6, 0.3, 0.1]]))
+    assert first.tolist() == [pytest.approx([0.3, 0.15, 0.05])]
     assert second.equal(first)
 
 
@@ -562,12 +647,16 @@ def test_mass_stays_where_a_constant_factor_is_positive() -> None:
     ],
 )
 def test_a_division_by_a_constant_is_the_product_with_its_reciprocal(target, constant, kept) -> None:
-    """Units (2, 1, -1), mass (0.2, 0.3, 0.5): times or by 3, W+ z = 0 at the third alone; by -3 at every unit."""
-    values, mass = torch.tensor([[2.0, 1.0, -1.0]]), torch.tensor([[0.2, 0.3, 0.5]])
+    """Units (2, 1, 0), mass (0.2, 0.3, 0.5): times or by 3, W+ z = 0 at the third alone; by -3 at every unit. Between
+    units that may be negative mass stays where the input is not 0.
+    """
+    values, mass = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[0.2, 0.3, 0.5]])
     [strict] = passed_down(target, [values], mass, constant)
     [local] = passed_down(target, [values], mass, constant, mode=LOCAL)
     assert strict.tolist() == [pytest.approx(kept)]
     assert local.equal(mass)
+    [signed] = passed_down(target, [values], mass, constant, signed=True)
+    torch.testing.assert_close(signed, torch.tensor([[0.2, 0.3, 0.0]]))
 
 
 def test_a_division_by_weights_loses_mass_where_they_are_negative() -> None:

@@ -26,10 +26,16 @@ KINDS = {
 
 
 class OneStep(nn.Module):
-    """A convolution on the map layer, whose units are partly dead; images of zeros have nothing on the map layer."""
+    """A convolution on the map layer, whose units are partly dead; images of zeros have nothing on the map layer.
 
-    def __init__(self, **kind: object) -> None:
+    Args:
+        signed: units of both may be negative; they are halved instead of cut at 0.
+        kind: of convolution.
+    """
+
+    def __init__(self, *, signed: bool = False, **kind: object) -> None:
         super().__init__()
+        self.activate = nn.LeakyReLU(0.5) if signed else nn.ReLU()
         torch.manual_seed(0)
         self.stem = nn.Conv2d(3, LEAST_CHANNELS, 3, padding=1, bias=False)
         self.convolve = nn.Conv2d(LEAST_CHANNELS, 6, **kind)
@@ -39,16 +45,17 @@ class OneStep(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, 3, 7, 6) to (n, 2)."""
-        return self.classify(torch.relu(self.convolve(torch.relu(self.stem(pixels)))).mean((2, 3)))
+        return self.classify(self.activate(self.convolve(self.activate(self.stem(pixels)))).mean((2, 3)))
 
 
+@pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("mode", ["strict", "local"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_last_step_in_sum_equals_the_way_through_each_channel(
-    kind: str, mode: Mode, monkeypatch: pytest.MonkeyPatch
+    kind: str, mode: Mode, signed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = program_of(OneStep(**KINDS[kind]).eval(), SHAPE)
-    lower = next(n for n in program.graph_module.graph.nodes if n.target is torch.ops.aten.relu.default)
+    program = program_of(OneStep(**KINDS[kind], signed=signed).eval(), SHAPE)
+    lower = next(n for n in program.graph_module.graph.nodes if "relu" in str(n.target))
     explainer = prepare(program, find_attachment(program), lower.name, mode)
     pixels = images(4, SHAPE)
     pixels[1] = 0
@@ -81,7 +88,7 @@ def test_the_last_step_follows_the_worked_example(monkeypatch: pytest.MonkeyPatc
         torch.tensor([0]),
         {below: values},
         frozenset({below, node}),
-        {node: weight},
+        {node: {1: weight}},
         "strict",
     )
     [(to, given)] = SUMMED_RULES[CONVOLUTION](step)

@@ -1,0 +1,105 @@
+"""Which activations may be negative, and where mass may lie on such: told from the graph, before anything is drawn.
+
+What can do without the negative part takes half the time, and networks of ReLU can everywhere.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import fx
+
+from onoma.science.nodes import ATTENDS, CHOOSES, MOVES, VIEWS, depends_on_image
+
+_aten = torch.ops.aten
+_BOUNDS_BELOW = {
+    _aten.clamp.default: None,
+    _aten.clamp_min.default: None,
+    _aten.hardtanh.default: -1.0,
+}  # with the bound that is taken where none is given
+_JOINS_CONSTANTS = (_aten.add.Tensor, _aten.cat.default, _aten.mul.Tensor)
+_LEAVES_SIGNS = frozenset(
+    {
+        *CHOOSES,
+        *MOVES,
+        *VIEWS,
+        _aten._adaptive_avg_pool2d.default,
+        _aten.adaptive_max_pool2d.default,
+        _aten.add.Tensor,
+        _aten.alias.default,
+        _aten.amax.default,
+        _aten.avg_pool2d.default,
+        _aten.cat.default,
+        _aten.clone.default,
+        _aten.detach.default,
+        _aten.expand.default,
+        _aten.max.dim,
+        _aten.max_pool2d_with_indices.default,
+        _aten.mean.dim,
+        _aten.split_with_sizes.default,
+        _aten.squeeze.dims,
+        _aten.sum.dim_IntList,
+        _aten.unsqueeze.default,
+        _aten.upsample_bilinear2d.vec,
+        _aten.upsample_nearest2d.vec,
+        operator.getitem,
+    }
+)
+"""Sums, choices and moves: of what is not negative they make nothing that is, and a negative unit's mass alone goes on
+to negative units."""
+
+
+def signed_nodes(nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
+    """Nodes with units that may be negative.
+
+    Args:
+        nodes: of the graph, in its order.
+    """
+    signed = set[fx.Node]()
+    for node in nodes:
+        parts = [n for n in node.all_input_nodes if depends_on_image(n)]
+        leaves = node.target in _LEAVES_SIGNS or node.target is _aten.mul.Tensor
+        if node.target in _JOINS_CONSTANTS:
+            leaves = (
+                leaves
+                and parts == node.all_input_nodes
+                and not any(isinstance(part, int | float) for part in node.args[:2])
+            )
+        if not (_rectifies(node) or (parts and leaves and signed.isdisjoint(parts))):
+            signed.add(node)
+    return frozenset(signed)
+
+
+def turned_nodes(path: Sequence[fx.Node], signed: frozenset[fx.Node]) -> frozenset[fx.Node]:
+    """Nodes that may get mass on negative units. Under a ReLU there is none, whatever is below it.
+
+    Args:
+        path: nodes that carry activations, from the map layer to the attachment, in the graph's order.
+    """
+    turned = set[fx.Node]()
+    on_path = set(path)
+    for node in reversed(path):
+        users = on_path.intersection(node.users)
+        if node in signed and (node is path[-1] or any(_turns(user, node, signed, turned) for user in users)):
+            turned.add(node)
+    return frozenset(turned)
+
+
+def _turns(user: fx.Node, node: fx.Node, signed: frozenset[fx.Node], turned: set[fx.Node]) -> bool:
+    """Whether an operator may hand mass to negative units of a node."""
+    if user.target is _aten.mul.Tensor:  # by a gate that is not negative the sign stays
+        gates = [n for n in user.all_input_nodes if n is not node and depends_on_image(n)]
+        return user in turned or not gates or not signed.isdisjoint(gates)
+    if user.target in _LEAVES_SIGNS or user.target in ATTENDS:
+        return user in turned
+    return not _rectifies(user)
+
+
+def _rectifies(node: fx.Node) -> bool:
+    """Whether it gives nothing negative, and more for more."""
+    if node.target not in _BOUNDS_BELOW:
+        return node.target in (_aten.relu.default, _aten.sigmoid.default, _aten._softmax.default)
+    least = node.args[1] if len(node.args) > 1 else _BOUNDS_BELOW[node.target]
+    return isinstance(least, int | float) and least >= 0
