@@ -61,12 +61,10 @@ def signed_nodes(nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
     for node in nodes:
         parts = [n for n in node.all_input_nodes if depends_on_image(n)]
         leaves = node.target in _LEAVES_SIGNS or node.target is _aten.mul.Tensor
+        if node.target in (_aten.add.Tensor, _aten.mul.Tensor):  # a number may be negative
+            leaves = all(isinstance(part, fx.Node) for part in node.args)
         if node.target in _JOINS_CONSTANTS:
-            leaves = (
-                leaves
-                and parts == node.all_input_nodes
-                and not any(isinstance(part, int | float) for part in node.args[:2])
-            )
+            leaves = leaves and parts == node.all_input_nodes
         if not (_rectifies(node) or (parts and leaves and signed.isdisjoint(parts))):
             signed.add(node)
     return frozenset(signed)
