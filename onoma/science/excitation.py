@@ -195,7 +195,7 @@ def prepare(
             f"attachment layer '{attachment}' has shape {shape_of(upper)} for two images: they share its first axis"
         )
     for node, value in known.items():
-        if _is_mask(node):  # infinite where nobody may attend
+        if _is_mask(node):
             continue
         if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
             layers = ", ".join(f"'{user.name}'" for user in node.users)
@@ -208,7 +208,7 @@ def prepare(
     weights = {
         node: by_sign(
             known[weight].to(dtype),
-            is_signed=node in turned or any(n in signed for n in path if n in node.all_input_nodes),
+            is_signed=node in turned or not signed.isdisjoint({*path}.intersection(node.all_input_nodes)),
         )
         for node in path
         if node is not lower and (weight := weight_of(node)) is not None
@@ -218,19 +218,26 @@ def prepare(
 
 
 def _is_mask(node: fx.Node) -> bool:
-    """Whether a constant only says who may attend to what."""
-    attends = _aten.scaled_dot_product_attention.default
-    return bool(node.users) and all(
-        user.target is attends and node not in user.args[:3] for user in node.users
-    )
+    """Whether a constant only says who may attend to what: infinite where nobody may."""
+    return bool(node.users) and all(_masks(user, node) for user in node.users)
+
+
+def _masks(user: fx.Node, node: fx.Node) -> bool:
+    if user.target is _aten.scaled_dot_product_attention.default:
+        return node not in user.args[:3]
+    if user.target is _aten.add.Tensor:
+        return all(after.target is _aten._softmax.default for after in user.users)
+    moves = user.target in MOVES or user.target in (*CHOOSES, _aten.expand.default)
+    return moves and not depends_on_image(user) and _is_mask(user)
 
 
 def _fixed_units(
     program: Program, path: Sequence[fx.Node], device: torch.device | str
 ) -> dict[fx.Node, Tensor]:
-    """Units below the attachment that come from constants alone, where the path joins any to activations."""
+    """Units below the attachment that come from constants alone, where any are joined to activations."""
     below = path[:-1]
-    if all(depends_on_image(part) for node in below if node.target in JOINS for part in node.all_input_nodes):
+    joins = [node for node in between(program, None, path[-1].name) if node.target in JOINS]
+    if all(depends_on_image(part) for node in joins for part in node.all_input_nodes):
         return {}
     finder = FixedFinder(program.graph_module)
     with torch.inference_mode():
@@ -491,12 +498,15 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
 
 
 def _attends_alike(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
-    """Whether attention has as many values' heads as it gives, and shares by image."""
+    """Whether attention has as many values' heads as it gives, and shares by image: a constant with more axes than a
+    cell's shares has them where the node does, images first.
+    """
     attended = gated_input(node)
     if attended is None or shape_of(attended)[:-2] != shape_of(node)[:-2]:
         return False
-    beside = [n for n in node.all_input_nodes if n not in known and not depends_on_image(n)]
-    return not beside or layout_of(node) == IMAGES_FIRST
+    beside = [n for n in node.all_input_nodes if not depends_on_image(n)]
+    small = all(n in known and known[n].dim() <= 2 for n in beside)
+    return small or layout_of(node) == IMAGES_FIRST
 
 
 def _finds_images(node: fx.Node) -> bool:

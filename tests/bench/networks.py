@@ -109,7 +109,7 @@ def survey(name: str, side: int | None = None) -> Survey:
 
 def _kept(explainer: Explainer, pixels: Tensor) -> float:
     seen = look(explainer, pixels)
-    features = seen.features.clamp(min=0)
+    features = seen.features.abs()
     mass = features / features.sum(1, keepdim=True)
     return float(draw(explainer, seen, mass, torch.arange(len(pixels))).sum((1, 2)).mean())
 

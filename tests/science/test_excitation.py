@@ -692,6 +692,7 @@ BETWEEN = {
     "layer norm of all": nn.LayerNorm([4, 16, 16]),
     "local response norm": nn.LocalResponseNorm(3),
     "normalised": lambda x: x / (1e-3 + x.norm(dim=1, keepdim=True)),
+    "max pool of three axes": lambda x: nn.functional.max_pool2d(x.flatten(1, 2), 2).unflatten(1, (4, 8)),
     "upsampled": nn.Upsample(scale_factor=2),
     "upsampled, bilinear": nn.Upsample(scale_factor=2, mode="bilinear"),
     "reflections": nn.ReflectionPad2d(2),
@@ -831,7 +832,7 @@ class CoordinatesBeside(nn.Module):
         """(n, 3, 16, 16) to (n, 2)."""
         cells = torch.relu(self.convolve(pixels))
         places = self.places.expand(cells.shape[0], -1, -1, -1)
-        return self.classify(torch.relu(self.mix(torch.cat([cells, places], 1))).mean((2, 3)))
+        return self.classify(torch.relu(self.mix(torch.relu(torch.cat([cells, places], 1)))).mean((2, 3)))
 
 
 def test_constants_beside_the_cells_get_no_mass() -> None:
@@ -853,10 +854,30 @@ def test_coordinates_get_no_mass_where_maps_are_drawn_on_them() -> None:
     """The map layer is the cells with their coordinates: the map is that of the cells alone."""
     program = program_of(CoordinatesBeside().eval(), (3, 16, 16))
     attachment, pixels = find_attachment(program), images(2, (3, 16, 16))
-    joined, alone = (
-        maps_of(prepare(program, attachment, layer, "local"), pixels) for layer in ("cat", "relu")
+    joined, above, alone = (
+        maps_of(prepare(program, attachment, layer, "local"), pixels) for layer in ("cat", "relu_1", "relu")
     )
     torch.testing.assert_close(joined, alone)
+    torch.testing.assert_close(above, alone)
+
+
+def test_a_constant_that_is_the_largest_gets_no_mass() -> None:
+    """A token of (5, 5, 0, 0) beside the cells, and the largest of each channel."""
+
+    class Largest(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolve, self.classify = nn.Conv2d(3, 4, 4, stride=4), nn.Linear(4, 2)
+            self.register_buffer("token", torch.tensor([5.0, 5.0, 0.0, 0.0]).view(1, 1, 4))
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            cells = torch.relu(self.convolve(pixels)).flatten(2).mT
+            return self.classify(torch.cat([self.token.expand(cells.shape[0], 1, 4), cells], 1).amax(1))
+
+    program = program_of(Largest().eval(), (3, 16, 16))
+    maps = maps_of(prepare(program, find_attachment(program), "relu", "local"), images(3, (3, 16, 16)))
+    torch.testing.assert_close(maps.sum((1, 2)), torch.ones(3))
 
 
 class OneTokenAttends(nn.Module):
@@ -971,7 +992,27 @@ def test_attention_that_the_rule_does_not_fit_is_refused(groups: bool) -> None:
         prepare(program, find_attachment(program), "relu", "strict")
 
 
-def test_queries_that_are_learned_and_masks_may_be_constants() -> None:
+def test_a_mask_by_head_where_the_images_come_second_is_refused() -> None:
+    """It would meet values whose images come first: head by image."""
+
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolve, self.classify = nn.Conv2d(3, 4, 4, stride=4), nn.Linear(4, 2)
+            self.register_buffer("mask", torch.randn(2, 1, 16, 16))
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            heads = torch.relu(self.convolve(pixels)).flatten(2).unflatten(1, (2, 2)).mT.transpose(0, 1)
+            seen = nn.functional.scaled_dot_product_attention(heads, heads, heads, self.mask)
+            return self.classify(seen.transpose(0, 1).mT.flatten(1, 2).mean(2))
+
+    program = program_of(Heads().eval(), (3, 16, 16))
+    with pytest.raises(MissingRule, match="scaled_dot_product_attention"):
+        prepare(program, find_attachment(program), "relu", "strict")
+
+
+@pytest.mark.parametrize("given", ["as it is", "in part", "written out"])
+def test_queries_that_are_learned_and_masks_may_be_constants(given: str) -> None:
     class Pools(nn.Module):
         """Two learned queries ask the cells, not all of which may be seen."""
 
@@ -986,8 +1027,12 @@ def test_queries_that_are_learned_and_masks_may_be_constants() -> None:
 
         def forward(self, pixels: Tensor) -> Tensor:
             cells = torch.relu(self.convolve(pixels)).flatten(2).mT
+            if given == "written out":
+                asked = self.queries.expand(cells.shape[0], -1, -1) @ cells.mT / 2
+                return self.classify((torch.softmax(asked + self.mask, -1) @ cells).mean(1))
+            mask = self.mask if given == "as it is" else self.mask[:2, None].transpose(0, 1)
             attend = nn.functional.scaled_dot_product_attention
-            return self.classify(attend(self.queries, cells, cells, self.mask).mean(1))
+            return self.classify(attend(self.queries, cells, cells, mask).mean(1))
 
     program = program_of(Pools().eval(), (3, 16, 16))
     maps = maps_of(prepare(program, find_attachment(program), "relu", "local"), images(3, (3, 16, 16)))
@@ -997,7 +1042,7 @@ def test_queries_that_are_learned_and_masks_may_be_constants() -> None:
     with torch.no_grad():
         damaged.queries[0, 0, 0] = torch.nan
     program = program_of(damaged, (3, 16, 16))
-    with pytest.raises(ValueError, match="'queries' of layer 'scaled_dot_product_attention' is NaN"):
+    with pytest.raises(ValueError, match=r"'queries' of layer '.*' is NaN"):
         prepare(program, find_attachment(program), "relu", "local")
 
 

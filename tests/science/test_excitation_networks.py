@@ -21,15 +21,12 @@ def test_the_table_has_every_network() -> None:
     assert tuple(rows_of_the_table()) == NETWORKS
 
 
-@pytest.mark.parametrize(
-    ("name", "strict"),
-    [("squeezenet1_1", 1.0), ("mobilenet_v3_large", 0.349), ("shufflenet_v2_x1_0", 1.0), ("resnet18", 1.0)],
-)
-def test_small_pictures_keep_their_mass(name: str, strict: float) -> None:
-    """What strict mode loses was measured; another rule would lose another share."""
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_large", "shufflenet_v2_x1_0", "resnet18"])
+def test_small_pictures_keep_their_mass(name: str) -> None:
+    """While negative activations counted as 0, strict mode kept 0.349 on mobilenet_v3_large."""
     found = survey(name, SMALL_SIDE)
     assert found.refused == ""
-    assert found.strict == pytest.approx(strict, abs=0.02)
+    assert found.strict == pytest.approx(1, abs=0.02)
     assert found.local == pytest.approx(1, abs=1e-3)
 
 

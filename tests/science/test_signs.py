@@ -23,11 +23,7 @@ class Between(nn.Module):
     def __init__(self, something: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.convolve, self.again, self.classify = (
-            nn.Conv2d(3, 4, 3, padding=1),
-            nn.Conv2d(4, 4, 1),
-            nn.Linear(4, 2),
-        )
+        self.convolve, self.classify = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 2)
         self.something = something
 
     def forward(self, pixels: Tensor) -> Tensor:
