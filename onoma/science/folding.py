@@ -88,7 +88,8 @@ def join_layers_at_every_cell(graph_module: fx.GraphModule) -> None:
             *bias, flat, turned = node.args
             (after,) = node.users
             views = (flat.target, after.target) == (_aten.view.default,) * 2
-            if views and _is_turned(turned) and _is_at_every_cell(flat, after, node):
+            plain = not node.kwargs and all(_is_of_units(one, node) for one in bias)  # no alpha, no beta
+            if views and plain and _is_turned(turned) and _is_at_every_cell(flat, after, node):
                 _join(after, flat.args[0], turned.args[0], *bias)
     graph.eliminate_dead_code()
     graph_module.recompile()
@@ -98,6 +99,11 @@ def _is_turned(node: fx.Node) -> bool:
     """Whether it is a matrix, transposed."""
     order: Any = node.args[1] if node.target is _aten.permute.default else ()
     return list(order) == [1, 0]
+
+
+def _is_of_units(bias: fx.Node, layer: fx.Node) -> bool:
+    """Whether a bias is a constant with one number a unit."""
+    return not depends_on_image(bias) and bias.meta["shape"] == layer.meta["shape"][1:]
 
 
 def _is_at_every_cell(flat: fx.Node, after: fx.Node, layer: fx.Node) -> bool:

@@ -258,6 +258,29 @@ def test_a_layer_on_all_cells_at_once_stays_one() -> None:
     torch.testing.assert_close(scores_of(program, pixels), network(pixels.relu()).detach())
 
 
+@pytest.mark.parametrize("how", ["alpha", "beta", "image's bias", "each image's bias"])
+def test_a_product_that_is_no_layer_at_every_cell_stays_what_it_is(how: str) -> None:
+    """Written with `torch.addmm` between the views of one."""
+
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolve, self.inner, self.classify = nn.Conv2d(3, 4, 1), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            cells = torch.relu(self.convolve(pixels)).flatten(2).mT.reshape(-1, 4)
+            bias = {"image's bias": cells.mean(0), "each image's bias": cells}.get(how, self.inner.bias)
+            scaled = {how: 0.5} if how in ("alpha", "beta") else {}
+            inner = torch.addmm(bias, cells, self.inner.weight.t(), **scaled).view(pixels.shape[0], 64, 4)
+            return self.classify(torch.relu(inner).mean(1))
+
+    network, pixels = Written().eval(), images(3, (3, 8, 8))
+    program = program_of(network)
+    assert len(layers(program, "addmm.default")) == 2
+    torch.testing.assert_close(scores_of(program, pixels), network(pixels).detach())
+
+
 def test_layers_beside_a_residual_branch_are_no_cuts() -> None:
     program = program_of(MobileLike(), SHAPE)
     found = {node.name for node in cuts(program, find_attachment(program))}
