@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from onoma.science.excitation import carriers, has_rule, operator_name, prepare
-from onoma.science.nodes import BLANK_IMAGES, channel_axis, shape_of
+from onoma.science.nodes import BLANK_IMAGES, channel_axis, depends_on_image, shape_of
 from onoma.science.pictures import Preprocessing
 from onoma.science.program import (
     Program,
@@ -66,7 +66,7 @@ class ProgramReport:
     """What a check found.
 
     Attributes:
-        operators: by name.
+        operators: of what depends on the image, by name.
         layers: that can be named for attachment and map layer, in the network's order.
         attachment_layer: that would be taken; empty where none is found.
         map_layer: likewise.
@@ -227,17 +227,15 @@ def _depends_on_others(program: Program, images: torch.Tensor) -> bool:
 
 
 def operators(program: Program, attachment: str | None, map_layer: str | None) -> tuple[OperatorUse, ...]:
-    """The program's operators by name, with which of them need an excitation rule and have one."""
+    """The operators of what depends on the image, by name, with which of them need an excitation rule and have one."""
     known = constants(program)
     path = set(carriers(program, attachment, map_layer)) if attachment and map_layer else set()
-    nodes = [n for n in program.graph_module.graph.nodes if n.op == "call_function" and n not in known]
+    nodes = [n for n in program.graph_module.graph.nodes if n.op == "call_function" and depends_on_image(n)]
     counts = Counter(operator_name(node) for node in nodes)
-    needed = {operator_name(n) for n in nodes if n in path and n.name != map_layer}
-    lacking = {
-        operator_name(n) for n in nodes if n in path and n.name != map_layer and not has_rule(n, known)
-    }
-    without = {operator_name(n) for n in nodes if not has_rule(n, known)}
+    crossed = {n for n in path if n.name != map_layer}
+    needed = {operator_name(n) for n in nodes if n in crossed}
+    asked = [n for n in nodes if n in crossed or operator_name(n) not in needed]
+    lacking = {operator_name(n) for n in asked if not has_rule(n, known)}
     return tuple(
-        OperatorUse(name, counts[name], name in needed, name not in (lacking if name in needed else without))
-        for name in sorted(counts)
+        OperatorUse(name, counts[name], name in needed, name not in lacking) for name in sorted(counts)
     )

@@ -72,6 +72,30 @@ def test_an_operator_off_the_way_needs_no_rule() -> None:
     assert report.reasons == ()
 
 
+class AsManyAsImages(nn.Module):
+    """Adds a constant that is made for as many images as there are."""
+
+    def __init__(self, *, learned: bool) -> None:
+        super().__init__()
+        self.learned, self.convolve, self.classify = learned, nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+        self.positions = nn.Parameter(torch.rand(1, 5, 32, 32))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 32, 32) to (n, 2)."""
+        count = pixels.shape[0]
+        learned = self.positions.expand(count, -1, -1, -1)[:, 1:]
+        beside = learned if self.learned else 0.5 * torch.ones(count, 4, 1, 1)
+        return self.classify(torch.relu(self.convolve(pixels) + beside).mean((2, 3)))
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_what_is_made_of_the_number_of_images_alone_is_not_listed(learned: bool) -> None:
+    report = report_of(AsManyAsImages(learned=learned))
+    assert report.reasons == ()
+    names = {name.split(".")[1] for name in (found.name for found in report.operators)}
+    assert names == {"convolution", "add", "relu", "mean", "addmm"}
+
+
 @pytest.mark.parametrize("data", [b"", b"text", b"\x80\x04K\x01.", b"PK\x05\x06" + bytes(18)])
 def test_a_file_that_is_refused_gives_its_reason_and_raises_nothing(data: bytes) -> None:
     report = check(data)
