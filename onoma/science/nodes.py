@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Set
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch.fx.experimental.symbolic_shapes import free_symbols
+from torch.nn import functional
 
 BLANK_IMAGES = (2,)  # first axis of what the shapes in the graph are learnt from
 _aten = torch.ops.aten
@@ -206,7 +208,8 @@ class CellFinder(fx.Interpreter):
     """Runs one image whose values are the number of the cell that each unit lies in, and notes in the nodes' meta which
     axis is the channels' where the others are rows and columns.
 
-    Convolutions and pools give cells their numbers, moving operators move them, and others leave them where they are.
+    Convolutions and pools give cells new numbers where those of their input lie in order; moving operators move them,
+    and others leave them where they are.
     """
 
     def run_node(self, n: fx.Node) -> Any:
@@ -214,8 +217,10 @@ class CellFinder(fx.Interpreter):
             return super().run_node(n)
         shape = _shape_of_one(n)
         source = n.all_input_nodes[0] if n.target is operator.getitem else n
-        if n.op == "placeholder" or (source.target in _HAS_CELLS_LAST and len(shape) == 4):
+        if n.op == "placeholder":
             return self._numbered(n, shape, 1)
+        if source.target in _HAS_CELLS_LAST and len(shape) == 4:
+            return self._pooled(n, shape)
         inputs = [i for i in n.all_input_nodes if depends_on_image(i) and self.env[i] is not None]
         if not inputs or layout_of(n) is None or n.target in ATTENDS:
             return None
@@ -227,6 +232,20 @@ class CellFinder(fx.Interpreter):
         if found is not None and len(shape) == 4 and channel_axis(n) is None and layout_of(n) == IMAGES_FIRST:
             n.meta["channel_axis"] = next((axis for axis in (1, 3) if _are_cells(found, axis)), None)
         return found
+
+    def _pooled(self, n: fx.Node, shape: tuple[int, ...]) -> Tensor:
+        """The numbers of what a convolution or pool gives: those of its input, thinned out, where they are known and
+        not in order, as of an image that was turned, or of patches.
+        """
+        below = n.args[0]  # of a pool's first output the pool, which has its input's numbers
+        assert isinstance(below, fx.Node)
+        numbers = self.env[below] if depends_on_image(below) else None
+        if numbers is None:
+            return self._numbered(n, shape, 1)
+        if layout_of(n) == IMAGES_FIRST and any(_lie_in_order(one) for one in numbers.flatten(0, 1)):
+            return self._numbered(n, shape, 1)
+        thinned = functional.interpolate(numbers[:, :1].double(), shape[2:])  # float has too few digits
+        return thinned.to(numbers.dtype).expand(shape)
 
     def _left(self, n: fx.Node, inputs: list[fx.Node], shape: tuple[int, ...]) -> Tensor | None:
         """The numbers of what an operator gives that moves no units."""
@@ -241,6 +260,9 @@ class CellFinder(fx.Interpreter):
             left = (numbers.select(axis, 0) for axis in range(1, numbers.dim()))
             return next((one for one in left if one.shape == shape), None)
         axes = [axis for i in inputs if (axis := channel_axis(i)) is not None]
+        if not axes and n.target is _aten.constant_pad_nd.default:
+            arguments, _ = self.fetch_args_kwargs_from_env(n)
+            return functional.pad(numbers, arguments[1])
         if len(shape) != 4 or not axes:
             return _spread(numbers, shape)
         for node in inputs:
@@ -338,5 +360,31 @@ def _are_cells(numbers: Tensor, axis: int) -> bool:
     if not (numbers == first.unsqueeze(axis)).all():
         return False
     rows, columns = first[0] // _ROW, first[0] % _ROW
-    straight = bool((rows == rows[:, :1]).all()) and bool((columns == columns[:1]).all())
-    return straight and bool((rows[:, 0].diff() > 0).all()) and bool((columns[0].diff() > 0).all())
+    return _are_straight(rows, columns) and all(
+        bool((line.diff() > 0).all()) for line in (rows[:, 0], columns[0])
+    )
+
+
+def _lie_in_order(numbers: Tensor) -> bool:
+    """Whether cells (h, w) have straight rows and columns, and each once in order; beside that some may be shown again,
+    as paddings with reflections do.
+    """
+    rows, columns = numbers // _ROW, numbers % _ROW
+    return _are_straight(rows, columns) and all(
+        max(map(len, _ascending(line.tolist()))) == len(line.unique()) for line in (rows[:, 0], columns[0])
+    )
+
+
+def _are_straight(rows: Tensor, columns: Tensor) -> bool:
+    """Whether all cells in a line have the number of its first."""
+    return bool((rows == rows[:, :1]).all()) and bool((columns == columns[:1]).all())
+
+
+def _ascending(line: list[int]) -> list[set[int]]:
+    """The numbers in each part of a line that does not descend."""
+    parts = [{line[0]}]
+    for before, after in itertools.pairwise(line):
+        if after < before:
+            parts.append(set())
+        parts[-1].add(after)
+    return parts
