@@ -121,6 +121,23 @@ def test_a_batch_norm_after_a_fully_connected_layer_is_folded(bias: bool) -> Non
     torch.testing.assert_close(scores_of(program, pixels), network(pixels).detach())
 
 
+@pytest.mark.parametrize("layer", ["convolution", "fully connected"])
+def test_two_batch_norms_in_a_row_are_both_folded(layer: str) -> None:
+    if layer == "convolution":
+        norms = [nn.BatchNorm2d(4), nn.BatchNorm2d(4)]
+        network = sequential(nn.Conv2d(3, 4, 3), *norms, nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    else:
+        norms = [nn.BatchNorm1d(6), nn.BatchNorm1d(6)]
+        network = sequential(nn.Flatten(), nn.Linear(192, 6), *norms, nn.ReLU(), nn.Linear(6, 2))
+    for norm in norms:
+        nn.init.uniform_(norm.weight, -1.0, 1.0)
+        nn.init.uniform_(norm.bias, -1.0, 1.0)
+        nn.init.uniform_(norm.running_mean)
+    program, pixels = program_of(network), images(4, (3, 8, 8))
+    assert layers(program, "_native_batch_norm_legit_no_training.default") == []
+    torch.testing.assert_close(scores_of(program, pixels), network(pixels).detach())
+
+
 def test_a_convolution_that_feeds_two_keeps_its_batch_norm() -> None:
     class Forked(nn.Module):
         def __init__(self) -> None:
