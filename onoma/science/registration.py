@@ -190,40 +190,50 @@ def require_explainable(program: Program, attachment: str, map_layer: str) -> No
 
     Raises:
         MissingRule: an operator between the layers has no rule.
-        ValueError: a layer or weight cannot be explained, the network does not run on any number of images, or an
-            image's scores depend on the others in its batch.
+        ValueError: a layer or weight cannot be explained, the network does not run on any number of images, its scores
+            are not finite, or an image's scores depend on the others in its batch.
     """
     prepare(program, attachment, map_layer, "strict")
     images = torch.randn(3, *program.input_shape, generator=torch.Generator().manual_seed(0))
     try:
-        depends = _depends_on_others(program, images)
+        together, alone = _scores(program, images)
     except Exception as error:
         raise ValueError(
             f"the network runs on two images, but not on one or three ({first_line(error)}); "
             "export it for any number of images, as onoma.science.program.save does"
         ) from error
+    if not (together.isfinite().all() and alone.isfinite().all()):
+        raise ValueError(
+            "the network's scores of images of noise are NaN or infinite; "
+            "export one whose scores are finite numbers whatever the image, as logits are"
+        )
     # Rounding grows from layer to layer, in some networks with random weights to a thousandth: in float64 it is gone.
-    if depends and _depends_in_float64(program, images):
+    if _differ(together, alone) and _differ_in_float64(program, images):
         raise ValueError(
             "an image's scores depend on the others in its batch, as with batch norms that keep no running statistics; "
             "such a network has no explanation of one image"
         )
 
 
-def _depends_in_float64(program: Program, images: torch.Tensor) -> bool:
-    """As `_depends_on_others`; so it is where the network cannot be computed in float64."""
-    precise = replace(program, graph_module=deepcopy(program.graph_module).double())
-    try:
-        return _depends_on_others(precise, images.double())
-    except RuntimeError:  # it says itself what dtype something has
-        return True
-
-
-def _depends_on_others(program: Program, images: torch.Tensor) -> bool:
-    """Whether scores of images together are others than those of each alone."""
+def _scores(program: Program, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n, classes) of images together, and of each alone."""
     with torch.inference_mode():
         together, *alone = (program.scores(few) for few in (images, *torch.split(images, 1)))
-    return bool((together - torch.cat(alone)).abs().max() > _DEPENDS_ON_OTHERS * together.abs().max())
+    return together, torch.cat(alone)
+
+
+def _differ(together: torch.Tensor, alone: torch.Tensor) -> bool:
+    """Whether scores of images together are others than those of each alone."""
+    return bool((together - alone).abs().max() > _DEPENDS_ON_OTHERS * together.abs().max())
+
+
+def _differ_in_float64(program: Program, images: torch.Tensor) -> bool:
+    """As `_differ`; so it is where the network cannot be computed in float64."""
+    precise = replace(program, graph_module=deepcopy(program.graph_module).double())
+    try:
+        return _differ(*_scores(precise, images.double()))
+    except RuntimeError:  # it says itself what dtype something has
+        return True
 
 
 def operators(program: Program, attachment: str | None, map_layer: str | None) -> tuple[OperatorUse, ...]:
