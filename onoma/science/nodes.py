@@ -278,8 +278,8 @@ class CellFinder(fx.Interpreter):
             return next((one for one in left if one.shape == shape), None)
         axes = [axis for i in inputs if (axis := channel_axis(i)) is not None]
         if not axes and n.target is _aten.constant_pad_nd.default:
-            arguments, _ = self.fetch_args_kwargs_from_env(n)
-            return functional.pad(numbers, arguments[1])
+            (_, pads, *_), _ = self.fetch_args_kwargs_from_env(n)
+            return functional.pad(numbers, pads)
         if len(shape) != 4 or not axes:
             return _spread(numbers, shape)
         for node in inputs:
@@ -344,8 +344,8 @@ class FixedFinder(fx.Interpreter):
         if n.target in VIEWS:
             return below.reshape(shape)
         if n.target is _aten.constant_pad_nd.default:
-            arguments, _ = self.fetch_args_kwargs_from_env(n)
-            return functional.pad(below, arguments[1])
+            (_, pads, *_), _ = self.fetch_args_kwargs_from_env(n)
+            return functional.pad(below, pads)
         if n.target in _GATHERS:
             (_, *rest), named = self.fetch_args_kwargs_from_env(n)
             gather: Any = n.target
@@ -370,7 +370,7 @@ class FixedFinder(fx.Interpreter):
         """One output of several."""
         found, index = self.env[source], n.args[1]
         if source.target in _GATHERS:
-            return found[index] if found is not None else None  # type: ignore[no-any-return]
+            return found[index] if found is not None else None
         one_by_one = source.target in (_aten._native_batch_norm_legit_no_training.default, *_LAST_AXIS)
         return found if one_by_one and index == 0 else None
 
@@ -380,9 +380,9 @@ class FixedFinder(fx.Interpreter):
         *_, is_transposed, _, groups = how
         if is_transposed:
             return None
-        seen = below.unflatten(1, (groups, -1)).any(2).float()
+        seen = below.reshape(len(below), groups, -1, *below.shape[2:]).any(2).float()
         field = torch.ones(groups, 1, *weight.shape[2:])
-        count = _aten.convolution.default(seen, field, None, *how)
+        count: Tensor = _aten.convolution.default(seen, field, None, *how)
         return (count > 0.5).repeat_interleave(len(weight) // groups, 1)  # a count, but for rounding
 
 
@@ -421,7 +421,8 @@ def _lie_in_order(numbers: Tensor) -> bool:
     """
     rows, columns = numbers // _ROW, numbers % _ROW
     return _are_straight(rows, columns) and all(
-        max(map(len, _ascending(line.tolist()))) == len(line.unique()) for line in (rows[:, 0], columns[0])
+        max(map(len, _ascending(line.tolist()))) == len(set(line.tolist()))
+        for line in (rows[:, 0], columns[0])
     )
 
 
