@@ -35,7 +35,8 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> None:
         by_unit = scale.view(-1, *[1] * (weight.dim() - 1)) if is_convolution else scale
         shift = (0 if beta is None else beta) + (bias - mean) * scale
         folded = f"folded_{layer.name}"
-        graph_module.register_buffer(f"{folded}_weight", weight * by_unit)
+        weight = weight * by_unit
+        graph_module.register_buffer(f"{folded}_weight", weight)
         graph_module.register_buffer(f"{folded}_bias", shift)
         with graph.inserting_before(layer):
             new_weight = graph.get_attr(f"{folded}_weight")
@@ -45,8 +46,12 @@ def fold_batch_norms(graph_module: fx.GraphModule) -> None:
             layer.args = (layer.args[0], new_weight, new_bias, *layer.args[3:])
         else:
             layer.target, layer.args = _aten.addmm.default, (new_bias, layer.args[-2], new_weight)
-        for output in [user for user in node.users if user.args[1] == 0]:
-            output.replace_all_uses_with(layer)
+        for output in list(node.users):
+            if output.args[1] == 0:
+                output.replace_all_uses_with(layer)
+                graph.erase_node(output)
+        if not node.users:  # now the layer may feed one more norm alone
+            graph.erase_node(node)
         values |= {new_weight: weight, new_bias: shift}
     graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
@@ -88,7 +93,8 @@ def join_layers_at_every_cell(graph_module: fx.GraphModule) -> None:
             *bias, flat, turned = node.args
             (after,) = node.users
             views = (flat.target, after.target) == (_aten.view.default,) * 2
-            if views and _is_turned(turned) and _is_at_every_cell(flat, after, node):
+            plain = not node.kwargs and all(_is_of_units(one, node) for one in bias)  # no alpha, no beta
+            if views and plain and _is_turned(turned) and _is_at_every_cell(flat, after, node):
                 _join(after, flat.args[0], turned.args[0], *bias)
     graph.eliminate_dead_code()
     graph_module.recompile()
@@ -98,6 +104,11 @@ def _is_turned(node: fx.Node) -> bool:
     """Whether it is a matrix, transposed."""
     order: Any = node.args[1] if node.target is _aten.permute.default else ()
     return list(order) == [1, 0]
+
+
+def _is_of_units(bias: fx.Node, layer: fx.Node) -> bool:
+    """Whether a bias is a constant with one number a unit."""
+    return not depends_on_image(bias) and bias.meta["shape"] == layer.meta["shape"][1:]
 
 
 def _is_at_every_cell(flat: fx.Node, after: fx.Node, layer: fx.Node) -> bool:

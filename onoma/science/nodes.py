@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import operator
 from collections.abc import Set
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch.fx.experimental.symbolic_shapes import free_symbols
+from torch.nn import functional
 
 BLANK_IMAGES = (2,)  # first axis of what the shapes in the graph are learnt from
 _aten = torch.ops.aten
@@ -39,13 +41,16 @@ UNIT_BY_UNIT = frozenset(
         _aten.elu.default,
         _aten.exp.default,
         _aten.expm1.default,
+        _aten.gelu.default,
         _aten.ge.Scalar,
         _aten.gt.Scalar,
         _aten.hardtanh.default,
         _aten.le.Scalar,
+        _aten.leaky_relu.default,
         _aten.log1p.default,
         _aten.lt.Scalar,
         _aten.mul.Tensor,
+        _aten.pow.Tensor_Scalar,
         _aten.relu.default,
         _aten.sigmoid.default,
         _aten.sign.default,
@@ -67,6 +72,20 @@ _HAS_CELLS_LAST = frozenset(
     }
 )
 JOINS = (_aten.cat.default, _aten.slice_scatter.default)
+_GATHERS = frozenset(
+    {
+        _aten.max_pool2d_with_indices.default,
+        _aten.avg_pool2d.default,
+        _aten._adaptive_avg_pool2d.default,
+        _aten.adaptive_max_pool2d.default,
+        _aten.upsample_bilinear2d.vec,
+        _aten.upsample_nearest2d.vec,
+        _aten.amax.default,
+        _aten.mean.dim,
+        _aten.split_with_sizes.default,
+        _aten.sum.dim_IntList,
+    }
+)  # what they give of zeros and ones is 0 where they see no one
 _LAST_AXIS = (_aten.linear.default, _aten.native_layer_norm.default)
 _ROW = 2**16  # of a place's number; the rest is its column
 
@@ -206,7 +225,8 @@ class CellFinder(fx.Interpreter):
     """Runs one image whose values are the number of the cell that each unit lies in, and notes in the nodes' meta which
     axis is the channels' where the others are rows and columns.
 
-    Convolutions and pools give cells their numbers, moving operators move them, and others leave them where they are.
+    Convolutions and pools give cells new numbers where those of their input lie in order; moving operators move them,
+    and others leave them where they are.
     """
 
     def run_node(self, n: fx.Node) -> Any:
@@ -214,8 +234,10 @@ class CellFinder(fx.Interpreter):
             return super().run_node(n)
         shape = _shape_of_one(n)
         source = n.all_input_nodes[0] if n.target is operator.getitem else n
-        if n.op == "placeholder" or (source.target in _HAS_CELLS_LAST and len(shape) == 4):
+        if n.op == "placeholder":
             return self._numbered(n, shape, 1)
+        if source.target in _HAS_CELLS_LAST and len(shape) == 4:
+            return self._pooled(n, shape)
         inputs = [i for i in n.all_input_nodes if depends_on_image(i) and self.env[i] is not None]
         if not inputs or layout_of(n) is None or n.target in ATTENDS:
             return None
@@ -227,6 +249,20 @@ class CellFinder(fx.Interpreter):
         if found is not None and len(shape) == 4 and channel_axis(n) is None and layout_of(n) == IMAGES_FIRST:
             n.meta["channel_axis"] = next((axis for axis in (1, 3) if _are_cells(found, axis)), None)
         return found
+
+    def _pooled(self, n: fx.Node, shape: tuple[int, ...]) -> Tensor:
+        """The numbers of what a convolution or pool gives: those of its input, thinned out, where they are known and
+        not in order, as of an image that was turned, or of patches.
+        """
+        below = n.args[0]  # of a pool's first output the pool, which has its input's numbers
+        assert isinstance(below, fx.Node)
+        numbers = self.env[below] if depends_on_image(below) else None
+        if numbers is None:
+            return self._numbered(n, shape, 1)
+        if layout_of(n) == IMAGES_FIRST and any(_lie_in_order(one) for one in numbers.flatten(0, 1)):
+            return self._numbered(n, shape, 1)
+        thinned = functional.interpolate(numbers[:, :1].double(), shape[2:])  # float has too few digits
+        return thinned.to(numbers.dtype).expand(shape)
 
     def _left(self, n: fx.Node, inputs: list[fx.Node], shape: tuple[int, ...]) -> Tensor | None:
         """The numbers of what an operator gives that moves no units."""
@@ -241,6 +277,9 @@ class CellFinder(fx.Interpreter):
             left = (numbers.select(axis, 0) for axis in range(1, numbers.dim()))
             return next((one for one in left if one.shape == shape), None)
         axes = [axis for i in inputs if (axis := channel_axis(i)) is not None]
+        if not axes and n.target is _aten.constant_pad_nd.default:
+            (_, pads, *_), _ = self.fetch_args_kwargs_from_env(n)
+            return functional.pad(numbers, pads)
         if len(shape) != 4 or not axes:
             return _spread(numbers, shape)
         for node in inputs:
@@ -277,12 +316,14 @@ class FixedFinder(fx.Interpreter):
         shape, layout = _shape_of_one(n), layout_of(n)
         inputs = {i: self._varies(i) for i in n.all_input_nodes if isinstance(self.env[i], Tensor)}
         below = next(iter(inputs.values()), torch.ones(shape, dtype=torch.bool))
-        if n.op == "placeholder" or not shape or layout is None:
+        if n.op == "placeholder" or layout is None or not (shape or n.target in _GATHERS):
             return below.any(-1, keepdim=True).expand(below.shape) if n.target in _LAST_AXIS else below
         try:
             found = self._spread(n, inputs, shape)
         except RuntimeError:  # a constant for a fixed number of images
             found = None
+        if not shape:
+            return found
         if found is None:
             found = torch.ones(shape, dtype=torch.bool)
         self.varying[n] = layout.by_image(found)[0]
@@ -292,18 +333,30 @@ class FixedFinder(fx.Interpreter):
         value: Tensor = self.env[node]
         return value if depends_on_image(node) else torch.zeros(value.shape, dtype=torch.bool)
 
-    def _spread(self, n: fx.Node, inputs: dict[fx.Node, Tensor], shape: tuple[int, ...]) -> Tensor | None:
+    def _spread(
+        self, n: fx.Node, inputs: dict[fx.Node, Tensor], shape: tuple[int, ...]
+    ) -> Any:  # Tensor, several where the operator gives several
         """What an operator makes of it; None where that is not known."""
         dependent = [i for i in n.all_input_nodes if depends_on_image(i)]
+        if n.target is operator.getitem:
+            return self._taken(n, dependent[0])
         below = inputs[dependent[0]]
         if n.target in VIEWS:
             return below.reshape(shape)
-        if n.target is operator.getitem:
-            return below if below.shape == shape else None
+        if n.target is _aten.constant_pad_nd.default:
+            (_, pads, *_), _ = self.fetch_args_kwargs_from_env(n)
+            return functional.pad(below, pads)
+        if n.target in _GATHERS:
+            (_, *rest), named = self.fetch_args_kwargs_from_env(n)
+            gather: Any = n.target
+            gathered = gather(below.float(), *rest, **named)
+            return gathered > 0 if isinstance(gathered, Tensor) else [one > 0 for one in gathered]
+        if n.target is _aten.convolution.default:
+            return self._convolved(n, below) if dependent == [n.args[0]] else None
         if n.target in JOINS:
             arguments: Any = n.args
             joining: Any = n.target
-            return joining(*fx.map_arg(arguments, inputs.__getitem__))  # type: ignore[no-any-return]
+            return joining(*fx.map_arg(arguments, inputs.__getitem__))
         if n.target in MOVES or n.target in CHOOSES or n.target is _aten.expand.default:
             return super().run_node(n) if len(dependent) == 1 else None
         if n.target in _LAST_AXIS:
@@ -312,6 +365,25 @@ class FixedFinder(fx.Interpreter):
             found = functools.reduce(torch.logical_or, inputs.values())
             return found if found.shape == shape else None
         return None
+
+    def _taken(self, n: fx.Node, source: fx.Node) -> Tensor | None:
+        """One output of several."""
+        found, index = self.env[source], n.args[1]
+        if source.target in _GATHERS:
+            return found[index] if found is not None else None
+        one_by_one = source.target in (_aten._native_batch_norm_legit_no_training.default, *_LAST_AXIS)
+        return found if one_by_one and index == 0 else None
+
+    def _convolved(self, n: fx.Node, below: Tensor) -> Tensor | None:
+        """Units of which one in the field of their group depends on the image; None of a transposed convolution."""
+        (_, weight, _, *how), _ = self.fetch_args_kwargs_from_env(n)
+        *_, is_transposed, _, groups = how
+        if is_transposed:
+            return None
+        seen = below.reshape(len(below), groups, -1, *below.shape[2:]).any(2).float()
+        field = torch.ones(groups, 1, *weight.shape[2:])
+        count: Tensor = _aten.convolution.default(seen, field, None, *how)
+        return (count > 0.5).repeat_interleave(len(weight) // groups, 1)  # a count, but for rounding
 
 
 def _shape_of_one(node: fx.Node) -> tuple[int, ...]:
@@ -338,5 +410,32 @@ def _are_cells(numbers: Tensor, axis: int) -> bool:
     if not (numbers == first.unsqueeze(axis)).all():
         return False
     rows, columns = first[0] // _ROW, first[0] % _ROW
-    straight = bool((rows == rows[:, :1]).all()) and bool((columns == columns[:1]).all())
-    return straight and bool((rows[:, 0].diff() > 0).all()) and bool((columns[0].diff() > 0).all())
+    return _are_straight(rows, columns) and all(
+        bool((line.diff() > 0).all()) for line in (rows[:, 0], columns[0])
+    )
+
+
+def _lie_in_order(numbers: Tensor) -> bool:
+    """Whether cells (h, w) have straight rows and columns, and each once in order; beside that some may be shown again,
+    as paddings with reflections do.
+    """
+    rows, columns = numbers // _ROW, numbers % _ROW
+    return _are_straight(rows, columns) and all(
+        max(map(len, _ascending(line.tolist()))) == len(set(line.tolist()))
+        for line in (rows[:, 0], columns[0])
+    )
+
+
+def _are_straight(rows: Tensor, columns: Tensor) -> bool:
+    """Whether all cells in a line have the number of its first."""
+    return bool((rows == rows[:, :1]).all()) and bool((columns == columns[:1]).all())
+
+
+def _ascending(line: list[int]) -> list[set[int]]:
+    """The numbers in each part of a line that does not descend."""
+    parts = [{line[0]}]
+    for before, after in itertools.pairwise(line):
+        if after < before:
+            parts.append(set())
+        parts[-1].add(after)
+    return parts

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from onoma.science.excitation import carriers, has_rule, operator_name, prepare
-from onoma.science.nodes import BLANK_IMAGES, channel_axis, shape_of
+from onoma.science.nodes import BLANK_IMAGES, channel_axis, depends_on_image, shape_of
 from onoma.science.pictures import Preprocessing
 from onoma.science.program import (
     Program,
@@ -66,7 +66,7 @@ class ProgramReport:
     """What a check found.
 
     Attributes:
-        operators: by name.
+        operators: of what depends on the image, by name.
         layers: that can be named for attachment and map layer, in the network's order.
         attachment_layer: that would be taken; empty where none is found.
         map_layer: likewise.
@@ -190,54 +190,62 @@ def require_explainable(program: Program, attachment: str, map_layer: str) -> No
 
     Raises:
         MissingRule: an operator between the layers has no rule.
-        ValueError: a layer or weight cannot be explained, the network does not run on any number of images, or an
-            image's scores depend on the others in its batch.
+        ValueError: a layer or weight cannot be explained, the network does not run on any number of images, its scores
+            are not finite, or an image's scores depend on the others in its batch.
     """
     prepare(program, attachment, map_layer, "strict")
     images = torch.randn(3, *program.input_shape, generator=torch.Generator().manual_seed(0))
     try:
-        depends = _depends_on_others(program, images)
+        together, alone = _scores(program, images)
     except Exception as error:
         raise ValueError(
             f"the network runs on two images, but not on one or three ({first_line(error)}); "
             "export it for any number of images, as onoma.science.program.save does"
         ) from error
+    if not (together.isfinite().all() and alone.isfinite().all()):
+        raise ValueError(
+            "the network's scores of images of noise are NaN or infinite; "
+            "export one whose scores are finite numbers whatever the image, as logits are"
+        )
     # Rounding grows from layer to layer, in some networks with random weights to a thousandth: in float64 it is gone.
-    if depends and _depends_in_float64(program, images):
+    if _differ(together, alone) and _differ_in_float64(program, images):
         raise ValueError(
             "an image's scores depend on the others in its batch, as with batch norms that keep no running statistics; "
             "such a network has no explanation of one image"
         )
 
 
-def _depends_in_float64(program: Program, images: torch.Tensor) -> bool:
-    """As `_depends_on_others`; so it is where the network cannot be computed in float64."""
+def _scores(program: Program, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(n, classes) of images together, and of each alone."""
+    with torch.inference_mode():
+        together, *alone = (program.scores(few) for few in (images, *torch.split(images, 1)))
+    return together, torch.cat(alone)
+
+
+def _differ(together: torch.Tensor, alone: torch.Tensor) -> bool:
+    """Whether scores of images together are others than those of each alone."""
+    return bool((together - alone).abs().max() > _DEPENDS_ON_OTHERS * together.abs().max())
+
+
+def _differ_in_float64(program: Program, images: torch.Tensor) -> bool:
+    """As `_differ`; so it is where the network cannot be computed in float64."""
     precise = replace(program, graph_module=deepcopy(program.graph_module).double())
     try:
-        return _depends_on_others(precise, images.double())
+        return _differ(*_scores(precise, images.double()))
     except RuntimeError:  # it says itself what dtype something has
         return True
 
 
-def _depends_on_others(program: Program, images: torch.Tensor) -> bool:
-    """Whether scores of images together are others than those of each alone."""
-    with torch.inference_mode():
-        together, *alone = (program.scores(few) for few in (images, *torch.split(images, 1)))
-    return bool((together - torch.cat(alone)).abs().max() > _DEPENDS_ON_OTHERS * together.abs().max())
-
-
 def operators(program: Program, attachment: str | None, map_layer: str | None) -> tuple[OperatorUse, ...]:
-    """The program's operators by name, with which of them need an excitation rule and have one."""
+    """The operators of what depends on the image, by name, with which of them need an excitation rule and have one."""
     known = constants(program)
     path = set(carriers(program, attachment, map_layer)) if attachment and map_layer else set()
-    nodes = [n for n in program.graph_module.graph.nodes if n.op == "call_function" and n not in known]
+    nodes = [n for n in program.graph_module.graph.nodes if n.op == "call_function" and depends_on_image(n)]
     counts = Counter(operator_name(node) for node in nodes)
-    needed = {operator_name(n) for n in nodes if n in path and n.name != map_layer}
-    lacking = {
-        operator_name(n) for n in nodes if n in path and n.name != map_layer and not has_rule(n, known)
-    }
-    without = {operator_name(n) for n in nodes if not has_rule(n, known)}
+    crossed = {n for n in path if n.name != map_layer}
+    needed = {operator_name(n) for n in nodes if n in crossed}
+    asked = [n for n in nodes if n in crossed or operator_name(n) not in needed]
+    lacking = {operator_name(n) for n in asked if not has_rule(n, known)}
     return tuple(
-        OperatorUse(name, counts[name], name in needed, name not in (lacking if name in needed else without))
-        for name in sorted(counts)
+        OperatorUse(name, counts[name], name in needed, name not in lacking) for name in sorted(counts)
     )

@@ -1,10 +1,20 @@
 """Where a node's value has the images, and its rows and columns."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from onoma.science.nodes import Layout, cells_of, channel_axis, depends_on_image, layout_of, shape_of
+from onoma.science.nodes import (
+    FixedFinder,
+    Layout,
+    cells_of,
+    channel_axis,
+    depends_on_image,
+    layout_of,
+    shape_of,
+)
 from onoma.science.program import Program, find_attachment, find_map_layer
 from tests.networks import MobileLike, images, program_of, swin_like, vgg_like, vit_like
 
@@ -136,6 +146,93 @@ def test_windows_and_tokens_are_no_rows_and_columns() -> None:
     assert len(shape_of(windows)) == 4
 
 
+class OnTurned(nn.Module):
+    """Two convolutions and a pool on what something makes of the image."""
+
+    def __init__(self, turn: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.turn, self.back = turn, back
+        self.convolve, self.mix, self.classify = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 2)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 16, 16) to (n, 2)."""
+        turned = torch.relu(self.convolve(self.turn(pixels)))
+        seen = torch.relu(nn.functional.max_pool2d(self.mix(turned), 2))
+        return self.classify(torch.sigmoid(self.back(seen)).mean((2, 3)))
+
+
+TURNS = {
+    "transposed": lambda x: x.transpose(2, 3),
+    "mirrored": lambda x: x.flip(3),
+    "rolled": lambda x: torch.roll(x, 5, 2),
+    "mirrored and padded": lambda x: nn.functional.pad(x.flip(3), (1, 1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
+def test_what_a_convolution_makes_of_an_image_that_was_turned_has_no_rows_and_columns(
+    turn: Callable[[Tensor], Tensor],
+) -> None:
+    """Its maps would be turned, too: one bright pixel would have its peak elsewhere."""
+    program = program_of(OnTurned(turn, lambda x: x), (3, 16, 16))
+    assert set(cells(program)) <= {"pixels"}
+    with pytest.raises(ValueError, match="has rows and columns to draw maps on"):
+        find_map_layer(program, find_attachment(program))
+
+
+def test_what_is_turned_back_has_rows_and_columns_again() -> None:
+    program = program_of(OnTurned(TURNS["mirrored"], TURNS["mirrored"]), (3, 16, 16))
+    assert cells(program)["sigmoid"] == (1, (8, 8))
+
+
+def test_a_convolution_on_patches_has_no_rows_and_columns_until_they_are_cells_again() -> None:
+    class Patches(nn.Module):
+        """As in MobileViT 2: the third axis has the cells of a patch, the fourth the patches."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolve, self.mix, self.classify = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 2)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            apart = torch.relu(self.convolve(pixels)).view(-1, 4, 4, 2, 4, 2).permute(0, 1, 3, 5, 2, 4)
+            mixed = torch.tanh(self.mix(apart.flatten(4).flatten(2, 3)))
+            cells = mixed.view(-1, 4, 2, 2, 4, 4).permute(0, 1, 4, 2, 5, 3).reshape(-1, 4, 8, 8)
+            return self.classify(torch.sigmoid(self.mix(cells)).mean((2, 3)))
+
+    found = cells(program_of(Patches()))
+    assert "relu" in found
+    assert "tanh" not in found
+    assert found["sigmoid"] == (1, (8, 8))
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        lambda x: nn.functional.pad(x, (2, 2, 2, 2), mode="reflect"),
+        lambda x: nn.functional.pad(x, (2, 2, 2, 2), mode="replicate"),
+        lambda x: nn.functional.pad(x, (2, 2, 2, 2), mode="circular"),
+        lambda x: nn.functional.interpolate(x, scale_factor=2),
+        lambda x: nn.functional.pixel_shuffle(x, 2).repeat(1, 4, 1, 1),
+        lambda x: nn.functional.pixel_unshuffle(x, 2)[:, ::4],
+    ],
+    ids=["reflections", "edges", "other side", "larger", "shuffled", "unshuffled"],
+)
+def test_convolutions_keep_rows_and_columns_of_what_shows_cells_again_or_in_channels(
+    shown: Callable[[Tensor], Tensor],
+) -> None:
+    class Shown(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolve, self.mix, self.classify = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3), nn.Linear(4, 2)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            return self.classify(torch.sigmoid(self.mix(shown(self.convolve(pixels)))).mean((2, 3)))
+
+    program = program_of(Shown())
+    assert channel_axis(program.node("sigmoid")) == 1
+
+
 def test_what_only_scales_channels_leaves_rows_and_columns_where_they_are() -> None:
     class Gated(nn.Module):
         """The gate comes first in the product."""
@@ -151,7 +248,7 @@ def test_what_only_scales_channels_leaves_rows_and_columns_where_they_are() -> N
 
     program = program_of(Gated())
     *_, last = (n.name for n in program.graph_module.graph.nodes if n.target is torch.ops.aten.relu.default)
-    assert cells(program)["mul"] == (1, (8, 8)) or "mul" not in cells(program)
+    assert cells(program)["mul"] == (1, (8, 8))
     assert cells(program)[last] == (1, (7, 8))
 
 
@@ -221,3 +318,74 @@ def test_a_matrix_for_each_head_is_not_taken_for_one_layer() -> None:
     program = program_of(network)
     with torch.no_grad():
         torch.testing.assert_close(program.scores(pixels), network(pixels))
+
+
+class Joined(nn.Module):
+    """Constants far below 0 beside activations, or in cells beside theirs, then something, then a convolution."""
+
+    def __init__(self, something: Callable[[Tensor], Tensor], *, in_cells: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.something, self.in_cells = something, in_cells
+        self.convolve, self.mix = nn.Conv2d(3, 6, 1), nn.LazyConv2d(5, 1)
+        self.classify = nn.Linear(5, 2)
+        self.register_buffer("beside", -10 - torch.rand(1, 6, 8, 8))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 8, 8) to (n, 2)."""
+        beside = self.beside.expand(pixels.shape[0], -1, -1, -1)
+        joined = torch.cat([self.convolve(pixels), beside], 3 if self.in_cells else 1)
+        return self.classify(torch.relu(self.mix(self.something(joined))).mean((2, 3)))
+
+
+def in_groups(width: int) -> Callable[[Tensor], Tensor]:
+    """A convolution of so many channels at once."""
+
+    def convolve(joined: Tensor) -> Tensor:
+        channels = joined.shape[1]
+        return nn.functional.conv2d(
+            joined, torch.full((channels, width, 3, 3), 0.1), None, 1, 1, 1, channels // width
+        )
+
+    return convolve
+
+
+SOMETHING: dict[str, Callable[[Tensor], Tensor]] = {
+    "max pool": lambda x: nn.functional.max_pool2d(x, 3, 1, 1),
+    "strided max pool": lambda x: nn.functional.max_pool2d(x, 2),
+    "adaptive max pool": lambda x: nn.functional.adaptive_max_pool2d(x, 4),
+    "average pool": lambda x: nn.functional.avg_pool2d(x, 3, 2, 1),
+    "adaptive average pool": lambda x: nn.functional.adaptive_avg_pool2d(x, 4),
+    "nearest": lambda x: nn.functional.interpolate(x, scale_factor=2),
+    "bilinear": lambda x: nn.functional.interpolate(x, scale_factor=2, mode="bilinear"),
+    "padding": lambda x: nn.functional.pad(x, (1, 2, 0, 1), value=1.0),
+    "leaky": nn.functional.leaky_relu,
+    "gelu": lambda x: nn.functional.gelu(x / 10),
+    "power": lambda x: x**2,
+    "depthwise": in_groups(1),
+    "groups": in_groups(3),
+    "mean": lambda x: x.mean((2, 3), keepdim=True),
+    "largest": lambda x: x.amax((2, 3), keepdim=True),
+    "split": lambda x: torch.cat(x.split([2, x.shape[1] - 2], 1)[::-1], 1),
+    "sorted": lambda x: x.sort(3)[0],
+}
+
+
+@pytest.mark.parametrize("in_cells", [True, False], ids=["in cells", "in channels"])
+@pytest.mark.parametrize("something", SOMETHING.values(), ids=SOMETHING)
+def test_units_that_are_the_same_in_every_image_are_found(
+    something: Callable[[Tensor], Tensor], in_cells: bool
+) -> None:
+    network = Joined(something, in_cells=in_cells)
+    network(torch.zeros(1, 3, 8, 8))
+    program = program_of(network)
+    values = _Values(program).of(images(5, (3, 8, 8)))
+    finder = FixedFinder(program.graph_module)
+    finder.run(torch.empty(1, 3, 8, 8))
+    [mixed] = [n for n in finder.varying if n.target is torch.ops.aten.convolution.default][-1:]
+    below = mixed.args[0]
+    assert isinstance(below, fx.Node)
+    varies = (values[below] != values[below][:1]).any(0)
+    assert not (varies & ~finder.varying[below]).any()
+    if something is not SOMETHING["sorted"]:
+        assert finder.varying[below].equal(varies)

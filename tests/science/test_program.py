@@ -121,6 +121,23 @@ def test_a_batch_norm_after_a_fully_connected_layer_is_folded(bias: bool) -> Non
     torch.testing.assert_close(scores_of(program, pixels), network(pixels).detach())
 
 
+@pytest.mark.parametrize("layer", ["convolution", "fully connected"])
+def test_two_batch_norms_in_a_row_are_both_folded(layer: str) -> None:
+    if layer == "convolution":
+        norms = [nn.BatchNorm2d(4), nn.BatchNorm2d(4)]
+        network = sequential(nn.Conv2d(3, 4, 3), *norms, nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    else:
+        norms = [nn.BatchNorm1d(6), nn.BatchNorm1d(6)]
+        network = sequential(nn.Flatten(), nn.Linear(192, 6), *norms, nn.ReLU(), nn.Linear(6, 2))
+    for norm in norms:
+        nn.init.uniform_(norm.weight, -1.0, 1.0)
+        nn.init.uniform_(norm.bias, -1.0, 1.0)
+        nn.init.uniform_(norm.running_mean)
+    program, pixels = program_of(network), images(4, (3, 8, 8))
+    assert layers(program, "_native_batch_norm_legit_no_training.default") == []
+    torch.testing.assert_close(scores_of(program, pixels), network(pixels).detach())
+
+
 def test_a_convolution_that_feeds_two_keeps_its_batch_norm() -> None:
     class Forked(nn.Module):
         def __init__(self) -> None:
@@ -256,6 +273,29 @@ def test_a_layer_on_all_cells_at_once_stays_one() -> None:
     program = program_of(sequential(nn.ReLU(), network), (3, 8, 8))
     pixels = images(2, (3, 8, 8))
     torch.testing.assert_close(scores_of(program, pixels), network(pixels.relu()).detach())
+
+
+@pytest.mark.parametrize("how", ["alpha", "beta", "image's bias", "each image's bias"])
+def test_a_product_that_is_no_layer_at_every_cell_stays_what_it_is(how: str) -> None:
+    """Written with `torch.addmm` between the views of one."""
+
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolve, self.inner, self.classify = nn.Conv2d(3, 4, 1), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            cells = torch.relu(self.convolve(pixels)).flatten(2).mT.reshape(-1, 4)
+            bias = {"image's bias": cells.mean(0), "each image's bias": cells}.get(how, self.inner.bias)
+            scaled = {how: 0.5} if how in ("alpha", "beta") else {}
+            inner = torch.addmm(bias, cells, self.inner.weight.t(), **scaled).view(pixels.shape[0], 64, 4)
+            return self.classify(torch.relu(inner).mean(1))
+
+    network, pixels = Written().eval(), images(3, (3, 8, 8))
+    program = program_of(network)
+    assert len(layers(program, "addmm.default")) == 2
+    torch.testing.assert_close(scores_of(program, pixels), network(pixels).detach())
 
 
 def test_layers_beside_a_residual_branch_are_no_cuts() -> None:

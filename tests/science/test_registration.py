@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from onoma.science import registration
-from onoma.science.program import save
+from onoma.science.program import Program, save
 from onoma.science.registration import Layer, OperatorUse, ProgramReport, check
 from tests.networks import SHAPE, MobileLike, images, vgg_like
 
@@ -70,6 +70,30 @@ def test_an_operator_off_the_way_needs_no_rule() -> None:
     found = use(report, "aten._softmax.default")
     assert (found.needs_rule, found.has_rule) == (False, False)
     assert report.reasons == ()
+
+
+class AsManyAsImages(nn.Module):
+    """Adds a constant that is made for as many images as there are."""
+
+    def __init__(self, *, learned: bool) -> None:
+        super().__init__()
+        self.learned, self.convolve, self.classify = learned, nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+        self.positions = nn.Parameter(torch.rand(1, 5, 32, 32))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 32, 32) to (n, 2)."""
+        count = pixels.shape[0]
+        learned = self.positions.expand(count, -1, -1, -1)[:, 1:]
+        beside = learned if self.learned else 0.5 * torch.ones(count, 4, 1, 1)
+        return self.classify(torch.relu(self.convolve(pixels) + beside).mean((2, 3)))
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_what_is_made_of_the_number_of_images_alone_is_not_listed(learned: bool) -> None:
+    report = report_of(AsManyAsImages(learned=learned))
+    assert report.reasons == ()
+    names = {name.split(".")[1] for name in (found.name for found in report.operators)}
+    assert names == {"convolution", "add", "relu", "mean", "addmm"}
 
 
 @pytest.mark.parametrize("data", [b"", b"text", b"\x80\x04K\x01.", b"PK\x05\x06" + bytes(18)])
@@ -139,19 +163,34 @@ def test_one_that_cannot_be_computed_in_float64_is_refused_as_well() -> None:
 
 
 def test_what_is_rounding_alone_is_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounding of a small network is far below; here anything over 1e-12 of the scores counts as dependence."""
-    monkeypatch.setattr(registration, "_DEPENDS_ON_OTHERS", 1e-12)
+    """Rounding of a small network is far below; here the scores of images together are others in float32 alone."""
     checked = []
-    depends = registration._depends_on_others
+    scores = registration._scores
 
-    def noted(program, images) -> bool:
-        found = depends(program, images)
-        checked.append((images.dtype, found))
-        return found
+    def rounded(program: Program, images: Tensor) -> tuple[Tensor, Tensor]:
+        checked.append(images.dtype)
+        together, alone = scores(program, images)
+        return (together * 1.1, alone) if images.dtype == torch.float32 else (together, alone)
 
-    monkeypatch.setattr(registration, "_depends_on_others", noted)
+    monkeypatch.setattr(registration, "_scores", rounded)
     assert report_of(vgg_like()).reasons == ()
-    assert checked in ([(torch.float32, True), (torch.float64, False)], [(torch.float32, False)])
+    assert checked == [torch.float32, torch.float64]
+
+
+class Logarithm(nn.Module):
+    def forward(self, scores: Tensor) -> Tensor:
+        return torch.log(scores - 50)
+
+
+class Overflow(nn.Module):
+    def forward(self, scores: Tensor) -> Tensor:
+        return torch.exp(scores + 1000)
+
+
+@pytest.mark.parametrize("last", [Logarithm(), Overflow()], ids=["NaN", "infinite"])
+def test_scores_that_are_no_numbers_are_a_reason(last: nn.Module) -> None:
+    [reason] = report_of(nn.Sequential(*vgg_like(), last)).reasons
+    assert "scores of images of noise are NaN or infinite" in reason
 
 
 def test_every_layer_that_can_be_named_is_listed() -> None:
