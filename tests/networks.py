@@ -1,7 +1,7 @@
 """Tiny networks with random weights for tests of the science: what VGG, MobileNet and their like are made of."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
@@ -13,6 +13,19 @@ SHAPE = (3, 32, 32)  # of the images that both networks take
 def program_of(module: nn.Module, shape: tuple[int, int, int] = (3, 8, 8)) -> Program:
     """The module as it comes out of an archive."""
     return load(save(module, torch.rand(2, *shape), {}))
+
+
+class _Keeping(fx.Interpreter):
+    def __init__(self, program: Program) -> None:
+        super().__init__(program.graph_module, garbage_collect_values=False)
+
+
+def values_of(program: Program, pixels: Tensor) -> dict[fx.Node, Tensor]:
+    """The value of every node."""
+    keeping = _Keeping(program)
+    with torch.inference_mode():
+        keeping.run(pixels)
+    return {node: value for node, value in keeping.env.items() if isinstance(value, Tensor)}
 
 
 def images(count: int, shape: tuple[int, int, int], seed: int = 0) -> Tensor:

@@ -30,14 +30,13 @@ from onoma.science.excitation_rules import (
     matrix_down,
 )
 from onoma.science.excitation_sums import SUMMED_RULES
+from onoma.science.fixed_units import fixed_units
 from onoma.science.nodes import (
     ATTENDS,
     BLANK_IMAGES,
     CHOOSES,
     IMAGES_FIRST,
-    JOINS,
     MOVES,
-    FixedFinder,
     cells_of,
     channel_axis,
     depends_on_image,
@@ -213,7 +212,7 @@ def prepare(
         for node in path
         if node is not lower and (weight := weight_of(node)) is not None
     }
-    fixed = _fixed_units(program, path, device)
+    fixed = fixed_units(program, path, device)
     return Explainer(program, upper, lower, mode, tuple(path), known, weights, dtype, fixed, signed, turned)
 
 
@@ -229,21 +228,6 @@ def _masks(user: fx.Node, node: fx.Node) -> bool:
         return all(after.target is _aten._softmax.default for after in user.users)
     moves = user.target in MOVES or user.target in (*CHOOSES, _aten.expand.default)
     return moves and not depends_on_image(user) and _is_mask(user)
-
-
-def _fixed_units(
-    program: Program, path: Sequence[fx.Node], device: torch.device | str
-) -> dict[fx.Node, Tensor]:
-    """Units below the attachment that come from constants alone, where any are joined to activations."""
-    below = path[:-1]
-    joins = [node for node in between(program, None, path[-1].name) if node.target in JOINS]
-    if all(depends_on_image(part) for node in joins for part in node.all_input_nodes):
-        return {}
-    finder = FixedFinder(program.graph_module)
-    with torch.inference_mode():
-        finder.run(torch.empty(1, *program.input_shape))
-    varying = {node: finder.varying[node] for node in below if node in finder.varying}
-    return {node: ~units.to(device) for node, units in varying.items() if not units.all()}
 
 
 def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]:

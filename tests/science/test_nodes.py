@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from onoma.science.nodes import (
-    FixedFinder,
     Layout,
     cells_of,
     channel_axis,
@@ -16,7 +15,7 @@ from onoma.science.nodes import (
     shape_of,
 )
 from onoma.science.program import Program, find_attachment, find_map_layer
-from tests.networks import MobileLike, images, program_of, swin_like, vgg_like, vit_like
+from tests.networks import MobileLike, images, program_of, swin_like, values_of, vgg_like, vit_like
 
 SIDE = 32
 
@@ -51,26 +50,14 @@ def test_units_of_one_image_that_share_the_axis_of_the_images() -> None:
     assert Layout(0, 3, 1).by_image(heads)[1].equal(torch.tensor([1, 3, 5])[:, None].expand(3, 5))
 
 
-class _Values(fx.Interpreter):
-    """Keeps the value of every node."""
-
-    def __init__(self, program: Program) -> None:
-        super().__init__(program.graph_module, garbage_collect_values=False)
-
-    def of(self, pixels: Tensor) -> dict[fx.Node, Tensor]:
-        with torch.inference_mode():
-            self.run(pixels)
-        return {node: value for node, value in self.env.items() if isinstance(value, Tensor)}
-
-
 @pytest.mark.parametrize(
     "network", [vgg_like(), MobileLike(), vit_like(), swin_like()], ids=lambda n: type(n).__name__
 )
 def test_each_image_is_found_in_a_batch_where_it_would_be_alone(network: nn.Module) -> None:
     program = program_of(network, (3, SIDE, SIDE))
     pixels = images(3, (3, SIDE, SIDE))
-    together = _Values(program).of(pixels)
-    alone = [_Values(program).of(image) for image in pixels.split(1)]
+    together = values_of(program, pixels)
+    alone = [values_of(program, image) for image in pixels.split(1)]
     checked = 0
     for node, value in together.items():
         layout = layout_of(node)
@@ -318,74 +305,3 @@ def test_a_matrix_for_each_head_is_not_taken_for_one_layer() -> None:
     program = program_of(network)
     with torch.no_grad():
         torch.testing.assert_close(program.scores(pixels), network(pixels))
-
-
-class Joined(nn.Module):
-    """Constants far below 0 beside activations, or in cells beside theirs, then something, then a convolution."""
-
-    def __init__(self, something: Callable[[Tensor], Tensor], *, in_cells: bool) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.something, self.in_cells = something, in_cells
-        self.convolve, self.mix = nn.Conv2d(3, 6, 1), nn.LazyConv2d(5, 1)
-        self.classify = nn.Linear(5, 2)
-        self.register_buffer("beside", -10 - torch.rand(1, 6, 8, 8))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(n, 3, 8, 8) to (n, 2)."""
-        beside = self.beside.expand(pixels.shape[0], -1, -1, -1)
-        joined = torch.cat([self.convolve(pixels), beside], 3 if self.in_cells else 1)
-        return self.classify(torch.relu(self.mix(self.something(joined))).mean((2, 3)))
-
-
-def in_groups(width: int) -> Callable[[Tensor], Tensor]:
-    """A convolution of so many channels at once."""
-
-    def convolve(joined: Tensor) -> Tensor:
-        channels = joined.shape[1]
-        return nn.functional.conv2d(
-            joined, torch.full((channels, width, 3, 3), 0.1), None, 1, 1, 1, channels // width
-        )
-
-    return convolve
-
-
-SOMETHING: dict[str, Callable[[Tensor], Tensor]] = {
-    "max pool": lambda x: nn.functional.max_pool2d(x, 3, 1, 1),
-    "strided max pool": lambda x: nn.functional.max_pool2d(x, 2),
-    "adaptive max pool": lambda x: nn.functional.adaptive_max_pool2d(x, 4),
-    "average pool": lambda x: nn.functional.avg_pool2d(x, 3, 2, 1),
-    "adaptive average pool": lambda x: nn.functional.adaptive_avg_pool2d(x, 4),
-    "nearest": lambda x: nn.functional.interpolate(x, scale_factor=2),
-    "bilinear": lambda x: nn.functional.interpolate(x, scale_factor=2, mode="bilinear"),
-    "padding": lambda x: nn.functional.pad(x, (1, 2, 0, 1), value=1.0),
-    "leaky": nn.functional.leaky_relu,
-    "gelu": lambda x: nn.functional.gelu(x / 10),
-    "power": lambda x: x**2,
-    "depthwise": in_groups(1),
-    "groups": in_groups(3),
-    "mean": lambda x: x.mean((2, 3), keepdim=True),
-    "largest": lambda x: x.amax((2, 3), keepdim=True),
-    "split": lambda x: torch.cat(x.split([2, x.shape[1] - 2], 1)[::-1], 1),
-    "sorted": lambda x: x.sort(3)[0],
-}
-
-
-@pytest.mark.parametrize("in_cells", [True, False], ids=["in cells", "in channels"])
-@pytest.mark.parametrize("something", SOMETHING.values(), ids=SOMETHING)
-def test_units_that_are_the_same_in_every_image_are_found(
-    something: Callable[[Tensor], Tensor], in_cells: bool
-) -> None:
-    network = Joined(something, in_cells=in_cells)
-    network(torch.zeros(1, 3, 8, 8))
-    program = program_of(network)
-    values = _Values(program).of(images(5, (3, 8, 8)))
-    finder = FixedFinder(program.graph_module)
-    finder.run(torch.empty(1, 3, 8, 8))
-    [mixed] = [n for n in finder.varying if n.target is torch.ops.aten.convolution.default][-1:]
-    below = mixed.args[0]
-    assert isinstance(below, fx.Node)
-    varies = (values[below] != values[below][:1]).any(0)
-    assert not (varies & ~finder.varying[below]).any()
-    if something is not SOMETHING["sorted"]:
-        assert finder.varying[below].equal(varies)
