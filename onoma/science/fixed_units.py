@@ -14,6 +14,7 @@ from torch.nn import functional
 from onoma.science.nodes import (
     CHOOSES,
     MOVES,
+    POOLS,
     UNIT_BY_UNIT,
     VIEWS,
     depends_on_image,
@@ -25,18 +26,7 @@ from onoma.science.program import Program, between
 _aten = torch.ops.aten
 _JOINS = (_aten.cat.default, _aten.slice_scatter.default)
 _GATHERS = frozenset(
-    {
-        _aten.max_pool2d_with_indices.default,
-        _aten.avg_pool2d.default,
-        _aten._adaptive_avg_pool2d.default,
-        _aten.adaptive_max_pool2d.default,
-        _aten.upsample_bilinear2d.vec,
-        _aten.upsample_nearest2d.vec,
-        _aten.amax.default,
-        _aten.mean.dim,
-        _aten.split_with_sizes.default,
-        _aten.sum.dim_IntList,
-    }
+    {*POOLS, _aten.amax.default, _aten.mean.dim, _aten.split_with_sizes.default, _aten.sum.dim_IntList}
 )  # what they give of zeros and ones is 0 where they see no one
 _LAST_AXIS = (_aten.linear.default, _aten.native_layer_norm.default)
 

@@ -59,17 +59,15 @@ UNIT_BY_UNIT = frozenset(
     }
 )  # what activation functions are made of
 ATTENDS = (_aten.bmm.default, _aten.scaled_dot_product_attention.default)
-_HAS_CELLS_LAST = frozenset(
-    {
-        _aten.convolution.default,
-        _aten.max_pool2d_with_indices.default,
-        _aten.avg_pool2d.default,
-        _aten._adaptive_avg_pool2d.default,
-        _aten.adaptive_max_pool2d.default,
-        _aten.upsample_bilinear2d.vec,
-        _aten.upsample_nearest2d.vec,
-    }
+POOLS = (
+    _aten._adaptive_avg_pool2d.default,
+    _aten.adaptive_max_pool2d.default,
+    _aten.avg_pool2d.default,
+    _aten.max_pool2d_with_indices.default,
+    _aten.upsample_bilinear2d.vec,
+    _aten.upsample_nearest2d.vec,
 )
+_HAS_CELLS_LAST = frozenset({_aten.convolution.default, *POOLS})
 _ROW = 2**16  # of a place's number; the rest is its column
 
 

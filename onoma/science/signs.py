@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import fx
 
-from onoma.science.nodes import ATTENDS, CHOOSES, MOVES, VIEWS, depends_on_image
+from onoma.science.nodes import ATTENDS, CHOOSES, MOVES, POOLS, depends_on_image
 
 _aten = torch.ops.aten
 _BOUNDS_BELOW = {
@@ -24,26 +24,17 @@ _LEAVES_SIGNS = frozenset(
     {
         *CHOOSES,
         *MOVES,
-        *VIEWS,
-        _aten._adaptive_avg_pool2d.default,
-        _aten.adaptive_max_pool2d.default,
+        *POOLS,
         _aten.add.Tensor,
         _aten.alias.default,
         _aten.amax.default,
-        _aten.avg_pool2d.default,
         _aten.cat.default,
-        _aten.clone.default,
         _aten.detach.default,
         _aten.expand.default,
         _aten.max.dim,
-        _aten.max_pool2d_with_indices.default,
         _aten.mean.dim,
         _aten.split_with_sizes.default,
-        _aten.squeeze.dims,
         _aten.sum.dim_IntList,
-        _aten.unsqueeze.default,
-        _aten.upsample_bilinear2d.vec,
-        _aten.upsample_nearest2d.vec,
         operator.getitem,
     }
 )
