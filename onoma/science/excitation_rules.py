@@ -191,7 +191,7 @@ def through_sum(
     pushed: dict[int, Tensor] = {}
     for way, mass in masses.items():
         pushing = [(part, weights[sign * way]) for sign, part in parts.items() if sign * way in weights]
-        if pushing:  # of what is never negative no sum without negative weights is
+        if pushing:  # nothing is: weights and what they weigh are never negative
             pushed[way] = reduce(operator.add, [up(part, weight) for part, weight in pushing])
             ratio = quotient(mass, pushed[way], rows)
             given += [part[rows] * down(ratio, weight) for part, weight in pushing]
@@ -282,8 +282,8 @@ def spread(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: int)
     passed = values[step.rows] * down(quotient(stray, activity, step.rows))
     dark = lost(stray, activity, step.rows)
     if dark.any():
-        size = up(room).clamp(min=1)  # 0 where a field is padding alone
-        passed += room * down(dark / size)
+        count = up(room).clamp(min=1)  # 0 where a field is padding alone
+        passed += room * down(dark / count)
     return passed
 
 
@@ -312,7 +312,7 @@ def _linear_on_last_axis(step: Step) -> Masses:
 
 @rule(_aten._native_batch_norm_legit_no_training.default)
 def _batch_norm(step: Step) -> Masses:
-    """A batch norm that no convolution precedes: a diagonal map, so mass stays where gamma > 0."""
+    """A batch norm that no convolution precedes: a diagonal map (`_scaled`)."""
     gamma = step.node.args[1]
     scale = step.values[gamma] if isinstance(gamma, fx.Node) else torch.ones(1, device=step.mass.device)
     return [(step.inputs[0], _scaled(step, scale.view(1, -1, *[1] * (step.mass.dim() - 2))))]
@@ -320,7 +320,7 @@ def _batch_norm(step: Step) -> Masses:
 
 @rule(_aten.native_layer_norm.default)
 def _layer_norm(step: Step) -> Masses:
-    """Mean and spread are constants of the image, so mass stays where gamma > 0 [ours]."""
+    """Mean and spread are constants of the image, so it is a diagonal map too [ours]."""
     gamma = step.argument(2, None)
     scale = step.values[gamma] if gamma is not None else torch.ones(1, device=step.mass.device)
     return [(step.inputs[0], _scaled(step, scale))]

@@ -91,6 +91,8 @@ def test_the_images_behind_an_explanation_are_one_click_away(large_naming: Namin
     whose.select_option(large_naming.annotator.display_name)
     row = section.get_by_role("row", name="everything")
     expect(row.locator(".number").first).to_have_text("60")
+    coverage = owner.locator("section", has=owner.get_by_role("heading", name="Coverage"))
+    expect(coverage.get_by_role("table")).to_be_visible()  # above the row, which it moves when it comes
     row.click()
     images = section.locator(".explained")
     expect(images).to_have_count(12)
