@@ -100,8 +100,14 @@ class Step:
         """Mass on units that are positive or 0, and on those that are negative."""
         if self.node not in self.turned:
             return {1: self.mass}
-        is_negative = (self.values[self.node] < 0).to(self.mass.dtype)[self.rows]
+        is_negative = (self.above() < 0).to(self.mass.dtype)[self.rows]
         return {1: self.mass * (1 - is_negative), -1: self.mass * is_negative}
+
+    def above(self) -> Tensor:
+        """The operator's value, (n, ...), of several the first."""
+        taken = [self.node] if isinstance(self.values[self.node], Tensor) else self.node.users
+        value: Tensor = self.values[next(n for n in taken if n in self.path)]
+        return value
 
     def room(self, node: fx.Node) -> Tensor:
         """(1, ...): 1 for units that can take mass in local mode, 0 for those that are the same in every image."""
@@ -340,8 +346,7 @@ def _scaled(step: Step, scale: Tensor) -> Tensor:
         return step.mass
     pushed = step.value(step.inputs[0]) * scale
     if step.node in step.turned:
-        above = step.values[step.node]
-        pushed = pushed * (above[0] if isinstance(above, tuple | list) else above).sign()
+        pushed = pushed * step.above().sign()
     return step.mass - lost(step.mass, pushed, step.rows)
 
 

@@ -656,11 +656,14 @@ class Attention(nn.Module):
         return self.attend(tokens, tokens, tokens, need_weights=False)[0].mT.reshape(cells.shape)
 
 
-def _windows(cells: Tensor) -> Tensor:
-    """Cells of 4x4 windows, which share the first axis with the images, attend to each other."""
+def _attend(windows: Tensor) -> Tensor:
+    return torch.softmax(windows @ windows.mT, -1) @ windows
+
+
+def _in_windows(cells: Tensor, something: Callable[[Tensor], Tensor]) -> Tensor:
+    """Done to 4x4 windows, which share the first axis with the images."""
     apart = cells.unflatten(3, (4, 4)).unflatten(2, (4, 4)).permute(0, 2, 4, 3, 5, 1)
-    windows = apart.flatten(3, 4).flatten(0, 2)
-    seen = torch.softmax(windows @ windows.mT, -1) @ windows
+    seen = something(apart.flatten(3, 4).flatten(0, 2))
     return seen.view(cells.shape[0], 4, 4, 4, 4, 4).permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
 
 
@@ -668,7 +671,8 @@ BETWEEN = {
     "attention": Attention("module"),
     "attention written out": Attention("written out"),
     "attention of channels": Attention("of channels"),
-    "attention in windows": _windows,
+    "attention in windows": lambda x: _in_windows(x, _attend),
+    "norms in windows": lambda x: _in_windows(x, lambda cells: nn.functional.layer_norm(cells, (4,))),
     "attention by a class token": Attention("by a class token"),
     "images second and back": lambda x: torch.relu(x.transpose(0, 1).clone() + 0.1).transpose(0, 1),
     "images and channels one axis": lambda x: x.flatten(0, 1).relu().unflatten(0, (-1, 4)),
