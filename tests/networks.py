@@ -1,5 +1,7 @@
 """Tiny networks with random weights for tests of the science: what VGG, MobileNet and their like are made of."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, fx, nn
 from torchvision.models.swin_transformer import SwinTransformer
@@ -143,3 +145,17 @@ def swin_like(seed: int = 0, classes: int = 4) -> nn.Module:
     """Attention in windows of 4x4 cells, shifted in every other block; channels last: 8x8 cells, then 4x4."""
     torch.manual_seed(seed)
     return SwinTransformer([4, 4], 8, [2, 2], [2, 4], [4, 4], num_classes=classes).eval()
+
+
+class Between(nn.Module):
+    """A convolution, something, and a linear layer on the mean."""
+
+    def __init__(self, something: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.convolve, self.classify = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 2)
+        self.something = something
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 16, 16) to (n, 2)."""
+        return self.classify(self.something(torch.relu(self.convolve(pixels))).mean((2, 3)))

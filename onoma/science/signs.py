@@ -1,6 +1,6 @@
 """Which activations may be negative, and where mass may lie on such: told from the graph, before anything is drawn.
 
-What can do without the negative part takes half the time, and networks of ReLU can everywhere.
+What can do without the negative part needs half the products, and networks of ReLU can everywhere.
 """
 
 from __future__ import annotations

@@ -24,7 +24,17 @@ from onoma.science.excitation_rules import RULES, Masses, Rule, Step
 from onoma.science.pictures import Preprocessing, decode, model_input, normalise
 from onoma.science.program import Program, find_attachment, find_map_layer, load
 from onoma.science.program_archive import without_pickles
-from tests.networks import SHAPE, MobileLike, ModernLike, images, program_of, swin_like, vgg_like, vit_like
+from tests.networks import (
+    SHAPE,
+    Between,
+    MobileLike,
+    ModernLike,
+    images,
+    program_of,
+    swin_like,
+    vgg_like,
+    vit_like,
+)
 
 PHOTOGRAPHS = Path("/work/shared/data/clothing/test")
 PREPROCESSING = Preprocessing(
@@ -434,20 +444,6 @@ def test_damaged_weights_are_refused_wherever_they_are(layer: int, what: str) ->
         getattr(network[layer], what).view(-1)[0] = float("nan")
     with pytest.raises(ValueError, match=rf"weight '{layer}\.{what}' of layer .* is NaN or infinite"):
         explainer_of(program_of(network, SHAPE), "strict")
-
-
-class Between(nn.Module):
-    """A convolution, something, and a linear layer on the mean."""
-
-    def __init__(self, something: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.convolve, self.classify = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 2)
-        self.something = something
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(n, 3, 16, 16) to (n, 2)."""
-        return self.classify(self.something(torch.relu(self.convolve(pixels))).mean((2, 3)))
 
 
 class Gate(nn.Module):

@@ -11,24 +11,10 @@ from onoma.science.excitation import draw, look, prepare, weight_of
 from onoma.science.excitation_rules import by_sign
 from onoma.science.program import between, find_attachment, find_map_layer
 from onoma.science.signs import signed_nodes, turned_nodes
-from tests.networks import MobileLike, ModernLike, images, program_of, vgg_like, vit_like
+from tests.networks import Between, MobileLike, ModernLike, images, program_of, vgg_like, vit_like
 
 aten = torch.ops.aten
 SHAPE = (3, 16, 16)
-
-
-class Between(nn.Module):
-    """A convolution and ReLU, something, and a linear layer on the mean."""
-
-    def __init__(self, something: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.convolve, self.classify = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 2)
-        self.something = something
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(n, 3, 16, 16) to (n, 2)."""
-        return self.classify(self.something(torch.relu(self.convolve(pixels))).mean((2, 3)))
 
 
 def found_of(something: Callable[[Tensor], Tensor]) -> tuple[fx.Node, frozenset[fx.Node]]:
