@@ -17,7 +17,7 @@ import uvicorn
 from services.runtime.errors import ServiceError
 from services.runtime.memory import keep_freed_memory, leave_out_of_collections
 from services.runtime.server import RunningServer, bracketed, start, stop_all
-from services.runtime.settings import RuntimeSettings, is_loopback, read_settings
+from services.runtime.settings import RuntimeSettings, read_settings
 from services.runtime.tokens import with_keys_in_memory
 
 # Each after those that it calls.
@@ -31,12 +31,12 @@ class Up:
     Attributes:
         addresses: host:port of each service, by name.
         page_url: address of the page; empty without one.
-        is_on_loopback: whether this machine alone can reach it.
+        reached_by: the setting that lets other machines reach the page, and its value; empty where none does.
     """
 
     addresses: dict[str, str]
     page_url: str
-    is_on_loopback: bool
+    reached_by: str
     _servers: tuple[RunningServer, ...]
     _page: Page | None
     _drain_s: float
@@ -58,14 +58,17 @@ class Page:
     """The gateway on a thread.
 
     Attributes:
-        url: where a browser finds it.
+        url: where a browser on this machine finds it.
+        reached_by: as of Up.
     """
 
     def __init__(self, settings: RuntimeSettings, port: int) -> None:
         from services.gateway.app import build
-        from services.gateway.settings import SignInSettings
+        from services.gateway.settings import SignInSettings, reached_by
 
-        certificate = read_settings(SignInSettings).certificate()
+        of = read_settings(SignInSettings)
+        certificate = of.certificate()
+        self.reached_by = reached_by(settings, of)
         self._socket = _listen(settings.host, port)
         self.url = f"{'https' if certificate else 'http'}://{bracketed(settings.host)}:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
@@ -139,8 +142,8 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
         raise
     leave_out_of_collections()
     addresses = {name: getattr(settings, f"{name}_address") for name in SERVICES}
-    on_loopback = is_loopback(settings.host)
-    return Up(addresses, page.url if page else "", on_loopback, tuple(servers), page, settings.drain_s, claim)
+    url, reached = (page.url, page.reached_by) if page else ("", "")
+    return Up(addresses, url, reached, tuple(servers), page, settings.drain_s, claim)
 
 
 def _claimed(data_dir: Path) -> IO[str]:

@@ -371,7 +371,11 @@ async def _event_stream(messages: AsyncGenerator[Message]) -> Response:
                 async for message in messages:
                     yield _event(message)
 
-    return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    headers = {
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",
+    }  # the second for nginx, which would gather them
+    return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
 
 
 async def _texts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,14 @@ class _ImmutableFiles(StaticFiles):
         response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
+
+
+def styles(folder: Path = BUILT_PAGE) -> str:
+    """The built page's links to its styles and its icon, for a document that runs no script; empty without a build."""
+    index = folder / "index.html"
+    if not index.is_file():
+        return ""
+    return "".join(re.findall(r'<link rel="(?:icon|stylesheet)"[^>]*>', index.read_text(encoding="utf-8")))
 
 
 def page_routes(folder: Path = BUILT_PAGE) -> list[BaseRoute]:

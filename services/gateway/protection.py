@@ -23,7 +23,8 @@ REPORT_POLICY = (
 )
 _SAFETY = {
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    # Not "no-referrer": browsers then send a form of the page's own as from origin "null".
+    "referrer-policy": "same-origin",
     "content-security-policy": PAGE_POLICY,
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "cross-origin-opener-policy": "same-origin",

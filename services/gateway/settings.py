@@ -25,7 +25,8 @@ class SignInSettings(BaseSettings):
 
     public_url: str = Field(
         "",
-        description="Where browsers find the page (https://onoma.example); empty: where they say they found it.",
+        description="Where browsers find the page (https://onoma.example); empty: where they say they found it. "
+        "Where it names another machine than this, the owner has to sign in, at this machine too.",
     )
     https_dir: Path | None = Field(
         None,
@@ -74,3 +75,12 @@ class SignInSettings(BaseSettings):
                 f"ONOMA_HTTPS_DIR={self.https_dir}: {error} (it needs tls.crt and tls.key, the key of the first)"
             ) from error
         return files
+
+
+def reached_by(settings: RuntimeSettings, of: SignInSettings) -> str:
+    """The setting that lets other machines reach the page, and its value; empty where none does."""
+    if not is_loopback(settings.host):
+        return f"ONOMA_HOST={settings.host}"
+    if of.public_url and not is_loopback(urlsplit(of.public_url).hostname or ""):
+        return f"ONOMA_PUBLIC_URL={of.public_url}"
+    return ""

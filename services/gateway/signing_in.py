@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import html
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -17,10 +18,12 @@ import httpx
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.starlette_client import OAuth
 from joserfc.errors import JoseError
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from services.gateway.problems import RefusedError
+from services.gateway.page import styles
+from services.gateway.problems import RefusedError, of_refusal
+from services.gateway.settings import reached_by
 from services.runtime import audit
 from services.runtime.access import AUTHORIZATION, BY_ACCESS_TOKEN, SIT_AT_THE_MACHINE
 from services.runtime.errors import Unauthenticated
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
     from services.gateway.settings import SignInSettings
     from services.runtime.settings import RuntimeSettings
+
+Endpoint = Callable[["Request"], Awaitable[Response]]
 
 PATH = "/sign-in"
 _SESSION, _UNDER_WAY = "onoma.session", "onoma.sign-in"  # audiences of the cookies' tokens
@@ -53,7 +58,8 @@ class SignIn:
         self._of = of
         self._access_token = settings.access_token
         self._keys = keys_of(settings) or Keys()
-        self._is_open_here = is_loopback(settings.host) and not of.oidc_issuer
+        # A proxy that brings others' browsers may look like the machine itself.
+        self._is_open_here = not (reached_by(settings, of) or of.oidc_issuer)
         self._failures = Buckets(per_s=1 / 6, burst=10)
         self._provider = None
         if of.oidc_issuer:
@@ -67,11 +73,8 @@ class SignIn:
 
     def owner_of(self, request: Request) -> Caller | None:
         """The owner who asks; None where it is somebody else."""
-        if session := request.cookies.get(_cookie(self.is_https(request))):
-            try:
-                return self._keys.caller_of(session, _SESSION)
-            except Unauthenticated:
-                pass  # it has ended: what else the request brings decides
+        if caller := self._signed_in_as(request):
+            return caller
         token = request.headers.get(AUTHORIZATION, "").removeprefix("Bearer ").strip()
         if token and self._is_access_token(token):
             return BY_ACCESS_TOKEN
@@ -79,6 +82,13 @@ class SignIn:
         if self._is_open_here and is_loopback(client) and is_loopback(request.url.hostname or ""):
             return SIT_AT_THE_MACHINE
         return None
+
+    def _signed_in_as(self, request: Request) -> Caller | None:
+        session = request.cookies.get(_cookie(self.is_https(request)), "")
+        try:
+            return self._keys.caller_of(session, _SESSION) if session else None
+        except Unauthenticated:
+            return None  # it has ended: what else the request brings decides
 
     def refusal(self) -> RefusedError:
         """What whoever is not the owner is told."""
@@ -114,14 +124,35 @@ class SignIn:
         """The page of signing in, and where its form and the provider lead."""
         return [
             Route(PATH, self._page, methods=["GET"]),
-            Route(PATH, self._by_token, methods=["POST"]),
-            Route(PATH + "/provider", self._to_provider, methods=["GET"]),
-            Route(PATH + "/back", self._back, methods=["GET"]),
+            Route(PATH, self._in_words(self._by_token), methods=["POST"]),
+            Route(PATH + "/provider", self._in_words(self._to_provider), methods=["GET"]),
+            Route(PATH + "/back", self._in_words(self._back), methods=["GET"]),
+            Route(PATH + "/state", self._state, methods=["GET"]),
             Route("/sign-out", self._sign_out, methods=["POST"]),
         ]
 
+    def _in_words(self, endpoint: Endpoint) -> Endpoint:
+        """People read the answers of these routes: a refusal is a line on the page of signing in."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except RefusedError as error:
+                refused = of_refusal(request, error)
+                form = self._form(request, error.message, refused.status_code)
+                if "retry-after" in refused.headers:
+                    form.headers["retry-after"] = refused.headers["retry-after"]
+                return form
+
+        return answer
+
     async def _page(self, request: Request) -> Response:
         return self._form(request)
+
+    async def _state(self, request: Request) -> Response:
+        """Whether there is somebody to sign out, for the page."""
+        is_signed_in = self._signed_in_as(request) is not None
+        return JSONResponse({"is_signed_in": is_signed_in}, headers={"Cache-Control": "no-store"})
 
     async def _by_token(self, request: Request) -> Response:
         self.check_tries(request)
@@ -129,7 +160,7 @@ class SignIn:
         if not self._is_access_token(token):
             self.note_failure(request)
             self._log(request, "access-token", "refused")
-            return self._form(request, "This is not the owner's token.")
+            return self._form(request, "This is not the owner's token.", 401)
         return self._signed_in(request, BY_ACCESS_TOKEN)
 
     async def _to_provider(self, request: Request) -> Response:
@@ -175,11 +206,11 @@ class SignIn:
         except (AuthlibBaseError, JoseError, Unauthenticated, KeyError, httpx.HTTPError, ValueError) as error:
             self.note_failure(request)
             self._log(request, "unknown", f"refused: {type(error).__name__}")
-            return self._form(request, "Signing in did not work: try again.")
+            return self._form(request, "Signing in did not work: try again.", 401)
         emails = [person["email"]] if person.get("email") and person.get("email_verified") is True else []
         if not {subject, *emails} & set(self._of.owners):
             self._log(request, subject, "refused: no owner")
-            return self._form(request, "You are not one of the owners here (ONOMA_OWNERS).")
+            return self._form(request, "You are not one of the owners here (ONOMA_OWNERS).", 401)
         response = self._signed_in(request, Caller(Role.OWNER, subject))
         response.delete_cookie(_UNDER_WAY, path=PATH)
         return response
@@ -210,29 +241,37 @@ class SignIn:
         self._log(request, caller.subject, "signed in")
         return response
 
-    def _form(self, request: Request, problem: str = "") -> Response:
-        """The page of signing in: a form, and no script."""
-        ways = []
-        if self._provider is not None:
-            ways.append(
-                f'<p><a href="{PATH}/provider">Sign in at {html.escape(self._of.oidc_issuer)}</a></p>'
-            )
-        if self._access_token:
-            ways.append(
-                f'<form method="post" action="{PATH}"><p><label>The owner\'s token '
-                '<input name="token" type="password" autocomplete="current-password" required></label> '
-                "<button>Sign in</button></p></form>"
-            )
-        if not ways:
-            ways.append("<p>Nothing to sign in with is set: open the page on the server's own machine.</p>")
-        said = f'<p role="alert">{html.escape(problem)}</p>' if problem else ""
+    def _form(self, request: Request, problem: str = "", status: int = 200) -> Response:
+        """The page of signing in: forms, and no script."""
+        said = f'<p class="band" role="alert">{html.escape(problem)}</p>' if problem else ""
         return HTMLResponse(
-            '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-            f"<title>Sign in to Onoma</title><h1>Sign in to Onoma</h1>{said}{''.join(ways)}"
-            "<p>You were invited to name? Open the link that you were given.</p></html>",
-            401 if problem else 200,
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<meta name="color-scheme" content="light dark">{styles()}<title>Sign in to Onoma</title></head><body>'
+            '<header class="top-bar"><a class="brand" href="/">Onoma</a></header>'
+            f'<main class="empty-page"><h1>Sign in as the owner</h1>{said}{self._ways(request)}'
+            '<p class="quiet">You were invited to name? Open the link that you were given.</p></main></body></html>',
+            status,
             headers={"Cache-Control": "no-store"},
         )
+
+    def _ways(self, request: Request) -> str:
+        """To sign in, or out again."""
+        if self._signed_in_as(request):
+            return (
+                '<p>You are signed in. <a href="/">To the studies</a></p>'
+                '<form method="post" action="/sign-out"><button>Sign out</button></form>'
+            )
+        ways = ""
+        if self._provider is not None:
+            ways += f'<p><a href="{PATH}/provider">Sign in at {html.escape(self._of.oidc_issuer)}</a></p>'
+        if self._access_token:
+            ways += (
+                f'<form class="joined" method="post" action="{PATH}"><label>The owner\'s token '
+                '<input name="token" type="password" autocomplete="current-password" required></label> '
+                '<button class="main-act">Sign in</button></form>'
+            )
+        return ways or "<p>Nothing to sign in with is set: open the page on the server's own machine.</p>"
 
     def _is_access_token(self, token: str) -> bool:
         return bool(self._access_token) and hmac.compare_digest(token.encode(), self._access_token.encode())
@@ -252,14 +291,15 @@ class SignIn:
 
 
 def _check_reach(settings: RuntimeSettings, of: SignInSettings) -> None:
-    if is_loopback(settings.host):
+    setting = reached_by(settings, of)
+    if not setting:
         return
-    reached = f"ONOMA_HOST={settings.host}: the page can be reached from other machines"
+    reached = f"{setting}: the page can be reached from other machines"
     if not (settings.access_token or of.oidc_issuer):
         raise ValueError(
             f"{reached}, and its owner has no way to sign in: set ONOMA_ACCESS_TOKEN or ONOMA_OIDC_ISSUER"
         )
-    if settings.tls != "outside" and of.https_dir is None:
+    if not is_loopback(settings.host) and settings.tls != "outside" and of.https_dir is None:
         raise ValueError(
             f"{reached}, and speaks plain HTTP: put a proxy with TLS before it and set ONOMA_TLS=outside, or give it a "
             "certificate by ONOMA_HTTPS_DIR"

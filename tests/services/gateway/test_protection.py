@@ -54,7 +54,7 @@ def test_every_answer_carries_the_safety_headers(owner, routes):
         assert "frame-ancestors" in headers["content-security-policy"], address
         assert "'unsafe-inline'" not in headers["content-security-policy"], address
         assert "camera=()" in headers["permissions-policy"], address
-        assert headers["referrer-policy"] == "no-referrer", address
+        assert headers["referrer-policy"] == "same-origin", address
         assert "strict-transport-security" not in headers, address
         assert headers["x-request-id"], address
 
@@ -63,6 +63,7 @@ def test_https_is_kept_to(settings, monkeypatch):
     with TestClient(build(settings), base_url="https://onoma.test") as browser:
         assert "max-age=31536000" in browser.get("/healthz").headers["strict-transport-security"]
     monkeypatch.setenv("ONOMA_PUBLIC_URL", "https://onoma.test")
+    settings = settings.model_copy(update={"access_token": "the-owners-token"})
     with TestClient(build(settings), base_url="http://behind-a-proxy") as browser:
         assert "max-age=31536000" in browser.get("/healthz").headers["strict-transport-security"]
 
@@ -102,6 +103,7 @@ def test_the_page_itself_and_programs_are_served(owner, headers):
 
 def test_behind_a_proxy_the_public_address_is_ones_own(settings, monkeypatch):
     monkeypatch.setenv("ONOMA_PUBLIC_URL", "https://onoma.test")
+    settings = settings.model_copy(update={"access_token": "the-owners-token"})
     with TestClient(build(settings), base_url="http://10.0.0.3:8080", client=LOOPBACK) as browser:
         for origin, status in (("https://onoma.test", 200), ("https://evil.example", 403)):
             answer = browser.post("/api/invitations", json={"token": "ada-token"}, headers={"origin": origin})
