@@ -13,9 +13,9 @@ BEGIN, END = "<!-- computed by tests/bench/scale.py -->", "<!-- end -->"
 SIZES = (1_000_000, 100_000_000)
 
 CORES = 2  # of docs/benchmarks.md, VGG16 at 224 px, significant X-features only, contrastive:
-IMAGES_PER_S = 4.27  # from pixels
-IMAGES_PER_S_KEPT = 11.49  # from kept activations
-MAPS_AN_IMAGE = 2  # 8.5 / 4.27 there
+IMAGES_PER_S = 3.88  # from pixels
+IMAGES_PER_S_KEPT = 11.12  # from kept activations
+MAPS_AN_IMAGE = 2  # 7.8 / 3.88 there
 BYTES_A_MAP = 1_524  # of a shard, 14 x 14 cells and 512 pooled features, 512 maps (27 November 2026)
 BYTES_KEPT_AN_IMAGE = 401_000  # activations at pool4, from the map layer's 512 x 14 x 14 float32
 BYTES_SEEN_AN_IMAGE = (
