@@ -16,6 +16,7 @@ from sqlalchemy import Engine, delete, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select
 
+from onoma.science.excitation import RULES_REVISION
 from onoma.v1 import naming_pb2
 from services.attribution.drawing import Batch, Drawn
 from services.attribution.explainers import MODES
@@ -39,7 +40,8 @@ _FIXED = {
     "mode": "model",
     "xnn_hash": "set of xNNs",
     "dataset_hash": "data set",
-    "parameters": "precision",  # two archives differ in their hash before it comes to parameters
+    # Two archives differ in their hash before it comes to parameters.
+    "parameters": "precision or revision of the rules",
 }
 
 
@@ -276,7 +278,7 @@ def drawn_by(
         significant_share=share,
         version=version("onoma"),
         method=EXCITATION_BACKPROP,
-        parameters=json.dumps({"precision": precision}),
+        parameters=json.dumps({"precision": precision, "rules": RULES_REVISION}),
     )
 
 

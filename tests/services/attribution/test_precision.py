@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from onoma.client.columns import map_arrays
+from onoma.science.excitation import RULES_REVISION
 from onoma.v1 import attribution_pb2 as pb
 from onoma.v1 import jobs_pb2
 from services.attribution.explainers import Explainers
@@ -54,8 +55,18 @@ def test_a_study_keeps_the_precision_of_its_first_maps(open_server, monkeypatch)
     monkeypatch.setenv("ONOMA_MAPS_PRECISION", "bf16")
     first = open_server()
     first.result()
-    assert first.provenance().parameters_json == '{"precision": "bf16"}'
+    assert first.provenance().parameters_json == f'{{"precision": "bf16", "rules": {RULES_REVISION}}}'
     monkeypatch.setenv("ONOMA_MAPS_PRECISION", "float32")
     again = open_server().computed()
     assert again.state == jobs_pb2.JOB_STATE_FAILED
-    assert "has maps of another precision than there is now" in again.error
+    assert (
+        "has maps of another precision or revision of the rules than there is now" in again.error
+    )
+
+
+def test_a_study_is_not_drawn_further_by_other_rules(open_server, monkeypatch):
+    open_server().result()
+    monkeypatch.setattr("services.attribution.runs.RULES_REVISION", RULES_REVISION + 1)
+    again = open_server().computed()
+    assert again.state == jobs_pb2.JOB_STATE_FAILED
+    assert "another precision or revision of the rules" in again.error

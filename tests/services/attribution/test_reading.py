@@ -8,6 +8,7 @@ import numpy as np
 from google.protobuf.json_format import ParseDict
 from sqlmodel import select
 
+from onoma.science.excitation import RULES_REVISION
 from onoma.v1 import attribution_pb2 as pb
 from onoma.v1 import types_pb2
 from services.attribution import reading
@@ -142,7 +143,10 @@ def test_what_made_the_maps_is_given_out(attribution, world):
     assert (found.mode, found.contrastive) == (types_pb2.EXCITATION_MODE_LOCAL, True)
     assert (found.xnn_set, found.dataset, found.dataset_hash) == ("xnns", "shapes", "first")
     assert (found.significant_share, found.onoma_version) == (0.9, version("onoma"))
-    assert (found.archive_hash, found.parameters_json) == ("", '{"precision": "float32"}')
+    assert (found.archive_hash, found.parameters_json) == (
+        "",
+        f'{{"precision": "float32", "rules": {RULES_REVISION}}}',
+    )
 
 
 def test_a_shard_says_what_made_its_maps_and_what_they_are_of(attribution, store):
