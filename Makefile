@@ -73,7 +73,7 @@ bench: env ## maps a second beside zennit, training beside the plain loop, score
 bench-gpu: env ## the tests and benchmarks of the science on a GPU, into the folder bench-gpu (a quarter of an hour)
 	PYTHON=$(PY) sh scripts/bench-gpu.sh bench-gpu
 
-bench-parts: env ## how well maps point, on synthetic pictures with known parts (minutes)
+bench-parts: env ## how well maps point, on synthetic pictures with known parts (an hour)
 	$(PY) -m tests.bench.known_parts
 
 bench-analysis: env ## the statistics of a study of the paper's size, of large ones, of hard matchings (PARTS="paper bicliques" for some)

@@ -1,4 +1,4 @@
-"""What `pip install onoma` leaves out: the packages of its extras, asked for by name where they are missing."""
+"""What the wheel alone leaves out: the packages of its extras, asked for by name where they are missing."""
 
 from __future__ import annotations
 
@@ -22,5 +22,7 @@ def needs(extra: Extra) -> Iterator[None]:
         if (error.name or "").partition(".")[0] in ("onoma", ""):
             raise
         raise ModuleNotFoundError(
-            f"this needs the package '{error.name}': pip install 'onoma[{extra}]'", name=error.name
+            f"this needs the package '{error.name}', of the extra '{extra}' of the wheel that Onoma was installed "
+            f"from: pip install 'WHEEL[{extra}]'",
+            name=error.name,
         ) from error

@@ -118,8 +118,8 @@ def check_installed() -> None:
     """Raises FailedPrecondition where Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         raise FailedPrecondition(
-            "--engine ray needs Ray where the service runs: pip install 'onoma[ray]' there, or take --engine local, "
-            "which does the same work",
+            "--engine ray needs Ray where the service runs: pip install 'WHEEL[ray]' there, of the wheel that Onoma "
+            "was installed from, or take --engine local, which does the same work",
             "NO_RAY",
         )
 

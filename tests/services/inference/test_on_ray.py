@@ -124,8 +124,8 @@ def test_an_engine_that_there_is_not_is_refused_and_starts_no_job(registered, mo
         (grpc.StatusCode.INVALID_ARGUMENT, "engine 7 is none of this version: ENGINE_LOCAL or ENGINE_RAY"),
         (
             grpc.StatusCode.FAILED_PRECONDITION,
-            "--engine ray needs Ray where the service runs: pip install 'onoma[ray]' there, or take --engine local, "
-            "which does the same work",
+            "--engine ray needs Ray where the service runs: pip install 'WHEEL[ray]' there, of the wheel that Onoma "
+            "was installed from, or take --engine local, which does the same work",
         ),
     ]
     assert len(registered.jobs.ListJobs(jobs_pb2.ListJobsRequest(), timeout=60).jobs) == before
