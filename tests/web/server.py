@@ -17,26 +17,27 @@ START_S = 90
 class Server:
     """Every service and the page, over one data folder.
 
-    Args:
-        environment: settings beside those of this process.
     Attributes:
         url: of the page.
     """
 
-    def __init__(self, data: Path, **environment: str) -> None:
+    def __init__(self, data: Path) -> None:
         self._data = data
-        self._environment = environment
         self._http_port, *ports = (free_port() for _ in range(1 + len(SERVICES)))
         self._addresses = {name: f"127.0.0.1:{port}" for name, port in zip(SERVICES, ports, strict=True)}
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self._http_port}"
 
-    def start(self) -> None:
-        """Starts it, and waits until the page answers."""
+    def start(self, **environment: str) -> None:
+        """Starts it, and waits until the page answers.
+
+        Args:
+            environment: settings beside those of this process.
+        """
         addresses = {f"ONOMA_{name.upper()}_ADDRESS": address for name, address in self._addresses.items()}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "onoma", "up", "--data", str(self._data), "--port", str(self._http_port)],
-            env=os.environ | addresses | self._environment,
+            env=os.environ | addresses | environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -2,18 +2,19 @@
 
 import base64
 import hashlib
+import html
 import socket
 import threading
 import time
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import jwt
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from jwt.algorithms import RSAAlgorithm
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Route
 
 CLIENT_ID, SECRET = "onoma", "between-us"
@@ -40,6 +41,7 @@ class StandInProvider:
         return Starlette(
             routes=[
                 Route("/.well-known/openid-configuration", self._metadata),
+                Route("/authorize", self._authorize),
                 Route("/jwks", self._jwks),
                 Route("/token", self._token, methods=["POST"]),
             ]
@@ -56,6 +58,11 @@ class StandInProvider:
                 "token_endpoint_auth_methods_supported": ["client_secret_basic"],
             }
         )
+
+    async def _authorize(self, request):
+        """For a browser: who is there has signed in long ago, and only has to agree."""
+        back = f"{request.query_params['redirect_uri']}?{urlencode(self.authorize(str(request.url)))}"
+        return HTMLResponse(f'<a href="{html.escape(back)}">Go on as Ann</a>')
 
     async def _jwks(self, request):
         return JSONResponse({"keys": [RSAAlgorithm.to_jwk(_KEY.public_key(), as_dict=True) | {"kid": "1"}]})
@@ -78,10 +85,10 @@ class StandInProvider:
         return JSONResponse({"access_token": "a", "token_type": "Bearer", "id_token": id_token})
 
 
-def serve(provider):
-    """Starts it on a free port; returns how to stop it."""
+def serve(provider, host="127.0.0.1"):
+    """Starts it on a free port, at one of loopback's names; returns how to stop it."""
     listening = socket.create_server(("127.0.0.1", 0))
-    provider.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    provider.url = f"http://{host}:{listening.getsockname()[1]}"
     server = uvicorn.Server(uvicorn.Config(provider.app(), log_config=None))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
