@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
-from onoma.report.analysed import MEASURES, AnalysedCategory, MatchingCounts
+from onoma.report.analysed import MEASURES, PAIR_COLUMNS, AnalysedCategory, MatchingCounts
 from onoma.report.cells import (
     DASH,
     Cell,
@@ -26,6 +27,7 @@ from onoma.science.matching import Kind
 Categories = Sequence[AnalysedCategory]
 
 KINDS = {Kind.ONE_TO_ONE: "one to one", Kind.ONE_TO_MANY: "one to many", Kind.BICLIQUE: "biclique"}
+_COMMON = PAIR_COLUMNS.index("common")
 _FITS = ("exact", "subset", "ambiguous")
 _MOST_COLUMNS = 8  # annotators that get a column each
 _CATEGORY = Column("category", ("category",), is_text=True)
@@ -132,7 +134,12 @@ def explanations_table(summaries: Sequence[NamingSummary]) -> Table:
 
 def agreement_table(categories: Categories) -> Table:
     """Jaccard and agreement by each matching, beside chance (paper, Table 5)."""
-    columns = [_CATEGORY, Column("pairs", ("pairs",)), Column("Jaccard", spread_names("jaccard"))]
+    columns = [
+        _CATEGORY,
+        Column("pairs", ("pairs",)),
+        Column("in common", ("common_min", "common_mean", "common_max")),
+        Column("Jaccard", spread_names("jaccard")),
+    ]
     for kind, title in KINDS.items():
         columns += [
             Column("agreement", spread_names(kind.value), group=title),
@@ -144,7 +151,12 @@ def agreement_table(categories: Categories) -> Table:
     rows = []
     for one in categories:
         of_pairs = one.found["pair_summary"]
-        cells = [text(one.category), count(one.pair_count), spread(of_pairs["jaccard"], one.pair_count)]
+        cells = [
+            text(one.category),
+            count(one.pair_count),
+            _in_common(one),
+            spread(of_pairs["jaccard"], one.pair_count),
+        ]
         for kind in KINDS:
             counts = one.matchings[kind]
             cells += [
@@ -155,11 +167,22 @@ def agreement_table(categories: Categories) -> Table:
             ]
         rows.append(tuple(cells))
     caption = (
-        "Table 5. Agreement of pairs of annotators, %, mean ± standard deviation over pairs: Jaccard on what is named; "
-        "activations inside each matching of their concepts over those that both named; the same for shuffled namings; "
-        "how many matchings are proven optimal; and how many pairs have several optima, of which the first is taken."
+        "Table 5. Agreement of pairs of annotators, %, mean ± standard deviation over pairs: how many activations both "
+        "named, from the fewest to the most; Jaccard on what is named; activations inside each matching of their "
+        "concepts over those that both named; the same for shuffled namings; how many matchings are proven optimal; "
+        "and how many pairs have several optima, of which the first is taken."
     )
     return with_means(Table("table5_agreement", caption, tuple(columns), tuple(rows)))
+
+
+def _in_common(category: AnalysedCategory) -> Cell:
+    """Activations that both of a pair named: what its agreement rests on."""
+    counts = [int(row[_COMMON] or 0) for row in category.pair_rows]
+    if not counts:
+        return Cell(DASH, (None, None, None), "there is no pair")
+    low, high, middle = min(counts), max(counts), fmean(counts)
+    printed = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return Cell(printed, (low, middle, high), f"{middle:,.1f} on average of {len(counts):,} pairs")
 
 
 def _proven(counts: MatchingCounts) -> Cell:

@@ -39,6 +39,10 @@ def test_the_numbers_are_those_of_the_worked_example(analysed: ReportData, tmp_p
     assert int(of_both["jaccard_n"]) == 2
     assert float(of_p["jaccard_mean"]) == pytest.approx(expected["pair_summary"]["jaccard"]["mean"])
     assert (of_q["one_to_one_n"], of_q["one_to_one_std_sample"]) == ("1", "")
+    common = [pair["common"] for pair in expected["pairs"].values()]
+    assert [int(of_p["common_min"]), int(of_p["common_max"])] == [min(common), max(common)]
+    assert float(of_p["common_mean"]) == pytest.approx(np.mean(common))
+    assert of_both["common_mean"] == ""
     pairs = {
         (row["category"], row["annotator"], row["other_annotator"]): row
         for row in rows_of(tmp_path / "pairs.csv")
