@@ -90,9 +90,7 @@ def create(
         raise typer.BadParameter("--imported goes with neither --xnn nor --plain: they are of computed maps")
     xnn = "" if imported else xnn or model
     with connected() as client:
-        same = next((study for study in client.list_studies() if study.name == name), None)
-        if same is not None:
-            raise ValueError(f"a study is named '{name}' already ({same.study_id}); choose another name")
+        _check_unused(client, name)
         chosen = listed(categories) or _all_classes(client, model, dataset, xnn)
         study = client.create_study(
             name,
@@ -111,6 +109,19 @@ def create(
             ),
         )
     print_studies([study])
+
+
+@app.command()
+def rename(
+    study: Study,
+    name: Annotated[str, typer.Argument(help="Its new name.")],
+) -> None:
+    """Give a study another name."""
+    with connected() as client:
+        found = client.get_study(study)
+        if found.name != name:
+            _check_unused(client, name)
+        print_studies([client.rename_study(found.study_id, name)])
 
 
 @app.command("list")
@@ -314,6 +325,13 @@ def _person(client: Client, study_id: str, name: str) -> naming_pb2.Annotator:
 
 def _print_link(page: str, token: str) -> None:
     console.print(f"{page.rstrip('/')}/name#{token}", soft_wrap=True, markup=False)
+
+
+def _check_unused(client: Client, name: str) -> None:
+    """Raises ValueError where a study has the name: commands could not tell the two apart."""
+    same = next((study for study in client.list_studies() if study.name == name), None)
+    if same is not None:
+        raise ValueError(f"a study is named '{name}' already ({same.study_id}); choose another name")
 
 
 def _all_classes(client: Client, model: str, dataset: str, xnn: str) -> list[str]:

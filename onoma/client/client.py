@@ -546,6 +546,12 @@ class Client:
         response: naming_pb2.OpenStudyResponse = self._transport.call("naming", "OpenStudy", request)
         return response.study
 
+    def rename_study(self, study_id: str, name: str) -> naming_pb2.Study:
+        """Gives a study another name."""
+        request = naming_pb2.RenameStudyRequest(study_id=study_id, name=name)
+        response: naming_pb2.RenameStudyResponse = self._transport.call("naming", "RenameStudy", request)
+        return response.study
+
     def close_study(self, study_id: str) -> naming_pb2.Study:
         """Ends naming."""
         request = naming_pb2.CloseStudyRequest(study_id=study_id)

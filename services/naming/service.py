@@ -73,6 +73,11 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
             rows, token = studies.page(opened, request.page_size, request.page_token)
             return pb.ListStudiesResponse(studies=map(studies.message, rows), next_page_token=token)
 
+    def RenameStudy(self, request: pb.RenameStudyRequest, context: Context) -> pb.RenameStudyResponse:
+        return pb.RenameStudyResponse(
+            study=studies.rename_study(self._engine, request.study_id, request.name)
+        )
+
     def OpenStudy(self, request: pb.OpenStudyRequest, context: Context) -> pb.OpenStudyResponse:
         return pb.OpenStudyResponse(study=studies.open_study(self._engine, request.study_id))
 

@@ -113,6 +113,19 @@ def create(engine: Engine, columns: dict[str, Any], request_id: str, request_has
     return transact(engine, work)
 
 
+def rename_study(engine: Engine, study_id: str, name: str) -> pb.Study:
+    """Gives a study another name.
+
+    Raises:
+        InvalidArgument: it is no name.
+    """
+    name = checked_name(name, "study name")
+    with session(engine) as opened:
+        row = get(opened, study_id, lock="write")
+        row.name = name
+        return message(row)
+
+
 def open_study(engine: Engine, study_id: str) -> pb.Study:
     """Lets annotators in; nothing happens to a study that is open.
 

@@ -121,6 +121,7 @@ TABLE: Mapping[str, Row] = {
         CreateStudy=_OWNER,
         GetStudy=_row("analytics", "attribution", "gateway", reach=Reach.STUDY),
         ListStudies=_OWNER,
+        RenameStudy=_OWNER,
         OpenStudy=_OWNER,
         CloseStudy=_OWNER,
         ForgetStudy=_row("attribution"),

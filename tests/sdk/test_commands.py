@@ -336,6 +336,20 @@ def test_an_unknown_torchvision_name_lists_those_that_there_are(onoma, tmp_path:
     assert "vgg16" in text
 
 
+def test_a_study_is_renamed_unless_another_has_the_name(onoma, open_study: OpenStudy) -> None:
+    client, study_id = open_study.client, open_study.study.study_id
+    assert onoma("study", "rename", "shapes", "figures")[0] == 0
+    assert client.get_study("figures").study_id == study_id
+    taken = client.create_study("taken", "tiny", "shapes", "tiny", ["circle"])
+    code, text = onoma("study", "rename", "figures", "taken")
+    assert (code, f"a study is named 'taken' already ({taken.study_id})" in " ".join(text.split())) == (
+        1,
+        True,
+    )
+    assert onoma("study", "rename", "figures", "shapes")[0] == 0
+    client.delete_study(taken.study_id)
+
+
 def test_people_links_and_labels_of_a_study(
     onoma, open_study: OpenStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,28 @@ def test_a_study_is_found_by_its_name_where_only_one_has_it(server):
     assert message == "no study has the id or the name 'two'; onoma study list shows those there are"
 
 
+def test_a_study_gets_another_name_in_any_state(server):
+    study = server.create_study(name="clohting")
+    server.publish(study.study_id)
+    server.calls.OpenStudy(pb.OpenStudyRequest(study_id=study.study_id))
+    rename = pb.RenameStudyRequest(study_id=study.study_id, name=" clothing ")
+    assert server.calls.RenameStudy(rename).study.name == "clothing"
+    found = server.calls.GetStudy(pb.GetStudyRequest(study_id="clothing")).study
+    assert (found.study_id, found.state) == (study.study_id, pb.STUDY_STATE_OPEN)
+    for name, told in (
+        ("", "study name is empty"),
+        ("x" * 201, "at most 200"),
+        ("a\nb", "control character"),
+    ):
+        rename.name = name
+        code, message = refusal(lambda: server.calls.RenameStudy(rename))
+        assert code == Code.INVALID_ARGUMENT
+        assert told in message
+    assert server.calls.GetStudy(pb.GetStudyRequest(study_id="clothing")).study == found
+    gone = pb.RenameStudyRequest(study_id="gone", name="x")
+    assert refusal(lambda: server.calls.RenameStudy(gone))[0] == Code.NOT_FOUND
+
+
 def test_studies_are_listed_latest_first_by_page(server):
     made = [server.create_study(name=f"study {i}").study_id for i in range(5)]
     listed, token = [], ""

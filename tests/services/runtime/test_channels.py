@@ -27,8 +27,8 @@ SENT_ONCE = {
     "AcceptInvitation", "Act", "AnalyseStudy", "CancelJob", "CloseStudy", "ComputeMaps", "CreateStudy",
     "DeleteAnnotator", "DeleteDataset", "DeleteModel", "DeleteStudy", "DeleteXnnSet", "ForgetStudy", "ImportDataset",
     "ImportMaps", "ImportNamings", "ImportStudyMaps", "ImportXnnSet", "InviteAnnotator", "OpenStudy", "OverruleLabels",
-    "PublishActivations", "RegisterModel", "RenewInvitation", "ResumeJob", "RevokeInvitation", "SetVocabulary",
-    "SortBySimilarity", "TrainXnn", "UploadDataset", "UploadObject",
+    "PublishActivations", "RegisterModel", "RenameStudy", "RenewInvitation", "ResumeJob", "RevokeInvitation",
+    "SetVocabulary", "SortBySimilarity", "TrainXnn", "UploadDataset", "UploadObject",
 }  # fmt: skip
 SENT_AGAIN = {
     "Attribute", "CheckModel", "ExplainImage", "ExportNamings", "GetAgreement", "GetConsensus", "GetCoverage",
