@@ -209,28 +209,63 @@ def all_lost(masses: BySign, pushed: BySign, rows: Tensor) -> Tensor:
     return reduce(operator.add, [lost(masses[way], by, rows) for way, by in pushed.items()])
 
 
-def matrix_down(parts: BySign, weights: BySign, masses: BySign, rows: Tensor, mode: Mode) -> Tensor:
-    """Mass through a fully-connected layer, as `through_sum`, without the bias.
+def to_fields(
+    stray: Tensor,
+    sizes: Tensor,
+    room: Tensor,
+    rows: Tensor,
+    up: Callable[[Tensor], Tensor],
+    down: Callable[[Tensor], Tensor],
+) -> Tensor | float:
+    """What local mode does with mass that nothing pushed: it goes to its unit's field, by the size of activations,
+    evenly where all are 0 [ours]. Of a field of padding alone it is lost.
+
+    Args:
+        stray: (m, ...) mass.
+        sizes: (n, ...) |z| below.
+        room: (1, ...) how much of what is spread evenly each may take: 0 for what is the same in every image.
+        rows: (m,) the image of each row of mass.
+        up: sums over the fields, of (n, ...).
+        down: its transpose, of (m, ...).
+    Returns:
+        (m, ...) mass below, or 0 where none is stray.
+    """
+    given: Tensor | float = 0.0
+    for values in (sizes, room.expand_as(sizes)):
+        if not stray.any():
+            break
+        reached = up(values)
+        given = given + values[rows] * down(quotient(stray, reached, rows))
+        stray = lost(stray, reached, rows)
+    return given
+
+
+def matrix_down(
+    parts: BySign, weights: BySign, masses: BySign, rows: Tensor, mode: Mode, room: Tensor | None = None
+) -> Tensor:
+    """Mass through a fully-connected layer on the last axis, as `through_sum`, without the bias.
 
     Two inputs z = (2, 1), one output with weights (1, -3): W+ = (1, 0), W+ z = 2, so mass 1 goes as (1, 0).
 
     Args:
-        parts: (n, d) activations below.
+        parts: (n, ..., d) activations below.
         weights: (d, f).
-        masses: (m, f).
+        masses: (m, ..., f).
         rows: (m,) the image of each row of mass.
+        room: (1, ..., d), as `to_fields` has it; 1 where it is not given.
     Returns:
-        (m, d).
+        (m, ..., d).
     """
-    down, pushed = through_sum(
+    passed, pushed = through_sum(
         parts, weights, masses, rows, torch.matmul, lambda ratio, weight: ratio @ weight.T
     )
-    if mode == "strict":
-        return down
-    stray, values = all_lost(masses, pushed, rows).sum(1, keepdim=True), size(parts)
-    total = values.sum(1, keepdim=True)
-    even = lost(stray, total, rows) / values.shape[1]
-    return down + values[rows] * quotient(stray, total, rows) + even
+    if mode == "local":
+        stray, sizes = all_lost(masses, pushed, rows).sum(-1, keepdim=True), size(parts)
+        room = torch.ones_like(sizes[:1]) if room is None else room
+        passed += to_fields(
+            stray, sizes, room, rows, lambda values: values.sum(-1, keepdim=True), lambda ratio: ratio
+        )
+    return passed
 
 
 @rule(_aten.convolution.default)
@@ -259,61 +294,36 @@ def _convolution(step: Step) -> Masses:
 
 
 def spread(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: int) -> Tensor | float:
-    """What a convolution's units without excitation give their fields in local mode.
+    """`to_fields` of a convolution.
 
     Args:
-        stray: (m, units, ...) the mass on them.
+        stray: (m, units, ...) mass.
         values: (n, c, ...) sizes of what is below.
         room: (1, c, ...) how much of what is spread evenly they may take.
-    Returns:
-        (m, c, ...), or 0 where no mass is stray.
     """
     arguments: Any = step.node.args
     stride, padding, dilation = (arguments[i] for i in (3, 4, 5))
-    if groups != values.shape[1]:  # channels of one group share their fields, so their stray mass goes as one
-        stray = stray.reshape(len(stray), groups, -1, *stray.shape[2:]).sum(2)
-    if not stray.any():
-        return 0.0
-    kernel = step.weights[step.node][1].shape[2:]
-    field = values.new_ones(stray.shape[1], values.shape[1] // groups, *kernel)
+    stray = stray.unflatten(1, (groups, -1)).sum(2)  # channels of one group share their fields
+    ones = values.new_ones(groups, values.shape[1] // groups, *step.weights[step.node][1].shape[2:])
     shape = (len(step.rows), *values.shape[1:])
 
     def up(activations: Tensor) -> Tensor:
-        return functional.conv2d(activations, field, None, stride, padding, dilation, groups)
+        return functional.conv2d(activations, ones, None, stride, padding, dilation, groups)
 
     def down(ratio: Tensor) -> Tensor:
-        return conv2d_input(shape, field, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
+        return conv2d_input(shape, ones, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
 
-    activity = up(values)
-    passed = values[step.rows] * down(quotient(stray, activity, step.rows))
-    dark = lost(stray, activity, step.rows)
-    if dark.any():
-        count = up(room).clamp(min=1)  # 0 where a field is padding alone
-        passed += room * down(dark / count)
-    return passed
+    return to_fields(stray, values, room, step.rows, up, down)
 
 
-@rule(_aten.addmm.default, _aten.mm.default)
+@rule(_aten.addmm.default, _aten.mm.default, _aten.linear.default)
 def _fully_connected(step: Step) -> Masses:
-    below = step.inputs[0]
-    weights = step.weights[step.node]
-    return [(below, matrix_down(step.parts(below), weights, step.masses(), step.rows, step.mode))]
-
-
-@rule(_aten.linear.default)
-def _linear_on_last_axis(step: Step) -> Masses:
-    """A fully-connected layer at every cell: (n, ..., d) to (n, ..., f), as in ConvNeXt."""
-    below = step.inputs[0]
-    shape = step.values[below].shape[1:]
-    cells = math.prod(shape[:-1])
-    rows = (step.rows[:, None] * cells + torch.arange(cells, device=step.rows.device)).flatten()
-    parts, masses = (
-        {sign: part.reshape(-1, part.shape[-1]) for sign, part in of.items()}
-        for of in (step.parts(below), step.masses())
-    )
-    weights = {sign: weight.T for sign, weight in step.weights[step.node].items()}
-    passed = matrix_down(parts, weights, masses, rows, step.mode)
-    return [(below, passed.reshape(len(step.rows), *shape))]
+    """On the last axis; `linear` has it at every cell, as in ConvNeXt, and its weight transposed."""
+    below, weights = step.inputs[0], step.weights[step.node]
+    if step.node.target is _aten.linear.default:
+        weights = {sign: weight.T for sign, weight in weights.items()}
+    passed = matrix_down(step.parts(below), weights, step.masses(), step.rows, step.mode, step.room(below))
+    return [(below, passed)]
 
 
 @rule(_aten._native_batch_norm_legit_no_training.default)
@@ -546,8 +556,8 @@ def _weighed_down(
         parts, one, masses, step.rows, lambda part, _: up(part), lambda ratio, _: down(ratio)
     )
     if step.mode == "local":
-        room, stray = step.room(below), all_lost(masses, pushed, step.rows)
-        passed += room * down(quotient(stray, up(room.expand_as(parts[1])), step.rows))
+        stray = all_lost(masses, pushed, step.rows)
+        passed += to_fields(stray, size(parts), step.room(below), step.rows, up, down)
     return [(below, passed)]
 
 

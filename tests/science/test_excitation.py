@@ -857,6 +857,8 @@ BESIDE = {
     ),
     "a group norm": CoordinatesBeside(nn.GroupNorm(2, 6)),
     "a batch norm": CoordinatesBeside(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(6))),
+    "a layer at every cell": CoordinatesBeside(linear=True),
+    "a layer at every cell, dark": CoordinatesBeside(linear=True, dark=True),
 }
 
 

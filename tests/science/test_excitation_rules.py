@@ -17,12 +17,13 @@ LOCAL: Mode = "local"
 
 
 def passed_down(
-    target, inputs, mass, *rest, mode=STRICT, weight=None, rows=None, signed=False, **named
+    target, inputs, mass, *rest, mode=STRICT, weight=None, rows=None, signed=False, rectified=False, **named
 ) -> list[Tensor]:
     """Mass that an operator's rule gives to each of its inputs; the weight, where there is one, comes second.
 
     Args:
         signed: units may be negative, and have mass; else negative ones count as 0.
+        rectified: what it gives is, so that mass on its negative units is as on 0.
     """
     graph = fx.Graph()
     nodes = [graph.placeholder(f"x{index}") for index in range(len(inputs))]
@@ -44,7 +45,7 @@ def passed_down(
         weights={} if weight is None else {node: by_sign(weight, is_signed=True)},
         mode=mode,
         signed=frozenset(nodes if signed else ()),
-        turned=frozenset([node] if signed else ()),
+        turned=frozenset([node] if signed and not rectified else ()),
     )
     for n, value in {**known, node: result}.items():
         n.meta["shape"] = tuple(value.shape) if isinstance(value, Tensor) else ()
@@ -504,6 +505,16 @@ def test_a_pool_equals_the_dense_reference(kind: str, mode: Mode) -> None:
     torch.testing.assert_close(given.flatten(1), expected)
     if mode == LOCAL:
         torch.testing.assert_close(given.flatten(1).sum(1), torch.ones(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("target", [aten.mean.dim, aten.sum.dim_IntList])
+def test_mass_that_no_cell_pushed_goes_to_all_by_the_size_of_activations_in_local_mode(target) -> None:
+    """Cells (-1, -3) under a ReLU: nothing pushed it up."""
+    values, mass = torch.tensor([-1.0, -3.0]).view(1, 1, 1, 2), torch.ones(1, 1)
+    [strict] = passed_down(target, [values], mass, [2, 3], signed=True, rectified=True)
+    [local] = passed_down(target, [values], mass, [2, 3], signed=True, rectified=True, mode=LOCAL)
+    assert strict.flatten().tolist() == [0.0, 0.0]
+    assert local.flatten().tolist() == [0.25, 0.75]
 
 
 # residuals, gates, padding
