@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import fx
@@ -19,7 +20,6 @@ _BOUNDS_BELOW = {
     _aten.clamp_min.default: None,
     _aten.hardtanh.default: -1.0,
 }  # with the bound that is taken where none is given
-_JOINS_CONSTANTS = (_aten.add.Tensor, _aten.cat.default, _aten.mul.Tensor)
 _LEAVES_SIGNS = frozenset(
     {
         *CHOOSES,
@@ -33,13 +33,14 @@ _LEAVES_SIGNS = frozenset(
         _aten.expand.default,
         _aten.max.dim,
         _aten.mean.dim,
+        _aten.mul.Tensor,
         _aten.split_with_sizes.default,
         _aten.sum.dim_IntList,
         operator.getitem,
     }
 )
-"""Sums, choices and moves: of what is not negative they make nothing that is, and a negative unit's mass alone goes on
-to negative units."""
+"""Sums, products, choices and moves: of what is not negative they make nothing that is; and, but for products, only the
+mass of negative units goes to negative units."""
 
 
 def signed_nodes(nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
@@ -51,14 +52,25 @@ def signed_nodes(nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
     signed = set[fx.Node]()
     for node in nodes:
         parts = [n for n in node.all_input_nodes if depends_on_image(n)]
-        leaves = node.target in _LEAVES_SIGNS or node.target is _aten.mul.Tensor
-        if node.target in (_aten.add.Tensor, _aten.mul.Tensor):  # a number may be negative
-            leaves = all(isinstance(part, fx.Node) for part in node.args)
-        if node.target in _JOINS_CONSTANTS:
-            leaves = leaves and parts == node.all_input_nodes
-        if not (_rectifies(node) or (parts and leaves and signed.isdisjoint(parts))):
+        if not (_rectifies(node) or (parts and _leaves_signs(node) and signed.isdisjoint(parts))):
             signed.add(node)
     return frozenset(signed)
+
+
+def _leaves_signs(node: fx.Node) -> bool:
+    """Whether of what is not negative it makes nothing that is."""
+    if node.target is _aten.constant_pad_nd.default:
+        padding: Any = node.args[2] if len(node.args) > 2 else 0
+        return bool(padding >= 0)
+    return node.target in _LEAVES_SIGNS and not _joins_constants(node)
+
+
+def _joins_constants(node: fx.Node) -> bool:
+    """Whether numbers or constants, which may be negative, are among what it adds, multiplies or joins."""
+    if node.target not in (_aten.add.Tensor, _aten.cat.default, _aten.mul.Tensor):
+        return False
+    joined: Any = node.args[0] if node.target is _aten.cat.default else node.args
+    return bool(node.kwargs) or not all(isinstance(n, fx.Node) and depends_on_image(n) for n in joined)
 
 
 def turned_nodes(path: Sequence[fx.Node], signed: frozenset[fx.Node]) -> frozenset[fx.Node]:

@@ -34,6 +34,7 @@ NEVER_NEGATIVE = {
     "pieces": lambda x: torch.cat([x[:, 2:], x.flip(1)[:, :2]], 1),
     "sum of branches": lambda x: x + x.flip(2),
     "gated": lambda x: x * torch.sigmoid(x.mean((2, 3), keepdim=True) - 1),
+    "padded": lambda x: nn.functional.pad(nn.functional.pad(x, (1, 1)), (1, 1), value=0.5),
 }
 MAY_BE = {
     "less a constant": lambda x: x - 0.1,
@@ -42,6 +43,8 @@ MAY_BE = {
     "plus a constant": lambda x: x + torch.full((1, 4, 1, 1), -1.0),
     "joined to constants": lambda x: torch.cat([x, torch.full((1, 1, 1, 16), -1.0).expand_as(x[:, :1])], 1)[:, 1:],
     "a difference": lambda x: x - x.flip(2),
+    "a difference by alpha": lambda x: torch.add(x, x.flip(2), alpha=-1),
+    "padded by a negative number": lambda x: nn.functional.pad(x, (1, 1), value=-0.5),
     "GELU": nn.GELU(),
     "SiLU": lambda x: nn.functional.silu(x - 0.1),
     "hardtanh": nn.Hardtanh(),
