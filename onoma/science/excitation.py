@@ -26,7 +26,7 @@ from onoma.science.excitation_rules import (
     Step,
     by_sign,
     gated_input,
-    is_product,
+    is_shared,
     matrix_down,
 )
 from onoma.science.excitation_sums import SUMMED_RULES
@@ -53,7 +53,8 @@ from onoma.science.signs import signed_nodes, turned_nodes
 
 # Raised with each change after which a network's maps come out otherwise, and recorded with them.
 # 2: negative activations carry evidence, constants none.
-# 3: constants stay such behind a norm, and get nothing of what layers at every cell spread in local mode.
+# 3: constants stay such behind a norm, and get nothing of what layers at every cell spread in local mode; what is
+# subtracted may have evidence.
 RULES_REVISION = 3
 _aten = torch.ops.aten
 _MAKES_ANEW = frozenset(
@@ -444,9 +445,9 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
 
     Weights and what is added to their product must be constant, images must stay apart (`_finds_images`), two branches
     that are added must have one shape, or one of them be a summary that is added to every cell, and of two that are
-    multiplied one must be a gate or what attends (`gated_input`), or both have the same units. A constant that is
-    added, a factor or a divisor must not make more units. Of what gives several tensors but is no split, the first
-    goes on: the others are indices and statistics.
+    multiplied or subtracted one must be a gate, a summary or what attends (`gated_input`), or both have the same units.
+    A constant that is added, a factor or a divisor must not make more units. Of what gives several tensors but is no
+    split, the first goes on: the others are indices and statistics.
     """
     if node.target not in RULES or not _finds_images(node):
         return False
@@ -461,7 +462,7 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
         gated = gated_input(node)
         # A constant as large as the batch has no value here to scale by; what is copied over needs none.
         is_plain = all(map(depends_on_image, inputs)) or node.target is _aten.copy.default
-        fits = is_product(node) if gated is None else shape_of(gated) == shape_of(node)
+        fits = is_shared(node) if gated is None else shape_of(gated) == shape_of(node)
         return fits and is_plain and "alpha" not in node.kwargs
     if node.target is _aten.pow.Tensor_Scalar:
         return isinstance(node.args[1], int | float) and node.args[1] > 0

@@ -612,21 +612,25 @@ def _add(step: Step) -> Masses:
     inputs = step.inputs
     if len(inputs) == 1:
         return [(inputs[0], step.mass)]
-    parts = [step.parts(n) for n in inputs]
+    return _to_addends(step, [(n, step.parts(n)) for n in inputs])
+
+
+def _to_addends(step: Step, addends: Sequence[tuple[fx.Node, BySign]]) -> Masses:
+    """Mass on a sum of two."""
     given, stray = [torch.zeros_like(step.mass)] * 2, torch.zeros_like(step.mass)
     for way, mass in step.masses().items():
-        values = [of.get(way, torch.zeros_like(of[1])) for of in parts]
+        values = [of.get(way, torch.zeros_like(next(iter(of.values())))) for _, of in addends]
         total = torch.add(*values)
         share = quotient(mass, total, step.rows)
         given = [sofar + part[step.rows] * share for sofar, part in zip(given, values, strict=True)]
         stray = stray + lost(mass, total, step.rows)
     if step.mode == "local":
-        rooms = [step.room(n) for n in inputs]
+        rooms = [step.room(n) for n, _ in addends]
         both = torch.add(*rooms).clamp(min=1)
         given = [part + stray * (room / both) for part, room in zip(given, rooms, strict=True)]
     return [
-        (node, part.sum_to_size(len(step.rows), *of[1].shape[1:]))
-        for node, part, of in zip(inputs, given, parts, strict=True)
+        (n, part.sum_to_size(len(step.rows), *step.values[n].shape[1:]))
+        for (n, _), part in zip(addends, given, strict=True)
     ]
 
 
@@ -665,17 +669,30 @@ def _pad(step: Step) -> Masses:
 @rule(*GATED)
 def _gate(step: Step) -> Masses:
     """A gate, as in squeeze-excite or x * sigmoid(x), is a constant, and so is what an image is divided by to normalise
-    it: all of the mass goes through the gated branch [ours]. What is subtracted inhibits, and gets none. A factor or
-    divisor that does not depend on the image is a diagonal map. What is chosen unit by unit is an activation function,
-    as PReLU, written out.
+    it: all of the mass goes through the gated branch [ours]. So is a summary that is subtracted. A factor or divisor
+    that does not depend on the image is a diagonal map. What is chosen unit by unit is an activation function, as
+    PReLU, written out.
     """
     below = gated_input(step.node)
     if below is None:
-        return _product(step)
+        return _difference(step) if step.node.target is _aten.sub.Tensor else _product(step)
     factor = _factor(step)
     if factor is None:
         return [(below, step.mass)]
     return [(below, _scaled(step, factor.reciprocal() if step.node.target is _aten.div.Tensor else factor))]
+
+
+def _difference(step: Step) -> Masses:
+    """As the sum of one branch and the negative of another, a - b: mass splits as a+ : b-, on a negative difference as
+    a- : b+. Where it is rectified and b is never negative, b inhibits alone, and a gets all.
+
+    a = 5, b = -2: 5 : 2. a = 1, b = 3: all to b.
+    """
+    first, second = step.inputs
+    if second not in step.signed and step.node not in step.turned:
+        return [(first, step.mass)]
+    negative = {-sign: part for sign, part in step.parts(second).items()}
+    return _to_addends(step, [(first, step.parts(first)), (second, negative)])
 
 
 def _product(step: Step) -> Masses:
@@ -698,11 +715,11 @@ def _factor(step: Step) -> Tensor | None:
 def gated_input(node: fx.Node) -> fx.Node | None:
     """The node that the mass on a product, a quotient or a choice goes to, past what only gates it [ours].
 
-    Of attention what is attended to, of a quotient the dividend, of a difference what is subtracted from, of a copy
-    what is copied. Of two factors the one that is no sigmoid or softmax; or that which the other is made of, unit by
-    unit, as in x * hardsigmoid(x); or the one with more units, as in squeeze-excite, where what is repeated counts
-    once. An activation function that is written out (Mish, PReLU) goes to what it is of. None where nothing of it
-    holds: two factors then share (`is_product`).
+    Of attention what is attended to, of a quotient the dividend, of a difference with a constant or a summary what it
+    is subtracted from, of a copy what is copied. Of two factors the one that is no sigmoid or softmax; or that which
+    the other is made of, unit by unit, as in x * hardsigmoid(x); or the one with more units, as in squeeze-excite,
+    where what is repeated counts once. An activation function that is written out (Mish, PReLU) goes to what it is of.
+    None where nothing of it holds: two branches then share (`is_shared`).
     """
     inputs = [n for n in node.all_input_nodes if depends_on_image(n)]
     if node.target is _aten.scaled_dot_product_attention.default:
@@ -710,6 +727,8 @@ def gated_input(node: fx.Node) -> fx.Node | None:
     if node.target is _aten.bmm.default:
         others = [n for n in inputs if not _is_share(n)]
         return others[0] if len(others) == 1 and len(inputs) == 2 else None
+    if node.target is _aten.sub.Tensor and _has_two_branches(node):
+        return None
     if node.target in (_aten.copy.default, _aten.div.Tensor, _aten.sub.Tensor):
         passing = node.args[node.target is _aten.copy.default]
         return next((n for n in inputs if n is passing), None)
@@ -727,9 +746,19 @@ def gated_input(node: fx.Node) -> fx.Node | None:
     return None
 
 
-def is_product(node: fx.Node) -> bool:
-    """Whether it multiplies two branches with its own units, of which neither gates the other."""
-    return node.target is _aten.mul.Tensor and gated_input(node) is None and len(_same_units(node)) == 2
+def is_shared(node: fx.Node) -> bool:
+    """Whether it multiplies two branches with its own units, of which neither gates the other, or subtracts one from
+    the other.
+    """
+    if node.target not in (_aten.mul.Tensor, _aten.sub.Tensor):
+        return False
+    return gated_input(node) is None and len(_same_units(node)) == 2
+
+
+def _has_two_branches(node: fx.Node) -> bool:
+    """Whether it is of two branches with its own units, neither of them repeated as a summary's are."""
+    branches = _same_units(node)
+    return len(branches) == 2 and _unit_count(branches[0]) == _unit_count(branches[1])
 
 
 def _origin(node: fx.Node) -> fx.Node | None:

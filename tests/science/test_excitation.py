@@ -577,6 +577,23 @@ def test_features_that_were_made_larger_are_no_gate(swapped: bool) -> None:
     assert "aten.sigmoid.default" not in targets
 
 
+@pytest.mark.parametrize(
+    ("something", "carries"),
+    [
+        (lambda x: x - x.flip(2), True),
+        (lambda x: x - x.flip(2).mean((2, 3), keepdim=True), False),
+        (lambda x: x - x.flip(2).mean((2, 3), keepdim=True).expand_as(x), False),
+    ],
+    ids=["branch", "summary", "repeated summary"],
+)
+def test_a_branch_that_is_subtracted_carries_mass_and_a_summary_none(
+    something: Callable[[Tensor], Tensor], carries: bool
+) -> None:
+    program = program_of(Between(something).eval(), (3, 16, 16))
+    targets = [str(node.target) for node in carriers(program, find_attachment(program), "relu")]
+    assert ("aten.flip.default" in targets) == carries
+
+
 def test_a_gate_upon_a_sum_leaves_the_sum_its_summary() -> None:
     """The mass of (x + summary) * sigmoid(x) goes to the sum, and from there to both, not past it to x."""
     program = program_of(
@@ -697,6 +714,8 @@ BETWEEN = {
     "upsampled, bilinear": nn.Upsample(scale_factor=2, mode="bilinear"),
     "reflections": nn.ReflectionPad2d(2),
     "replications": nn.ReplicationPad2d(2),
+    "a difference of two branches": lambda x: x - x.flip(2),
+    "less its average pool": lambda x: x - nn.functional.avg_pool2d(x - 0.2, 3, 1, 1),
     "less its mean": lambda x: x - 0.1 * x.mean((2, 3), keepdim=True),
     "less a constant": lambda x: x - 0.1,
     "squared": lambda x: torch.relu(x) ** 2,

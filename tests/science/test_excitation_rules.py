@@ -619,7 +619,25 @@ def test_what_only_gates_takes_no_mass(how: str) -> None:
         assert gated_input(of_shape(graph.call_function(target, (1.0, cells)), 2, 3, 4, 4)) is None
 
 
-def test_what_is_subtracted_gets_no_mass() -> None:
+def test_a_difference_is_the_sum_with_the_negative_of_the_second() -> None:
+    """(1 - 3, 5 - -2, 2 - -1), mass (0.4, 0.35, 0.25): on -2 all to the 3, on 7 as 5 : 2, on 3 as 2 : 1."""
+    first, second = torch.tensor([[1.0, 5.0, 2.0]]), torch.tensor([[3.0, -2.0, -1.0]])
+    mass = torch.tensor([[0.4, 0.35, 0.25]])
+    given = passed_down(aten.sub.Tensor, [first, second], mass, signed=True)
+    added = passed_down(aten.add.Tensor, [first, -second], mass, signed=True)
+    for found, of_sum, expected in zip(given, added, ([0, 0.25, 1 / 6], [0.4, 0.1, 1 / 12]), strict=True):
+        torch.testing.assert_close(found, torch.tensor([expected]))
+        assert found.equal(of_sum)
+
+
+def test_a_summary_that_is_subtracted_gets_no_mass() -> None:
+    cells, mass = torch.rand(2, 3, 4, 4), some_mass(2, 3, 4, 4).float()
+    first, second = passed_down(aten.sub.Tensor, [cells, cells.mean((2, 3), True)], mass, signed=True)
+    assert first.equal(mass)
+    assert not second.any()
+
+
+def test_what_is_never_negative_gets_no_mass_where_it_is_subtracted_under_a_relu() -> None:
     mass = torch.tensor([[0.5, 0.5]])
     first, second = passed_down(
         aten.sub.Tensor, [torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 2.0]])], mass
