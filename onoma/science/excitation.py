@@ -54,7 +54,7 @@ from onoma.science.signs import signed_nodes, turned_nodes
 # Raised with each change after which a network's maps come out otherwise, and recorded with them.
 # 2: negative activations carry evidence, constants none.
 # 3: constants stay such behind a norm, and get nothing of what layers at every cell spread in local mode; what is
-# subtracted may have evidence.
+# subtracted may have evidence; under a softplus units count as pushed up.
 RULES_REVISION = 3
 _aten = torch.ops.aten
 _MAKES_ANEW = frozenset(

@@ -373,6 +373,7 @@ def _scaled(step: Step, scale: Tensor) -> Tensor:
     _aten.leaky_relu.default,
     _aten.pow.Tensor_Scalar,
     _aten.sigmoid.default,
+    _aten.softplus.default,
     _aten.tanh.default,
     _aten.split_with_sizes.default,
 )
@@ -718,7 +719,7 @@ def gated_input(node: fx.Node) -> fx.Node | None:
     Of attention what is attended to, of a quotient the dividend, of a difference with a constant or a summary what it
     is subtracted from, of a copy what is copied. Of two factors the one that is no sigmoid or softmax; or that which
     the other is made of, unit by unit, as in x * hardsigmoid(x); or the one with more units, as in squeeze-excite,
-    where what is repeated counts once. An activation function that is written out (Mish, PReLU) goes to what it is of.
+    where what is repeated counts once. An activation function that is written out (CELU, PReLU) goes to what it is of.
     None where nothing of it holds: two branches then share (`is_shared`).
     """
     inputs = [n for n in node.all_input_nodes if depends_on_image(n)]

@@ -53,6 +53,7 @@ UNIT_BY_UNIT = frozenset(
         _aten.relu.default,
         _aten.sigmoid.default,
         _aten.sign.default,
+        _aten.softplus.default,
         _aten.sub.Tensor,
         _aten.tanh.default,
         _aten.where.self,

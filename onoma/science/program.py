@@ -47,6 +47,7 @@ _ACTIVATIONS = frozenset(
         _aten.hardtanh.default,
         _aten.leaky_relu.default,
         _aten.relu.default,
+        _aten.softplus.default,
         _aten.where.self,
     }
 )
@@ -310,9 +311,12 @@ def _shapes(graph_module: fx.GraphModule) -> tuple[tuple[int, int, int], int]:
 
 
 def _decompositions() -> Any:
-    """To core ATen, but for attention: what it is made of hides what attends to what."""
+    """To core ATen, but for attention and softplus: what they are made of hides what attends to what, and that nothing
+    comes out negative.
+    """
     table: Any = torch.export.default_decompositions()
     table.pop(_aten.scaled_dot_product_attention.default)
+    table.pop(_aten.softplus.default)
     return table
 
 

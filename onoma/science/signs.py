@@ -20,6 +20,12 @@ _BOUNDS_BELOW = {
     _aten.clamp_min.default: None,
     _aten.hardtanh.default: -1.0,
 }  # with the bound that is taken where none is given
+_RECTIFIES = (
+    _aten._softmax.default,
+    _aten.relu.default,
+    _aten.sigmoid.default,
+    _aten.softplus.default,
+)
 _LEAVES_SIGNS = frozenset(
     {
         *CHOOSES,
@@ -101,6 +107,6 @@ def _turns(user: fx.Node, node: fx.Node, signed: frozenset[fx.Node], turned: set
 def _rectifies(node: fx.Node) -> bool:
     """Whether it gives nothing negative, and more for more."""
     if node.target not in _BOUNDS_BELOW:
-        return node.target in (_aten.relu.default, _aten.sigmoid.default, _aten._softmax.default)
+        return node.target in _RECTIFIES
     least = node.args[1] if len(node.args) > 1 else _BOUNDS_BELOW[node.target]
     return isinstance(least, int | float) and least >= 0

@@ -339,6 +339,7 @@ def test_a_norm_loses_mass_where_gamma_is_negative_in_strict_mode(target, rest) 
         (aten.leaky_relu.default, ()),
         (aten.pow.Tensor_Scalar, (2,)),
         (aten.sigmoid.default, ()),
+        (aten.softplus.default, ()),
         (aten.tanh.default, ()),
     ],
 )

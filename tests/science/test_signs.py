@@ -28,6 +28,7 @@ NEVER_NEGATIVE = {
     "nothing": lambda x: x,
     "ReLU6": nn.ReLU6(),
     "sigmoid": nn.Sigmoid(),
+    "softplus": lambda x: nn.functional.softplus(x - 1),
     "clamped": lambda x: (x - 1).clamp(min=0.5),
     "pools": lambda x: nn.functional.avg_pool2d(nn.functional.max_pool2d(x, 2), 2),
     "upsampled": nn.Upsample(scale_factor=2),
@@ -63,6 +64,13 @@ def test_what_is_never_negative_is_found(what: str) -> None:
 def test_what_may_be_negative_is_found(what: str) -> None:
     node, signed = found_of(MAY_BE[what])
     assert node in signed
+
+
+@pytest.mark.parametrize("after", [torch.relu, nn.functional.softplus, torch.sigmoid])
+def test_no_mass_is_on_negative_units_below_what_rectifies(after: Callable[[Tensor], Tensor]) -> None:
+    program = program_of(Between(lambda x: after(x - 1)).eval(), SHAPE)
+    path = between(program, "relu", find_attachment(program))
+    assert not turned_nodes(path, signed_nodes(program.graph_module.graph.nodes))
 
 
 def test_no_mass_is_on_negative_units_between_relus() -> None:
