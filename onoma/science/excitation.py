@@ -40,6 +40,7 @@ from onoma.science.nodes import (
     cells_of,
     channel_axis,
     depends_on_image,
+    is_constant,
     layout_of,
     shape_of,
 )
@@ -71,6 +72,12 @@ _WORKS_ON = {
     _aten.scaled_dot_product_attention.default: 2,
     operator.getitem: 0,
 }  # so many last axes; the rules hold where the images are on any other
+_WEIGHT_AT = {
+    _aten.addmm.default: -1,
+    _aten.convolution.default: 1,
+    _aten.linear.default: 1,
+    _aten.mm.default: -1,
+}  # which argument it is
 MASS_DTYPES = (torch.float32, torch.bfloat16)
 _BYTES_OF_MASS = 2**27  # on a CPU
 _BYTES_OF_LAYER = 2**25  # of the widest layer below the map layer, on a CPU
@@ -187,9 +194,7 @@ def prepare(
         name = map_layer if lower.op == "placeholder" else attachment
         raise ValueError(f"layer '{name}' is no operator that gives one tensor of activations; name another")
     known = {node: _moved(value, device) for node, value in constants(program).items()}
-    missing = sorted(
-        {operator_name(node) for node in path if node is not lower and not has_rule(node, known)}
-    )
+    missing = sorted({operator_name(node) for node in path if node is not lower and not has_rule(node)})
     if missing:
         raise MissingRule(
             f"Excitation Backprop has no rule for {', '.join(missing)} (docs/excitation-rules.md)"
@@ -326,22 +331,16 @@ def draw(
 
 def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Tensor, rows: Tensor) -> Tensor:
     """As `draw`, in one pass down."""
-    empty = mass.new_zeros(len(rows), *explainer.cells, dtype=torch.float32)
     if not len(rows):
-        return empty
+        return mass.new_zeros(0, *explainer.cells, dtype=torch.float32)
     shape = shape_of(explainer.attachment)[1:]
     waiting = {explainer.attachment: mass.to(explainer.dtype).reshape(len(rows), *shape)}
     known = {**explainer.constants, **values}
     path = frozenset(explainer.path)
-    for node in reversed(explainer.path):
-        arrived = waiting.pop(node, None)
-        if arrived is None:
-            continue
-        if node is explainer.map_layer:
-            return arrived.sum(explainer.channel_axis, dtype=torch.float32)
+    for node in reversed(explainer.path[1:]):
         step = Step(
             node,
-            arrived,
+            waiting.pop(node),
             rows,
             known,
             path,
@@ -353,7 +352,7 @@ def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Ten
         )
         for below, passed in _handed_down(step, explainer):
             waiting[below] = waiting[below] + passed if below in waiting else passed
-    return empty
+    return waiting[explainer.map_layer].sum(explainer.channel_axis, dtype=torch.float32)
 
 
 def _handed_down(step: Step, explainer: Explainer) -> Masses:
@@ -411,13 +410,12 @@ def encoder_mass(
         mass = below[-1].new_zeros(len(rows), below[-1].shape[1])
         active = below[-1][rows, x_features] > 0
         mass[torch.arange(len(rows), device=features.device), x_features] = active.to(mass.dtype)
-        for depth, ((weight, _), values) in enumerate(
-            zip(reversed(weights), reversed(below[:-1]), strict=True)
-        ):
-            turned_down = inhibiting and not depth
+        layers: list[tuple[Tensor, Mode]] = [(weight, mode) for weight, _ in weights]
+        if inhibiting:
+            layers[-1] = (-weights[-1][0], "strict")
+        for (weight, how), values in zip(reversed(layers), reversed(below[:-1]), strict=True):
             parts = by_sign(values, is_signed=bool((values < 0).any()))
-            signed_weights = by_sign((-weight if turned_down else weight).T, is_signed=-1 in parts)
-            mass = matrix_down(parts, signed_weights, {1: mass}, rows, "strict" if turned_down else mode)
+            mass = matrix_down(parts, by_sign(weight.T, is_signed=-1 in parts), {1: mass}, rows, how)
         return mass
 
 
@@ -440,7 +438,7 @@ def strict_leak(program: Program, attachment: str, map_layer: str, images: Tenso
     return float((1 - maps.sum((1, 2))).clamp(0, 1).mean())
 
 
-def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
+def has_rule(node: fx.Node) -> bool:
     """Whether mass can go through the operator: it has a rule that holds for this use of it.
 
     Weights and what is added to their product must be constant, images must stay apart (`_finds_images`), two branches
@@ -451,13 +449,13 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     """
     if node.target not in RULES or not _finds_images(node):
         return False
-    inputs = [n for n in node.all_input_nodes if n not in known]
+    inputs = [n for n in node.all_input_nodes if not is_constant(n)]
     if node.target is _aten.add.Tensor:
         shapes = [shape_of(n) for n in inputs]
         fit = all(_is_spread_over(shape, shape_of(node)) for shape in shapes)
         return fit and shape_of(node) in shapes and "alpha" not in node.kwargs
     if node.target in ATTENDS:
-        return _attends_alike(node, known)
+        return _attends_alike(node)
     if node.target in GATED:
         gated = gated_input(node)
         # A constant as large as the batch has no value here to scale by; what is copied over needs none.
@@ -475,8 +473,8 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     if node.target is _aten.expand.default:
         return len(shape_of(inputs[0])) == len(shape_of(node))
     weight = weight_of(node)
-    varying = [argument for argument in node.args if isinstance(argument, fx.Node) and argument not in known]
-    if weight is not None and (weight not in known or len(varying) != 1 or "alpha" in node.kwargs):
+    varying = [one for one in node.args if isinstance(one, fx.Node) and not is_constant(one)]
+    if weight is not None and (not is_constant(weight) or len(varying) != 1 or "alpha" in node.kwargs):
         return False
     if node.target is _aten.convolution.default:
         return len(shape_of(node)) == 4 and not node.args[6]
@@ -486,7 +484,7 @@ def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     return True
 
 
-def _attends_alike(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
+def _attends_alike(node: fx.Node) -> bool:
     """Whether attention has as many values' heads as it gives, and shares by image: a constant with more axes than a
     cell's shares has them where the node does, images first.
     """
@@ -494,7 +492,7 @@ def _attends_alike(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
     if attended is None or shape_of(attended)[:-2] != shape_of(node)[:-2]:
         return False
     beside = [n for n in node.all_input_nodes if not depends_on_image(n)]
-    small = all(n in known and known[n].dim() <= 2 for n in beside)
+    small = all(is_constant(n) and len(shape_of(n)) <= 2 for n in beside)
     return small or layout_of(node) == IMAGES_FIRST
 
 
@@ -541,13 +539,8 @@ def _keeps_images(node: fx.Node) -> bool:
 
 def weight_of(node: fx.Node) -> fx.Node | None:
     """The node of a layer's weight, for convolutions and fully-connected layers."""
-    if node.target is _aten.convolution.default:
-        return node.args[1]  # type: ignore[return-value]
-    if node.target in (_aten.addmm.default, _aten.mm.default):
-        return node.args[-1]  # type: ignore[return-value]
-    if node.target is _aten.linear.default:
-        return node.args[1]  # type: ignore[return-value]
-    return None
+    place = _WEIGHT_AT.get(node.target)
+    return None if place is None else node.args[place]  # type: ignore[return-value]
 
 
 def operator_name(node: fx.Node) -> str:

@@ -196,12 +196,18 @@ def through_sum(
     given: list[Tensor] = []
     pushed: dict[int, Tensor] = {}
     for way, mass in masses.items():
-        pushing = [(part, weights[sign * way]) for sign, part in parts.items() if sign * way in weights]
-        if pushing:  # nothing is: weights and what they weigh are never negative
-            pushed[way] = reduce(operator.add, [up(part, weight) for part, weight in pushing])
+        if pairs := pushing(
+            parts, weights, way
+        ):  # nothing is: weights and what they weigh are never negative
+            pushed[way] = reduce(operator.add, [up(part, weight) for part, weight in pairs])
             ratio = quotient(mass, pushed[way], rows)
-            given += [part[rows] * down(ratio, weight) for part, weight in pushing]
+            given += [part[rows] * down(ratio, weight) for part, weight in pairs]
     return reduce(operator.add, given), pushed
+
+
+def pushing(parts: BySign, weights: BySign, way: int) -> list[tuple[Tensor, Tensor]]:
+    """What of inputs and weights pushes units up, or down (`way` -1): those with products of that sign."""
+    return [(part, weights[sign * way]) for sign, part in parts.items() if sign * way in weights]
 
 
 def all_lost(masses: BySign, pushed: BySign, rows: Tensor) -> Tensor:
@@ -326,28 +332,24 @@ def _fully_connected(step: Step) -> Masses:
     return [(below, passed)]
 
 
-@rule(_aten._native_batch_norm_legit_no_training.default)
-def _batch_norm(step: Step) -> Masses:
-    """A batch norm that no convolution precedes: a diagonal map (`_scaled`)."""
-    gamma = step.node.args[1]
-    scale = step.values[gamma] if isinstance(gamma, fx.Node) else torch.ones(1, device=step.mass.device)
-    return [(step.inputs[0], _scaled(step, scale.view(1, -1, *[1] * (step.mass.dim() - 2))))]
+@rule(_aten._native_batch_norm_legit_no_training.default, _aten.native_group_norm.default)
+def _norm_of_channels(step: Step) -> Masses:
+    """A diagonal map (`_scaled`): a batch norm that no convolution precedes, or a group norm, whose mean and spread are
+    constants of the image [ours].
+    """
+    return [(step.inputs[0], _scaled(step, _gamma(step, 1).view(1, -1, *[1] * (step.mass.dim() - 2))))]
 
 
 @rule(_aten.native_layer_norm.default)
 def _layer_norm(step: Step) -> Masses:
-    """Mean and spread are constants of the image, so it is a diagonal map too [ours]."""
-    gamma = step.argument(2, None)
-    scale = step.values[gamma] if gamma is not None else torch.ones(1, device=step.mass.device)
-    return [(step.inputs[0], _scaled(step, scale))]
+    """As `_norm_of_channels`, with a gamma a unit."""
+    return [(step.inputs[0], _scaled(step, _gamma(step, 2)))]
 
 
-@rule(_aten.native_group_norm.default)
-def _group_norm(step: Step) -> Masses:
-    """As `_layer_norm`, with a gamma a channel."""
-    gamma = step.argument(1, None)
-    scale = step.values[gamma] if gamma is not None else torch.ones(1, device=step.mass.device)
-    return [(step.inputs[0], _scaled(step, scale.view(1, -1, *[1] * (step.mass.dim() - 2))))]
+def _gamma(step: Step, place: int) -> Tensor:
+    """A norm's factors, an argument that may be left out."""
+    gamma = step.argument(place, None)
+    return step.mass.new_ones(1) if gamma is None else step.values[gamma]
 
 
 def _scaled(step: Step, scale: Tensor) -> Tensor:
@@ -475,14 +477,15 @@ def _mean(step: Step) -> Masses:
     """A pool whose window is all cells."""
     below = step.inputs[0]
     axes: Any = step.node.args[1]
-    shape = step.values[below].shape[1:]
-    kept = step.values[below].sum(axes, keepdim=True).shape[1:]
+    shape = step.values[below].shape
+    summed = {axis % len(shape) for axis in axes}
+    kept = [1 if axis in summed else length for axis, length in enumerate(shape)]
 
     def up(values: Tensor) -> Tensor:
         return values.sum(axes, keepdim=step.argument(2, False))
 
     def down(ratio: Tensor) -> Tensor:
-        return ratio.reshape(len(ratio), *kept).expand(len(ratio), *shape)
+        return ratio.reshape(-1, *kept[1:]).expand(-1, *shape[1:])
 
     return _weighed_down(step, below, up, down)
 
@@ -731,7 +734,7 @@ def gated_input(node: fx.Node) -> fx.Node | None:
     if node.target is _aten.sub.Tensor and _has_two_branches(node):
         return None
     if node.target in (_aten.copy.default, _aten.div.Tensor, _aten.sub.Tensor):
-        passing = node.args[node.target is _aten.copy.default]
+        passing = node.args[1 if node.target is _aten.copy.default else 0]
         return next((n for n in inputs if n is passing), None)
     if node.target is not _aten.mul.Tensor:
         return _origin(node)

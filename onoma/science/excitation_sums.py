@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from onoma.science.excitation_rules import RULES, Masses, Rule, Step, lost, quotient, size, spread
+from onoma.science.excitation_rules import RULES, Masses, Rule, Step, lost, pushing, quotient, size, spread
 
 LEAST_CHANNELS = 64  # of fewer, the way through each channel is as fast
 _aten = torch.ops.aten
@@ -43,10 +43,12 @@ def _convolution(step: Step) -> Masses:
     given = step.mass.new_zeros(len(step.mass), math.prod(kernel), math.prod(outputs), dtype=torch.float32)
     stray = step.mass.new_zeros(len(step.mass), given.shape[2])
     for way, above in step.masses().items():
-        pushing = [(part, weights[sign * way]) for sign, part in parts.items() if sign * way in weights]
         terms = reduce(
             operator.add,
-            [_terms(part, weight, outputs, stride, padding, dilation) for part, weight in pushing],
+            [
+                _terms(part, weight, outputs, stride, padding, dilation)
+                for part, weight in pushing(parts, weights, way)
+            ],
         )
         excitation = terms.sum(0)
         mass = above.flatten(2).transpose(1, 2)

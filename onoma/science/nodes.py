@@ -130,6 +130,16 @@ def depends_on_image(node: fx.Node) -> bool:
     return bool(node.meta["depends_on_image"])
 
 
+def is_constant(node: fx.Node) -> bool:
+    """Whether a node's value is made of constants alone, and not of the number of images either."""
+    if "is_constant" not in node.meta:
+        for one in node.graph.nodes:
+            one.meta["is_constant"] = one.op == "get_attr" or (
+                one.op == "call_function" and all(n.meta["is_constant"] for n in one.all_input_nodes)
+            )
+    return bool(node.meta["is_constant"])
+
+
 def layout_of(node: fx.Node) -> Layout | None:
     """Where a node's value has the images; None where nothing can be said."""
     found: Layout | None = node.meta.get("layout", IMAGES_FIRST)
