@@ -710,7 +710,7 @@ def _factor(step: Step) -> Tensor | None:
     """The factor or divisor that does not depend on the image; None where there is none."""
     if step.node.target in (_aten.copy.default, _aten.sub.Tensor, _aten.where.self):
         return None
-    constant = [step.values[n] for n in step.node.all_input_nodes if n not in step.path and n in step.values]
+    constant = [step.values[n] for n in step.node.all_input_nodes if not depends_on_image(n)]
     scalar = [torch.tensor(float(a)) for a in step.node.args if isinstance(a, int | float)]
     found: Tensor | None = next(iter(constant + scalar), None)
     return None if found is None else found.to(step.mass)

@@ -55,6 +55,11 @@ def passed_down(
     return list(given.values())
 
 
+def of_shape(node: fx.Node, *shape: int) -> fx.Node:
+    node.meta["shape"] = shape
+    return node
+
+
 def signed_reference(values: Tensor, mass: Tensor, weight: Tensor, above: Tensor) -> Tensor:
     """What pushed a unit the way it is, a unit at a time: values (n, d), mass and above (n, f), weight (d, f)."""
     given = torch.zeros_like(values)
@@ -574,6 +579,19 @@ def test_a_gate_made_of_the_same_unit_is_a_constant(gate_comes_first: bool) -> N
     assert given.equal(mass)
 
 
+def test_a_gate_that_attention_reads_too_is_no_constant_factor() -> None:
+    """Its values are known on the way down, as those of all that attention attends by are."""
+    graph = fx.Graph()
+    x, gate = of_shape(graph.placeholder("x"), 1, 2), of_shape(graph.placeholder("gate"), 1, 1)
+    node = of_shape(graph.call_function(aten.mul.Tensor, (x, gate)), 1, 2)
+    values = {x: torch.tensor([[1.0, 3.0]]), gate: torch.tensor([[-2.0]])}
+    mass = torch.tensor([[0.25, 0.75]])
+    step = Step(node, mass, torch.tensor([0]), values, frozenset({x, node}), {}, STRICT)
+    [(below, given)] = RULES[aten.mul.Tensor](step)
+    assert below is x
+    assert given.equal(mass)
+
+
 def test_a_product_of_two_branches_has_no_gate() -> None:
     graph = fx.Graph()
     x, y = graph.placeholder("x"), graph.placeholder("y")
@@ -589,11 +607,6 @@ def test_two_factors_of_which_neither_gates_the_other_share_the_mass() -> None:
     first, second = passed_down(aten.mul.Tensor, values, torch.tensor([[0.6, 0.3, 0.1]]))
     assert first.tolist() == [pytest.approx([0.3, 0.15, 0.05])]
     assert second.equal(first)
-
-
-def of_shape(node: fx.Node, *shape: int) -> fx.Node:
-    node.meta["shape"] = shape
-    return node
 
 
 @pytest.mark.parametrize("how", ["expanded", "upsampled", "sigmoid", "softmax", "divided"])
