@@ -59,9 +59,7 @@ def test_a_study_keeps_the_precision_of_its_first_maps(open_server, monkeypatch)
     monkeypatch.setenv("ONOMA_MAPS_PRECISION", "float32")
     again = open_server().computed()
     assert again.state == jobs_pb2.JOB_STATE_FAILED
-    assert (
-        "has maps of another precision or revision of the rules than there is now" in again.error
-    )
+    assert "has maps of another precision or revision of the rules than there is now" in again.error
 
 
 def test_a_study_is_not_drawn_further_by_other_rules(open_server, monkeypatch):
