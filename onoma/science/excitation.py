@@ -50,7 +50,7 @@ from onoma.science.program import (
     constants,
     cuts,
 )
-from onoma.science.signs import signed_nodes, turned_nodes
+from onoma.science.signs import nodes_below_zero, signed_nodes
 
 # Raised with each change after which a network's maps come out otherwise, and recorded with them.
 # 2: negative activations carry evidence, constants none.
@@ -106,7 +106,7 @@ class Explainer:
         fixed: units of the path that are the same in every image, as a class token is: no evidence, so their
             activations count as 0. By node, (...) bool.
         signed: nodes whose units may be negative.
-        turned: nodes of the path that may get mass on negative units.
+        below_zero: nodes of the path that may get mass on negative units.
     """
 
     program: Program
@@ -119,7 +119,7 @@ class Explainer:
     dtype: torch.dtype
     fixed: dict[fx.Node, Tensor]
     signed: frozenset[fx.Node]
-    turned: frozenset[fx.Node]
+    below_zero: frozenset[fx.Node]
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -213,17 +213,19 @@ def prepare(
                 "export the network from a training that did not diverge"
             )
     signed = signed_nodes(program.graph_module.graph.nodes)
-    turned = turned_nodes(path, signed)
+    below_zero = nodes_below_zero(path, signed)
     weights = {
         node: by_sign(
             known[weight].to(dtype),
-            is_signed=node in turned or not signed.isdisjoint({*path}.intersection(node.all_input_nodes)),
+            is_signed=node in below_zero or not signed.isdisjoint({*path}.intersection(node.all_input_nodes)),
         )
         for node in path
         if node is not lower and (weight := weight_of(node)) is not None
     }
     fixed = fixed_units(program, path, device)
-    return Explainer(program, upper, lower, mode, tuple(path), known, weights, dtype, fixed, signed, turned)
+    return Explainer(
+        program, upper, lower, mode, tuple(path), known, weights, dtype, fixed, signed, below_zero
+    )
 
 
 def _is_mask(node: fx.Node) -> bool:
@@ -348,7 +350,7 @@ def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Ten
             explainer.mode,
             explainer.fixed,
             explainer.signed,
-            explainer.turned,
+            explainer.below_zero,
         )
         for below, passed in _handed_down(step, explainer):
             waiting[below] = waiting[below] + passed if below in waiting else passed
@@ -452,7 +454,7 @@ def has_rule(node: fx.Node) -> bool:
     inputs = [n for n in node.all_input_nodes if not is_constant(n)]
     if node.target is _aten.add.Tensor:
         shapes = [shape_of(n) for n in inputs]
-        fit = all(_is_spread_over(shape, shape_of(node)) for shape in shapes)
+        fit = all(_is_repeated_to(shape, shape_of(node)) for shape in shapes)
         return fit and shape_of(node) in shapes and "alpha" not in node.kwargs
     if node.target in ATTENDS:
         return _attends_alike(node)
@@ -513,7 +515,7 @@ def _finds_images(node: fx.Node) -> bool:
     return first.axis < len(shape_of(node) or shape_of(inputs[0])) - _WORKS_ON[node.target]
 
 
-def _is_spread_over(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+def _is_repeated_to(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
     """Whether a value has the whole's axes, of which some may have length 1, but not that of the images."""
     return (
         len(shape) == len(whole)

@@ -68,7 +68,7 @@ class Step:
         mode: what becomes of the mass of a unit that nothing excites.
         fixed: (...) bool, by node: units that are the same in every image.
         signed: nodes whose units may be negative; others' count as 0 where they are.
-        turned: nodes that may have mass on negative units.
+        below_zero: nodes that may have mass on negative units.
     """
 
     node: fx.Node
@@ -80,7 +80,7 @@ class Step:
     mode: Mode
     fixed: Mapping[fx.Node, Tensor] = field(default_factory=dict)
     signed: frozenset[fx.Node] = frozenset()
-    turned: frozenset[fx.Node] = frozenset()
+    below_zero: frozenset[fx.Node] = frozenset()
 
     @property
     def inputs(self) -> list[fx.Node]:
@@ -92,13 +92,13 @@ class Step:
         found: Tensor = self.values[node].to(self.mass.dtype)
         return found.masked_fill(self.fixed[node], 0) if node in self.fixed else found
 
-    def parts(self, node: fx.Node) -> BySign:
+    def value_by_sign(self, node: fx.Node) -> BySign:
         """Its value, positive and negative."""
         return by_sign(self.value(node), is_signed=node in self.signed)
 
-    def masses(self) -> BySign:
+    def mass_by_sign(self) -> BySign:
         """Mass on units that are positive or 0, and on those that are negative."""
-        if self.node not in self.turned:
+        if self.node not in self.below_zero:
             return {1: self.mass}
         is_negative = (self.above() < 0).to(self.mass.dtype)[self.rows]
         return {1: self.mass * (1 - is_negative), -1: self.mass * is_negative}
@@ -163,7 +163,7 @@ def by_sign(values: Tensor, *, is_signed: bool) -> BySign:
     return {**positive, -1: (-values).clamp(min=0)} if is_signed else positive
 
 
-def size(parts: BySign) -> Tensor:
+def magnitude(parts: BySign) -> Tensor:
     """|values|."""
     return parts[1] + parts[-1] if -1 in parts else parts[1]
 
@@ -266,7 +266,7 @@ def matrix_down(
         parts, weights, masses, rows, torch.matmul, lambda ratio, weight: ratio @ weight.T
     )
     if mode == "local":
-        stray, sizes = all_lost(masses, pushed, rows).sum(-1, keepdim=True), size(parts)
+        stray, sizes = all_lost(masses, pushed, rows).sum(-1, keepdim=True), magnitude(parts)
         room = torch.ones_like(sizes[:1]) if room is None else room
         passed += to_fields(
             stray, sizes, room, rows, lambda values: values.sum(-1, keepdim=True), lambda ratio: ratio
@@ -282,7 +282,7 @@ def _convolution(step: Step) -> Masses:
     below = step.inputs[0]
     arguments: Any = step.node.args
     stride, padding, dilation, groups = (arguments[i] for i in (3, 4, 5, 8))
-    parts = step.parts(below)
+    parts = step.value_by_sign(below)
     shape = (len(step.rows), *parts[1].shape[1:])
 
     def up(values: Tensor, weight: Tensor) -> Tensor:
@@ -291,15 +291,15 @@ def _convolution(step: Step) -> Masses:
     def down(ratio: Tensor, weight: Tensor) -> Tensor:
         return conv2d_input(shape, weight, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
 
-    masses = step.masses()
+    masses = step.mass_by_sign()
     passed, pushed = through_sum(parts, step.weights[step.node], masses, step.rows, up, down)
     if step.mode == "local":
         stray = all_lost(masses, pushed, step.rows)
-        passed += spread(step, stray, size(parts), step.room(below), groups)
+        passed += to_windows(step, stray, magnitude(parts), step.room(below), groups)
     return [(below, passed)]
 
 
-def spread(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: int) -> Tensor | float:
+def to_windows(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: int) -> Tensor | float:
     """`to_fields` of a convolution.
 
     Args:
@@ -328,7 +328,9 @@ def _fully_connected(step: Step) -> Masses:
     below, weights = step.inputs[0], step.weights[step.node]
     if step.node.target is _aten.linear.default:
         weights = {sign: weight.T for sign, weight in weights.items()}
-    passed = matrix_down(step.parts(below), weights, step.masses(), step.rows, step.mode, step.room(below))
+    passed = matrix_down(
+        step.value_by_sign(below), weights, step.mass_by_sign(), step.rows, step.mode, step.room(below)
+    )
     return [(below, passed)]
 
 
@@ -357,7 +359,7 @@ def _scaled(step: Step, scale: Tensor) -> Tensor:
     if step.mode == "local":
         return step.mass
     pushed = step.value(step.inputs[0]) * scale
-    if step.node in step.turned:
+    if step.node in step.below_zero:
         pushed = pushed * step.above().sign()
     return step.mass - lost(step.mass, pushed, step.rows)
 
@@ -555,13 +557,13 @@ def _weighed_down(
         up: the operator, of (n, ...).
         down: its transpose, of (m, ...).
     """
-    parts, masses, one = step.parts(below), step.masses(), {1: step.mass.new_ones(())}
+    parts, masses, one = step.value_by_sign(below), step.mass_by_sign(), {1: step.mass.new_ones(())}
     passed, pushed = through_sum(
         parts, one, masses, step.rows, lambda part, _: up(part), lambda ratio, _: down(ratio)
     )
     if step.mode == "local":
         stray = all_lost(masses, pushed, step.rows)
-        passed += to_fields(stray, size(parts), step.room(below), step.rows, up, down)
+        passed += to_fields(stray, magnitude(parts), step.room(below), step.rows, up, down)
     return [(below, passed)]
 
 
@@ -589,19 +591,19 @@ def _attention_written_out(step: Step) -> Masses:
     first, second = step.node.args
     if below is second:
         return _attended(step, below, step.values[first])  # type: ignore[index]
-    return _attended(step, below, step.values[second].mT, turned=True)  # type: ignore[index]
+    return _attended(step, below, step.values[second].mT, transposed=True)  # type: ignore[index]
 
 
-def _attended(step: Step, below: fx.Node, shares: Tensor, *, turned: bool = False) -> Masses:
-    """Mass through A z, A the shares (n or 1, ..., to, from); turned: through z A^T."""
+def _attended(step: Step, below: fx.Node, shares: Tensor, *, transposed: bool = False) -> Masses:
+    """Mass through A z, A the shares (n or 1, ..., to, from); transposed: through z A^T."""
     shares = shares.to(step.mass.dtype).expand(len(step.values[below]), *shares.shape[1:])
 
     def up(values: Tensor) -> Tensor:
-        return (shares @ values.mT).mT if turned else shares @ values
+        return (shares @ values.mT).mT if transposed else shares @ values
 
     def down(ratio: Tensor) -> Tensor:
         back = shares.mT[step.rows]
-        return (back @ ratio.mT).mT if turned else back @ ratio
+        return (back @ ratio.mT).mT if transposed else back @ ratio
 
     return _weighed_down(step, below, up, down)
 
@@ -616,13 +618,13 @@ def _add(step: Step) -> Masses:
     inputs = step.inputs
     if len(inputs) == 1:
         return [(inputs[0], step.mass)]
-    return _to_addends(step, [(n, step.parts(n)) for n in inputs])
+    return _to_addends(step, [(n, step.value_by_sign(n)) for n in inputs])
 
 
 def _to_addends(step: Step, addends: Sequence[tuple[fx.Node, BySign]]) -> Masses:
     """Mass on a sum of two."""
     given, stray = [torch.zeros_like(step.mass)] * 2, torch.zeros_like(step.mass)
-    for way, mass in step.masses().items():
+    for way, mass in step.mass_by_sign().items():
         values = [of.get(way, torch.zeros_like(next(iter(of.values())))) for _, of in addends]
         total = torch.add(*values)
         share = quotient(mass, total, step.rows)
@@ -693,10 +695,10 @@ def _difference(step: Step) -> Masses:
     a = 5, b = -2: 5 : 2. a = 1, b = 3: all to b.
     """
     first, second = step.inputs
-    if second not in step.signed and step.node not in step.turned:
+    if second not in step.signed and step.node not in step.below_zero:
         return [(first, step.mass)]
-    negative = {-sign: part for sign, part in step.parts(second).items()}
-    return _to_addends(step, [(first, step.parts(first)), (second, negative)])
+    negative = {-sign: part for sign, part in step.value_by_sign(second).items()}
+    return _to_addends(step, [(first, step.value_by_sign(first)), (second, negative)])
 
 
 def _product(step: Step) -> Masses:

@@ -71,7 +71,7 @@ class FixedFinder(fx.Interpreter):
         if n.op == "placeholder" or layout is None or not (shape or n.target in _GATHERS):
             return below
         try:
-            found = self._spread(n, inputs, shape)
+            found = self._handed_on(n, inputs, shape)
         except RuntimeError:  # a constant for a fixed number of images
             found = None
         if not shape:
@@ -85,7 +85,7 @@ class FixedFinder(fx.Interpreter):
         value: Tensor = self.env[node]
         return value if depends_on_image(node) else torch.zeros(value.shape, dtype=torch.bool)
 
-    def _spread(
+    def _handed_on(
         self, n: fx.Node, inputs: dict[fx.Node, Tensor], shape: tuple[int, ...]
     ) -> Any:  # Tensor, several where the operator gives several
         """What an operator makes of it; None where that is not known."""

@@ -79,28 +79,32 @@ def _joins_constants(node: fx.Node) -> bool:
     return bool(node.kwargs) or not all(isinstance(n, fx.Node) and depends_on_image(n) for n in joined)
 
 
-def turned_nodes(path: Sequence[fx.Node], signed: frozenset[fx.Node]) -> frozenset[fx.Node]:
+def nodes_below_zero(path: Sequence[fx.Node], signed: frozenset[fx.Node]) -> frozenset[fx.Node]:
     """Nodes that may get mass on negative units. Under a ReLU there is none, whatever is below it.
 
     Args:
         path: nodes that carry activations, from the map layer to the attachment, in the graph's order.
     """
-    turned = set[fx.Node]()
+    below_zero = set[fx.Node]()
     on_path = set(path)
     for node in reversed(path):
         users = on_path.intersection(node.users)
-        if node in signed and (node is path[-1] or any(_turns(user, node, signed, turned) for user in users)):
-            turned.add(node)
-    return frozenset(turned)
+        if node in signed and (
+            node is path[-1] or any(_hands_below_zero(user, node, signed, below_zero) for user in users)
+        ):
+            below_zero.add(node)
+    return frozenset(below_zero)
 
 
-def _turns(user: fx.Node, node: fx.Node, signed: frozenset[fx.Node], turned: set[fx.Node]) -> bool:
+def _hands_below_zero(
+    user: fx.Node, node: fx.Node, signed: frozenset[fx.Node], below_zero: set[fx.Node]
+) -> bool:
     """Whether an operator may hand mass to negative units of a node."""
     if user.target is _aten.mul.Tensor:  # by a gate that is not negative the sign stays
         gates = [n for n in user.all_input_nodes if n is not node and depends_on_image(n)]
-        return user in turned or not gates or not signed.isdisjoint(gates)
+        return user in below_zero or not gates or not signed.isdisjoint(gates)
     if user.target in _LEAVES_SIGNS or user.target in ATTENDS:
-        return user in turned
+        return user in below_zero
     return not _rectifies(user)
 
 

@@ -45,7 +45,7 @@ def passed_down(
         weights={} if weight is None else {node: by_sign(weight, is_signed=True)},
         mode=mode,
         signed=frozenset(nodes if signed else ()),
-        turned=frozenset([node] if signed and not rectified else ()),
+        below_zero=frozenset([node] if signed and not rectified else ()),
     )
     for n, value in {**known, node: result}.items():
         n.meta["shape"] = tuple(value.shape) if isinstance(value, Tensor) else ()
@@ -187,7 +187,7 @@ def test_a_unit_that_its_bias_alone_makes_what_it_is_loses_its_mass_in_strict_mo
     bias, below, held = graph.get_attr("bias"), graph.placeholder("x"), graph.get_attr("weight")
     node = graph.call_function(aten.addmm.default, (bias, below, held))
     known = {below: values, node: torch.tensor([[-2.0]])}
-    signs = {"signed": frozenset([below]), "turned": frozenset([node])}
+    signs = {"signed": frozenset([below]), "below_zero": frozenset([node])}
     for mode, expected in ((STRICT, [0.0, 0.0]), (LOCAL, [2 / 3, 1 / 3])):
         step = Step(
             node, torch.ones(1, 1), torch.tensor([0]), known, frozenset({below, node}),

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from onoma.science.excitation import draw, look, prepare, weight_of
 from onoma.science.excitation_rules import by_sign
 from onoma.science.program import between, find_attachment, find_map_layer
-from onoma.science.signs import signed_nodes, turned_nodes
+from onoma.science.signs import nodes_below_zero, signed_nodes
 from tests.networks import Between, MobileLike, ModernLike, images, program_of, vgg_like, vit_like
 
 aten = torch.ops.aten
@@ -70,13 +70,13 @@ def test_what_may_be_negative_is_found(what: str) -> None:
 def test_no_mass_is_on_negative_units_below_what_rectifies(after: Callable[[Tensor], Tensor]) -> None:
     program = program_of(Between(lambda x: after(x - 1)).eval(), SHAPE)
     path = between(program, "relu", find_attachment(program))
-    assert not turned_nodes(path, signed_nodes(program.graph_module.graph.nodes))
+    assert not nodes_below_zero(path, signed_nodes(program.graph_module.graph.nodes))
 
 
 def test_no_mass_is_on_negative_units_between_relus() -> None:
     program = program_of(vgg_like(), (3, 32, 32))
     path = between(program, None, find_attachment(program))
-    assert turned_nodes(path, signed_nodes(program.graph_module.graph.nodes)) == {path[0]}  # the image
+    assert nodes_below_zero(path, signed_nodes(program.graph_module.graph.nodes)) == {path[0]}  # the image
 
 
 def test_a_residual_sum_has_mass_on_negative_units_only_where_no_relu_follows() -> None:
@@ -84,8 +84,8 @@ def test_a_residual_sum_has_mass_on_negative_units_only_where_no_relu_follows() 
         network = Between(lambda x: after(x + x.flip(2) - 1))
         program = program_of(network.eval(), SHAPE)
         path = between(program, None, find_attachment(program))
-        turned = turned_nodes(path, signed_nodes(program.graph_module.graph.nodes))
-        return any(node.target is aten.sub.Tensor for node in turned)
+        found = nodes_below_zero(path, signed_nodes(program.graph_module.graph.nodes))
+        return any(node.target is aten.sub.Tensor for node in found)
 
     assert not sum_of(torch.relu)
     assert sum_of(nn.Identity())
@@ -105,7 +105,7 @@ def test_what_is_told_from_the_graph_is_so_of_values_and_mass(network: Callable[
     weights = {
         node: by_sign(explainer.constants[weight_of(node)], is_signed=True) for node in explainer.weights
     }
-    of_all = replace(explainer, signed=path, turned=path, weights=weights)
+    of_all = replace(explainer, signed=path, below_zero=path, weights=weights)
     mass, rows = torch.rand(3, seen.features.shape[1]), torch.arange(3)
     mass = mass * (seen.features != 0)
     torch.testing.assert_close(draw(explainer, seen, mass, rows), draw(of_all, seen, mass, rows))
