@@ -146,7 +146,7 @@ class Seen:
     Attributes:
         scores: (n, classes).
         features: (n, D) activations of the attachment, flat.
-        values: (n, ...) activations of each node of the path.
+        values: (n, ...) activations of each node of the path, and of what attention attends by.
     """
 
     scores: Tensor
@@ -245,7 +245,8 @@ def _masks(user: fx.Node, node: fx.Node) -> bool:
 def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]:
     """Nodes that mass goes through from the attachment down to the map layer, both included, in the graph's order.
 
-    A squeeze-excite gate is a constant [ours]: its branch carries none.
+    What gates, as in squeeze-excite, what an image is normalised by, and who attends to what are constants [ours]:
+    their branches carry none.
     """
     path = between(program, map_layer, attachment)
     on_path, reached = set(path), {program.node(attachment)}

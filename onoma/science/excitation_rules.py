@@ -141,11 +141,11 @@ def rule(*operators: Any) -> Callable[[Rule], Rule]:
 
 
 def quotient(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
-    """mass / denominator, and 0 where the denominator is 0 (science.md, section 3).
+    """mass / denominator, and 0 where the denominator is not positive (science.md, section 3).
 
     Args:
         mass: (m, ...).
-        denominator: (n, ...), not negative; divided by once an image, not once a target.
+        denominator: (n, ...); divided by once an image, not once a target.
         rows: (m,) the image of each row of mass.
     """
     positive = denominator > _least(denominator)
@@ -153,7 +153,7 @@ def quotient(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
 
 
 def lost(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
-    """The mass (m, ...) on units whose denominator (n, ...) is 0."""
+    """The mass (m, ...) on units whose denominator (n, ...) is not positive."""
     return mass * (denominator <= _least(denominator)).to(mass.dtype)[rows]
 
 
