@@ -72,7 +72,7 @@ _WORKS_ON = {
     _aten.scaled_dot_product_attention.default: 2,
     operator.getitem: 0,
 }  # so many last axes; the rules hold where the images are on any other
-_WEIGHT_AT = {
+_WEIGHT_AT: dict[Any, int] = {
     _aten.addmm.default: -1,
     _aten.convolution.default: 1,
     _aten.linear.default: 1,

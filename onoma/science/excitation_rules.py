@@ -300,7 +300,7 @@ def _convolution(step: Step) -> Masses:
 
 
 def to_windows(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: int) -> Tensor | float:
-    """`to_fields` of a convolution.
+    """`to_fields` of a convolution, in which channels of one group share their fields.
 
     Args:
         stray: (m, units, ...) mass.
@@ -309,7 +309,7 @@ def to_windows(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: 
     """
     arguments: Any = step.node.args
     stride, padding, dilation = (arguments[i] for i in (3, 4, 5))
-    stray = stray.unflatten(1, (groups, -1)).sum(2)  # channels of one group share their fields
+    of_groups = stray.reshape(len(stray), groups, -1, *stray.shape[2:]).sum(2)
     ones = values.new_ones(groups, values.shape[1] // groups, *step.weights[step.node][1].shape[2:])
     shape = (len(step.rows), *values.shape[1:])
 
@@ -319,7 +319,7 @@ def to_windows(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: 
     def down(ratio: Tensor) -> Tensor:
         return conv2d_input(shape, ones, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
 
-    return to_fields(stray, values, room, step.rows, up, down)
+    return to_fields(of_groups, values, room, step.rows, up, down)
 
 
 @rule(_aten.addmm.default, _aten.mm.default, _aten.linear.default)
