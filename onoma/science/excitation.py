@@ -342,16 +342,16 @@ def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Ten
     path = frozenset(explainer.path)
     for node in reversed(explainer.path[1:]):
         step = Step(
-            node,
-            waiting.pop(node),
-            rows,
-            known,
-            path,
-            explainer.weights,
-            explainer.mode,
-            explainer.fixed,
-            explainer.signed,
-            explainer.below_zero,
+            node=node,
+            mass=waiting.pop(node),
+            rows=rows,
+            values=known,
+            path=path,
+            weights=explainer.weights,
+            mode=explainer.mode,
+            fixed=explainer.fixed,
+            signed=explainer.signed,
+            below_zero=explainer.below_zero,
         )
         for below, passed in _handed_down(step, explainer):
             waiting[below] = waiting[below] + passed if below in waiting else passed
