@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import operator
-import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -19,6 +18,7 @@ from torch._ops import OpOverload
 
 from onoma.science.excitation_rules import (
     GATED,
+    HOLDS,
     RULES,
     BySign,
     Masses,
@@ -26,8 +26,8 @@ from onoma.science.excitation_rules import (
     Step,
     by_sign,
     gated_input,
-    is_shared,
     matrix_down,
+    weight_of,
 )
 from onoma.science.excitation_sums import SUMMED_RULES
 from onoma.science.fixed_units import fixed_units
@@ -40,7 +40,6 @@ from onoma.science.nodes import (
     cells_of,
     channel_axis,
     depends_on_image,
-    is_constant,
     layout_of,
     shape_of,
 )
@@ -72,12 +71,6 @@ _WORKS_ON = {
     _aten.scaled_dot_product_attention.default: 2,
     operator.getitem: 0,
 }  # so many last axes; the rules hold where the images are on any other
-_WEIGHT_AT: dict[Any, int] = {
-    _aten.addmm.default: -1,
-    _aten.convolution.default: 1,
-    _aten.linear.default: 1,
-    _aten.mm.default: -1,
-}  # which argument it is
 MASS_DTYPES = (torch.float32, torch.bfloat16)
 _BYTES_OF_MASS = 2**27  # on a CPU
 _BYTES_OF_LAYER = 2**25  # of the widest layer below the map layer, on a CPU
@@ -442,61 +435,8 @@ def strict_leak(program: Program, attachment: str, map_layer: str, images: Tenso
 
 
 def has_rule(node: fx.Node) -> bool:
-    """Whether mass can go through the operator: it has a rule that holds for this use of it.
-
-    Weights and what is added to their product must be constant, images must stay apart (`_finds_images`), two branches
-    that are added must have one shape, or one of them be a summary that is added to every cell, and of two that are
-    multiplied or subtracted one must be a gate, a summary or what attends (`gated_input`), or both have the same units.
-    A constant that is added, a factor or a divisor must not make more units. Of what gives several tensors but is no
-    split, the first goes on: the others are indices and statistics.
-    """
-    if node.target not in RULES or not _finds_images(node):
-        return False
-    inputs = [n for n in node.all_input_nodes if not is_constant(n)]
-    if node.target is _aten.add.Tensor:
-        shapes = [shape_of(n) for n in inputs]
-        fit = all(_is_repeated_to(shape, shape_of(node)) for shape in shapes)
-        return fit and shape_of(node) in shapes and "alpha" not in node.kwargs
-    if node.target in ATTENDS:
-        return _attends_alike(node)
-    if node.target in GATED:
-        gated = gated_input(node)
-        # A constant as large as the batch has no value here to scale by; what is copied over needs none.
-        is_plain = all(map(depends_on_image, inputs)) or node.target is _aten.copy.default
-        fits = is_shared(node) if gated is None else shape_of(gated) == shape_of(node)
-        return fits and is_plain and "alpha" not in node.kwargs
-    if node.target is _aten.pow.Tensor_Scalar:
-        return isinstance(node.args[1], int | float) and node.args[1] > 0
-    if node.target in CHOOSES:
-        return len(inputs) == 1 and _keeps_images(node)
-    if node.target is _aten.slice_scatter.default:
-        return _keeps_images(node)
-    if node.target is operator.getitem and node.args[1] != 0:
-        return inputs[0].target is _aten.split_with_sizes.default
-    if node.target is _aten.expand.default:
-        return len(shape_of(inputs[0])) == len(shape_of(node))
-    weight = weight_of(node)
-    varying = [one for one in node.args if isinstance(one, fx.Node) and not is_constant(one)]
-    if weight is not None and (not is_constant(weight) or len(varying) != 1 or "alpha" in node.kwargs):
-        return False
-    if node.target is _aten.convolution.default:
-        return len(shape_of(node)) == 4 and not node.args[6]
-    if node.target is _aten.native_layer_norm.default:
-        last, shape = tuple(node.args[1]), shape_of(inputs[0])  # type: ignore[arg-type]
-        return len(last) < len(shape) and last == shape[-len(last) :]
-    return True
-
-
-def _attends_alike(node: fx.Node) -> bool:
-    """Whether attention has as many values' heads as it gives, and shares by image: a constant with more axes than a
-    cell's shares has them where the node does, images first.
-    """
-    attended = gated_input(node)
-    if attended is None or shape_of(attended)[:-2] != shape_of(node)[:-2]:
-        return False
-    beside = [n for n in node.all_input_nodes if not depends_on_image(n)]
-    small = all(is_constant(n) and len(shape_of(n)) <= 2 for n in beside)
-    return small or layout_of(node) == IMAGES_FIRST
+    """Whether mass can go through the operator: it has a rule that holds for this use of it, and finds the images."""
+    return node.target in RULES and _finds_images(node) and HOLDS[node.target](node)
 
 
 def _finds_images(node: fx.Node) -> bool:
@@ -514,36 +454,6 @@ def _finds_images(node: fx.Node) -> bool:
     if node.target not in _WORKS_ON or others:
         return False
     return first.axis < len(shape_of(node) or shape_of(inputs[0])) - _WORKS_ON[node.target]
-
-
-def _is_repeated_to(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
-    """Whether a value has the whole's axes, of which some may have length 1, but not that of the images."""
-    return (
-        len(shape) == len(whole)
-        and shape[:1] == whole[:1]
-        and all(length in (1, full) for length, full in zip(shape, whole, strict=True))
-    )
-
-
-def _keeps_images(node: fx.Node) -> bool:
-    """Whether what chooses units leaves the axis of the images alone."""
-    first = 2 if node.target is _aten.slice_scatter.default else 1
-    axes: Any = node.args[first] if len(node.args) > first else 0
-    below = next(n for n in node.all_input_nodes if depends_on_image(n))
-    layout = layout_of(below) or IMAGES_FIRST
-    if node.target is _aten.index.Tensor:
-        chosen = [axis for axis, index in enumerate(axes) if index is not None]
-        return chosen[0] > 0 and chosen == list(range(chosen[0], chosen[-1] + 1))  # others would come first
-    if node.target is not _aten.select.int and axes == layout.axis:
-        return tuple(node.args[first + 1 :]) in ((), (0,), (0, sys.maxsize))  # x[:], as in x[:, 2:]
-    axes = axes if isinstance(axes, list | tuple) else [axes]
-    return all(axis % len(shape_of(below)) != layout.axis for axis in axes)
-
-
-def weight_of(node: fx.Node) -> fx.Node | None:
-    """The node of a layer's weight, for convolutions and fully-connected layers."""
-    place = _WEIGHT_AT.get(node.target)
-    return None if place is None else node.args[place]  # type: ignore[return-value]
 
 
 def operator_name(node: fx.Node) -> str:

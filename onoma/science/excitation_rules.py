@@ -7,6 +7,8 @@ A rule takes the probability mass on an operator's output and says how much of i
     def _negate_nothing(step: Step) -> Masses:
         return [(step.inputs[0], step.mass)]
 
+Where a rule does not hold for every use of its operator, `holds=` says for which (`Fit`, a function of the node).
+
 A rule is linear in the mass, which may have both signs: a contrastive map's is the difference of two.
 
 Mass has a row a target: (m, ...). Values have a row an image: (n, ...); `step.rows` says which image each target
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -34,6 +37,7 @@ from onoma.science.nodes import (
     UNIT_BY_UNIT,
     VIEWS,
     depends_on_image,
+    is_constant,
     layout_of,
     shape_of,
 )
@@ -51,6 +55,12 @@ GATED = (
     _aten.where.self,
 )
 _REPEATS = frozenset({_aten.expand.default, _aten.upsample_nearest2d.vec})
+_WEIGHT_AT: dict[Any, int] = {
+    _aten.addmm.default: -1,
+    _aten.convolution.default: 1,
+    _aten.linear.default: 1,
+    _aten.mm.default: -1,
+}  # which argument it is
 _SHARES = frozenset({_aten.sigmoid.default, _aten._softmax.default})
 
 
@@ -126,15 +136,21 @@ class Step:
 
 
 Rule = Callable[[Step], Masses]
+Fit = Callable[[fx.Node], bool]
 RULES: dict[Any, Rule] = {}
+HOLDS: dict[Any, Fit] = {}
 
 
-def rule(*operators: Any) -> Callable[[Rule], Rule]:
-    """Registers a rule for operators (torch.ops.aten overloads)."""
+def rule(*operators: Any, holds: Fit = lambda _: True) -> Callable[[Rule], Rule]:
+    """Registers a rule for operators (torch.ops.aten overloads).
+
+    Args:
+        holds: whether it holds for this use of the operator; a network with one for which it does not is refused.
+    """
 
     def register(function: Rule) -> Rule:
         for target in operators:
-            RULES[target] = function
+            RULES[target], HOLDS[target] = function, holds
         return function
 
     return register
@@ -274,7 +290,25 @@ def matrix_down(
     return passed
 
 
-@rule(_aten.convolution.default)
+def weight_of(node: fx.Node) -> fx.Node | None:
+    """The node of a layer's weight, for convolutions and fully-connected layers."""
+    place = _WEIGHT_AT.get(node.target)
+    return None if place is None else node.args[place]  # type: ignore[return-value]
+
+
+def _weighs_one(node: fx.Node) -> bool:
+    """Whether a layer's weight is constant, and what is added to its product."""
+    weight = weight_of(node)
+    varying = [one for one in node.args if isinstance(one, fx.Node) and not is_constant(one)]
+    return weight is not None and is_constant(weight) and len(varying) == 1 and "alpha" not in node.kwargs
+
+
+def _convolves_cells(node: fx.Node) -> bool:
+    """Whether it is of rows and columns, and not transposed."""
+    return _weighs_one(node) and len(shape_of(node)) == 4 and not node.args[6]
+
+
+@rule(_aten.convolution.default, holds=_convolves_cells)
 def _convolution(step: Step) -> Masses:
     """As `through_sum`, over each unit's receptive field. In local mode a unit that nothing pushed passes its mass to
     that field: in proportion to the activations there, evenly where all are 0.
@@ -322,7 +356,7 @@ def to_windows(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: 
     return to_fields(of_groups, values, room, step.rows, up, down)
 
 
-@rule(_aten.addmm.default, _aten.mm.default, _aten.linear.default)
+@rule(_aten.addmm.default, _aten.mm.default, _aten.linear.default, holds=_weighs_one)
 def _fully_connected(step: Step) -> Masses:
     """On the last axis; `linear` has it at every cell, as in ConvNeXt, and its weight transposed."""
     below, weights = step.inputs[0], step.weights[step.node]
@@ -342,7 +376,14 @@ def _norm_of_channels(step: Step) -> Masses:
     return [(step.inputs[0], _scaled(step, _gamma(step, 1).view(1, -1, *[1] * (step.mass.dim() - 2))))]
 
 
-@rule(_aten.native_layer_norm.default)
+def _has_cells(node: fx.Node) -> bool:
+    """Whether a layer norm is of the last axes, and there are others."""
+    (below, *_), last = node.all_input_nodes, tuple(node.args[1])  # type: ignore[arg-type]
+    shape = shape_of(below)
+    return len(last) < len(shape) and last == shape[-len(last) :]
+
+
+@rule(_aten.native_layer_norm.default, holds=_has_cells)
 def _layer_norm(step: Step) -> Masses:
     """As `_norm_of_channels`, with a gamma a unit."""
     return [(step.inputs[0], _scaled(step, _gamma(step, 2)))]
@@ -364,6 +405,12 @@ def _scaled(step: Step, scale: Tensor) -> Tensor:
     return step.mass - lost(step.mass, pushed, step.rows)
 
 
+def _grows(node: fx.Node) -> bool:
+    """Whether a power is of more than 0."""
+    return isinstance(node.args[1], int | float) and node.args[1] > 0
+
+
+@rule(_aten.pow.Tensor_Scalar, holds=_grows)
 @rule(
     _aten.relu.default,
     _aten.hardtanh.default,
@@ -375,7 +422,6 @@ def _scaled(step: Step, scale: Tensor) -> Tensor:
     _aten.elu.default,
     _aten.gelu.default,
     _aten.leaky_relu.default,
-    _aten.pow.Tensor_Scalar,
     _aten.sigmoid.default,
     _aten.softplus.default,
     _aten.tanh.default,
@@ -386,7 +432,13 @@ def _identity(step: Step) -> Masses:
     return [(step.inputs[0], step.mass)]
 
 
-@rule(operator.getitem)
+def _is_first_or_piece(node: fx.Node) -> bool:
+    """Whether it is activations: of what is no split, other outputs than the first are indices and statistics."""
+    index: Any = node.args[1]
+    return node.all_input_nodes[0].target is _aten.split_with_sizes.default or index == 0
+
+
+@rule(operator.getitem, holds=_is_first_or_piece)
 def _take(step: Step) -> Masses:
     """The first output of pools and norms, or one piece of a split: its mass at the piece's place."""
     below = step.inputs[0]
@@ -416,7 +468,27 @@ def _permute(step: Step) -> Masses:
     return [(below, step.mass.permute(inverse))]
 
 
-@rule(*CHOOSES)
+def _keeps_images(node: fx.Node) -> bool:
+    """Whether what chooses units leaves the axis of the images alone."""
+    first = 2 if node.target is _aten.slice_scatter.default else 1
+    axes: Any = node.args[first] if len(node.args) > first else 0
+    below = next(n for n in node.all_input_nodes if depends_on_image(n))
+    layout = layout_of(below) or IMAGES_FIRST
+    if node.target is _aten.index.Tensor:
+        chosen = [axis for axis, index in enumerate(axes) if index is not None]
+        return chosen[0] > 0 and chosen == list(range(chosen[0], chosen[-1] + 1))  # others would come first
+    if node.target is not _aten.select.int and axes == layout.axis:
+        return tuple(node.args[first + 1 :]) in ((), (0,), (0, sys.maxsize))  # x[:], as in x[:, 2:]
+    axes = axes if isinstance(axes, list | tuple) else [axes]
+    return all(axis % len(shape_of(below)) != layout.axis for axis in axes)
+
+
+def _chooses_units(node: fx.Node) -> bool:
+    """Whether what it is chosen by are constants, and images are not chosen."""
+    return sum(not is_constant(n) for n in node.all_input_nodes) == 1 and _keeps_images(node)
+
+
+@rule(*CHOOSES, holds=_chooses_units)
 def _choose(step: Step) -> Masses:
     """Units are moved, left out or shown several times, as by padding with reflections: mass goes back to its unit."""
     below = step.inputs[0]
@@ -432,14 +504,18 @@ def _choose(step: Step) -> Masses:
     return [(below, flat.scatter_add(1, chosen, step.mass.flatten(1)).reshape(len(step.rows), *shape))]
 
 
-@rule(_aten.expand.default)
+def _keeps_axes(node: fx.Node) -> bool:
+    return len(shape_of(node.all_input_nodes[0])) == len(shape_of(node))
+
+
+@rule(_aten.expand.default, holds=_keeps_axes)
 def _repeat(step: Step) -> Masses:
     """What is shown several times gets the sum of its parts."""
     below = step.inputs[0]
     return [(below, step.mass.sum_to_size(len(step.rows), *step.values[below].shape[1:]))]
 
 
-@rule(_aten.slice_scatter.default)
+@rule(_aten.slice_scatter.default, holds=_keeps_images)
 def _put_in(step: Step) -> Masses:
     """A tensor with a part of it replaced by another one."""
     whole, part, *where = step.node.args
@@ -567,7 +643,19 @@ def _weighed_down(
     return [(below, passed)]
 
 
-@rule(_aten.scaled_dot_product_attention.default)
+def _attends_alike(node: fx.Node) -> bool:
+    """Whether attention has as many values' heads as it gives, and shares by image: a constant with more axes than a
+    cell's shares has them where the node does, images first.
+    """
+    attended = gated_input(node)
+    if attended is None or shape_of(attended)[:-2] != shape_of(node)[:-2]:
+        return False
+    beside = [n for n in node.all_input_nodes if not depends_on_image(n)]
+    small = all(is_constant(n) and len(shape_of(n)) <= 2 for n in beside)
+    return small or layout_of(node) == IMAGES_FIRST
+
+
+@rule(_aten.scaled_dot_product_attention.default, holds=_attends_alike)
 def _attention(step: Step) -> Masses:
     """A cell is a mean of others, z, by how much it attends to each, A, which is a constant, as a gate is [ours; as
     Ali et al. 2022, "XAI for Transformers"]: P' = z * A^T (P / (A z)).
@@ -583,7 +671,7 @@ def _attention(step: Step) -> Masses:
     return _attended(step, below, shares)
 
 
-@rule(_aten.bmm.default)
+@rule(_aten.bmm.default, holds=_attends_alike)
 def _attention_written_out(step: Step) -> Masses:
     """As `_attention`, where A is a softmax or sigmoid; A z, or z A where that attends to channels."""
     below = gated_input(step.node)
@@ -608,7 +696,23 @@ def _attended(step: Step, below: fx.Node, shares: Tensor, *, transposed: bool = 
     return _weighed_down(step, below, up, down)
 
 
-@rule(_aten.add.Tensor)
+def _makes_no_units(node: fx.Node) -> bool:
+    """Whether an addend has the sum's units, and others those or a summary's, which is added to every cell."""
+    shapes = [shape_of(n) for n in node.all_input_nodes if not is_constant(n)]
+    fit = all(_is_repeated_to(shape, shape_of(node)) for shape in shapes)
+    return fit and shape_of(node) in shapes and "alpha" not in node.kwargs
+
+
+def _is_repeated_to(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a value has the whole's axes, of which some may have length 1, but not that of the images."""
+    return (
+        len(shape) == len(whole)
+        and shape[:1] == whole[:1]
+        and all(length in (1, full) for length, full in zip(shape, whole, strict=True))
+    )
+
+
+@rule(_aten.add.Tensor, holds=_makes_no_units)
 def _add(step: Step) -> Masses:
     """A residual: mass splits as a+ : b+, on a negative sum as a- : b-. A bias that is added takes none of it. What is
     added to many cells, as a summary of the image is, gets the sum of its parts.
@@ -672,7 +776,17 @@ def _pad(step: Step) -> Masses:
     return [(below, functional.pad(mass, [max(-pad, 0) for pad in pads]))]
 
 
-@rule(*GATED)
+def _gates_its_units(node: fx.Node) -> bool:
+    """Whether what it gates has its units, and constants make no more, or it is of two branches with its units."""
+    gated = gated_input(node)
+    fits = is_shared(node) if gated is None else shape_of(gated) == shape_of(node)
+    inputs = [n for n in node.all_input_nodes if not is_constant(n)]
+    # A constant as large as the batch has no value here to scale by; what is copied over needs none.
+    is_plain = all(map(depends_on_image, inputs)) or node.target is _aten.copy.default
+    return fits and is_plain and "alpha" not in node.kwargs
+
+
+@rule(*GATED, holds=_gates_its_units)
 def _gate(step: Step) -> Masses:
     """A gate, as in squeeze-excite or x * sigmoid(x), is a constant, and so is what an image is divided by to normalise
     it: all of the mass goes through the gated branch [ours]. So is a summary that is subtracted. A factor or divisor
