@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import operator
-import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -19,6 +18,7 @@ from torch._ops import OpOverload
 
 from onoma.science.excitation_rules import (
     GATED,
+    HOLDS,
     RULES,
     BySign,
     Masses,
@@ -26,8 +26,8 @@ from onoma.science.excitation_rules import (
     Step,
     by_sign,
     gated_input,
-    is_product,
     matrix_down,
+    weight_of,
 )
 from onoma.science.excitation_sums import SUMMED_RULES
 from onoma.science.fixed_units import fixed_units
@@ -49,11 +49,13 @@ from onoma.science.program import (
     constants,
     cuts,
 )
-from onoma.science.signs import signed_nodes, turned_nodes
+from onoma.science.signs import nodes_below_zero, signed_nodes
 
 # Raised with each change after which a network's maps come out otherwise, and recorded with them.
 # 2: negative activations carry evidence, constants none.
-RULES_REVISION = 2
+# 3: constants stay such behind a norm, and get nothing of what layers at every cell spread in local mode; what is
+# subtracted may have evidence; under a softplus units count as pushed up.
+RULES_REVISION = 3
 _aten = torch.ops.aten
 _MAKES_ANEW = frozenset(
     {_aten.convolution.default, _aten.addmm.default, _aten.add.Tensor}
@@ -97,7 +99,7 @@ class Explainer:
         fixed: units of the path that are the same in every image, as a class token is: no evidence, so their
             activations count as 0. By node, (...) bool.
         signed: nodes whose units may be negative.
-        turned: nodes of the path that may get mass on negative units.
+        below_zero: nodes of the path that may get mass on negative units.
     """
 
     program: Program
@@ -110,7 +112,7 @@ class Explainer:
     dtype: torch.dtype
     fixed: dict[fx.Node, Tensor]
     signed: frozenset[fx.Node]
-    turned: frozenset[fx.Node]
+    below_zero: frozenset[fx.Node]
 
     @property
     def cells(self) -> tuple[int, int]:
@@ -137,7 +139,7 @@ class Seen:
     Attributes:
         scores: (n, classes).
         features: (n, D) activations of the attachment, flat.
-        values: (n, ...) activations of each node of the path.
+        values: (n, ...) activations of each node of the path, and of what attention attends by.
     """
 
     scores: Tensor
@@ -185,9 +187,7 @@ def prepare(
         name = map_layer if lower.op == "placeholder" else attachment
         raise ValueError(f"layer '{name}' is no operator that gives one tensor of activations; name another")
     known = {node: _moved(value, device) for node, value in constants(program).items()}
-    missing = sorted(
-        {operator_name(node) for node in path if node is not lower and not has_rule(node, known)}
-    )
+    missing = sorted({operator_name(node) for node in path if node is not lower and not has_rule(node)})
     if missing:
         raise MissingRule(
             f"Excitation Backprop has no rule for {', '.join(missing)} (docs/excitation-rules.md)"
@@ -206,17 +206,19 @@ def prepare(
                 "export the network from a training that did not diverge"
             )
     signed = signed_nodes(program.graph_module.graph.nodes)
-    turned = turned_nodes(path, signed)
+    below_zero = nodes_below_zero(path, signed)
     weights = {
         node: by_sign(
             known[weight].to(dtype),
-            is_signed=node in turned or not signed.isdisjoint({*path}.intersection(node.all_input_nodes)),
+            is_signed=node in below_zero or not signed.isdisjoint({*path}.intersection(node.all_input_nodes)),
         )
         for node in path
         if node is not lower and (weight := weight_of(node)) is not None
     }
     fixed = fixed_units(program, path, device)
-    return Explainer(program, upper, lower, mode, tuple(path), known, weights, dtype, fixed, signed, turned)
+    return Explainer(
+        program, upper, lower, mode, tuple(path), known, weights, dtype, fixed, signed, below_zero
+    )
 
 
 def _is_mask(node: fx.Node) -> bool:
@@ -236,7 +238,8 @@ def _masks(user: fx.Node, node: fx.Node) -> bool:
 def carriers(program: Program, attachment: str, map_layer: str) -> list[fx.Node]:
     """Nodes that mass goes through from the attachment down to the map layer, both included, in the graph's order.
 
-    A squeeze-excite gate is a constant [ours]: its branch carries none.
+    What gates, as in squeeze-excite, what an image is normalised by, and who attends to what are constants [ours]:
+    their branches carry none.
     """
     path = between(program, map_layer, attachment)
     on_path, reached = set(path), {program.node(attachment)}
@@ -324,34 +327,28 @@ def draw(
 
 def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Tensor, rows: Tensor) -> Tensor:
     """As `draw`, in one pass down."""
-    empty = mass.new_zeros(len(rows), *explainer.cells, dtype=torch.float32)
     if not len(rows):
-        return empty
+        return mass.new_zeros(0, *explainer.cells, dtype=torch.float32)
     shape = shape_of(explainer.attachment)[1:]
     waiting = {explainer.attachment: mass.to(explainer.dtype).reshape(len(rows), *shape)}
     known = {**explainer.constants, **values}
     path = frozenset(explainer.path)
-    for node in reversed(explainer.path):
-        arrived = waiting.pop(node, None)
-        if arrived is None:
-            continue
-        if node is explainer.map_layer:
-            return arrived.sum(explainer.channel_axis, dtype=torch.float32)
+    for node in reversed(explainer.path[1:]):
         step = Step(
-            node,
-            arrived,
-            rows,
-            known,
-            path,
-            explainer.weights,
-            explainer.mode,
-            explainer.fixed,
-            explainer.signed,
-            explainer.turned,
+            node=node,
+            mass=waiting.pop(node),
+            rows=rows,
+            values=known,
+            path=path,
+            weights=explainer.weights,
+            mode=explainer.mode,
+            fixed=explainer.fixed,
+            signed=explainer.signed,
+            below_zero=explainer.below_zero,
         )
         for below, passed in _handed_down(step, explainer):
             waiting[below] = waiting[below] + passed if below in waiting else passed
-    return empty
+    return waiting[explainer.map_layer].sum(explainer.channel_axis, dtype=torch.float32)
 
 
 def _handed_down(step: Step, explainer: Explainer) -> Masses:
@@ -409,13 +406,12 @@ def encoder_mass(
         mass = below[-1].new_zeros(len(rows), below[-1].shape[1])
         active = below[-1][rows, x_features] > 0
         mass[torch.arange(len(rows), device=features.device), x_features] = active.to(mass.dtype)
-        for depth, ((weight, _), values) in enumerate(
-            zip(reversed(weights), reversed(below[:-1]), strict=True)
-        ):
-            turned_down = inhibiting and not depth
+        layers: list[tuple[Tensor, Mode]] = [(weight, mode) for weight, _ in weights]
+        if inhibiting:
+            layers[-1] = (-weights[-1][0], "strict")
+        for (weight, how), values in zip(reversed(layers), reversed(below[:-1]), strict=True):
             parts = by_sign(values, is_signed=bool((values < 0).any()))
-            signed_weights = by_sign((-weight if turned_down else weight).T, is_signed=-1 in parts)
-            mass = matrix_down(parts, signed_weights, {1: mass}, rows, "strict" if turned_down else mode)
+            mass = matrix_down(parts, by_sign(weight.T, is_signed=-1 in parts), {1: mass}, rows, how)
         return mass
 
 
@@ -438,62 +434,9 @@ def strict_leak(program: Program, attachment: str, map_layer: str, images: Tenso
     return float((1 - maps.sum((1, 2))).clamp(0, 1).mean())
 
 
-def has_rule(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
-    """Whether mass can go through the operator: it has a rule that holds for this use of it.
-
-    Weights and what is added to their product must be constant, images must stay apart (`_finds_images`), two branches
-    that are added must have one shape, or one of them be a summary that is added to every cell, and of two that are
-    multiplied one must be a gate or what attends (`gated_input`), or both have the same units. A constant that is
-    added, a factor or a divisor must not make more units. Of what gives several tensors but is no split, the first
-    goes on: the others are indices and statistics.
-    """
-    if node.target not in RULES or not _finds_images(node):
-        return False
-    inputs = [n for n in node.all_input_nodes if n not in known]
-    if node.target is _aten.add.Tensor:
-        shapes = [shape_of(n) for n in inputs]
-        fit = all(_is_spread_over(shape, shape_of(node)) for shape in shapes)
-        return fit and shape_of(node) in shapes and "alpha" not in node.kwargs
-    if node.target in ATTENDS:
-        return _attends_alike(node, known)
-    if node.target in GATED:
-        gated = gated_input(node)
-        # A constant as large as the batch has no value here to scale by; what is copied over needs none.
-        is_plain = all(map(depends_on_image, inputs)) or node.target is _aten.copy.default
-        fits = is_product(node) if gated is None else shape_of(gated) == shape_of(node)
-        return fits and is_plain and "alpha" not in node.kwargs
-    if node.target is _aten.pow.Tensor_Scalar:
-        return isinstance(node.args[1], int | float) and node.args[1] > 0
-    if node.target in CHOOSES:
-        return len(inputs) == 1 and _keeps_images(node)
-    if node.target is _aten.slice_scatter.default:
-        return _keeps_images(node)
-    if node.target is operator.getitem and node.args[1] != 0:
-        return inputs[0].target is _aten.split_with_sizes.default
-    if node.target is _aten.expand.default:
-        return len(shape_of(inputs[0])) == len(shape_of(node))
-    weight = weight_of(node)
-    varying = [argument for argument in node.args if isinstance(argument, fx.Node) and argument not in known]
-    if weight is not None and (weight not in known or len(varying) != 1 or "alpha" in node.kwargs):
-        return False
-    if node.target is _aten.convolution.default:
-        return len(shape_of(node)) == 4 and not node.args[6]
-    if node.target is _aten.native_layer_norm.default:
-        last, shape = tuple(node.args[1]), shape_of(inputs[0])  # type: ignore[arg-type]
-        return len(last) < len(shape) and last == shape[-len(last) :]
-    return True
-
-
-def _attends_alike(node: fx.Node, known: dict[fx.Node, Any]) -> bool:
-    """Whether attention has as many values' heads as it gives, and shares by image: a constant with more axes than a
-    cell's shares has them where the node does, images first.
-    """
-    attended = gated_input(node)
-    if attended is None or shape_of(attended)[:-2] != shape_of(node)[:-2]:
-        return False
-    beside = [n for n in node.all_input_nodes if not depends_on_image(n)]
-    small = all(n in known and known[n].dim() <= 2 for n in beside)
-    return small or layout_of(node) == IMAGES_FIRST
+def has_rule(node: fx.Node) -> bool:
+    """Whether mass can go through the operator: it has a rule that holds for this use of it, and finds the images."""
+    return node.target in RULES and _finds_images(node) and HOLDS[node.target](node)
 
 
 def _finds_images(node: fx.Node) -> bool:
@@ -511,41 +454,6 @@ def _finds_images(node: fx.Node) -> bool:
     if node.target not in _WORKS_ON or others:
         return False
     return first.axis < len(shape_of(node) or shape_of(inputs[0])) - _WORKS_ON[node.target]
-
-
-def _is_spread_over(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
-    """Whether a value has the whole's axes, of which some may have length 1, but not that of the images."""
-    return (
-        len(shape) == len(whole)
-        and shape[:1] == whole[:1]
-        and all(length in (1, full) for length, full in zip(shape, whole, strict=True))
-    )
-
-
-def _keeps_images(node: fx.Node) -> bool:
-    """Whether what chooses units leaves the axis of the images alone."""
-    first = 2 if node.target is _aten.slice_scatter.default else 1
-    axes: Any = node.args[first] if len(node.args) > first else 0
-    below = next(n for n in node.all_input_nodes if depends_on_image(n))
-    layout = layout_of(below) or IMAGES_FIRST
-    if node.target is _aten.index.Tensor:
-        chosen = [axis for axis, index in enumerate(axes) if index is not None]
-        return chosen[0] > 0 and chosen == list(range(chosen[0], chosen[-1] + 1))  # others would come first
-    if node.target is not _aten.select.int and axes == layout.axis:
-        return tuple(node.args[first + 1 :]) in ((), (0,), (0, sys.maxsize))  # x[:], as in x[:, 2:]
-    axes = axes if isinstance(axes, list | tuple) else [axes]
-    return all(axis % len(shape_of(below)) != layout.axis for axis in axes)
-
-
-def weight_of(node: fx.Node) -> fx.Node | None:
-    """The node of a layer's weight, for convolutions and fully-connected layers."""
-    if node.target is _aten.convolution.default:
-        return node.args[1]  # type: ignore[return-value]
-    if node.target in (_aten.addmm.default, _aten.mm.default):
-        return node.args[-1]  # type: ignore[return-value]
-    if node.target is _aten.linear.default:
-        return node.args[1]  # type: ignore[return-value]
-    return None
 
 
 def operator_name(node: fx.Node) -> str:

@@ -7,6 +7,8 @@ A rule takes the probability mass on an operator's output and says how much of i
     def _negate_nothing(step: Step) -> Masses:
         return [(step.inputs[0], step.mass)]
 
+Where a rule does not hold for every use of its operator, `holds=` says for which (`Fit`, a function of the node).
+
 A rule is linear in the mass, which may have both signs: a contrastive map's is the difference of two.
 
 Mass has a row a target: (m, ...). Values have a row an image: (n, ...); `step.rows` says which image each target
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -34,6 +37,7 @@ from onoma.science.nodes import (
     UNIT_BY_UNIT,
     VIEWS,
     depends_on_image,
+    is_constant,
     layout_of,
     shape_of,
 )
@@ -51,6 +55,12 @@ GATED = (
     _aten.where.self,
 )
 _REPEATS = frozenset({_aten.expand.default, _aten.upsample_nearest2d.vec})
+_WEIGHT_AT: dict[Any, int] = {
+    _aten.addmm.default: -1,
+    _aten.convolution.default: 1,
+    _aten.linear.default: 1,
+    _aten.mm.default: -1,
+}  # which argument it is
 _SHARES = frozenset({_aten.sigmoid.default, _aten._softmax.default})
 
 
@@ -68,7 +78,7 @@ class Step:
         mode: what becomes of the mass of a unit that nothing excites.
         fixed: (...) bool, by node: units that are the same in every image.
         signed: nodes whose units may be negative; others' count as 0 where they are.
-        turned: nodes that may have mass on negative units.
+        below_zero: nodes that may have mass on negative units.
     """
 
     node: fx.Node
@@ -80,7 +90,7 @@ class Step:
     mode: Mode
     fixed: Mapping[fx.Node, Tensor] = field(default_factory=dict)
     signed: frozenset[fx.Node] = frozenset()
-    turned: frozenset[fx.Node] = frozenset()
+    below_zero: frozenset[fx.Node] = frozenset()
 
     @property
     def inputs(self) -> list[fx.Node]:
@@ -92,13 +102,13 @@ class Step:
         found: Tensor = self.values[node].to(self.mass.dtype)
         return found.masked_fill(self.fixed[node], 0) if node in self.fixed else found
 
-    def parts(self, node: fx.Node) -> BySign:
+    def value_by_sign(self, node: fx.Node) -> BySign:
         """Its value, positive and negative."""
         return by_sign(self.value(node), is_signed=node in self.signed)
 
-    def masses(self) -> BySign:
+    def mass_by_sign(self) -> BySign:
         """Mass on units that are positive or 0, and on those that are negative."""
-        if self.node not in self.turned:
+        if self.node not in self.below_zero:
             return {1: self.mass}
         is_negative = (self.above() < 0).to(self.mass.dtype)[self.rows]
         return {1: self.mass * (1 - is_negative), -1: self.mass * is_negative}
@@ -126,26 +136,32 @@ class Step:
 
 
 Rule = Callable[[Step], Masses]
+Fit = Callable[[fx.Node], bool]
 RULES: dict[Any, Rule] = {}
+HOLDS: dict[Any, Fit] = {}
 
 
-def rule(*operators: Any) -> Callable[[Rule], Rule]:
-    """Registers a rule for operators (torch.ops.aten overloads)."""
+def rule(*operators: Any, holds: Fit = lambda _: True) -> Callable[[Rule], Rule]:
+    """Registers a rule for operators (torch.ops.aten overloads).
+
+    Args:
+        holds: whether it holds for this use of the operator; a network with one for which it does not is refused.
+    """
 
     def register(function: Rule) -> Rule:
         for target in operators:
-            RULES[target] = function
+            RULES[target], HOLDS[target] = function, holds
         return function
 
     return register
 
 
 def quotient(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
-    """mass / denominator, and 0 where the denominator is 0 (science.md, section 3).
+    """mass / denominator, and 0 where the denominator is not positive (science.md, section 3).
 
     Args:
         mass: (m, ...).
-        denominator: (n, ...), not negative; divided by once an image, not once a target.
+        denominator: (n, ...); divided by once an image, not once a target.
         rows: (m,) the image of each row of mass.
     """
     positive = denominator > _least(denominator)
@@ -153,7 +169,7 @@ def quotient(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
 
 
 def lost(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
-    """The mass (m, ...) on units whose denominator (n, ...) is 0."""
+    """The mass (m, ...) on units whose denominator (n, ...) is not positive."""
     return mass * (denominator <= _least(denominator)).to(mass.dtype)[rows]
 
 
@@ -163,7 +179,7 @@ def by_sign(values: Tensor, *, is_signed: bool) -> BySign:
     return {**positive, -1: (-values).clamp(min=0)} if is_signed else positive
 
 
-def size(parts: BySign) -> Tensor:
+def magnitude(parts: BySign) -> Tensor:
     """|values|."""
     return parts[1] + parts[-1] if -1 in parts else parts[1]
 
@@ -196,12 +212,18 @@ def through_sum(
     given: list[Tensor] = []
     pushed: dict[int, Tensor] = {}
     for way, mass in masses.items():
-        pushing = [(part, weights[sign * way]) for sign, part in parts.items() if sign * way in weights]
-        if pushing:  # nothing is: weights and what they weigh are never negative
-            pushed[way] = reduce(operator.add, [up(part, weight) for part, weight in pushing])
+        if pairs := pushing(
+            parts, weights, way
+        ):  # nothing is: weights and what they weigh are never negative
+            pushed[way] = reduce(operator.add, [up(part, weight) for part, weight in pairs])
             ratio = quotient(mass, pushed[way], rows)
-            given += [part[rows] * down(ratio, weight) for part, weight in pushing]
+            given += [part[rows] * down(ratio, weight) for part, weight in pairs]
     return reduce(operator.add, given), pushed
+
+
+def pushing(parts: BySign, weights: BySign, way: int) -> list[tuple[Tensor, Tensor]]:
+    """What of inputs and weights pushes units up, or down (`way` -1): those with products of that sign."""
+    return [(part, weights[sign * way]) for sign, part in parts.items() if sign * way in weights]
 
 
 def all_lost(masses: BySign, pushed: BySign, rows: Tensor) -> Tensor:
@@ -209,31 +231,84 @@ def all_lost(masses: BySign, pushed: BySign, rows: Tensor) -> Tensor:
     return reduce(operator.add, [lost(masses[way], by, rows) for way, by in pushed.items()])
 
 
-def matrix_down(parts: BySign, weights: BySign, masses: BySign, rows: Tensor, mode: Mode) -> Tensor:
-    """Mass through a fully-connected layer, as `through_sum`, without the bias.
+def to_fields(
+    stray: Tensor,
+    sizes: Tensor,
+    room: Tensor,
+    rows: Tensor,
+    up: Callable[[Tensor], Tensor],
+    down: Callable[[Tensor], Tensor],
+) -> Tensor | float:
+    """What local mode does with mass that nothing pushed: it goes to its unit's field, by the size of activations,
+    evenly where all are 0 [ours]. Of a field of padding alone it is lost.
+
+    Args:
+        stray: (m, ...) mass.
+        sizes: (n, ...) |z| below.
+        room: (1, ...) how much of what is spread evenly each may take: 0 for what is the same in every image.
+        rows: (m,) the image of each row of mass.
+        up: sums over the fields, of (n, ...).
+        down: its transpose, of (m, ...).
+    Returns:
+        (m, ...) mass below, or 0 where none is stray.
+    """
+    given: Tensor | float = 0.0
+    for values in (sizes, room.expand_as(sizes)):
+        if not stray.any():
+            break
+        reached = up(values)
+        given = given + values[rows] * down(quotient(stray, reached, rows))
+        stray = lost(stray, reached, rows)
+    return given
+
+
+def matrix_down(
+    parts: BySign, weights: BySign, masses: BySign, rows: Tensor, mode: Mode, room: Tensor | None = None
+) -> Tensor:
+    """Mass through a fully-connected layer on the last axis, as `through_sum`, without the bias.
 
     Two inputs z = (2, 1), one output with weights (1, -3): W+ = (1, 0), W+ z = 2, so mass 1 goes as (1, 0).
 
     Args:
-        parts: (n, d) activations below.
+        parts: (n, ..., d) activations below.
         weights: (d, f).
-        masses: (m, f).
+        masses: (m, ..., f).
         rows: (m,) the image of each row of mass.
+        room: (1, ..., d), as `to_fields` has it; 1 where it is not given.
     Returns:
-        (m, d).
+        (m, ..., d).
     """
-    down, pushed = through_sum(
+    passed, pushed = through_sum(
         parts, weights, masses, rows, torch.matmul, lambda ratio, weight: ratio @ weight.T
     )
-    if mode == "strict":
-        return down
-    stray, values = all_lost(masses, pushed, rows).sum(1, keepdim=True), size(parts)
-    total = values.sum(1, keepdim=True)
-    even = lost(stray, total, rows) / values.shape[1]
-    return down + values[rows] * quotient(stray, total, rows) + even
+    if mode == "local":
+        stray, sizes = all_lost(masses, pushed, rows).sum(-1, keepdim=True), magnitude(parts)
+        room = torch.ones_like(sizes[:1]) if room is None else room
+        passed += to_fields(
+            stray, sizes, room, rows, lambda values: values.sum(-1, keepdim=True), lambda ratio: ratio
+        )
+    return passed
 
 
-@rule(_aten.convolution.default)
+def weight_of(node: fx.Node) -> fx.Node | None:
+    """The node of a layer's weight, for convolutions and fully-connected layers."""
+    place = _WEIGHT_AT.get(node.target)
+    return None if place is None else node.args[place]  # type: ignore[return-value]
+
+
+def _weighs_one(node: fx.Node) -> bool:
+    """Whether a layer's weight is constant, and what is added to its product."""
+    weight = weight_of(node)
+    varying = [one for one in node.args if isinstance(one, fx.Node) and not is_constant(one)]
+    return weight is not None and is_constant(weight) and len(varying) == 1 and "alpha" not in node.kwargs
+
+
+def _convolves_cells(node: fx.Node) -> bool:
+    """Whether it is of rows and columns, and not transposed."""
+    return _weighs_one(node) and len(shape_of(node)) == 4 and not node.args[6]
+
+
+@rule(_aten.convolution.default, holds=_convolves_cells)
 def _convolution(step: Step) -> Masses:
     """As `through_sum`, over each unit's receptive field. In local mode a unit that nothing pushed passes its mass to
     that field: in proportion to the activations there, evenly where all are 0.
@@ -241,7 +316,7 @@ def _convolution(step: Step) -> Masses:
     below = step.inputs[0]
     arguments: Any = step.node.args
     stride, padding, dilation, groups = (arguments[i] for i in (3, 4, 5, 8))
-    parts = step.parts(below)
+    parts = step.value_by_sign(below)
     shape = (len(step.rows), *parts[1].shape[1:])
 
     def up(values: Tensor, weight: Tensor) -> Tensor:
@@ -250,94 +325,74 @@ def _convolution(step: Step) -> Masses:
     def down(ratio: Tensor, weight: Tensor) -> Tensor:
         return conv2d_input(shape, weight, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
 
-    masses = step.masses()
+    masses = step.mass_by_sign()
     passed, pushed = through_sum(parts, step.weights[step.node], masses, step.rows, up, down)
     if step.mode == "local":
         stray = all_lost(masses, pushed, step.rows)
-        passed += spread(step, stray, size(parts), step.room(below), groups)
+        passed += to_windows(step, stray, magnitude(parts), step.room(below), groups)
     return [(below, passed)]
 
 
-def spread(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: int) -> Tensor | float:
-    """What a convolution's units without excitation give their fields in local mode.
+def to_windows(step: Step, stray: Tensor, values: Tensor, room: Tensor, groups: int) -> Tensor | float:
+    """`to_fields` of a convolution, in which channels of one group share their fields.
 
     Args:
-        stray: (m, units, ...) the mass on them.
+        stray: (m, units, ...) mass.
         values: (n, c, ...) sizes of what is below.
         room: (1, c, ...) how much of what is spread evenly they may take.
-    Returns:
-        (m, c, ...), or 0 where no mass is stray.
     """
     arguments: Any = step.node.args
     stride, padding, dilation = (arguments[i] for i in (3, 4, 5))
-    if groups != values.shape[1]:  # channels of one group share their fields, so their stray mass goes as one
-        stray = stray.reshape(len(stray), groups, -1, *stray.shape[2:]).sum(2)
-    if not stray.any():
-        return 0.0
-    kernel = step.weights[step.node][1].shape[2:]
-    field = values.new_ones(stray.shape[1], values.shape[1] // groups, *kernel)
+    of_groups = stray.reshape(len(stray), groups, -1, *stray.shape[2:]).sum(2)
+    ones = values.new_ones(groups, values.shape[1] // groups, *step.weights[step.node][1].shape[2:])
     shape = (len(step.rows), *values.shape[1:])
 
     def up(activations: Tensor) -> Tensor:
-        return functional.conv2d(activations, field, None, stride, padding, dilation, groups)
+        return functional.conv2d(activations, ones, None, stride, padding, dilation, groups)
 
     def down(ratio: Tensor) -> Tensor:
-        return conv2d_input(shape, field, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
+        return conv2d_input(shape, ones, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
 
-    activity = up(values)
-    passed = values[step.rows] * down(quotient(stray, activity, step.rows))
-    dark = lost(stray, activity, step.rows)
-    if dark.any():
-        count = up(room).clamp(min=1)  # 0 where a field is padding alone
-        passed += room * down(dark / count)
-    return passed
+    return to_fields(of_groups, values, room, step.rows, up, down)
 
 
-@rule(_aten.addmm.default, _aten.mm.default)
+@rule(_aten.addmm.default, _aten.mm.default, _aten.linear.default, holds=_weighs_one)
 def _fully_connected(step: Step) -> Masses:
-    below = step.inputs[0]
-    weights = step.weights[step.node]
-    return [(below, matrix_down(step.parts(below), weights, step.masses(), step.rows, step.mode))]
-
-
-@rule(_aten.linear.default)
-def _linear_on_last_axis(step: Step) -> Masses:
-    """A fully-connected layer at every cell: (n, ..., d) to (n, ..., f), as in ConvNeXt."""
-    below = step.inputs[0]
-    shape = step.values[below].shape[1:]
-    cells = math.prod(shape[:-1])
-    rows = (step.rows[:, None] * cells + torch.arange(cells, device=step.rows.device)).flatten()
-    parts, masses = (
-        {sign: part.reshape(-1, part.shape[-1]) for sign, part in of.items()}
-        for of in (step.parts(below), step.masses())
+    """On the last axis; `linear` has it at every cell, as in ConvNeXt, and its weight transposed."""
+    below, weights = step.inputs[0], step.weights[step.node]
+    if step.node.target is _aten.linear.default:
+        weights = {sign: weight.T for sign, weight in weights.items()}
+    passed = matrix_down(
+        step.value_by_sign(below), weights, step.mass_by_sign(), step.rows, step.mode, step.room(below)
     )
-    weights = {sign: weight.T for sign, weight in step.weights[step.node].items()}
-    passed = matrix_down(parts, weights, masses, rows, step.mode)
-    return [(below, passed.reshape(len(step.rows), *shape))]
+    return [(below, passed)]
 
 
-@rule(_aten._native_batch_norm_legit_no_training.default)
-def _batch_norm(step: Step) -> Masses:
-    """A batch norm that no convolution precedes: a diagonal map (`_scaled`)."""
-    gamma = step.node.args[1]
-    scale = step.values[gamma] if isinstance(gamma, fx.Node) else torch.ones(1, device=step.mass.device)
-    return [(step.inputs[0], _scaled(step, scale.view(1, -1, *[1] * (step.mass.dim() - 2))))]
+@rule(_aten._native_batch_norm_legit_no_training.default, _aten.native_group_norm.default)
+def _norm_of_channels(step: Step) -> Masses:
+    """A diagonal map (`_scaled`): a batch norm that no convolution precedes, or a group norm, whose mean and spread are
+    constants of the image [ours].
+    """
+    return [(step.inputs[0], _scaled(step, _gamma(step, 1).view(1, -1, *[1] * (step.mass.dim() - 2))))]
 
 
-@rule(_aten.native_layer_norm.default)
+def _has_cells(node: fx.Node) -> bool:
+    """Whether a layer norm is of the last axes, and there are others."""
+    (below, *_), last = node.all_input_nodes, tuple(node.args[1])  # type: ignore[arg-type]
+    shape = shape_of(below)
+    return len(last) < len(shape) and last == shape[-len(last) :]
+
+
+@rule(_aten.native_layer_norm.default, holds=_has_cells)
 def _layer_norm(step: Step) -> Masses:
-    """Mean and spread are constants of the image, so it is a diagonal map too [ours]."""
-    gamma = step.argument(2, None)
-    scale = step.values[gamma] if gamma is not None else torch.ones(1, device=step.mass.device)
-    return [(step.inputs[0], _scaled(step, scale))]
+    """As `_norm_of_channels`, with a gamma a unit."""
+    return [(step.inputs[0], _scaled(step, _gamma(step, 2)))]
 
 
-@rule(_aten.native_group_norm.default)
-def _group_norm(step: Step) -> Masses:
-    """As `_layer_norm`, with a gamma a channel."""
-    gamma = step.argument(1, None)
-    scale = step.values[gamma] if gamma is not None else torch.ones(1, device=step.mass.device)
-    return [(step.inputs[0], _scaled(step, scale.view(1, -1, *[1] * (step.mass.dim() - 2))))]
+def _gamma(step: Step, place: int) -> Tensor:
+    """A norm's factors, an argument that may be left out."""
+    gamma = step.argument(place, None)
+    return step.mass.new_ones(1) if gamma is None else step.values[gamma]
 
 
 def _scaled(step: Step, scale: Tensor) -> Tensor:
@@ -345,11 +400,17 @@ def _scaled(step: Step, scale: Tensor) -> Tensor:
     if step.mode == "local":
         return step.mass
     pushed = step.value(step.inputs[0]) * scale
-    if step.node in step.turned:
+    if step.node in step.below_zero:
         pushed = pushed * step.above().sign()
     return step.mass - lost(step.mass, pushed, step.rows)
 
 
+def _grows(node: fx.Node) -> bool:
+    """Whether a power is of more than 0."""
+    return isinstance(node.args[1], int | float) and node.args[1] > 0
+
+
+@rule(_aten.pow.Tensor_Scalar, holds=_grows)
 @rule(
     _aten.relu.default,
     _aten.hardtanh.default,
@@ -361,8 +422,8 @@ def _scaled(step: Step, scale: Tensor) -> Tensor:
     _aten.elu.default,
     _aten.gelu.default,
     _aten.leaky_relu.default,
-    _aten.pow.Tensor_Scalar,
     _aten.sigmoid.default,
+    _aten.softplus.default,
     _aten.tanh.default,
     _aten.split_with_sizes.default,
 )
@@ -371,7 +432,13 @@ def _identity(step: Step) -> Masses:
     return [(step.inputs[0], step.mass)]
 
 
-@rule(operator.getitem)
+def _is_first_or_piece(node: fx.Node) -> bool:
+    """Whether it is activations: of what is no split, other outputs than the first are indices and statistics."""
+    index: Any = node.args[1]
+    return node.all_input_nodes[0].target is _aten.split_with_sizes.default or index == 0
+
+
+@rule(operator.getitem, holds=_is_first_or_piece)
 def _take(step: Step) -> Masses:
     """The first output of pools and norms, or one piece of a split: its mass at the piece's place."""
     below = step.inputs[0]
@@ -401,7 +468,27 @@ def _permute(step: Step) -> Masses:
     return [(below, step.mass.permute(inverse))]
 
 
-@rule(*CHOOSES)
+def _keeps_images(node: fx.Node) -> bool:
+    """Whether what chooses units leaves the axis of the images alone."""
+    first = 2 if node.target is _aten.slice_scatter.default else 1
+    axes: Any = node.args[first] if len(node.args) > first else 0
+    below = next(n for n in node.all_input_nodes if depends_on_image(n))
+    layout = layout_of(below) or IMAGES_FIRST
+    if node.target is _aten.index.Tensor:
+        chosen = [axis for axis, index in enumerate(axes) if index is not None]
+        return chosen[0] > 0 and chosen == list(range(chosen[0], chosen[-1] + 1))  # others would come first
+    if node.target is not _aten.select.int and axes == layout.axis:
+        return tuple(node.args[first + 1 :]) in ((), (0,), (0, sys.maxsize))  # x[:], as in x[:, 2:]
+    axes = axes if isinstance(axes, list | tuple) else [axes]
+    return all(axis % len(shape_of(below)) != layout.axis for axis in axes)
+
+
+def _chooses_units(node: fx.Node) -> bool:
+    """Whether what it is chosen by are constants, and images are not chosen."""
+    return sum(not is_constant(n) for n in node.all_input_nodes) == 1 and _keeps_images(node)
+
+
+@rule(*CHOOSES, holds=_chooses_units)
 def _choose(step: Step) -> Masses:
     """Units are moved, left out or shown several times, as by padding with reflections: mass goes back to its unit."""
     below = step.inputs[0]
@@ -417,14 +504,18 @@ def _choose(step: Step) -> Masses:
     return [(below, flat.scatter_add(1, chosen, step.mass.flatten(1)).reshape(len(step.rows), *shape))]
 
 
-@rule(_aten.expand.default)
+def _keeps_axes(node: fx.Node) -> bool:
+    return len(shape_of(node.all_input_nodes[0])) == len(shape_of(node))
+
+
+@rule(_aten.expand.default, holds=_keeps_axes)
 def _repeat(step: Step) -> Masses:
     """What is shown several times gets the sum of its parts."""
     below = step.inputs[0]
     return [(below, step.mass.sum_to_size(len(step.rows), *step.values[below].shape[1:]))]
 
 
-@rule(_aten.slice_scatter.default)
+@rule(_aten.slice_scatter.default, holds=_keeps_images)
 def _put_in(step: Step) -> Masses:
     """A tensor with a part of it replaced by another one."""
     whole, part, *where = step.node.args
@@ -464,14 +555,15 @@ def _mean(step: Step) -> Masses:
     """A pool whose window is all cells."""
     below = step.inputs[0]
     axes: Any = step.node.args[1]
-    shape = step.values[below].shape[1:]
-    kept = step.values[below].sum(axes, keepdim=True).shape[1:]
+    shape = step.values[below].shape
+    summed = {axis % len(shape) for axis in axes}
+    kept = [1 if axis in summed else length for axis, length in enumerate(shape)]
 
     def up(values: Tensor) -> Tensor:
         return values.sum(axes, keepdim=step.argument(2, False))
 
     def down(ratio: Tensor) -> Tensor:
-        return ratio.reshape(len(ratio), *kept).expand(len(ratio), *shape)
+        return ratio.reshape(-1, *kept[1:]).expand(-1, *shape[1:])
 
     return _weighed_down(step, below, up, down)
 
@@ -541,17 +633,29 @@ def _weighed_down(
         up: the operator, of (n, ...).
         down: its transpose, of (m, ...).
     """
-    parts, masses, one = step.parts(below), step.masses(), {1: step.mass.new_ones(())}
+    parts, masses, one = step.value_by_sign(below), step.mass_by_sign(), {1: step.mass.new_ones(())}
     passed, pushed = through_sum(
         parts, one, masses, step.rows, lambda part, _: up(part), lambda ratio, _: down(ratio)
     )
     if step.mode == "local":
-        room, stray = step.room(below), all_lost(masses, pushed, step.rows)
-        passed += room * down(quotient(stray, up(room.expand_as(parts[1])), step.rows))
+        stray = all_lost(masses, pushed, step.rows)
+        passed += to_fields(stray, magnitude(parts), step.room(below), step.rows, up, down)
     return [(below, passed)]
 
 
-@rule(_aten.scaled_dot_product_attention.default)
+def _attends_alike(node: fx.Node) -> bool:
+    """Whether attention has as many values' heads as it gives, and shares by image: a constant with more axes than a
+    cell's shares has them where the node does, images first.
+    """
+    attended = gated_input(node)
+    if attended is None or shape_of(attended)[:-2] != shape_of(node)[:-2]:
+        return False
+    beside = [n for n in node.all_input_nodes if not depends_on_image(n)]
+    small = all(is_constant(n) and len(shape_of(n)) <= 2 for n in beside)
+    return small or layout_of(node) == IMAGES_FIRST
+
+
+@rule(_aten.scaled_dot_product_attention.default, holds=_attends_alike)
 def _attention(step: Step) -> Masses:
     """A cell is a mean of others, z, by how much it attends to each, A, which is a constant, as a gate is [ours; as
     Ali et al. 2022, "XAI for Transformers"]: P' = z * A^T (P / (A z)).
@@ -567,7 +671,7 @@ def _attention(step: Step) -> Masses:
     return _attended(step, below, shares)
 
 
-@rule(_aten.bmm.default)
+@rule(_aten.bmm.default, holds=_attends_alike)
 def _attention_written_out(step: Step) -> Masses:
     """As `_attention`, where A is a softmax or sigmoid; A z, or z A where that attends to channels."""
     below = gated_input(step.node)
@@ -575,24 +679,40 @@ def _attention_written_out(step: Step) -> Masses:
     first, second = step.node.args
     if below is second:
         return _attended(step, below, step.values[first])  # type: ignore[index]
-    return _attended(step, below, step.values[second].mT, turned=True)  # type: ignore[index]
+    return _attended(step, below, step.values[second].mT, transposed=True)  # type: ignore[index]
 
 
-def _attended(step: Step, below: fx.Node, shares: Tensor, *, turned: bool = False) -> Masses:
-    """Mass through A z, A the shares (n or 1, ..., to, from); turned: through z A^T."""
+def _attended(step: Step, below: fx.Node, shares: Tensor, *, transposed: bool = False) -> Masses:
+    """Mass through A z, A the shares (n or 1, ..., to, from); transposed: through z A^T."""
     shares = shares.to(step.mass.dtype).expand(len(step.values[below]), *shares.shape[1:])
 
     def up(values: Tensor) -> Tensor:
-        return (shares @ values.mT).mT if turned else shares @ values
+        return (shares @ values.mT).mT if transposed else shares @ values
 
     def down(ratio: Tensor) -> Tensor:
         back = shares.mT[step.rows]
-        return (back @ ratio.mT).mT if turned else back @ ratio
+        return (back @ ratio.mT).mT if transposed else back @ ratio
 
     return _weighed_down(step, below, up, down)
 
 
-@rule(_aten.add.Tensor)
+def _makes_no_units(node: fx.Node) -> bool:
+    """Whether an addend has the sum's units, and others those or a summary's, which is added to every cell."""
+    shapes = [shape_of(n) for n in node.all_input_nodes if not is_constant(n)]
+    fit = all(_is_repeated_to(shape, shape_of(node)) for shape in shapes)
+    return fit and shape_of(node) in shapes and "alpha" not in node.kwargs
+
+
+def _is_repeated_to(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a value has the whole's axes, of which some may have length 1, but not that of the images."""
+    return (
+        len(shape) == len(whole)
+        and shape[:1] == whole[:1]
+        and all(length in (1, full) for length, full in zip(shape, whole, strict=True))
+    )
+
+
+@rule(_aten.add.Tensor, holds=_makes_no_units)
 def _add(step: Step) -> Masses:
     """A residual: mass splits as a+ : b+, on a negative sum as a- : b-. A bias that is added takes none of it. What is
     added to many cells, as a summary of the image is, gets the sum of its parts.
@@ -602,21 +722,25 @@ def _add(step: Step) -> Masses:
     inputs = step.inputs
     if len(inputs) == 1:
         return [(inputs[0], step.mass)]
-    parts = [step.parts(n) for n in inputs]
+    return _to_addends(step, [(n, step.value_by_sign(n)) for n in inputs])
+
+
+def _to_addends(step: Step, addends: Sequence[tuple[fx.Node, BySign]]) -> Masses:
+    """Mass on a sum of two."""
     given, stray = [torch.zeros_like(step.mass)] * 2, torch.zeros_like(step.mass)
-    for way, mass in step.masses().items():
-        values = [of.get(way, torch.zeros_like(of[1])) for of in parts]
+    for way, mass in step.mass_by_sign().items():
+        values = [of.get(way, torch.zeros_like(next(iter(of.values())))) for _, of in addends]
         total = torch.add(*values)
         share = quotient(mass, total, step.rows)
         given = [sofar + part[step.rows] * share for sofar, part in zip(given, values, strict=True)]
         stray = stray + lost(mass, total, step.rows)
     if step.mode == "local":
-        rooms = [step.room(n) for n in inputs]
+        rooms = [step.room(n) for n, _ in addends]
         both = torch.add(*rooms).clamp(min=1)
         given = [part + stray * (room / both) for part, room in zip(given, rooms, strict=True)]
     return [
-        (node, part.sum_to_size(len(step.rows), *of[1].shape[1:]))
-        for node, part, of in zip(inputs, given, parts, strict=True)
+        (n, part.sum_to_size(len(step.rows), *step.values[n].shape[1:]))
+        for (n, _), part in zip(addends, given, strict=True)
     ]
 
 
@@ -652,20 +776,43 @@ def _pad(step: Step) -> Masses:
     return [(below, functional.pad(mass, [max(-pad, 0) for pad in pads]))]
 
 
-@rule(*GATED)
+def _gates_its_units(node: fx.Node) -> bool:
+    """Whether what it gates has its units, and constants make no more, or it is of two branches with its units."""
+    gated = gated_input(node)
+    fits = is_shared(node) if gated is None else shape_of(gated) == shape_of(node)
+    inputs = [n for n in node.all_input_nodes if not is_constant(n)]
+    # A constant as large as the batch has no value here to scale by; what is copied over needs none.
+    is_plain = all(map(depends_on_image, inputs)) or node.target is _aten.copy.default
+    return fits and is_plain and "alpha" not in node.kwargs
+
+
+@rule(*GATED, holds=_gates_its_units)
 def _gate(step: Step) -> Masses:
     """A gate, as in squeeze-excite or x * sigmoid(x), is a constant, and so is what an image is divided by to normalise
-    it: all of the mass goes through the gated branch [ours]. What is subtracted inhibits, and gets none. A factor or
-    divisor that does not depend on the image is a diagonal map. What is chosen unit by unit is an activation function,
-    as PReLU, written out.
+    it: all of the mass goes through the gated branch [ours]. So is a summary that is subtracted. A factor or divisor
+    that does not depend on the image is a diagonal map. What is chosen unit by unit is an activation function, as
+    PReLU, written out.
     """
     below = gated_input(step.node)
     if below is None:
-        return _product(step)
+        return _difference(step) if step.node.target is _aten.sub.Tensor else _product(step)
     factor = _factor(step)
     if factor is None:
         return [(below, step.mass)]
     return [(below, _scaled(step, factor.reciprocal() if step.node.target is _aten.div.Tensor else factor))]
+
+
+def _difference(step: Step) -> Masses:
+    """As the sum of one branch and the negative of another, a - b: mass splits as a+ : b-, on a negative difference as
+    a- : b+. Where it is rectified and b is never negative, b inhibits alone, and a gets all.
+
+    a = 5, b = -2: 5 : 2. a = 1, b = 3: all to b.
+    """
+    first, second = step.inputs
+    if second not in step.signed and step.node not in step.below_zero:
+        return [(first, step.mass)]
+    negative = {-sign: part for sign, part in step.value_by_sign(second).items()}
+    return _to_addends(step, [(first, step.value_by_sign(first)), (second, negative)])
 
 
 def _product(step: Step) -> Masses:
@@ -679,7 +826,7 @@ def _factor(step: Step) -> Tensor | None:
     """The factor or divisor that does not depend on the image; None where there is none."""
     if step.node.target in (_aten.copy.default, _aten.sub.Tensor, _aten.where.self):
         return None
-    constant = [step.values[n] for n in step.node.all_input_nodes if n not in step.path and n in step.values]
+    constant = [step.values[n] for n in step.node.all_input_nodes if not depends_on_image(n)]
     scalar = [torch.tensor(float(a)) for a in step.node.args if isinstance(a, int | float)]
     found: Tensor | None = next(iter(constant + scalar), None)
     return None if found is None else found.to(step.mass)
@@ -688,11 +835,11 @@ def _factor(step: Step) -> Tensor | None:
 def gated_input(node: fx.Node) -> fx.Node | None:
     """The node that the mass on a product, a quotient or a choice goes to, past what only gates it [ours].
 
-    Of attention what is attended to, of a quotient the dividend, of a difference what is subtracted from, of a copy
-    what is copied. Of two factors the one that is no sigmoid or softmax; or that which the other is made of, unit by
-    unit, as in x * hardsigmoid(x); or the one with more units, as in squeeze-excite, where what is repeated counts
-    once. An activation function that is written out (Mish, PReLU) goes to what it is of. None where nothing of it
-    holds: two factors then share (`is_product`).
+    Of attention what is attended to, of a quotient the dividend, of a difference with a constant or a summary what it
+    is subtracted from, of a copy what is copied. Of two factors the one that is no sigmoid or softmax; or that which
+    the other is made of, unit by unit, as in x * hardsigmoid(x); or the one with more units, as in squeeze-excite,
+    where what is repeated counts once. An activation function that is written out (CELU, PReLU) goes to what it is of.
+    None where nothing of it holds: two branches then share (`is_shared`).
     """
     inputs = [n for n in node.all_input_nodes if depends_on_image(n)]
     if node.target is _aten.scaled_dot_product_attention.default:
@@ -700,8 +847,10 @@ def gated_input(node: fx.Node) -> fx.Node | None:
     if node.target is _aten.bmm.default:
         others = [n for n in inputs if not _is_share(n)]
         return others[0] if len(others) == 1 and len(inputs) == 2 else None
+    if node.target is _aten.sub.Tensor and _has_two_branches(node):
+        return None
     if node.target in (_aten.copy.default, _aten.div.Tensor, _aten.sub.Tensor):
-        passing = node.args[node.target is _aten.copy.default]
+        passing = node.args[1 if node.target is _aten.copy.default else 0]
         return next((n for n in inputs if n is passing), None)
     if node.target is not _aten.mul.Tensor:
         return _origin(node)
@@ -717,9 +866,19 @@ def gated_input(node: fx.Node) -> fx.Node | None:
     return None
 
 
-def is_product(node: fx.Node) -> bool:
-    """Whether it multiplies two branches with its own units, of which neither gates the other."""
-    return node.target is _aten.mul.Tensor and gated_input(node) is None and len(_same_units(node)) == 2
+def is_shared(node: fx.Node) -> bool:
+    """Whether it multiplies two branches with its own units, of which neither gates the other, or subtracts one from
+    the other.
+    """
+    if node.target not in (_aten.mul.Tensor, _aten.sub.Tensor):
+        return False
+    return gated_input(node) is None and len(_same_units(node)) == 2
+
+
+def _has_two_branches(node: fx.Node) -> bool:
+    """Whether it is of two branches with its own units, neither of them repeated as a summary's are."""
+    branches = _same_units(node)
+    return len(branches) == 2 and _unit_count(branches[0]) == _unit_count(branches[1])
 
 
 def _origin(node: fx.Node) -> fx.Node | None:

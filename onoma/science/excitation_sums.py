@@ -17,7 +17,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from onoma.science.excitation_rules import RULES, Masses, Rule, Step, lost, quotient, size, spread
+from onoma.science.excitation_rules import (
+    RULES,
+    Masses,
+    Rule,
+    Step,
+    lost,
+    magnitude,
+    pushing,
+    quotient,
+    to_windows,
+)
 
 LEAST_CHANNELS = 64  # of fewer, the way through each channel is as fast
 _aten = torch.ops.aten
@@ -33,7 +43,7 @@ def _convolution(step: Step) -> Masses:
     below = step.inputs[0]
     arguments: Any = step.node.args
     stride, padding, dilation, groups = (arguments[i] for i in (3, 4, 5, 8))
-    parts, weights = step.parts(below), step.weights[step.node]
+    parts, weights = step.value_by_sign(below), step.weights[step.node]
     shape, kernel = parts[1].shape, weights[1].shape[2:]
     if groups != 1 or shape[1] < LEAST_CHANNELS:
         return RULES[step.node.target](step)
@@ -42,11 +52,13 @@ def _convolution(step: Step) -> Masses:
     outputs = step.mass.shape[2:]
     given = step.mass.new_zeros(len(step.mass), math.prod(kernel), math.prod(outputs), dtype=torch.float32)
     stray = step.mass.new_zeros(len(step.mass), given.shape[2])
-    for way, above in step.masses().items():
-        pushing = [(part, weights[sign * way]) for sign, part in parts.items() if sign * way in weights]
+    for way, above in step.mass_by_sign().items():
         terms = reduce(
             operator.add,
-            [_terms(part, weight, outputs, stride, padding, dilation) for part, weight in pushing],
+            [
+                _terms(part, weight, outputs, stride, padding, dilation)
+                for part, weight in pushing(parts, weights, way)
+            ],
         )
         excitation = terms.sum(0)
         mass = above.flatten(2).transpose(1, 2)
@@ -59,8 +71,8 @@ def _convolution(step: Step) -> Masses:
             stray += lost(mass, excitation, step.rows).sum(2)
     passed = functional.fold(given, shape[2:], kernel, dilation, padding, stride)
     if step.mode == "local":
-        room, values = (of.sum(1, keepdim=True) for of in (step.room(below), size(parts)))
-        passed += spread(step, stray.reshape(len(stray), 1, *outputs), values, room, groups=1)
+        room, values = (of.sum(1, keepdim=True) for of in (step.room(below), magnitude(parts)))
+        passed += to_windows(step, stray.reshape(len(stray), 1, *outputs), values, room, groups=1)
     return [(below, passed)]
 
 

@@ -28,7 +28,11 @@ _JOINS = (_aten.cat.default, _aten.slice_scatter.default)
 _GATHERS = frozenset(
     {*POOLS, _aten.amax.default, _aten.mean.dim, _aten.split_with_sizes.default, _aten.sum.dim_IntList}
 )  # what they give of zeros and ones is 0 where they see no one
-_LAST_AXIS = (_aten.linear.default, _aten.native_layer_norm.default)
+_NORMS = (
+    _aten._native_batch_norm_legit_no_training.default,
+    _aten.native_group_norm.default,
+    _aten.native_layer_norm.default,
+)  # unit by unit, as for the rules: mean and spread count as constants
 
 
 def fixed_units(
@@ -47,8 +51,8 @@ def fixed_units(
 
 
 class FixedFinder(fx.Interpreter):
-    """Runs one image whose values say of each unit whether it depends on the image; others are constants that were
-    joined to activations, as a class token. Where an operator is not known all its units depend on it.
+    """Runs one image whose values say of each unit whether it depends on the image; others are constants, to the
+    rules, that were joined to activations, as a class token. Where an operator is not known all its units depend on it.
 
     Attributes:
         varying: by node, (...) bool, images first and then left out.
@@ -65,9 +69,9 @@ class FixedFinder(fx.Interpreter):
         inputs = {i: self._varies(i) for i in n.all_input_nodes if isinstance(self.env[i], Tensor)}
         below = next(iter(inputs.values()), torch.ones(shape, dtype=torch.bool))
         if n.op == "placeholder" or layout is None or not (shape or n.target in _GATHERS):
-            return below.any(-1, keepdim=True).expand(below.shape) if n.target in _LAST_AXIS else below
+            return below
         try:
-            found = self._spread(n, inputs, shape)
+            found = self._handed_on(n, inputs, shape)
         except RuntimeError:  # a constant for a fixed number of images
             found = None
         if not shape:
@@ -81,7 +85,7 @@ class FixedFinder(fx.Interpreter):
         value: Tensor = self.env[node]
         return value if depends_on_image(node) else torch.zeros(value.shape, dtype=torch.bool)
 
-    def _spread(
+    def _handed_on(
         self, n: fx.Node, inputs: dict[fx.Node, Tensor], shape: tuple[int, ...]
     ) -> Any:  # Tensor, several where the operator gives several
         """What an operator makes of it; None where that is not known."""
@@ -107,7 +111,7 @@ class FixedFinder(fx.Interpreter):
             return joining(*fx.map_arg(arguments, inputs.__getitem__))
         if n.target in MOVES or n.target in CHOOSES or n.target is _aten.expand.default:
             return super().run_node(n) if len(dependent) == 1 else None
-        if n.target in _LAST_AXIS:
+        if n.target is _aten.linear.default:
             return below.any(-1, keepdim=True).expand(shape)
         if n.target in UNIT_BY_UNIT:
             found = functools.reduce(torch.logical_or, inputs.values())
@@ -119,8 +123,7 @@ class FixedFinder(fx.Interpreter):
         found, index = self.env[source], n.args[1]
         if source.target in _GATHERS:
             return found[index] if found is not None else None
-        one_by_one = source.target in (_aten._native_batch_norm_legit_no_training.default, *_LAST_AXIS)
-        return found if one_by_one and index == 0 else None
+        return found if source.target in _NORMS and index == 0 else None
 
     def _convolved(self, n: fx.Node, below: Tensor) -> Tensor | None:
         """Units of which one in the field of their group depends on the image; None of a transposed convolution."""

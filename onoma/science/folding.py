@@ -83,24 +83,24 @@ def join_layers_at_every_cell(graph_module: fx.GraphModule) -> None:
     graph = graph_module.graph
     for node in list(graph.nodes):
         if node.target is _aten.bmm.default:
-            turned = node.args[1]
-            while turned.target in (_aten.view.default, _aten.expand.default) and turned.meta["shape"][2:]:
-                turned = turned.args[0]
-            same = turned.meta["shape"] == node.args[1].meta["shape"][1:]
-            if same and _is_turned(turned) and not depends_on_image(turned):
-                _join(node, node.args[0], turned.args[0])
+            matrix = node.args[1]
+            while matrix.target in (_aten.view.default, _aten.expand.default) and matrix.meta["shape"][2:]:
+                matrix = matrix.args[0]
+            same = matrix.meta["shape"] == node.args[1].meta["shape"][1:]
+            if same and _is_transposed(matrix) and not depends_on_image(matrix):
+                _join(node, node.args[0], matrix.args[0])
         elif node.target in (_aten.addmm.default, _aten.mm.default) and len(node.users) == 1:
-            *bias, flat, turned = node.args
+            *bias, flat, matrix = node.args
             (after,) = node.users
             views = (flat.target, after.target) == (_aten.view.default,) * 2
             plain = not node.kwargs and all(_is_of_units(one, node) for one in bias)  # no alpha, no beta
-            if views and plain and _is_turned(turned) and _is_at_every_cell(flat, after, node):
-                _join(after, flat.args[0], turned.args[0], *bias)
+            if views and plain and _is_transposed(matrix) and _is_at_every_cell(flat, after, node):
+                _join(after, flat.args[0], matrix.args[0], *bias)
     graph.eliminate_dead_code()
     graph_module.recompile()
 
 
-def _is_turned(node: fx.Node) -> bool:
+def _is_transposed(node: fx.Node) -> bool:
     """Whether it is a matrix, transposed."""
     order: Any = node.args[1] if node.target is _aten.permute.default else ()
     return list(order) == [1, 0]

@@ -53,6 +53,7 @@ UNIT_BY_UNIT = frozenset(
         _aten.relu.default,
         _aten.sigmoid.default,
         _aten.sign.default,
+        _aten.softplus.default,
         _aten.sub.Tensor,
         _aten.tanh.default,
         _aten.where.self,
@@ -127,6 +128,16 @@ def depends_on_image(node: fx.Node) -> bool:
                 and any(n.meta["depends_on_image"] for n in one.all_input_nodes)
             )
     return bool(node.meta["depends_on_image"])
+
+
+def is_constant(node: fx.Node) -> bool:
+    """Whether a node's value is made of constants alone, and not of the number of images either."""
+    if "is_constant" not in node.meta:
+        for one in node.graph.nodes:
+            one.meta["is_constant"] = one.op == "get_attr" or (
+                one.op == "call_function" and all(n.meta["is_constant"] for n in one.all_input_nodes)
+            )
+    return bool(node.meta["is_constant"])
 
 
 def layout_of(node: fx.Node) -> Layout | None:
@@ -262,11 +273,11 @@ class CellFinder(fx.Interpreter):
             (_, pads, *_), _ = self.fetch_args_kwargs_from_env(n)
             return functional.pad(numbers, pads)
         if len(shape) != 4 or not axes:
-            return _spread(numbers, shape)
+            return _stretched(numbers, shape)
         for node in inputs:
             axis = channel_axis(node)
             if axis and self.env[node].select(axis, 0).shape == torch.Size(shape[:axis] + shape[axis + 1 :]):
-                return _spread(self.env[node], shape)
+                return _stretched(self.env[node], shape)
         return self._numbered(n, shape, axes[0])  # padded or made larger
 
     def _numbered(self, n: fx.Node, shape: tuple[int, ...], axis: int) -> Tensor:
@@ -287,7 +298,7 @@ def shape_of_one(node: fx.Node) -> tuple[int, ...]:
     return tuple(size // BLANK_IMAGES[0] if axis == layout.axis else size for axis, size in enumerate(shape))
 
 
-def _spread(cells: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+def _stretched(cells: Tensor, shape: tuple[int, ...]) -> Tensor | None:
     """The cells' numbers where axes have another length: those of its first unit."""
     if cells.dim() != len(shape):
         return None

@@ -25,11 +25,11 @@ from onoma.science.folding import (
 )
 from onoma.science.nodes import (
     BLANK_IMAGES,
-    SHAPE_OPERATORS,
     CellFinder,
     ShapeRecorder,
     cells_of,
     channel_axis,
+    depends_on_image,
     shape_of,
 )
 from onoma.science.program_archive import METADATA_ENTRY, RefusedProgram, checked, without_pickles
@@ -38,26 +38,25 @@ MIN_CELLS = 14
 _aten = torch.ops.aten
 
 _LINEAR = frozenset({_aten.addmm.default, _aten.mm.default})
-_ACTIVATIONS = frozenset(
+_MAP_LAYERS = frozenset(
     {
+        _aten.add.Tensor,
+        _aten.avg_pool2d.default,
+        _aten.cat.default,
         _aten.clamp.default,
         _aten.clamp_min.default,
+        _aten.convolution.default,
         _aten.elu.default,
         _aten.gelu.default,
         _aten.hardtanh.default,
         _aten.leaky_relu.default,
+        _aten.mul.Tensor,
         _aten.relu.default,
+        _aten.softplus.default,
         _aten.where.self,
+        operator.getitem,
     }
 )
-_MAP_LAYERS = _ACTIVATIONS | {
-    _aten.add.Tensor,
-    _aten.avg_pool2d.default,
-    _aten.cat.default,
-    _aten.convolution.default,
-    _aten.mul.Tensor,
-    operator.getitem,
-}
 
 
 @dataclass(frozen=True)
@@ -216,11 +215,10 @@ def cuts(program: Program, attachment: str) -> list[fx.Node]:
 def between(program: Program, lower: str | None, upper: str) -> list[fx.Node]:
     """Nodes on paths from `lower` (None: the image) to `upper`, both included, in the graph's order."""
     nodes = list(program.graph_module.graph.nodes)
-    known = constants(program)
     start = program.node(lower) if lower else next(n for n in nodes if n.op == "placeholder")
     above: set[fx.Node] = {start}
     for node in nodes:
-        if node not in known and node.target not in SHAPE_OPERATORS and above & set(node.all_input_nodes):
+        if depends_on_image(node) and not above.isdisjoint(node.all_input_nodes):
             above.add(node)
     needed = {program.node(upper)}
     for node in reversed(nodes):
@@ -262,11 +260,7 @@ def _data_input(node: fx.Node) -> fx.Node:
 
 def _copied_graph(graph_module: fx.GraphModule) -> fx.Graph:
     copied = fx.Graph()
-    values: dict[fx.Node, fx.Node] = {}
-    result = copied.graph_copy(graph_module.graph, values)
-    copied.output(result)
-    for old, new in values.items():
-        new.meta = dict(old.meta)
+    copied.output(copied.graph_copy(graph_module.graph, {}))
     return copied
 
 
@@ -310,9 +304,12 @@ def _shapes(graph_module: fx.GraphModule) -> tuple[tuple[int, int, int], int]:
 
 
 def _decompositions() -> Any:
-    """To core ATen, but for attention: what it is made of hides what attends to what."""
+    """To core ATen, but for attention and softplus: what they are made of hides what attends to what, and that nothing
+    comes out negative.
+    """
     table: Any = torch.export.default_decompositions()
     table.pop(_aten.scaled_dot_product_attention.default)
+    table.pop(_aten.softplus.default)
     return table
 
 

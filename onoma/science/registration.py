@@ -14,7 +14,6 @@ from onoma.science.nodes import BLANK_IMAGES, channel_axis, depends_on_image, sh
 from onoma.science.pictures import Preprocessing
 from onoma.science.program import (
     Program,
-    constants,
     cuts,
     find_attachment,
     find_map_layer,
@@ -238,14 +237,13 @@ def _differ_in_float64(program: Program, images: torch.Tensor) -> bool:
 
 def operators(program: Program, attachment: str | None, map_layer: str | None) -> tuple[OperatorUse, ...]:
     """The operators of what depends on the image, by name, with which of them need an excitation rule and have one."""
-    known = constants(program)
     path = set(carriers(program, attachment, map_layer)) if attachment and map_layer else set()
     nodes = [n for n in program.graph_module.graph.nodes if n.op == "call_function" and depends_on_image(n)]
     counts = Counter(operator_name(node) for node in nodes)
     crossed = {n for n in path if n.name != map_layer}
     needed = {operator_name(n) for n in nodes if n in crossed}
     asked = [n for n in nodes if n in crossed or operator_name(n) not in needed]
-    lacking = {operator_name(n) for n in asked if not has_rule(n, known)}
+    lacking = {operator_name(n) for n in asked if not has_rule(n)}
     return tuple(
         OperatorUse(name, counts[name], name in needed, name not in lacking) for name in sorted(counts)
     )

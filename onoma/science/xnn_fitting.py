@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from onoma.science.products import products
+from onoma.science.matmul_precision import matmul_precision
 from onoma.science.xnn import Xnn
 from onoma.science.xnn_losses import faithfulness_loss, pull_away_loss, reconstruction_loss
 from onoma.science.xnn_network import Layers, Networks, Units, drawn_units
@@ -203,7 +203,7 @@ def _warm_start(
         optimizer = torch.optim.Adam(
             [*encoder.parameters(), *decoder.parameters()], lr=LEARNING_RATE, fused=True
         )
-        with products(settings.precision, examples.device):
+        with matmul_precision(settings.precision, examples.device):
             for _ in range(_WARM_STEPS):
                 chosen = torch.randint(
                     len(examples.rows), (settings.batch_size,), generator=generator, device=examples.device
@@ -216,7 +216,7 @@ def _warm_start(
                 _step(optimizer, loss)
         if index == len(networks.encoder) - 1:
             break  # the last layer's codes are those that the read-out starts from
-        with products("float32", examples.device), torch.no_grad():
+        with matmul_precision("float32", examples.device), torch.no_grad():
             if below is None:
                 codes = [torch.relu(encoder(features / scale)) for features, _ in examples.blocks()]
                 below = torch.cat(codes, dim=1)
@@ -259,7 +259,7 @@ def _train_jointly(
     for epoch in range(settings.epochs):
         share = _auxiliary_share(epoch, settings.epochs)
         order = _order(len(examples.rows), steps_an_epoch * batch_size, generator)
-        with products(settings.precision, examples.device):
+        with matmul_precision(settings.precision, examples.device):
             for chosen in order.reshape(steps_an_epoch, batch_size):
                 features, scores = examples.take(chosen)
                 inputs, targets = features / units.scale, ((scores - units.mean) / units.spread).T
@@ -313,7 +313,7 @@ def products_of(settings: XnnSettings, device: torch.device) -> torch.autocast:
 
 def errors_of(networks: Networks, examples: Examples) -> list[float]:
     """Root mean squared error of each class's xNN, in score units."""
-    with products("float32", examples.device), torch.no_grad():
+    with matmul_precision("float32", examples.device), torch.no_grad():
         squares = [
             (networks.scores(features) - scores.T).double().square().sum(1)
             for features, scores in examples.blocks()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from onoma.science.products import products
+from onoma.science.matmul_precision import matmul_precision
 from onoma.science.xnn import Xnn, terms
 from onoma.science.xnn_fitting import Examples, XnnSettings, fit, head_widths, widths
 
@@ -198,7 +198,7 @@ def _fit_round(
     fits = fit(examples, sizes, settings, seed, class_seeds, progress)
     for index, (xnn, rmse) in enumerate(fits):
         own = replace(examples, rows=examples.rows[is_positive[examples.rows, index]])
-        with products("float32", examples.device):
+        with matmul_precision("float32", examples.device):
             contributions = torch.cat([terms(xnn, features) for features, _ in own.blocks()]).mean(0)
         rounds.append(Round(xnn, contributions, mattering(contributions), rmse))
     return rounds

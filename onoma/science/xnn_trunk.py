@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from onoma.science.products import products
+from onoma.science.matmul_precision import matmul_precision
 from onoma.science.xnn import Xnn
 from onoma.science.xnn_fitting import (
     LEARNING_RATE,
@@ -79,7 +79,7 @@ def train_trunk(
     optimizer = torch.optim.Adam(layers.parameters(), lr=LEARNING_RATE, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.epochs * _STEPS_AN_EPOCH)
     for _ in range(settings.epochs):
-        with products(settings.precision, device):
+        with matmul_precision(settings.precision, device):
             for _ in range(_STEPS_AN_EPOCH):
                 chosen = torch.randint(len(features), (_BATCH,), generator=generator, device=device)
                 inputs, wanted = examples.take(chosen)
@@ -103,5 +103,5 @@ def codes_of(trunk: Trunk, features: Tensor, device: torch.device | None = None)
     """The trunk's codes of all images, (n, H), block by block."""
     rows = torch.arange(len(features), device=features.device)
     examples = Examples(features, rows, rows, device or features.device)
-    with products("float32", examples.device):
+    with matmul_precision("float32", examples.device):
         return torch.cat([trunk.codes(block) for block, _ in examples.blocks()])

@@ -15,8 +15,8 @@ from safetensors.torch import load as load_tensors
 
 from onoma.science.activations import Explained, explain
 from onoma.science.excitation import Explainer, Mode, Seen, look, look_from, prepare
+from onoma.science.matmul_precision import matmul_precision
 from onoma.science.pictures import MAX_PIXELS, Preprocessing, decode, model_input, normalise
-from onoma.science.products import products
 from onoma.science.program import load
 from onoma.science.xnn import Xnn, from_tensors
 from onoma.v1 import inference_pb2, types_pb2
@@ -60,9 +60,9 @@ class Explainers:
         self._prepared = lru_cache(maxsize=2)(self._prepare)
         self._xnns = lru_cache(maxsize=256)(self._load_xnn)
 
-    def products(self) -> AbstractContextManager[None]:
+    def matmul_precision(self) -> AbstractContextManager[None]:
         """Where matrix products are in this precision, whatever is trained in the process meanwhile."""
-        return products(self.precision, self._device)
+        return matmul_precision(self.precision, self._device)
 
     def model(self, model: inference_pb2.Model) -> Explainer:
         """The model ready for maps."""
@@ -89,7 +89,7 @@ class Explainers:
         class_index = list(network.model.classes).index(category)
 
         def explain_pictures(pictures: list[Pixels] | list[Cells]) -> Explained:
-            with self.products():
+            with self.matmul_precision():
                 seen = look_at(explainer, pictures, preprocessing)
                 return explain(explainer, xnn, class_index, seen, share, contrastive=contrastive)
 

@@ -52,13 +52,13 @@ def attribute(
     except BrokenPicture as error:
         raise InvalidArgument(f"the picture cannot be read: {error}") from error
     explainer = explainers.model(model)
-    with explainers.products():
+    with explainers.matmul_precision():
         seen = look_at(explainer, [pixels], preprocessing)
     categories = categories or [classes[int(seen.scores[0].argmax())]]
     settings = network.xnn_set.settings
     share = settings.significant_share if settings.HasField("significant_share") else SIGNIFICANT_SHARE
     xnns = [(classes.index(category), explainers.xnn(network, category)) for category in categories]
-    with explainers.products():
+    with explainers.matmul_precision():
         explained = explain_classes(explainer, xnns, seen, share, contrastive=contrastive)
     response = pb.AttributeResponse(
         provenance=provenance(drawn_by(network, categories, share, contrastive, explainers.precision)),

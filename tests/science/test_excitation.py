@@ -577,6 +577,23 @@ def test_features_that_were_made_larger_are_no_gate(swapped: bool) -> None:
     assert "aten.sigmoid.default" not in targets
 
 
+@pytest.mark.parametrize(
+    ("something", "carries"),
+    [
+        (lambda x: x - x.flip(2), True),
+        (lambda x: x - x.flip(2).mean((2, 3), keepdim=True), False),
+        (lambda x: x - x.flip(2).mean((2, 3), keepdim=True).expand_as(x), False),
+    ],
+    ids=["branch", "summary", "repeated summary"],
+)
+def test_a_branch_that_is_subtracted_carries_mass_and_a_summary_none(
+    something: Callable[[Tensor], Tensor], carries: bool
+) -> None:
+    program = program_of(Between(something).eval(), (3, 16, 16))
+    targets = [str(node.target) for node in carriers(program, find_attachment(program), "relu")]
+    assert ("aten.flip.default" in targets) == carries
+
+
 def test_a_gate_upon_a_sum_leaves_the_sum_its_summary() -> None:
     """The mass of (x + summary) * sigmoid(x) goes to the sum, and from there to both, not past it to x."""
     program = program_of(
@@ -697,6 +714,8 @@ BETWEEN = {
     "upsampled, bilinear": nn.Upsample(scale_factor=2, mode="bilinear"),
     "reflections": nn.ReflectionPad2d(2),
     "replications": nn.ReplicationPad2d(2),
+    "a difference of two branches": lambda x: x - x.flip(2),
+    "less its average pool": lambda x: x - nn.functional.avg_pool2d(x - 0.2, 3, 1, 1),
     "less its mean": lambda x: x - 0.1 * x.mean((2, 3), keepdim=True),
     "less a constant": lambda x: x - 0.1,
     "squared": lambda x: torch.relu(x) ** 2,
@@ -819,24 +838,52 @@ def test_rows_and_columns_exported_as_any_number_keep_those_of_the_example() -> 
 
 
 class CoordinatesBeside(nn.Module):
-    """CoordConv: the place of each cell beside its activations."""
+    """CoordConv: the place of each cell beside its activations, then something, then a layer over both.
 
-    def __init__(self) -> None:
+    Args:
+        dark: no cell is active.
+        linear: that layer is a fully-connected one at every cell.
+    """
+
+    def __init__(
+        self, something: Callable[[Tensor], Tensor] = torch.relu, *, dark: bool = False, linear: bool = False
+    ) -> None:
         super().__init__()
         torch.manual_seed(0)
+        self.something, self.linear = something, linear
         self.convolve, self.mix = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(6, 5, 3)
+        if linear:
+            self.mix = nn.Linear(6, 5)
         self.classify = nn.Linear(5, 2)
         self.register_buffer("places", torch.rand(1, 2, 16, 16))
+        if dark:
+            nn.init.constant_(self.convolve.bias, -100.0)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, 3, 16, 16) to (n, 2)."""
         cells = torch.relu(self.convolve(pixels))
         places = self.places.expand(cells.shape[0], -1, -1, -1)
-        return self.classify(torch.relu(self.mix(torch.relu(torch.cat([cells, places], 1)))).mean((2, 3)))
+        joined = self.something(torch.cat([cells, places], 1))
+        mixed = self.mix(joined.permute(0, 2, 3, 1)).permute(0, 3, 1, 2) if self.linear else self.mix(joined)
+        return self.classify(torch.relu(mixed).mean((2, 3)))
 
 
-def test_constants_beside_the_cells_get_no_mass() -> None:
-    program = program_of(CoordinatesBeside().eval(), (3, 16, 16))
+BESIDE = {
+    "coordinates": CoordinatesBeside(),
+    "dark cells": CoordinatesBeside(dark=True),
+    "a layer norm": CoordinatesBeside(
+        lambda x: nn.functional.layer_norm(x.permute(0, 2, 3, 1), (6,)).permute(0, 3, 1, 2)
+    ),
+    "a group norm": CoordinatesBeside(nn.GroupNorm(2, 6)),
+    "a batch norm": CoordinatesBeside(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(6))),
+    "a layer at every cell": CoordinatesBeside(linear=True),
+    "a layer at every cell, dark": CoordinatesBeside(linear=True, dark=True),
+}
+
+
+@pytest.mark.parametrize("what", BESIDE)
+def test_constants_beside_the_cells_get_no_mass(what: str) -> None:
+    program = program_of(BESIDE[what].eval(), (3, 16, 16))
     maps = maps_of(prepare(program, find_attachment(program), "relu", "local"), images(2, (3, 16, 16)))
     torch.testing.assert_close(maps.sum((1, 2)), torch.ones(2))
 

@@ -17,12 +17,13 @@ LOCAL: Mode = "local"
 
 
 def passed_down(
-    target, inputs, mass, *rest, mode=STRICT, weight=None, rows=None, signed=False, **named
+    target, inputs, mass, *rest, mode=STRICT, weight=None, rows=None, signed=False, rectified=False, **named
 ) -> list[Tensor]:
     """Mass that an operator's rule gives to each of its inputs; the weight, where there is one, comes second.
 
     Args:
         signed: units may be negative, and have mass; else negative ones count as 0.
+        rectified: what it gives is, so that mass on its negative units is as on 0.
     """
     graph = fx.Graph()
     nodes = [graph.placeholder(f"x{index}") for index in range(len(inputs))]
@@ -44,7 +45,7 @@ def passed_down(
         weights={} if weight is None else {node: by_sign(weight, is_signed=True)},
         mode=mode,
         signed=frozenset(nodes if signed else ()),
-        turned=frozenset([node] if signed else ()),
+        below_zero=frozenset([node] if signed and not rectified else ()),
     )
     for n, value in {**known, node: result}.items():
         n.meta["shape"] = tuple(value.shape) if isinstance(value, Tensor) else ()
@@ -52,6 +53,11 @@ def passed_down(
     for below, part in RULES[target](step):
         given[below] = given[below] + part
     return list(given.values())
+
+
+def of_shape(node: fx.Node, *shape: int) -> fx.Node:
+    node.meta["shape"] = shape
+    return node
 
 
 def signed_reference(values: Tensor, mass: Tensor, weight: Tensor, above: Tensor) -> Tensor:
@@ -181,7 +187,7 @@ def test_a_unit_that_its_bias_alone_makes_what_it_is_loses_its_mass_in_strict_mo
     bias, below, held = graph.get_attr("bias"), graph.placeholder("x"), graph.get_attr("weight")
     node = graph.call_function(aten.addmm.default, (bias, below, held))
     known = {below: values, node: torch.tensor([[-2.0]])}
-    signs = {"signed": frozenset([below]), "turned": frozenset([node])}
+    signs = {"signed": frozenset([below]), "below_zero": frozenset([node])}
     for mode, expected in ((STRICT, [0.0, 0.0]), (LOCAL, [2 / 3, 1 / 3])):
         step = Step(
             node, torch.ones(1, 1), torch.tensor([0]), known, frozenset({below, node}),
@@ -338,6 +344,7 @@ def test_a_norm_loses_mass_where_gamma_is_negative_in_strict_mode(target, rest) 
         (aten.leaky_relu.default, ()),
         (aten.pow.Tensor_Scalar, (2,)),
         (aten.sigmoid.default, ()),
+        (aten.softplus.default, ()),
         (aten.tanh.default, ()),
     ],
 )
@@ -506,6 +513,16 @@ def test_a_pool_equals_the_dense_reference(kind: str, mode: Mode) -> None:
         torch.testing.assert_close(given.flatten(1).sum(1), torch.ones(2, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("target", [aten.mean.dim, aten.sum.dim_IntList])
+def test_mass_that_no_cell_pushed_goes_to_all_by_the_size_of_activations_in_local_mode(target) -> None:
+    """Cells (-1, -3) under a ReLU: nothing pushed it up."""
+    values, mass = torch.tensor([-1.0, -3.0]).view(1, 1, 1, 2), torch.ones(1, 1)
+    [strict] = passed_down(target, [values], mass, [2, 3], signed=True, rectified=True)
+    [local] = passed_down(target, [values], mass, [2, 3], signed=True, rectified=True, mode=LOCAL)
+    assert strict.flatten().tolist() == [0.0, 0.0]
+    assert local.flatten().tolist() == [0.25, 0.75]
+
+
 # residuals, gates, padding
 
 
@@ -562,6 +579,19 @@ def test_a_gate_made_of_the_same_unit_is_a_constant(gate_comes_first: bool) -> N
     assert given.equal(mass)
 
 
+def test_a_gate_that_attention_reads_too_is_no_constant_factor() -> None:
+    """Its values are known on the way down, as those of all that attention attends by are."""
+    graph = fx.Graph()
+    x, gate = of_shape(graph.placeholder("x"), 1, 2), of_shape(graph.placeholder("gate"), 1, 1)
+    node = of_shape(graph.call_function(aten.mul.Tensor, (x, gate)), 1, 2)
+    values = {x: torch.tensor([[1.0, 3.0]]), gate: torch.tensor([[-2.0]])}
+    mass = torch.tensor([[0.25, 0.75]])
+    step = Step(node, mass, torch.tensor([0]), values, frozenset({x, node}), {}, STRICT)
+    [(below, given)] = RULES[aten.mul.Tensor](step)
+    assert below is x
+    assert given.equal(mass)
+
+
 def test_a_product_of_two_branches_has_no_gate() -> None:
     graph = fx.Graph()
     x, y = graph.placeholder("x"), graph.placeholder("y")
@@ -577,11 +607,6 @@ def test_two_factors_of_which_neither_gates_the_other_share_the_mass() -> None:
     first, second = passed_down(aten.mul.Tensor, values, torch.tensor([[0.6, 0.3, 0.1]]))
     assert first.tolist() == [pytest.approx([0.3, 0.15, 0.05])]
     assert second.equal(first)
-
-
-def of_shape(node: fx.Node, *shape: int) -> fx.Node:
-    node.meta["shape"] = shape
-    return node
 
 
 @pytest.mark.parametrize("how", ["expanded", "upsampled", "sigmoid", "softmax", "divided"])
@@ -608,7 +633,25 @@ def test_what_only_gates_takes_no_mass(how: str) -> None:
         assert gated_input(of_shape(graph.call_function(target, (1.0, cells)), 2, 3, 4, 4)) is None
 
 
-def test_what_is_subtracted_gets_no_mass() -> None:
+def test_a_difference_is_the_sum_with_the_negative_of_the_second() -> None:
+    """(1 - 3, 5 - -2, 2 - -1), mass (0.4, 0.35, 0.25): on -2 all to the 3, on 7 as 5 : 2, on 3 as 2 : 1."""
+    first, second = torch.tensor([[1.0, 5.0, 2.0]]), torch.tensor([[3.0, -2.0, -1.0]])
+    mass = torch.tensor([[0.4, 0.35, 0.25]])
+    given = passed_down(aten.sub.Tensor, [first, second], mass, signed=True)
+    added = passed_down(aten.add.Tensor, [first, -second], mass, signed=True)
+    for found, of_sum, expected in zip(given, added, ([0, 0.25, 1 / 6], [0.4, 0.1, 1 / 12]), strict=True):
+        torch.testing.assert_close(found, torch.tensor([expected]))
+        assert found.equal(of_sum)
+
+
+def test_a_summary_that_is_subtracted_gets_no_mass() -> None:
+    cells, mass = torch.rand(2, 3, 4, 4), some_mass(2, 3, 4, 4).float()
+    first, second = passed_down(aten.sub.Tensor, [cells, cells.mean((2, 3), True)], mass, signed=True)
+    assert first.equal(mass)
+    assert not second.any()
+
+
+def test_what_is_never_negative_gets_no_mass_where_it_is_subtracted_under_a_relu() -> None:
     mass = torch.tensor([[0.5, 0.5]])
     first, second = passed_down(
         aten.sub.Tensor, [torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 2.0]])], mass

@@ -79,3 +79,22 @@ def test_units_that_are_the_same_in_every_image_are_found(
     assert not (varies & ~finder.varying[below]).any()
     if something is not SOMETHING["sorted"]:
         assert finder.varying[below].equal(varies)
+
+
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "batch norm": nn.Sequential(nn.ReLU(), nn.BatchNorm2d(12)).eval(),
+    "group norm": lambda x: nn.functional.group_norm(x, 2),
+    "layer norm": lambda x: nn.functional.layer_norm(x.permute(0, 2, 3, 1), (12,)).permute(0, 3, 1, 2),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
+def test_constants_stay_constants_behind_a_norm_as_for_the_rules(norm: Callable[[Tensor], Tensor]) -> None:
+    network = Joined(norm, in_cells=False)
+    network(torch.zeros(1, 3, 8, 8))
+    finder = FixedFinder(program_of(network).graph_module)
+    finder.run(torch.empty(1, 3, 8, 8))
+    [mixed] = [n for n in finder.varying if n.target is torch.ops.aten.convolution.default][-1:]
+    below = mixed.args[0]
+    assert isinstance(below, fx.Node)
+    assert finder.varying[below].flatten(1).all(1).tolist() == [True] * 6 + [False] * 6

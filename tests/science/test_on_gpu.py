@@ -13,8 +13,8 @@ from torch import nn
 from onoma.science.activations import Explained, explain
 from onoma.science.batch_size import images_at_once
 from onoma.science.excitation import Mode, look, prepare
+from onoma.science.matmul_precision import matmul_precision
 from onoma.science.nodes import shape_of
-from onoma.science.products import products
 from onoma.science.program import find_attachment, find_map_layer
 from onoma.science.xnn import Xnn, score
 from onoma.science.xnn_fitting import Precision, XnnSettings
@@ -38,7 +38,7 @@ def explained(network: nn.Module, mode: Mode, device: str, dtype: torch.dtype = 
         for a, b in ((width, 12), (12, X_FEATURES))
     )
     xnn = Xnn(layers, torch.tensor([2.0, 1.0, -1.0, 1.5], device=device), torch.tensor(0.5, device=device))
-    with products("float32", explainer.device):
+    with matmul_precision("float32", explainer.device):
         return explain(explainer, xnn, 0, look(explainer, images(16, SHAPE)))
 
 

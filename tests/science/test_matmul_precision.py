@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from onoma.science.products import products
+from onoma.science.matmul_precision import matmul_precision
 from tests.networks import SHAPE, program_of, vgg_like
 
 GPU = torch.device("cuda")
@@ -21,7 +21,7 @@ def test_the_switches_are_set_and_put_back_also_where_a_step_fails(precision: st
     before, seen = switches(), []
 
     def fail() -> None:
-        with products(precision, GPU):
+        with matmul_precision(precision, GPU):
             seen.append(switches())
             raise KeyError
 
@@ -33,7 +33,7 @@ def test_the_switches_are_set_and_put_back_also_where_a_step_fails(precision: st
 
 def test_on_a_cpu_nothing_is_switched_and_nobody_waits() -> None:
     before = switches()
-    with products("tf32", torch.device("cpu")), products("float32", torch.device("cpu")):
+    with matmul_precision("tf32", torch.device("cpu")), matmul_precision("float32", torch.device("cpu")):
         assert switches() == before
 
 
@@ -43,11 +43,11 @@ def test_maps_wait_until_a_training_in_tf32_is_out_and_then_are_in_float32() -> 
 
     def draw() -> None:
         begun.set()
-        with products("float32", GPU):
+        with matmul_precision("float32", GPU):
             seen.append(switches()[0])
 
     maps = threading.Thread(target=draw)
-    with products("tf32", GPU):
+    with matmul_precision("tf32", GPU):
         maps.start()
         assert begun.wait(LONG_S)
         maps.join(0.2)
@@ -62,12 +62,12 @@ def test_those_who_want_the_same_are_in_at_once() -> None:
     both = threading.Barrier(2)
 
     def draw() -> None:
-        with products("float32", GPU):
+        with matmul_precision("float32", GPU):
             both.wait(LONG_S)
 
     maps = threading.Thread(target=draw)
     maps.start()
-    with products("float32", GPU):
+    with matmul_precision("float32", GPU):
         both.wait(LONG_S)
     maps.join(LONG_S)
     assert not maps.is_alive()
@@ -79,7 +79,7 @@ def test_many_threads_that_want_either_all_have_what_they_want() -> None:
 
     def work(precision: str, expected: bool) -> None:
         for _ in range(200):
-            with products(precision, GPU):
+            with matmul_precision(precision, GPU):
                 if switches() != (expected, expected):
                     wrong.append(precision)
 
@@ -94,5 +94,5 @@ def test_many_threads_that_want_either_all_have_what_they_want() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "tf32"])
 def test_a_network_is_exported_and_read_meanwhile(precision: str) -> None:
-    with products(precision, GPU):
+    with matmul_precision(precision, GPU):
         assert program_of(vgg_like(), SHAPE).input_shape == SHAPE

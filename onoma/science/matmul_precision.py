@@ -17,7 +17,7 @@ _before = (False, False)
 
 
 @contextmanager
-def products(precision: str, device: torch.device) -> Iterator[None]:
+def matmul_precision(precision: str, device: torch.device) -> Iterator[None]:
     """Where matrix products and convolutions on a GPU are in TF32 if `precision` is "tf32", else in whole float32.
 
     Threads that want the same are in at once, one that wants the other waits until they have left: maps drawn beside
