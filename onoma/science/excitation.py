@@ -16,21 +16,11 @@ import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
 
-from onoma.science.excitation_rules import (
-    GATED,
-    HOLDS,
-    RULES,
-    BySign,
-    Masses,
-    Mode,
-    Step,
-    by_sign,
-    gated_input,
-    matrix_down,
-    weight_of,
-)
+from onoma.science.excitation_rules import HOLDS, RULES, weight_of
 from onoma.science.excitation_sums import SUMMED_RULES
 from onoma.science.fixed_units import fixed_units
+from onoma.science.gates import GATED, gated_input
+from onoma.science.mass import BySign, Masses, Mode, Step, by_sign, matrix_down
 from onoma.science.nodes import (
     ATTENDS,
     BLANK_IMAGES,

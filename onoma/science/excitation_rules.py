@@ -20,21 +20,30 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import reduce
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
+from onoma.science.gates import GATED, gated_input, is_shared
+from onoma.science.mass import (
+    BySign,
+    Masses,
+    Step,
+    all_lost,
+    lost,
+    magnitude,
+    matrix_down,
+    quotient,
+    through_sum,
+    to_fields,
+)
 from onoma.science.nodes import (
     CHOOSES,
     IMAGES_FIRST,
-    MOVES,
-    UNIT_BY_UNIT,
     VIEWS,
     depends_on_image,
     is_constant,
@@ -42,99 +51,13 @@ from onoma.science.nodes import (
     shape_of,
 )
 
-Mode = Literal["strict", "local"]
-Masses = list[tuple[fx.Node, Tensor]]
-BySign = Mapping[int, Tensor]
-"""1: the positive part of something, -1: the size of its negative part, where there may be one."""
 _aten = torch.ops.aten
-GATED = (
-    _aten.copy.default,
-    _aten.div.Tensor,
-    _aten.mul.Tensor,
-    _aten.sub.Tensor,
-    _aten.where.self,
-)
-_REPEATS = frozenset({_aten.expand.default, _aten.upsample_nearest2d.vec})
 _WEIGHT_AT: dict[Any, int] = {
     _aten.addmm.default: -1,
     _aten.convolution.default: 1,
     _aten.linear.default: 1,
     _aten.mm.default: -1,
 }  # which argument it is
-_SHARES = frozenset({_aten.sigmoid.default, _aten._softmax.default})
-
-
-@dataclass(frozen=True)
-class Step:
-    """One operator on the way down.
-
-    Attributes:
-        node: the operator.
-        mass: (m, ...) mass on its output.
-        rows: (m,) the image each row of mass belongs to.
-        values: value of each node of the path and of what it attends by, (n, ...), and of every constant.
-        path: the nodes that carry activations.
-        weights: of convolutions and fully-connected layers, by node: max(W, 0), and max(-W, 0) where signs matter.
-        mode: what becomes of the mass of a unit that nothing excites.
-        fixed: (...) bool, by node: units that are the same in every image.
-        signed: nodes whose units may be negative; others' count as 0 where they are.
-        below_zero: nodes that may have mass on negative units.
-    """
-
-    node: fx.Node
-    mass: Tensor
-    rows: Tensor
-    values: Mapping[fx.Node, Any]
-    path: frozenset[fx.Node]
-    weights: Mapping[fx.Node, BySign]
-    mode: Mode
-    fixed: Mapping[fx.Node, Tensor] = field(default_factory=dict)
-    signed: frozenset[fx.Node] = frozenset()
-    below_zero: frozenset[fx.Node] = frozenset()
-
-    @property
-    def inputs(self) -> list[fx.Node]:
-        """Input nodes that carry activations, in order."""
-        return [n for n in self.node.all_input_nodes if n in self.path]
-
-    def value(self, node: fx.Node) -> Tensor:
-        """Activations of a node, (n, ...), of the mass's dtype: 0 where they are the same in every image [ours]."""
-        found: Tensor = self.values[node].to(self.mass.dtype)
-        return found.masked_fill(self.fixed[node], 0) if node in self.fixed else found
-
-    def value_by_sign(self, node: fx.Node) -> BySign:
-        """Its value, positive and negative."""
-        return by_sign(self.value(node), is_signed=node in self.signed)
-
-    def mass_by_sign(self) -> BySign:
-        """Mass on units that are positive or 0, and on those that are negative."""
-        if self.node not in self.below_zero:
-            return {1: self.mass}
-        is_negative = (self.above() < 0).to(self.mass.dtype)[self.rows]
-        return {1: self.mass * (1 - is_negative), -1: self.mass * is_negative}
-
-    def above(self) -> Tensor:
-        """The operator's value, (n, ...), of several the first."""
-        taken = [self.node] if isinstance(self.values[self.node], Tensor) else self.node.users
-        value: Tensor = self.values[next(n for n in taken if n in self.path)]
-        return value
-
-    def room(self, node: fx.Node) -> Tensor:
-        """(1, ...): 1 for units that can take mass in local mode, 0 for those that are the same in every image."""
-        if node in self.fixed:
-            return (~self.fixed[node])[None].to(self.mass.dtype)
-        shape = self.values[node].shape[1:]
-        return self.mass.new_ones(()).expand(1, *shape)
-
-    def empty(self, node: fx.Node) -> Tensor:
-        """What mass on a node will be like: (m, ...), of no value."""
-        return self.mass.new_empty(len(self.rows), *self.values[node].shape[1:])
-
-    def argument(self, index: int, default: Any) -> Any:
-        """Argument of the operator, or its default where it is left out."""
-        return self.node.args[index] if len(self.node.args) > index else default
-
-
 Rule = Callable[[Step], Masses]
 Fit = Callable[[fx.Node], bool]
 RULES: dict[Any, Rule] = {}
@@ -154,140 +77,6 @@ def rule(*operators: Any, holds: Fit = lambda _: True) -> Callable[[Rule], Rule]
         return function
 
     return register
-
-
-def quotient(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
-    """mass / denominator, and 0 where the denominator is not positive (science.md, section 3).
-
-    Args:
-        mass: (m, ...).
-        denominator: (n, ...); divided by once an image, not once a target.
-        rows: (m,) the image of each row of mass.
-    """
-    positive = denominator > _least(denominator)
-    return mass * torch.where(positive, torch.where(positive, denominator, 1).reciprocal(), 0)[rows]
-
-
-def lost(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
-    """The mass (m, ...) on units whose denominator (n, ...) is not positive."""
-    return mass * (denominator <= _least(denominator)).to(mass.dtype)[rows]
-
-
-def by_sign(values: Tensor, *, is_signed: bool) -> BySign:
-    """max(values, 0) and, if it is signed, max(-values, 0)."""
-    positive = {1: values.clamp(min=0)}
-    return {**positive, -1: (-values).clamp(min=0)} if is_signed else positive
-
-
-def magnitude(parts: BySign) -> Tensor:
-    """|values|."""
-    return parts[1] + parts[-1] if -1 in parts else parts[1]
-
-
-def through_sum(
-    parts: BySign,
-    weights: BySign,
-    masses: BySign,
-    rows: Tensor,
-    up: Callable[[Tensor, Tensor], Tensor],
-    down: Callable[[Tensor, Tensor], Tensor],
-) -> tuple[Tensor, BySign]:
-    """Mass through a weighted sum, to the inputs that pushed a unit the way it is: P'_j = sum_i c_ij P_i / sum_k c_ik,
-    where c_ij = max(w_ij z_j, 0) for a unit that is not negative (Zhang et al. 2016, whose z is never negative) and
-    max(-w_ij z_j, 0) for one that is [ours].
-
-    Two inputs z = (2, -1) and two units with weights (1, -3) and (-4, 2), which are 5 and -10: mass 0.5 on the first
-    goes as 2 : 3, on the second as 8 : 2, so (0.2 + 0.4, 0.3 + 0.1).
-
-    Args:
-        parts: (n, ...) of z.
-        weights: of W.
-        masses: (m, ...) mass on units that are not negative, and on those that are.
-        rows: (m,) the image of each row of mass.
-        up: activations (n, ...) and weights to the sum.
-        down: mass (m, ...) and weights to its transpose.
-    Returns:
-        Mass below, (m, ...), and by how much each unit was pushed, (n, ...).
-    """
-    given: list[Tensor] = []
-    pushed: dict[int, Tensor] = {}
-    for way, mass in masses.items():
-        if pairs := pushing(
-            parts, weights, way
-        ):  # nothing is: weights and what they weigh are never negative
-            pushed[way] = reduce(operator.add, [up(part, weight) for part, weight in pairs])
-            ratio = quotient(mass, pushed[way], rows)
-            given += [part[rows] * down(ratio, weight) for part, weight in pairs]
-    return reduce(operator.add, given), pushed
-
-
-def pushing(parts: BySign, weights: BySign, way: int) -> list[tuple[Tensor, Tensor]]:
-    """What of inputs and weights pushes units up, or down (`way` -1): those with products of that sign."""
-    return [(part, weights[sign * way]) for sign, part in parts.items() if sign * way in weights]
-
-
-def all_lost(masses: BySign, pushed: BySign, rows: Tensor) -> Tensor:
-    """The mass (m, ...) on units that nothing pushed the way they are."""
-    return reduce(operator.add, [lost(masses[way], by, rows) for way, by in pushed.items()])
-
-
-def to_fields(
-    stray: Tensor,
-    sizes: Tensor,
-    room: Tensor,
-    rows: Tensor,
-    up: Callable[[Tensor], Tensor],
-    down: Callable[[Tensor], Tensor],
-) -> Tensor | float:
-    """What local mode does with mass that nothing pushed: it goes to its unit's field, by the size of activations,
-    evenly where all are 0 [ours]. Of a field of padding alone it is lost.
-
-    Args:
-        stray: (m, ...) mass.
-        sizes: (n, ...) |z| below.
-        room: (1, ...) how much of what is spread evenly each may take: 0 for what is the same in every image.
-        rows: (m,) the image of each row of mass.
-        up: sums over the fields, of (n, ...).
-        down: its transpose, of (m, ...).
-    Returns:
-        (m, ...) mass below, or 0 where none is stray.
-    """
-    given: Tensor | float = 0.0
-    for values in (sizes, room.expand_as(sizes)):
-        if not stray.any():
-            break
-        reached = up(values)
-        given = given + values[rows] * down(quotient(stray, reached, rows))
-        stray = lost(stray, reached, rows)
-    return given
-
-
-def matrix_down(
-    parts: BySign, weights: BySign, masses: BySign, rows: Tensor, mode: Mode, room: Tensor | None = None
-) -> Tensor:
-    """Mass through a fully-connected layer on the last axis, as `through_sum`, without the bias.
-
-    Two inputs z = (2, 1), one output with weights (1, -3): W+ = (1, 0), W+ z = 2, so mass 1 goes as (1, 0).
-
-    Args:
-        parts: (n, ..., d) activations below.
-        weights: (d, f).
-        masses: (m, ..., f).
-        rows: (m,) the image of each row of mass.
-        room: (1, ..., d), as `to_fields` has it; 1 where it is not given.
-    Returns:
-        (m, ..., d).
-    """
-    passed, pushed = through_sum(
-        parts, weights, masses, rows, torch.matmul, lambda ratio, weight: ratio @ weight.T
-    )
-    if mode == "local":
-        stray, sizes = all_lost(masses, pushed, rows).sum(-1, keepdim=True), magnitude(parts)
-        room = torch.ones_like(sizes[:1]) if room is None else room
-        passed += to_fields(
-            stray, sizes, room, rows, lambda values: values.sum(-1, keepdim=True), lambda ratio: ratio
-        )
-    return passed
 
 
 def weight_of(node: fx.Node) -> fx.Node | None:
@@ -830,112 +619,3 @@ def _factor(step: Step) -> Tensor | None:
     scalar = [torch.tensor(float(a)) for a in step.node.args if isinstance(a, int | float)]
     found: Tensor | None = next(iter(constant + scalar), None)
     return None if found is None else found.to(step.mass)
-
-
-def gated_input(node: fx.Node) -> fx.Node | None:
-    """The node that the mass on a product, a quotient or a choice goes to, past what only gates it [ours].
-
-    Of attention what is attended to, of a quotient the dividend, of a difference with a constant or a summary what it
-    is subtracted from, of a copy what is copied. Of two factors the one that is no sigmoid or softmax; or that which
-    the other is made of, unit by unit, as in x * hardsigmoid(x); or the one with more units, as in squeeze-excite,
-    where what is repeated counts once. An activation function that is written out (CELU, PReLU) goes to what it is of.
-    None where nothing of it holds: two branches then share (`is_shared`).
-    """
-    inputs = [n for n in node.all_input_nodes if depends_on_image(n)]
-    if node.target is _aten.scaled_dot_product_attention.default:
-        return next((n for n in inputs if n is node.args[2]), None)
-    if node.target is _aten.bmm.default:
-        others = [n for n in inputs if not _is_share(n)]
-        return others[0] if len(others) == 1 and len(inputs) == 2 else None
-    if node.target is _aten.sub.Tensor and _has_two_branches(node):
-        return None
-    if node.target in (_aten.copy.default, _aten.div.Tensor, _aten.sub.Tensor):
-        passing = node.args[1 if node.target is _aten.copy.default else 0]
-        return next((n for n in inputs if n is passing), None)
-    if node.target is not _aten.mul.Tensor:
-        return _origin(node)
-    if len(inputs) == 1:
-        return inputs[0]
-    first, second = inputs
-    if _is_share(first) != _is_share(second):
-        return second if _is_share(first) else first
-    if origin := _origin(node):
-        return origin
-    if _unit_count(first) != _unit_count(second):
-        return max(first, second, key=_unit_count)
-    return None
-
-
-def is_shared(node: fx.Node) -> bool:
-    """Whether it multiplies two branches with its own units, of which neither gates the other, or subtracts one from
-    the other.
-    """
-    if node.target not in (_aten.mul.Tensor, _aten.sub.Tensor):
-        return False
-    return gated_input(node) is None and len(_same_units(node)) == 2
-
-
-def _has_two_branches(node: fx.Node) -> bool:
-    """Whether it is of two branches with its own units, neither of them repeated as a summary's are."""
-    branches = _same_units(node)
-    return len(branches) == 2 and _unit_count(branches[0]) == _unit_count(branches[1])
-
-
-def _origin(node: fx.Node) -> fx.Node | None:
-    """The nearest node that each unit of `node` is a function of alone."""
-    asked, below = [node], dict[fx.Node, None]()
-    while asked:
-        for n in _same_units(asked.pop()):
-            if n not in below:
-                below[n] = None
-                if n.target in UNIT_BY_UNIT:
-                    asked.append(n)
-    in_order = sorted(below)  # by their place in the graph
-    return next((one for one in reversed(in_order) if _is_made_of([*in_order, node], one)), None)
-
-
-def _is_made_of(nodes: Sequence[fx.Node], origin: fx.Node) -> bool:
-    """Whether each unit of the last node depends on the same unit of `origin`, beside constants and what scales it.
-
-    Args:
-        nodes: those between them, in the graph's order.
-    """
-    made = {origin}
-    for node in nodes:
-        inputs = _same_units(node)
-        others = [n for n in node.all_input_nodes if depends_on_image(n) and n not in inputs]
-        is_of_made = bool(inputs) and made.issuperset(inputs)
-        if node.target in UNIT_BY_UNIT and is_of_made and (not others or _only_scaled_by(node, others)):
-            made.add(node)
-    return nodes[-1] in made
-
-
-def _same_units(node: fx.Node) -> list[fx.Node]:
-    """Inputs that depend on the image and have the node's units."""
-    return [n for n in node.all_input_nodes if depends_on_image(n) and shape_of(n) == shape_of(node)]
-
-
-def _only_scaled_by(node: fx.Node, others: Sequence[fx.Node]) -> bool:
-    """Whether inputs with fewer units are factors, divisors or conditions: what they add would be evidence."""
-    if node.target is _aten.mul.Tensor:
-        return True
-    place = {_aten.div.Tensor: 1, _aten.where.self: 0}.get(node.target)  # type: ignore[call-overload]
-    return place is not None and all(n is node.args[place] for n in others)
-
-
-def _is_share(node: fx.Node) -> bool:
-    """Whether it is between 0 and 1 by a sigmoid or softmax, in whatever shape."""
-    while node.target in _REPEATS or node.target in MOVES:
-        node = node.all_input_nodes[0]
-    return node.target in _SHARES
-
-
-def _unit_count(node: fx.Node) -> int:
-    """Units; of what is repeated those that are."""
-    count = math.prod(shape_of(node))
-    return min(count, _unit_count(node.all_input_nodes[0])) if node.target in _REPEATS else count
-
-
-def _least(denominator: Tensor) -> float:
-    """Below this a denominator counts as 0: dividing by it would overflow."""
-    return torch.finfo(denominator.dtype).tiny * 2.0**20

@@ -17,17 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from onoma.science.excitation_rules import (
-    RULES,
-    Masses,
-    Rule,
-    Step,
-    lost,
-    magnitude,
-    pushing,
-    quotient,
-    to_windows,
-)
+from onoma.science.excitation_rules import RULES, Rule, to_windows
+from onoma.science.mass import Masses, Step, lost, magnitude, pushing, quotient
 
 LEAST_CHANNELS = 64  # of fewer, the way through each channel is as fast
 _aten = torch.ops.aten

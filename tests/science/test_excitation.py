@@ -20,7 +20,8 @@ from onoma.science.excitation import (
     prepare,
     strict_leak,
 )
-from onoma.science.excitation_rules import RULES, Masses, Rule, Step
+from onoma.science.excitation_rules import RULES, Rule
+from onoma.science.mass import Masses, Step
 from onoma.science.pictures import Preprocessing, decode, model_input, normalise
 from onoma.science.program import Program, find_attachment, find_map_layer, load
 from onoma.science.program_archive import without_pickles

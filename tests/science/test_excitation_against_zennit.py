@@ -10,7 +10,8 @@ from zennit.composites import ExcitationBackprop
 from zennit.layer import Sum
 
 from onoma.science.excitation import draw, encoder_mass, look, prepare
-from onoma.science.excitation_rules import RULES, Step, by_sign, matrix_down
+from onoma.science.excitation_rules import RULES
+from onoma.science.mass import Step, by_sign, matrix_down
 from tests.networks import images, program_of
 
 SHAPE = (3, 32, 32)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
-from onoma.science.excitation_rules import RULES, Mode, Step, by_sign, gated_input, matrix_down
+from onoma.science.excitation_rules import RULES
+from onoma.science.gates import gated_input
+from onoma.science.mass import Mode, Step, by_sign, matrix_down
 
 aten = torch.ops.aten
 STRICT: Mode = "strict"

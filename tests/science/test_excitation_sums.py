@@ -6,8 +6,8 @@ from torch import Tensor, fx, nn
 
 from onoma.science import excitation_sums
 from onoma.science.excitation import draw, look, prepare
-from onoma.science.excitation_rules import Mode, Step
 from onoma.science.excitation_sums import LEAST_CHANNELS, SUMMED_RULES
+from onoma.science.mass import Mode, Step
 from onoma.science.program import find_attachment
 from tests.networks import images, program_of
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from onoma.science.excitation import draw, look, prepare
-from onoma.science.excitation_rules import by_sign, weight_of
+from onoma.science.excitation_rules import weight_of
+from onoma.science.mass import by_sign
 from onoma.science.program import between, find_attachment, find_map_layer
 from onoma.science.signs import nodes_below_zero, signed_nodes
 from tests.networks import Between, MobileLike, ModernLike, images, program_of, vgg_like, vit_like

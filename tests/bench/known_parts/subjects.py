@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from onoma.science.excitation import Explainer, look, prepare, strict_leak
-from onoma.science.excitation_rules import Mode
+from onoma.science.mass import Mode
 from onoma.science.program import find_attachment, find_map_layer, load, save
 from onoma.science.xnn import Xnn, score
 from onoma.science.xnn_fitting import XnnSettings
