@@ -11,6 +11,7 @@ from onoma.report.tables import Value, latex, write_csv
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def spread(of_pairs: Mapping[str, Any], of: int) -> Cell:
     mean, std, low, high, n = values
     if mean is None:
         return Cell(DASH, values, of_pairs.get("reasons", {}).get("mean", ""))
-    printed = f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
+    printed = f"{100 * mean:.1f}" + ("" if std is None else f" ±{NO_BREAK}{100 * std:.1f}")
     return Cell(printed, values, f"{100 * low:.1f} to {100 * high:.1f}, n = {n:,} of {of:,} pairs")
 
 
@@ -223,4 +224,4 @@ def _latex_row(row: Sequence[Cell]) -> str:
 
 def _latex_cell(cell: Cell) -> str:
     printed = latex(cell.printed)
-    return printed.replace(DASH, "--").replace(MINUS, "$-$").replace("±", r"$\pm$")
+    return printed.replace(DASH, "--").replace(MINUS, "$-$").replace(f"±{NO_BREAK}", r"$\pm$ ")

@@ -137,6 +137,19 @@ def test_figure_6_has_a_column_for_each_number_of_annotators_and_no_more(
     assert "the category has no significant activation" in page.titles
 
 
+def test_a_printed_page_has_every_column_and_what_is_folded(analysed: ReportData, tmp_path: Path) -> None:
+    page = write_report(analysed, tmp_path)[0].read_text(encoding="utf-8")
+    style = page[page.index("@media print") : page.index("</style>")]
+    assert "details::details-content { content-visibility: visible; block-size: auto; }" in style
+    assert ".wide th, .wide td { white-space: normal; }" in style  # a paper cannot be scrolled sideways
+    for name in ("table5_agreement", "table6_compatibility"):
+        assert f'<table class="dense densest" aria-describedby="{name}">' in page
+    assert "±\N{NO-BREAK SPACE}" in page  # where such a cell is broken, its spread stays whole
+    tex = (tmp_path / "table5_agreement.tex").read_text(encoding="utf-8")
+    assert re.search(r"[\d.]+ \$\\pm\$ [\d.]+ &", tex)
+    assert "\N{NO-BREAK SPACE}" not in tex
+
+
 def test_names_in_tables_and_figures_are_text(tmp_path: Path, named: ReportData) -> None:
     renamed = json.loads(json.dumps(EXAMPLE["input"]).replace('"Eye"', '"<i>$Eye_1$</i> 眼"'))
     del renamed["label_judgements"]
