@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -62,6 +62,7 @@ def page_html(
         number=number,
         picture=_data_uri,
         named=_named,
+        apart=_apart,
         small=_small,
         seen=_seen,
         looked=_looked,
@@ -82,7 +83,7 @@ def page_html(
         why_uncovered=_why_uncovered,
         summary_rows_shown=SUMMARY_ROWS_SHOWN,
         coverage_rows_shown=_COVERAGE_ROWS_SHOWN,
-        words_for_unnamed=(OTHER, UNLABELED),
+        words_for_unnamed={OTHER: OTHER, UNLABELED: "nothing named"},
     )
 
 
@@ -150,14 +151,21 @@ def _count(n: int, one: str, many: str) -> str:
     return f"{n:,} {one if n == 1 else many}"
 
 
-def _named(sample: MapSample) -> str:
+def _apart(names: Iterable[str]) -> list[Markup]:
+    """Names that keep their order in a sentence where some are written from right to left."""
+    return [Markup("<bdi>{}</bdi>").format(name) for name in names]
+
+
+def _named(sample: MapSample) -> Markup:
     """What annotators called an activation: 'sleeve (Ann, Bo), arm (Cy)'; of many, how many."""
     annotators: dict[str, list[str]] = {}
     for annotator, name in sample.names:
         annotators.setdefault(name or "unnamed", []).append(annotator)
-    return ", ".join(
-        f"{name} ({', '.join(who) if len(who) <= _ANNOTATORS_LISTED else len(who)})"
-        for name, who in annotators.items()
+    return Markup(", ").join(
+        Markup("{} ({})").format(
+            name, Markup(", ").join(_apart(who)) if len(who) <= _ANNOTATORS_LISTED else len(who)
+        )
+        for name, who in zip(_apart(annotators), annotators.values(), strict=True)
     )
 
 

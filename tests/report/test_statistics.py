@@ -64,6 +64,12 @@ def test_means_leave_out_what_is_undefined_and_say_so(analysed: ReportData) -> N
     assert undefined
     assert all(cell.note for cell in undefined)
     assert table.means[2].note == "n = 1 of 2 categories"
+    assert table.means[2].printed.endswith(" (1)")
+    assert table.means[0].printed == "mean of 2, or of (n)"
+    assert table.means[-1].note == "n = 2 of 2 categories"
+    assert "(" not in table.means[-1].printed
+    whole = statistics.named_by_table(analysed.analysed[:1])
+    assert whole.means[0].printed == "mean of 1"
 
 
 def test_the_page_shows_all_of_it_and_nothing_undefined_as_a_number(
@@ -157,7 +163,26 @@ def test_names_in_tables_and_figures_are_text(tmp_path: Path, named: ReportData)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<i>$Eye" not in page
     assert "<i>$Eye_1$</i> 眼" in Page(tmp_path / "index.html").text
+    assert "\N{FIRST STRONG ISOLATE}" not in (tmp_path / "consensus.tex").read_text(encoding="utf-8")
     assert r"<i>\$Eye\_1\$</i> 眼" in (tmp_path / "consensus.tex").read_text(encoding="utf-8")
+
+
+def test_names_keep_their_order_where_one_is_written_from_right_to_left(
+    tmp_path: Path, named: ReportData
+) -> None:
+    renamed = json.loads(json.dumps(EXAMPLE["input"], ensure_ascii=False).replace('"Eye"', '"عين"'))
+    del renamed["label_judgements"]
+    report = with_analysis(named, study_from_document(renamed))
+    table = statistics.consensus_table(report.analysed)
+    printed, [plain] = next(
+        (cell.printed, cell.values) for row in table.rows for cell in row[1:2] if "عين" in cell.printed
+    )
+    assert re.search("\N{FIRST STRONG ISOLATE}عين\N{POP DIRECTIONAL ISOLATE} \\(\\d", printed)
+    assert "\N{FIRST STRONG ISOLATE}" not in str(plain)
+    write_report(report, tmp_path)
+    assert "<bdi>عين</bdi>" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    for path in [*tmp_path.glob("*.csv"), *tmp_path.glob("*.tex")]:
+        assert "\N{FIRST STRONG ISOLATE}" not in path.read_text(encoding="utf-8"), path
 
 
 def test_a_picture_is_in_the_page_once_however_often_it_is_shown(
@@ -206,7 +231,7 @@ def test_suspects_are_shown_as_the_network_saw_them_and_with_what_it_looked_at(
     difference = np.abs(np.asarray(seen.convert("RGB"), int) - np.asarray(looked.convert("RGB"), int))
     assert difference.max() > 50  # the map is over the second
     words = " ".join(page.text.split())
-    assert "p; 25.0 % of 6 images are explained so" in words
+    assert "p; on average over annotators 25.0 % of 6 images are explained so" in words
     assert "A1: Eye, <i>Wing</i>A2: other" in words
     assert "1 of 4 are shown" in words
 
