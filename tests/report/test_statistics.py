@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from onoma.report import ReportData, SummaryRow, statistics, write_report
-from onoma.report.figures import matching_figure, save
+from onoma.report.figures import matching_figure, named_by_figure, save, shades_of
 from onoma.science.analysis_options import Options
 from onoma.science.study_file import study_from_document
 from tests.report.analyses import EXAMPLE, with_analysis
@@ -154,6 +154,40 @@ def test_a_printed_page_has_every_column_and_what_is_folded(analysed: ReportData
     tex = (tmp_path / "table5_agreement.tex").read_text(encoding="utf-8")
     assert re.search(r"[\d.]+ \$\\pm\$ [\d.]+ &", tex)
     assert "\N{NO-BREAK SPACE}" not in tex
+
+
+@pytest.mark.parametrize("annotators", [3, 12])
+def test_figure_6_takes_its_shades_from_the_page(named: ReportData, tmp_path: Path, annotators: int) -> None:
+    study = synthetic_study(categories=1, annotators=annotators, activations=60, concepts=(2, 3))
+    page = write_report(with_analysis(named, study, Options(shuffles=0)), tmp_path)[0].read_text(
+        encoding="utf-8"
+    )
+    drawn = page[page.index('<section id="coverage"') : page.index('<section id="explanations"')]
+    shades = shades_of(annotators + 1)
+    assert set(re.findall(r"--shade-\d+", drawn)) >= {f"--shade-{n}" for n in (0, annotators)}
+    assert not [on_light for on_light, _ in shades if on_light in drawn]
+    for shade in shades[0]:
+        assert f"--shade-0:{shade};" in page
+
+
+def test_figure_6_of_hundreds_of_annotators_holds_no_picture_whose_shades_the_page_could_not_find(
+    analysed: ReportData, tmp_path: Path
+) -> None:
+    shares = {str(n): {"value": 1 / 300} for n in range(300)}
+    one = replace(analysed.analysed[0], found={"named_by_exactly_n": shares, "n": {"activations": 300}})
+    [path] = save(lambda: named_by_figure([one]), tmp_path / "figure_6", ("svg",))
+    drawn = path.read_text(encoding="utf-8")
+    assert "<image" not in drawn
+    assert all(on_light in drawn for on_light, _ in shades_of(300))
+
+
+def test_on_light_and_dark_pages_what_more_annotators_name_is_farther_from_the_paper() -> None:
+    def lightness(colour: str) -> int:
+        return sum(bytes.fromhex(colour.removeprefix("#")))
+
+    light, dark = zip(*shades_of(6), strict=True)
+    assert sorted(light, key=lightness, reverse=True) == list(light)
+    assert sorted(dark, key=lightness) == list(dark)
 
 
 def test_names_in_tables_and_figures_are_text(tmp_path: Path, named: ReportData) -> None:
