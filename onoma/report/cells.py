@@ -180,7 +180,7 @@ def with_means(table: Table) -> Table:
             continue
         cell = mean(shares, of, "categories", "it is defined in no category")
         n = [*nothing[:-1], len(shares)] if nothing else []
-        printed = f"{cell.printed} ({len(shares):,})" if 0 < len(shares) < of else cell.printed
+        printed = f"{cell.printed}{NO_BREAK}({len(shares):,})" if 0 < len(shares) < of else cell.printed
         means.append(replace(cell, printed=printed, values=(cell.values[0], *n)))
     is_of_fewer = any(cell.printed.endswith(")") for cell in means)
     means[0] = Cell(f"mean of {of:,}" + (", or of (n)" if is_of_fewer else ""), ("",))
@@ -246,4 +246,4 @@ def _latex_row(row: Sequence[Cell]) -> str:
 
 def _latex_cell(cell: Cell) -> str:
     printed = latex(cell.printed).replace(_ISOLATE, "").replace(_END_ISOLATE, "")
-    return printed.replace(DASH, "--").replace(MINUS, "$-$").replace(f"±{NO_BREAK}", r"$\pm$ ")
+    return printed.replace(DASH, "--").replace(MINUS, "$-$").replace("±", r"$\pm$").replace(NO_BREAK, "~")

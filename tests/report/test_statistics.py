@@ -64,7 +64,7 @@ def test_means_leave_out_what_is_undefined_and_say_so(analysed: ReportData) -> N
     assert undefined
     assert all(cell.note for cell in undefined)
     assert table.means[2].note == "n = 1 of 2 categories"
-    assert table.means[2].printed.endswith(" (1)")
+    assert table.means[2].printed.endswith("\N{NO-BREAK SPACE}(1)")
     assert table.means[0].printed == "mean of 2, or of (n)"
     assert table.means[-1].note == "n = 2 of 2 categories"
     assert "(" not in table.means[-1].printed
@@ -152,7 +152,7 @@ def test_a_printed_page_has_every_column_and_what_is_folded(analysed: ReportData
         assert f'<table class="dense densest" aria-describedby="{name}">' in page
     assert "±\N{NO-BREAK SPACE}" in page  # where such a cell is broken, its spread stays whole
     tex = (tmp_path / "table5_agreement.tex").read_text(encoding="utf-8")
-    assert re.search(r"[\d.]+ \$\\pm\$ [\d.]+ &", tex)
+    assert re.search(r"[\d.]+ \$\\pm\$~[\d.]+ &", tex)
     assert "\N{NO-BREAK SPACE}" not in tex
 
 
