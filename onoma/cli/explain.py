@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit
-from onoma.cli.output import Json, about, bar, connected, console, print_json, print_table
+from onoma.cli.output import Json, about, bar_of_stages, connected, console, print_json, print_table
 from onoma.client import AnalysisOptions, Client, NotFound
 from onoma.extras import needs
 from onoma.science.analysis_options import TIME_LIMIT_S, Options
@@ -163,7 +163,7 @@ def report(
     from onoma.report.study import write_study_report
 
     options = AnalysisOptions(shuffles, seed, time_limit, confidence, part_of)
-    with connected() as client, bar("report") as progress:
+    with connected() as client, bar_of_stages("report") as progress:
         page = write_study_report(client, client.get_study(study), out, progress, options)
     console.print(f"report: {page}", markup=False)
 

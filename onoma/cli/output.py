@@ -82,18 +82,35 @@ def print_json(messages: Message | Iterable[Message] | Mapping[str, Any]) -> Non
 
 
 def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", empty: str = ""
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str = "",
+    empty: str = "",
+    spare: str = "",
 ) -> None:
     """Prints rows under their column names; numbers are right-aligned, None is an en dash.
 
     Args:
         columns: a column "id" is never broken, so that it can be copied.
         empty: what is said instead where there is no row.
+        spare: a column that is left out where there is no room for all.
     """
     content = [list(row) for row in rows]
     if empty and not content:
         console.print(empty, markup=False)
         return
+    table = _table(columns, content, title)
+    if _is_too_wide(table) and spare:
+        without = columns.index(spare)
+        columns = [name for place, name in enumerate(columns) if place != without]
+        content = [[value for place, value in enumerate(row) if place != without] for row in content]
+        table = _table(columns, content, title)
+    console.print(table)
+
+
+def _table(columns: Sequence[str], content: Sequence[Sequence[object]], title: str) -> Table:
+    """A table whose columns stand nearer to each other where it would be too wide."""
     table = Table(
         title=title or None,
         box=None,
@@ -109,9 +126,13 @@ def print_table(
         )
     for row in content:
         table.add_row(*(_cell(value) for value in row))
-    if console.measure(table, options=console.options.update_width(_UNBOUNDED)).maximum > console.width:
+    if _is_too_wide(table):
         table.padding = (0, 1, 0, 0)
-    console.print(table)
+    return table
+
+
+def _is_too_wide(table: Table) -> bool:
+    return console.measure(table, options=console.options.update_width(_UNBOUNDED)).maximum > console.width
 
 
 def _is_number(value: object) -> bool:
@@ -126,6 +147,11 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     return str(value)
+
+
+def percent(share: float | None, digits: int = 1) -> str | None:
+    """A share as people read it; None where it is undefined."""
+    return None if share is None else f"{share:.{digits}%}"
 
 
 @contextmanager
@@ -213,6 +239,21 @@ def _progress(to: Console = console) -> Progress:
     )
 
 
+def ask(question: str, unasked: str) -> None:
+    """Asks before what cannot be taken back.
+
+    Args:
+        question: with all that yes means.
+        unasked: what would happen, where nobody is there to be asked.
+    Raises:
+        typer.Abort: no.
+        ValueError: nobody is there to be asked.
+    """
+    if not sys.stdin.isatty():
+        raise ValueError(f"{unasked}, and nobody can be asked here: give --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
 def delete(what: str, do: Callable[[], None], *, asks: bool) -> None:
     """Deletes something for good, after asking where that is wanted.
 
@@ -223,10 +264,8 @@ def delete(what: str, do: Callable[[], None], *, asks: bool) -> None:
         typer.Abort: no.
         ValueError: nobody is there to be asked.
     """
-    if asks and not sys.stdin.isatty():
-        raise ValueError(f"{what} would be deleted for good, and nobody can be asked here: give --yes")
     if asks:
-        typer.confirm(f"{what}: delete for good?", abort=True, err=True)
+        ask(f"{what}: delete for good?", f"{what} would be deleted for good")
     do()
     console.print(f"{what}: deleted", markup=False, soft_wrap=True)
 

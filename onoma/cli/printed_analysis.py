@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from onoma.cli.output import console, print_table
+from onoma.cli.output import console, percent, print_table
 from onoma.science.analysis import averages
 from onoma.science.matching import Kind
 
@@ -67,6 +67,13 @@ def _text(value: Any) -> str:
     return json_text.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
+def _shares(mean: dict[str, Any], chance: dict[str, Any]) -> Iterator[float | None]:
+    for key in ("coverage_activation", "purity_CX", "purity_XC", "jaccard"):
+        yield mean[key]["mean"]
+    for kind in Kind:
+        yield from (mean[kind.value]["mean"], (chance[kind.value] or {}).get("value"))
+
+
 def _rows(categories: Iterable[tuple[str, dict[str, Any]]]) -> tuple[list[list[Any]], list[str]]:
     """A row a category, and what has to be said beside the table."""
     rows: list[list[Any]] = []
@@ -78,13 +85,7 @@ def _rows(categories: Iterable[tuple[str, dict[str, Any]]]) -> tuple[list[list[A
             [
                 name,
                 found["n"]["activations"],
-                *(mean[key]["mean"] for key in ("coverage_activation", "purity_CX", "purity_XC")),
-                mean["jaccard"]["mean"],
-                *(
-                    value
-                    for kind in Kind
-                    for value in (mean[kind.value]["mean"], (found["chance"][kind.value] or {}).get("value"))
-                ),
+                *(percent(share, digits=0) for share in _shares(mean, found["chance"])),
             ]
         )
         notes += [f"{name}: {warning}" for warning in found["warnings"]]

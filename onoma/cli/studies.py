@@ -13,6 +13,7 @@ from onoma.cli.output import (
     DEFAULT_PAGE,
     Json,
     Yes,
+    ask,
     bar,
     connected,
     console,
@@ -143,10 +144,17 @@ def open_study(study: Study) -> None:
 
 
 @app.command("close")
-def close_study(study: Study) -> None:
-    """End naming."""
+def close_study(study: Study, yes: Yes = False) -> None:
+    """End naming for good."""
     with connected() as client:
-        print_studies([client.close_study(client.get_study(study).study_id)])
+        found = client.get_study(study)
+        if found.state == naming_pb2.STUDY_STATE_OPEN and not yes:
+            people = client.list_annotators(found.study_id)
+            count = sum(person.role == naming_pb2.ROLE_ANNOTATOR for person in people)
+            who = "1 annotator" if count == 1 else f"{count} annotators"
+            means = f"{who} can name no more, and it cannot be opened again"
+            ask(f"Close the study {found.name}? {means}.", f"study {found.name} would be closed: {means}")
+        print_studies([client.close_study(found.study_id)])
 
 
 @app.command("delete")
@@ -345,7 +353,7 @@ def _all_classes(client: Client, model: str, dataset: str, xnn: str) -> list[str
 def print_studies(studies: list[naming_pb2.Study]) -> None:
     """Prints studies as a table."""
     print_table(
-        ("study", "id", "state", "model", "data set", "cate-\ngories", "acti-\nvations"),
+        ("study", "id", "state", "model", "data\nset", "cate-\ngories", "acti-\nvations"),
         [
             (
                 s.name,
@@ -359,4 +367,5 @@ def print_studies(studies: list[naming_pb2.Study]) -> None:
             for s in studies
         ],
         empty="no study yet: onoma study create NAME --model MODEL --dataset DATASET makes one",
+        spare="model",
     )

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onoma.cli.data import PARTS, Part, listed
-from onoma.cli.output import Engine, Json, Yes, connected, console, delete, print_json, print_table, wait
+from onoma.cli.output import (
+    Engine,
+    Json,
+    Yes,
+    connected,
+    console,
+    delete,
+    percent,
+    print_json,
+    print_table,
+    wait,
+)
 from onoma.client import Client
 from onoma.extras import needs
 from onoma.feature_counts import FeatureCountRow
@@ -190,11 +201,11 @@ def sweep(
         [
             (
                 row.x_feature_count,
-                percent(row.rmse),
-                percent(row.worst_rmse),
+                percent(row.rmse, 2),
+                percent(row.worst_rmse, 2),
                 row.significant_mean,
                 row.mattering_mean,
-                percent(row.argmax_agreement),
+                percent(row.argmax_agreement, 2),
             )
             for row in rows
         ],
@@ -263,7 +274,10 @@ def list_sets(json: Json = False) -> None:
     else:
         print_table(
             ("set", "model", "data set", "xNNs", "agreement"),
-            [(s.name, s.model, s.dataset, len(s.xnns), _optional(s, "argmax_agreement")) for s in sets],
+            [
+                (s.name, s.model, s.dataset, len(s.xnns), percent(_optional(s, "argmax_agreement"), 2))
+                for s in sets
+            ],
             empty="no explanation networks yet: onoma xnn train MODEL DATASET trains them",
         )
 
@@ -326,10 +340,6 @@ def _scores(client: Client, set_name: str, class_name: str) -> ClassScores | Non
     return ClassScores(class_name, scores[of_class], scores[~of_class])
 
 
-def percent(share: float | None) -> str | None:
-    return None if share is None else f"{share:.2%}"
-
-
 def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
     """Prints a set of xNNs: the paper's columns, those that are ours, then the figures over all classes."""
     print_table(
@@ -350,8 +360,8 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
                 x.image_count,
                 x.significant_count,
                 _optional(x, "significant_mean"),
-                _optional(x, "dnn_accuracy"),
-                _optional(x, "xnn_accuracy"),
+                percent(_optional(x, "dnn_accuracy")),
+                percent(_optional(x, "xnn_accuracy")),
                 x.rmse,
                 x.score_min,
                 x.score_max,
@@ -393,7 +403,7 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
 
 def relative_rmse(xnn: inference_pb2.Xnn) -> str | None:
     """RMSE as a share of the score's range, in per cent; None where the range is empty."""
-    return percent(_relative(xnn))
+    return percent(_relative(xnn), 2)
 
 
 def _relative(xnn: inference_pb2.Xnn) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from onoma.cli.output import bar, console, wait
+from onoma.cli.output import bar, bar_of_stages, console, wait
 from onoma.cli.xnns import print_table_1
 from onoma.client import Addresses, Client, NotFound, RunningJob
 from onoma.demo import simulated
@@ -114,7 +114,7 @@ def _walk(
             f"{simulated_annotators} simulated annotators named the maps by where they lie: the report shows what "
             "results look like, not what people see"
         )
-    with bar("report") as progress:
+    with bar_of_stages("report") as progress:
         report = write_study_report(client, study, folder / "report", progress)
     console.print()
     print_table_1(xnn_set)

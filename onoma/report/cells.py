@@ -11,6 +11,8 @@ from onoma.report.tables import Value, latex, write_csv
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+NO_BREAK = "\N{NO-BREAK SPACE}"
+_ISOLATE, _END_ISOLATE = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,21 @@ def text(words: str) -> Cell:
     return Cell(words, (words,))
 
 
+def listed(names: Sequence[str], notes: Sequence[str] = ()) -> Cell:
+    """Names after each other, which keep their order where some are written from right to left.
+
+    Args:
+        names: in people's words.
+        notes: what follows each, in ours.
+    """
+    notes = notes or [""] * len(names)
+    plain, printed = (
+        ", ".join(f"{start}{name}{end}{note}" for name, note in zip(names, notes, strict=True))
+        for start, end in (("", ""), (_ISOLATE, _END_ISOLATE))
+    )
+    return Cell(printed, (plain,))
+
+
 def count(n: int) -> Cell:
     """A whole number."""
     return Cell(f"{n:,}", (n,))
@@ -138,7 +155,7 @@ def spread(of_pairs: Mapping[str, Any], of: int) -> Cell:
     mean, std, low, high, n = values
     if mean is None:
         return Cell(DASH, values, of_pairs.get("reasons", {}).get("mean", ""))
-    printed = f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
+    printed = f"{100 * mean:.1f}" + ("" if std is None else f" ±{NO_BREAK}{100 * std:.1f}")
     return Cell(printed, values, f"{100 * low:.1f} to {100 * high:.1f}, n = {n:,} of {of:,} pairs")
 
 
@@ -148,7 +165,11 @@ def spread_names(stem: str) -> tuple[str, ...]:
 
 
 def with_means(table: Table) -> Table:
-    """The table with a last row: the mean of each column of shares over the categories where it is defined."""
+    """The table with a last row: the mean of each column of shares over the categories where it is defined.
+
+    A mean over fewer than all says in brackets over how many.
+    """
+    of = len(table.rows)
     means = [text("")]
     for place, column in enumerate(table.columns[1:], start=1):
         of_column = [row[place].values[0] for row in table.rows]
@@ -157,10 +178,12 @@ def with_means(table: Table) -> Table:
         if any(isinstance(value, int) for value in of_column):
             means.append(Cell("", (None, *nothing)))  # counts have no mean here
             continue
-        cell = mean(shares, len(table.rows), "categories", "it is defined in no category")
+        cell = mean(shares, of, "categories", "it is defined in no category")
         n = [*nothing[:-1], len(shares)] if nothing else []
-        means.append(replace(cell, values=(cell.values[0], *n)))
-    means[0] = Cell(f"mean of {len(table.rows):,}", ("",))
+        printed = f"{cell.printed}{NO_BREAK}({len(shares):,})" if 0 < len(shares) < of else cell.printed
+        means.append(replace(cell, printed=printed, values=(cell.values[0], *n)))
+    is_of_fewer = any(cell.printed.endswith(")") for cell in means)
+    means[0] = Cell(f"mean of {of:,}" + (", or of (n)" if is_of_fewer else ""), ("",))
     return replace(table, means=tuple(means))
 
 
@@ -222,5 +245,5 @@ def _latex_row(row: Sequence[Cell]) -> str:
 
 
 def _latex_cell(cell: Cell) -> str:
-    printed = latex(cell.printed)
-    return printed.replace(DASH, "--").replace(MINUS, "$-$").replace("±", r"$\pm$")
+    printed = latex(cell.printed).replace(_ISOLATE, "").replace(_END_ISOLATE, "")
+    return printed.replace(DASH, "--").replace(MINUS, "$-$").replace("±", r"$\pm$").replace(NO_BREAK, "~")

@@ -8,8 +8,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from onoma.feature_counts import FeatureCountRow
@@ -23,6 +26,8 @@ INK, QUIET, RULE, BAR, ACCENT = "#1b1b19", "#6a6963", "#d9d7cf", "#c9d6df", "#1f
 """Colours of the light page; the page replaces them by its own when it shows an SVG."""
 PAPER = "#fdfdfb"
 
+_SHADES_ON_LIGHT, _SHADES_ON_DARK = (0.35, 1.0), (0.9, 0.12)  # ends within matplotlib's Blues, nobody's first
+
 _COVERAGES = (
     ("activation", "Figure 3: activations named"),
     ("partial", "Figure 4: images partly named"),
@@ -32,6 +37,7 @@ _DOT = "#4a90c4"  # drawn as pixels, so it has to do on light and dark pages ali
 _PNG_DPI = 160
 _MOST_IN_LEGEND = 9
 _LONGEST_NAME = 28
+_EDGE_POINTS = 0.6  # a pixel on the page
 _COUNT_WIDTH = 0.13  # room for a concept's activations beside its name, as a share of the lines' length
 _MAPS_PER_ROW = 10
 _TILE_INCHES, _LABEL_INCHES, _TITLE_INCHES = 1.1, 0.7, 0.32
@@ -68,15 +74,16 @@ def named_by_figure(categories: Sequence[AnalysedCategory]) -> Figure:
     most = len(numbers)
     figure = Figure(figsize=(8.2, 0.9 + 0.27 * len(categories)), layout="constrained")
     axes = figure.subplots()
-    shades = matplotlib.colormaps["Blues"](np.linspace(0.12, 0.95, most))
+    shades = [on_light for on_light, _ in shades_of(most)]
     for row, one in enumerate(categories):
         left = 0.0
         for n in numbers:
             ratio = one.found["named_by_exactly_n"].get(str(n))
             width = 0.0 if ratio is None else 100 * ratio["value"]
-            axes.barh(
-                row, width, left=left, height=0.62, color=shades[n], label=f"by {n}" if row == 0 else None
-            )
+            if width:
+                axes.barh(
+                    row, width, left=left, height=0.62, color=shades[n], edgecolor=QUIET, lw=_EDGE_POINTS
+                )
             left += width
     axes.set_xlim(0, 100)
     axes.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
@@ -84,18 +91,37 @@ def named_by_figure(categories: Sequence[AnalysedCategory]) -> Figure:
     axes.set_yticks(range(len(categories)), names)
     axes.set_ylim(len(categories) - 0.4, -0.6)
     if most <= _MOST_IN_LEGEND:
+        marks = [
+            Patch(facecolor=shade, edgecolor=QUIET, lw=_EDGE_POINTS, label=f"by {n}")
+            for n, shade in enumerate(shades)
+        ]
         axes.legend(
-            ncols=most, frameon=False, fontsize=8, labelcolor=QUIET, loc="lower left", bbox_to_anchor=(0, 1)
-        )
+            handles=marks, ncols=most, frameon=False, fontsize=8, labelcolor=QUIET, loc="lower left",
+            bbox_to_anchor=(0, 1),
+        )  # fmt: skip
     else:
-        scale = matplotlib.cm.ScalarMappable(
-            matplotlib.colors.Normalize(0, most - 1), matplotlib.colormaps["Blues"]
-        )
-        figure.colorbar(scale, ax=axes, label="annotators", fraction=0.03).ax.tick_params(
-            labelsize=8, colors=QUIET
-        )
+        scale = matplotlib.cm.ScalarMappable(Normalize(-0.5, most - 0.5), ListedColormap(shades))
+        colours = figure.colorbar(scale, ax=axes, fraction=0.03)
+        for solids in colours.ax.collections:
+            solids.set_rasterized(False)  # so that the page finds the shades
+        colours.locator = MaxNLocator(6, integer=True)
+        colours.outline.set_edgecolor(QUIET)
+        colours.set_label("annotators", color=QUIET, fontsize=8)
+        colours.ax.tick_params(labelsize=8, colors=QUIET)
     _quiet(axes)
     return figure
+
+
+def shades_of(count: int) -> list[tuple[str, str]]:
+    """Shades of Figure 6 on light and on dark, for nobody to everybody; of many, neighbours may be the same.
+
+    On both, what more annotators name is farther from the paper.
+    """
+    light, dark = (
+        [to_hex(colour) for colour in matplotlib.colormaps["Blues"](np.linspace(*ends, count))]
+        for ends in (_SHADES_ON_LIGHT, _SHADES_ON_DARK)
+    )
+    return list(zip(light, dark, strict=True))
 
 
 def matching_figures(categories: Sequence[AnalysedCategory]) -> list[tuple[AnalysedCategory, str]]:

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -15,6 +15,7 @@ from onoma.pictures_of_maps import enlarge, overlay
 from onoma.report import figures
 from onoma.report.cells import Table
 from onoma.report.data import CoverageRow, MapSample, ReportData, Suspect
+from onoma.report.statistics import numbers_of_annotators
 from onoma.science.summary import OTHER, UNLABELED
 
 _THUMBNAIL_PX = 168
@@ -62,10 +63,12 @@ def page_html(
         number=number,
         picture=_data_uri,
         named=_named,
+        apart=_apart,
         small=_small,
         seen=_seen,
         looked=_looked,
     )
+    shades = figures.shades_of(len(numbers_of_annotators(data.analysed)))
     return environment.get_template("page.html").render(
         data=data,
         analysed=analysed,
@@ -75,14 +78,15 @@ def page_html(
         ],
         picture_classes={image_id: f"i{place}" for place, image_id in enumerate(data.pictures)},
         table_rows_shown=_TABLE_ROWS_SHOWN,
-        svg={name: _inlined(text) for name, text in svg.items()},
+        svg={name: _inlined(text, [on_light for on_light, _ in shades]) for name, text in svg.items()},
+        shades=shades,
         links=links,
         summary_files=summary_files,
         sentences=[sentence.replace(" %", "\N{NO-BREAK SPACE}%") for sentence in _at_a_glance(data)],
         why_uncovered=_why_uncovered,
         summary_rows_shown=SUMMARY_ROWS_SHOWN,
         coverage_rows_shown=_COVERAGE_ROWS_SHOWN,
-        words_for_unnamed=(OTHER, UNLABELED),
+        words_for_unnamed={OTHER: OTHER, UNLABELED: "nothing named"},
     )
 
 
@@ -150,14 +154,21 @@ def _count(n: int, one: str, many: str) -> str:
     return f"{n:,} {one if n == 1 else many}"
 
 
-def _named(sample: MapSample) -> str:
+def _apart(names: Iterable[str]) -> list[Markup]:
+    """Names that keep their order in a sentence where some are written from right to left."""
+    return [Markup("<bdi>{}</bdi>").format(name) for name in names]
+
+
+def _named(sample: MapSample) -> Markup:
     """What annotators called an activation: 'sleeve (Ann, Bo), arm (Cy)'; of many, how many."""
     annotators: dict[str, list[str]] = {}
     for annotator, name in sample.names:
         annotators.setdefault(name or "unnamed", []).append(annotator)
-    return ", ".join(
-        f"{name} ({', '.join(who) if len(who) <= _ANNOTATORS_LISTED else len(who)})"
-        for name, who in annotators.items()
+    return Markup(", ").join(
+        Markup("{} ({})").format(
+            name, Markup(", ").join(_apart(who)) if len(who) <= _ANNOTATORS_LISTED else len(who)
+        )
+        for name, who in zip(_apart(annotators), annotators.values(), strict=True)
     )
 
 
@@ -189,12 +200,13 @@ def _webp(pixels: npt.NDArray[np.uint8], most_px: int) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _inlined(svg: str) -> Markup:
+def _inlined(svg: str, shades: Iterable[str]) -> Markup:
     """matplotlib's SVG for use inside HTML: the page's font and colours, no background, no prolog."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="patch_1">.*?</g>', "", svg, count=1, flags=re.DOTALL)  # the figure's background
     svg = re.sub(r"'DejaVu Sans'[^;\"]*", "inherit", svg)
-    for printed, on_page in _PAGE_COLOURS.items():
+    shades_on_page = {shade: f"var(--shade-{n})" for n, shade in enumerate(shades)}
+    for printed, on_page in {**shades_on_page, **_PAGE_COLOURS}.items():
         svg = svg.replace(printed, on_page)
     return Markup(svg)  # noqa: S704  matplotlib escapes the text that it draws

@@ -12,6 +12,7 @@ from onoma.report.cells import (
     Column,
     Table,
     count,
+    listed,
     mean,
     number,
     share,
@@ -112,7 +113,7 @@ def explanations_table(summaries: Sequence[NamingSummary]) -> Table:
         (
             text(summary.category),
             text(summary.annotator),
-            text(", ".join(row.names)),
+            listed(row.names),
             count(row.image_count),
             count(summary.image_count),
             number(100 * row.share, 1, f"{row.image_count:,} of {summary.image_count:,}"),
@@ -274,8 +275,9 @@ def consensus_table(categories: Categories) -> Table:
     rows = []
     for one in categories:
         for concept in one.found["consensus"]:
-            names = ", ".join(
-                f"{name['name'] or 'unnamed'} ({name['annotators']})" for name in concept["names"]
+            names = listed(
+                [name["name"] or "unnamed" for name in concept["names"]],
+                [f" ({name['annotators']})" for name in concept["names"]],
             )
             support = concept["support"]
             cell = (
@@ -286,8 +288,8 @@ def consensus_table(categories: Categories) -> Table:
                     (support["numerator"], support["denominator"]),
                 )
             )
-            without = text(_few(concept["dissenters"]))
-            rows.append((text(one.category), text(names), cell, count(concept["activations"]), without))
+            without = _few(concept["dissenters"])
+            rows.append((text(one.category), names, cell, count(concept["activations"]), without))
     columns = (
         _CATEGORY,
         Column("names, with how many use them", ("names",), is_text=True),
@@ -301,8 +303,8 @@ def consensus_table(categories: Categories) -> Table:
     return Table("consensus", caption, columns, tuple(rows))
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= _MOST_COLUMNS else f"{len(names)} annotators"
+def _few(names: Sequence[str]) -> Cell:
+    return listed(names) if len(names) <= _MOST_COLUMNS else text(f"{len(names)} annotators")
 
 
 def accuracy_table(categories: Categories) -> Table:
@@ -343,7 +345,7 @@ def _accuracy_row(category: str, person: str, one: Mapping[str, Any]) -> tuple[C
     return (
         text(category),
         text(person),
-        text(", ".join(one["labels"])),
+        listed(one["labels"]),
         count(here["denominator"]),
         _value_of(here, ""),
         _interval(one["interval"], ""),

@@ -7,10 +7,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.descriptor import EnumDescriptor
 from PIL import Image
 
 from onoma.client import AnalysisOptions, Client
@@ -37,9 +39,10 @@ MAPS_PER_X_FEATURE = 6
 MAX_PICTURES = 60  # of a category
 SUSPECTS_OF_A_CATEGORY = 6
 MAX_SUSPECTS = 60  # shown in all
-STEPS = 1000  # of progress, of each part of the work
 PICTURE_PX = 224  # the shorter side of pictures in hand: none is shown larger
 MAX_X_FEATURES = 24  # shown of a category; imported maps may be of thousands of units
+STAGES = ("read maps", "analyse", "draw")
+"""What a report takes: categories, pairs of namings, files."""
 _MODES = {types_pb2.EXCITATION_MODE_STRICT: "strict", types_pb2.EXCITATION_MODE_LOCAL: "local"}
 
 
@@ -47,14 +50,14 @@ def write_study_report(
     client: Client,
     study: naming_pb2.Study,
     out: Path,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Callable[[str, int, int], None] = lambda _stage, _done, _total: None,
     options: AnalysisOptions = AS_BY_DEFAULT,
 ) -> Path:
     """Gathers a study's numbers and maps and writes its report.
 
     Args:
         out: the folder, made where it is missing.
-        progress: called with steps done and steps in all, within a category too.
+        progress: called with the stage (STAGES), how much of it is done, and how much there is.
         options: of the analysis.
     Returns:
         The page, OUT/index.html.
@@ -62,13 +65,9 @@ def write_study_report(
         OnomaError: a service refuses or fails.
         OSError: the folder cannot be written to.
     """
-
-    def step(part: int) -> Callable[[int, int], None]:
-        """Progress within one of the three parts: maps, analysis, files."""
-        return lambda done, of: progress(part * STEPS + STEPS * done // max(of, 1), 3 * STEPS)
-
-    data = gather(client, study, step(0), step(1), options)
-    written = write_report(data, out, lambda _name, done, of: step(2)(done, of))
+    read_maps, analyse, draw = (partial(progress, stage) for stage in STAGES)
+    data = gather(client, study, read_maps, analyse, options)
+    written = write_report(data, out, lambda _name, done, of: draw(done, of))
     return written[0]
 
 
@@ -315,7 +314,10 @@ def _provenance(
     model: inference_pb2.Model,
     xnn_set: inference_pb2.XnnSet,
 ) -> Provenance:
-    settings = [(field.name, value) for field, value in xnn_set.settings.ListFields()]
+    settings = [
+        (field.name, _in_words(field.enum_type, value) if field.enum_type else value)
+        for field, value in xnn_set.settings.ListFields()
+    ]
     return Provenance(
         method=made_by.method,
         model_hash=model.model_hash,
@@ -334,6 +336,13 @@ def _provenance(
         xnn_settings=_texts(settings),
         imported=_imported(made_by) if made_by.archive_hash else None,
     )
+
+
+def _in_words(kind: EnumDescriptor, value: int) -> str:
+    """An enum's value without its kind: PULL_AWAY_PAIRS_FEATURES is "features"."""
+    known = kind.values_by_number.get(value)
+    start = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return known.name.removeprefix(start).lower().replace("_", " ") if known else str(value)
 
 
 def _imported(made_by: attribution_pb2.MapProvenance) -> ImportedMaps:

@@ -219,7 +219,7 @@ def _handwritten_routes(
         if is_fresh:  # it keeps analytics busy for minutes
             sessions.check_owner(request)
         try:
-            files = await run_in_threadpool(reports.of, study.study_id, is_fresh=is_fresh)
+            files = await run_in_threadpool(reports.of, study, is_fresh=is_fresh)
         except OnomaError as error:
             raise problems.RefusedError(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from error
         if name not in files:

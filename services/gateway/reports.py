@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from onoma.client import Addresses, Client
 from onoma.report.study import write_study_report
+from onoma.v1 import naming_pb2
 from services.runtime.channels import open_channel
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ Report = dict[str, bytes]
 
 @dataclass
 class _Kept:
-    """A report, whose work it shows (annotators' ids), and when they were last seen to be all there."""
+    """A report, of the study as it was, whose work it shows (annotators' ids), and when they were last all there."""
 
     files: Report
+    study: naming_pb2.Study
     people: frozenset[str]
     looked_at: float
 
@@ -43,16 +45,19 @@ class Reports:
         self._writing = threading.Lock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
-    def of(self, study_id: str, *, is_fresh: bool) -> Report:
+    def of(self, study: naming_pb2.Study, *, is_fresh: bool) -> Report:
         """A study's report; takes seconds to minutes where it has to be written.
 
         Args:
+            study: as it is now. Where it was closed or renamed since, the report is written anew.
             is_fresh: write it anew, with what was named since. So it is where somebody was erased since.
         Raises:
             OnomaError: a service refuses or fails.
         """
+        study_id = study.study_id
         with self._writing:
-            if is_fresh or study_id not in self._kept or not self._are_all_there(study_id):
+            kept = self._kept.get(study_id)
+            if is_fresh or kept is None or kept.study != study or not self._are_all_there(kept):
                 self._kept.pop(study_id, None)
                 self._kept[study_id] = self._written(study_id)
             self._kept.move_to_end(study_id)
@@ -60,19 +65,18 @@ class Reports:
                 self._kept.popitem(last=False)
             return self._kept[study_id].files
 
-    def _are_all_there(self, study_id: str) -> bool:
-        kept = self._kept[study_id]
+    def _are_all_there(self, kept: _Kept) -> bool:
         if time.monotonic() - kept.looked_at < _LOOK_S:
             return True
         kept.looked_at = time.monotonic()
         with self._client() as client:
-            return kept.people <= _people(client, study_id)
+            return kept.people <= _people(client, kept.study.study_id)
 
     def _written(self, study_id: str) -> _Kept:
         with tempfile.TemporaryDirectory(prefix="onoma-report-") as folder, self._client() as client:
             out, asked_at = Path(folder), time.monotonic()
-            people = _people(client, study_id)
-            write_study_report(client, client.get_study(study_id), out)
+            people, study = _people(client, study_id), client.get_study(study_id)
+            write_study_report(client, study, out)
             files = {
                 path.relative_to(out).as_posix(): path.read_bytes()
                 for path in sorted(out.rglob("*"))
@@ -82,7 +86,7 @@ class Reports:
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():
                 archive.writestr(name, content)
-        return _Kept(files | {"report.zip": packed.getvalue()}, people, asked_at)
+        return _Kept(files | {"report.zip": packed.getvalue()}, study, people, asked_at)
 
     def _client(self) -> Client:
         settings = self._settings

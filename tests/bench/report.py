@@ -26,7 +26,7 @@ import grpc
 import numpy as np
 
 from onoma.client import Addresses, AnalysisOptions, Client
-from onoma.report.study import write_study_report
+from onoma.report.study import STAGES, write_study_report
 from onoma.science.study_file import StudyFile
 from onoma.v1 import attribution_pb2 as maps_pb
 from onoma.v1 import (
@@ -257,7 +257,7 @@ def main() -> None:
     server.start()
     addresses = ours.recv()
     before_gb = _memory_gb(resource.RUSAGE_SELF)
-    told: list[tuple[float, int]] = []
+    told: list[tuple[float, str]] = []
     with (
         tempfile.TemporaryDirectory() as folder,
         Client(addresses) as client,
@@ -268,7 +268,7 @@ def main() -> None:
             client,
             client.get_study("s"),
             out,
-            lambda done, _total: told.append((time.monotonic() - began, done)),
+            lambda stage, _done, _total: told.append((time.monotonic() - began, stage)),
             AnalysisOptions(shuffles=given.shuffles),
         )
         seconds = time.monotonic() - began
@@ -278,15 +278,16 @@ def main() -> None:
     ours.send("stop")
     service_gb = ours.recv()
     server.join()
-    reached = {part: next(at for at, done in told if done >= 1000 * part) for part in (1, 2, 3)}
+    ends = {stage: at for at, stage in told}
+    maps, analysis, drawn = (ends[stage] for stage in STAGES)
     found = {
         "categories": given.categories,
         "annotators": given.annotators,
         "activations": given.activations,
         "seconds": round(seconds, 1),
-        "seconds_maps": round(reached[1], 1),
-        "seconds_analysis": round(reached[2] - reached[1], 1),
-        "seconds_files": round(reached[3] - reached[2], 1),
+        "seconds_maps": round(maps, 1),
+        "seconds_analysis": round(analysis - maps, 1),
+        "seconds_files": round(drawn - analysis, 1),
         "longest_without_progress_s": round(max(b - a for (a, _), (b, _) in itertools.pairwise(told)), 1),
         "report_gb": round(_memory_gb(resource.RUSAGE_SELF), 2),
         "report_gb_before": round(before_gb, 2),

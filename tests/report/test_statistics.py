@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from onoma.report import ReportData, SummaryRow, statistics, write_report
-from onoma.report.figures import matching_figure, save
+from onoma.report.figures import matching_figure, named_by_figure, save, shades_of
 from onoma.science.analysis_options import Options
 from onoma.science.study_file import study_from_document
 from tests.report.analyses import EXAMPLE, with_analysis
@@ -64,6 +64,12 @@ def test_means_leave_out_what_is_undefined_and_say_so(analysed: ReportData) -> N
     assert undefined
     assert all(cell.note for cell in undefined)
     assert table.means[2].note == "n = 1 of 2 categories"
+    assert table.means[2].printed.endswith("\N{NO-BREAK SPACE}(1)")
+    assert table.means[0].printed == "mean of 2, or of (n)"
+    assert table.means[-1].note == "n = 2 of 2 categories"
+    assert "(" not in table.means[-1].printed
+    whole = statistics.named_by_table(analysed.analysed[:1])
+    assert whole.means[0].printed == "mean of 1"
 
 
 def test_the_page_shows_all_of_it_and_nothing_undefined_as_a_number(
@@ -137,6 +143,53 @@ def test_figure_6_has_a_column_for_each_number_of_annotators_and_no_more(
     assert "the category has no significant activation" in page.titles
 
 
+def test_a_printed_page_has_every_column_and_what_is_folded(analysed: ReportData, tmp_path: Path) -> None:
+    page = write_report(analysed, tmp_path)[0].read_text(encoding="utf-8")
+    style = page[page.index("@media print") : page.index("</style>")]
+    assert "details::details-content { content-visibility: visible; block-size: auto; }" in style
+    assert ".wide th, .wide td { white-space: normal; }" in style  # a paper cannot be scrolled sideways
+    for name in ("table5_agreement", "table6_compatibility"):
+        assert f'<table class="dense densest" aria-describedby="{name}">' in page
+    assert "±\N{NO-BREAK SPACE}" in page  # where such a cell is broken, its spread stays whole
+    tex = (tmp_path / "table5_agreement.tex").read_text(encoding="utf-8")
+    assert re.search(r"[\d.]+ \$\\pm\$~[\d.]+ &", tex)
+    assert "\N{NO-BREAK SPACE}" not in tex
+
+
+@pytest.mark.parametrize("annotators", [3, 12])
+def test_figure_6_takes_its_shades_from_the_page(named: ReportData, tmp_path: Path, annotators: int) -> None:
+    study = synthetic_study(categories=1, annotators=annotators, activations=60, concepts=(2, 3))
+    page = write_report(with_analysis(named, study, Options(shuffles=0)), tmp_path)[0].read_text(
+        encoding="utf-8"
+    )
+    drawn = page[page.index('<section id="coverage"') : page.index('<section id="explanations"')]
+    shades = shades_of(annotators + 1)
+    assert set(re.findall(r"--shade-\d+", drawn)) >= {f"--shade-{n}" for n in (0, annotators)}
+    assert not [on_light for on_light, _ in shades if on_light in drawn]
+    for shade in shades[0]:
+        assert f"--shade-0:{shade};" in page
+
+
+def test_figure_6_of_hundreds_of_annotators_holds_no_picture_whose_shades_the_page_could_not_find(
+    analysed: ReportData, tmp_path: Path
+) -> None:
+    shares = {str(n): {"value": 1 / 300} for n in range(300)}
+    one = replace(analysed.analysed[0], found={"named_by_exactly_n": shares, "n": {"activations": 300}})
+    [path] = save(lambda: named_by_figure([one]), tmp_path / "figure_6", ("svg",))
+    drawn = path.read_text(encoding="utf-8")
+    assert "<image" not in drawn
+    assert all(on_light in drawn for on_light, _ in shades_of(300))
+
+
+def test_on_light_and_dark_pages_what_more_annotators_name_is_farther_from_the_paper() -> None:
+    def lightness(colour: str) -> int:
+        return sum(bytes.fromhex(colour.removeprefix("#")))
+
+    light, dark = zip(*shades_of(6), strict=True)
+    assert sorted(light, key=lightness, reverse=True) == list(light)
+    assert sorted(dark, key=lightness) == list(dark)
+
+
 def test_names_in_tables_and_figures_are_text(tmp_path: Path, named: ReportData) -> None:
     renamed = json.loads(json.dumps(EXAMPLE["input"]).replace('"Eye"', '"<i>$Eye_1$</i> 眼"'))
     del renamed["label_judgements"]
@@ -144,7 +197,26 @@ def test_names_in_tables_and_figures_are_text(tmp_path: Path, named: ReportData)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<i>$Eye" not in page
     assert "<i>$Eye_1$</i> 眼" in Page(tmp_path / "index.html").text
+    assert "\N{FIRST STRONG ISOLATE}" not in (tmp_path / "consensus.tex").read_text(encoding="utf-8")
     assert r"<i>\$Eye\_1\$</i> 眼" in (tmp_path / "consensus.tex").read_text(encoding="utf-8")
+
+
+def test_names_keep_their_order_where_one_is_written_from_right_to_left(
+    tmp_path: Path, named: ReportData
+) -> None:
+    renamed = json.loads(json.dumps(EXAMPLE["input"], ensure_ascii=False).replace('"Eye"', '"عين"'))
+    del renamed["label_judgements"]
+    report = with_analysis(named, study_from_document(renamed))
+    table = statistics.consensus_table(report.analysed)
+    printed, [plain] = next(
+        (cell.printed, cell.values) for row in table.rows for cell in row[1:2] if "عين" in cell.printed
+    )
+    assert re.search("\N{FIRST STRONG ISOLATE}عين\N{POP DIRECTIONAL ISOLATE} \\(\\d", printed)
+    assert "\N{FIRST STRONG ISOLATE}" not in str(plain)
+    write_report(report, tmp_path)
+    assert "<bdi>عين</bdi>" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    for path in [*tmp_path.glob("*.csv"), *tmp_path.glob("*.tex")]:
+        assert "\N{FIRST STRONG ISOLATE}" not in path.read_text(encoding="utf-8"), path
 
 
 def test_a_picture_is_in_the_page_once_however_often_it_is_shown(
@@ -193,7 +265,7 @@ def test_suspects_are_shown_as_the_network_saw_them_and_with_what_it_looked_at(
     difference = np.abs(np.asarray(seen.convert("RGB"), int) - np.asarray(looked.convert("RGB"), int))
     assert difference.max() > 50  # the map is over the second
     words = " ".join(page.text.split())
-    assert "p; 25.0 % of 6 images are explained so" in words
+    assert "p; on average over annotators 25.0 % of 6 images are explained so" in words
     assert "A1: Eye, <i>Wing</i>A2: other" in words
     assert "1 of 4 are shown" in words
 

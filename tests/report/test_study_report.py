@@ -1,13 +1,14 @@
 """A study's report, gathered over the client from the real analytics service."""
 
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from onoma.client import AnalysisOptions, Client
 from onoma.client.transport import Transport
-from onoma.report.study import STEPS, write_study_report
+from onoma.report.study import STAGES, write_study_report
 from services.analytics import statistics
 from tests.bench.report import served
 from tests.report.test_write_report import Page, rows_of
@@ -32,12 +33,15 @@ def test_the_report_asks_each_annotators_namings_once_and_the_bar_moves_within_a
     original = Transport.stream
     monkeypatch.setattr(Transport, "stream", counted)
     monkeypatch.setattr(statistics, "_PROGRESS_S", 0.001)
-    told: list[tuple[int, int]] = []
+    told: list[tuple[str, int, int]] = []
     write_study_report(client, client.get_study("s"), tmp_path, lambda *step: told.append(step))
-    assert told == sorted(told)
-    assert told[-1] == (3 * STEPS, 3 * STEPS)
-    within_analysis = {done for done, _ in told if STEPS < done < 2 * STEPS}
-    assert len(within_analysis) > 2  # more steps than categories
+    assert [stage for stage, _ in groupby(told, lambda step: step[0])] == list(STAGES)
+    steps = {stage: [(done, of) for of_stage, done, of in told if of_stage == stage] for stage in STAGES}
+    for of_stage in steps.values():
+        assert of_stage == sorted(of_stage)
+        assert of_stage[-1][0] == of_stage[-1][1]
+    assert steps["read maps"] == [(1, 2), (2, 2)]  # categories
+    assert len(steps["analyse"]) > 2  # more steps than categories
     assert calls["ExportNamings"] == 4
     assert calls["AnalyseStudy"] == 1
 
@@ -48,7 +52,7 @@ def test_what_the_report_shows_is_the_study(client: Client, tmp_path: Path) -> N
     )
     words = " ".join(page.text.split())
     assert "no shuffles were asked for" in page.titles
-    assert "images are explained so" in words
+    assert "on average over annotators" in words
     rows = rows_of(tmp_path / "pairs.csv")
     assert Counter(row["category"] for row in rows) == {"class 000": 6, "class 001": 6}
     explained = rows_of(tmp_path / "summary_class_000.csv")

@@ -117,6 +117,12 @@ def test_both_readings_are_in_the_summary(named: ReportData, tmp_path: Path) -> 
     ]
 
 
+def test_images_without_a_name_are_said_to_have_nothing_named(named: ReportData, tmp_path: Path) -> None:
+    page = write_report(named, tmp_path)[0].read_text(encoding="utf-8")
+    assert '<bdi class="unnamed">nothing named</bdi>' in page
+    assert ">unlabeled<" not in page
+
+
 def test_latex_escapes_names_and_prints_undefined_as_a_dash(named: ReportData, tmp_path: Path) -> None:
     write_report(named, tmp_path)
     table = (tmp_path / "table1.tex").read_text(encoding="utf-8")

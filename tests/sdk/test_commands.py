@@ -417,6 +417,33 @@ def test_what_is_deleted_is_asked_for_first(onoma, open_study: OpenStudy, monkey
     assert "Gus of the commands" not in [one.display_name for one in client.list_annotators(study.study_id)]
 
 
+def test_a_study_is_closed_only_after_yes(onoma, open_study: OpenStudy, monkeypatch) -> None:
+    client = open_study.client
+    made = client.create_study("to close", "tiny", "shapes", "tiny", ["circle"])
+    client.invite_annotator(made.study_id, "Ada")
+    client.invite_annotator(made.study_id, "Vi", role=naming_pb2.ROLE_VIEWER)
+
+    def state() -> naming_pb2.StudyState:
+        return client.get_study("to close").state
+
+    code, text = onoma("study", "close", "to close")
+    assert (code, "is not open yet, so there is nothing to close" in " ".join(text.split())) == (1, True)
+    client.compute_maps(made.study_id).wait()
+    client.open_study(made.study_id)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code, text = onoma("study", "close", "to close")
+    assert (code, "give --yes" in text, state()) == (1, True, naming_pb2.STUDY_STATE_OPEN), text
+    monkeypatch.setattr("sys.stdin", Terminal("n\n"))
+    code, text = onoma("study", "close", "to close")
+    question = "Close the study to close? 1 annotator can name no more, and it cannot be opened again."
+    assert (code, question in text, state()) == (1, True, naming_pb2.STUDY_STATE_OPEN), text
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code, text = onoma("study", "close", "to close", "--yes")
+    assert (code, "closed" in text, state()) == (0, True, naming_pb2.STUDY_STATE_CLOSED), text
+    assert onoma("study", "close", "to close")[0] == 0  # nothing happens, so nothing is asked
+    client.delete_study(made.study_id)
+
+
 @pytest.mark.parametrize("kind", ["study", "dataset"])
 def test_what_a_deletion_may_have_left_is_asked_for_too(onoma, monkeypatch, kind: str) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
@@ -461,6 +488,8 @@ def test_a_study_is_analysed_as_it_stands(onoma, open_study: OpenStudy) -> None:
     code, text = onoma("study", "analyse", "shapes", "--shuffles", "0")
     assert code == 0
     assert "circle" in text
+    assert "%" in text
+    assert "0." not in text
 
 
 @pytest.mark.parametrize(

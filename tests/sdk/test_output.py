@@ -25,6 +25,27 @@ def test_an_id_can_be_copied_whatever_stands_beside_it(screen: io.StringIO) -> N
     )
     studies.print_studies([study])
     assert ID in screen.getvalue()
+    assert "mine" not in screen.getvalue()  # no room for the model
+
+
+def test_a_study_stands_in_one_line_and_names_its_model_where_there_is_room(screen: io.StringIO) -> None:
+    closed = naming_pb2.STUDY_STATE_CLOSED
+    study = naming_pb2.Study(
+        name="clothes-tidy", study_id=ID, model="network", dataset="clothing", state=closed,
+        categories=["hat"] * 10, activation_count=672,
+    )  # fmt: skip
+    studies.print_studies([study])
+    assert screen.getvalue().splitlines()[2].split() == [
+        "clothes-tidy",
+        ID,
+        "closed",
+        "clothing",
+        "10",
+        "672",
+    ]
+    study.name = "hats"
+    studies.print_studies([study])
+    assert screen.getvalue().splitlines()[-1].split()[:4] == ["hats", ID, "closed", "network"]
 
 
 def test_a_models_layers_stand_in_one_piece(screen: io.StringIO) -> None:

@@ -32,17 +32,9 @@ def test_show_prints_every_column_of_every_class(onoma, xnns: list[pb.Xnn]) -> N
         assert paper == [
             str(xnn.image_count),
             str(xnn.significant_count),
-            *(
-                f"{value:.3f}"
-                for value in (
-                    xnn.significant_mean,
-                    xnn.dnn_accuracy,
-                    xnn.xnn_accuracy,
-                    xnn.rmse,
-                    xnn.score_min,
-                    xnn.score_max,
-                )
-            ),
+            f"{xnn.significant_mean:.3f}",
+            *(f"{value:.1%}" for value in (xnn.dnn_accuracy, xnn.xnn_accuracy)),
+            *(f"{value:.3f}" for value in (xnn.rmse, xnn.score_min, xnn.score_max)),
         ]
         known = correlation(xnn)
         assert ours == [

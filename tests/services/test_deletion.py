@@ -214,10 +214,11 @@ def test_a_kept_report_is_written_anew_once_somebody_in_it_was_erased(
         for name, address in dataclasses.asdict(client._transport._addresses).items()
     }
     kept = Reports(installation.settings.model_copy(update=addresses))
-    assert b"Ada Lovelace" in kept.of(study_id, is_fresh=False)["index.html"]
+    study = client.get_study(study_id)
+    assert b"Ada Lovelace" in kept.of(study, is_fresh=False)["index.html"]
     client.delete_annotator(study_id, ada.annotator_id)
     monkeypatch.setattr(reports, "_LOOK_S", 0.0)
-    assert b"Ada Lovelace" not in b"".join(kept.of(study_id, is_fresh=False).values())
+    assert b"Ada Lovelace" not in b"".join(kept.of(study, is_fresh=False).values())
 
 
 def test_an_annotator_goes_with_their_work_and_others_stay(

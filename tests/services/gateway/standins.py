@@ -67,6 +67,7 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
         self.request_ids: list[str] = []
         self.authorizations: list[tuple[str, str | None]] = []
         self.activation_count = STUDY.activation_count
+        self.state = naming_pb2.STUDY_STATE_UNSPECIFIED
 
     def ListStudies(self, request, context):
         self.request_ids.append(dict(context.invocation_metadata())["x-request-id"])
@@ -79,7 +80,9 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
             message = f"no study {request.study_id!r}"
             status = status_pb2.Status(code=code_pb2.NOT_FOUND, message=message, details=[info])
             context.abort_with_status(rpc_status.to_status(status))
-        return naming_pb2.GetStudyResponse(study=STUDY)
+        answer = naming_pb2.GetStudyResponse(study=STUDY)
+        answer.study.state = self.state
+        return answer
 
     def OpenStudy(self, request, context):
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, "its maps are not computed yet")
