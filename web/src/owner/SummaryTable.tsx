@@ -25,13 +25,18 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
   );
   const { data, failure, reload } = useLoaded(load);
 
+  function choose(set: (chosen: string) => void, chosen: string): void {
+    set(chosen);
+    setOpened(null);
+  }
+
   return (
     <section>
       <h2>What the network looked at</h2>
       <p className="choices">
         <label>
           in images of{" "}
-          <select value={category} onChange={(event) => setCategory(event.target.value)}>
+          <select value={category} onChange={(event) => choose(setCategory, event.target.value)}>
             {study.categories.map((one) => (
               <option key={one}>{one}</option>
             ))}
@@ -39,7 +44,10 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
         </label>
         <label>
           in the words of{" "}
-          <select value={annotatorId} onChange={(event) => setAnnotatorId(event.target.value)}>
+          <select
+            value={annotatorId}
+            onChange={(event) => choose(setAnnotatorId, event.target.value)}
+          >
             {annotators.map(({ annotator_id, display_name }) => (
               <option key={annotator_id} value={annotator_id}>
                 {display_name}
@@ -49,6 +57,7 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
         </label>
       </p>
       {failure !== null && <Failure error={failure} onAgain={reload} />}
+      {failure === null && !data && <p role="status">Loading.</p>}
       {data && (
         <table className="summary">
           <caption>
