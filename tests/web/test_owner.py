@@ -23,6 +23,12 @@ def study_page(naming: Naming, context: BrowserContext | None = None) -> Page:
     return page
 
 
+def close_study(owner: Page) -> None:
+    owner.get_by_role("button", name="Close the study").click()
+    owner.get_by_role("button", name="Close for good").click()
+    expect(owner.locator(".facts").first).to_contain_text("closed")
+
+
 def test_the_owner_invites_by_link(naming: Naming):
     page = naming.page
     page.goto(naming.link.partition("/name")[0])
@@ -69,8 +75,10 @@ def test_a_study_is_made_opened_and_closed_on_the_page(naming: Naming):
     assert [settings.contrastive, settings.blind, settings.suggestions] == [False, False, False]
     page.get_by_role("button", name="Compute the maps").click()
     page.get_by_role("button", name="Open the study").click(timeout=60_000)
-    page.get_by_role("button", name="Close the study").click()
-    expect(page.locator(".facts").first).to_contain_text("closed")
+    may = page.locator("select[name=role] option")
+    expect(may).to_have_text(["name the maps", "look at the results only"])
+    close_study(page)
+    expect(may).to_have_text(["look at the results only"])
     # A closed study cannot be opened again, and the page does not offer it.
     expect(page.get_by_role("button", name="Open the study")).to_have_count(0)
     assert naming.client.get_study(study.study_id).state == naming_pb2.STUDY_STATE_CLOSED
@@ -156,7 +164,12 @@ def test_closing_the_study_in_mid_session_ends_naming_in_words(browser: Browser,
         expect(page.locator(".saving")).to_contain_text("3 changes waiting")
         owner = study_page(naming, naming.page.context.browser.new_context())
         owner.get_by_role("button", name="Close the study").click()
-        expect(owner.locator(".facts").first).to_contain_text("closed")
+        question = owner.get_by_role("dialog", name="Close the study?")
+        expect(question).to_contain_text("1 annotator can name no more, and it cannot be opened again.")
+        expect(question.get_by_role("button", name="Cancel")).to_be_focused()
+        question.get_by_role("button", name="Cancel").click()
+        assert client.get_study(study.study_id).state == naming_pb2.STUDY_STATE_OPEN
+        close_study(owner)
         page.context.set_offline(False)
         expect(page.get_by_role("alert")).to_contain_text("3 changes not taken: the study was closed before.")
         expect(page.locator(".band").first).to_contain_text("This study is closed. What you named is kept")

@@ -3,10 +3,13 @@ import { type ReactNode, useEffect, useRef } from "react";
 /** A modal dialog; Escape, the button and a click beside it close it. */
 export function Dialog({
   title,
+  wayOut = "Close",
   onClose,
   children,
 }: {
   title: string;
+  /** What the button says that does nothing but close it. */
+  wayOut?: string;
   onClose: () => void;
   children: ReactNode;
 }) {
@@ -27,7 +30,7 @@ export function Dialog({
         <header>
           <h1>{title}</h1>
           <button type="button" onClick={onClose}>
-            Close
+            {wayOut}
           </button>
         </header>
         {children}

@@ -16,6 +16,7 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
   const [made, setMade] = useState<{ name: string; link: string } | null>(null);
   const [refusal, setRefusal] = useState<unknown>(null);
   const { study_id } = study;
+  const isClosed = study.state === "STUDY_STATE_CLOSED";
 
   async function doing(work: () => Promise<Link | undefined>): Promise<boolean> {
     try {
@@ -50,7 +51,11 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
     <section>
       <h2>Annotators</h2>
       {annotators.length === 0 ? (
-        <p className="empty">Nobody names this study yet. Invite someone and send them the link.</p>
+        <p className="empty">
+          {isClosed
+            ? "Nobody was invited to name this study."
+            : "Nobody names this study yet. Invite someone and send them the link."}
+        </p>
       ) : (
         <table>
           <thead>
@@ -90,7 +95,7 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
         <label>
           to{" "}
           <select name="role">
-            <option value="ROLE_ANNOTATOR">name the maps</option>
+            {!isClosed && <option value="ROLE_ANNOTATOR">name the maps</option>}
             <option value="ROLE_VIEWER">look at the results only</option>
           </select>
         </label>
