@@ -29,6 +29,15 @@ def close_study(owner: Page) -> None:
     expect(owner.locator(".facts").first).to_contain_text("closed")
 
 
+def open_the_report(owner: Page) -> None:
+    """Has it written anew, and waits until it is there: at an address that does not write it once more."""
+    with owner.expect_request("**/report/index.html?fresh=1"):
+        owner.get_by_role("button", name="Write the report").click()
+    expect(owner.get_by_role("status").filter(has_text="The report is being written.")).to_be_visible()
+    owner.wait_for_url("**/report/index.html", timeout=120_000)
+    expect(owner.get_by_role("heading", name="What the network looked at")).to_be_visible()
+
+
 def test_the_owner_invites_by_link(naming: Naming):
     page = naming.page
     page.goto(naming.link.partition("/name")[0])
@@ -221,8 +230,7 @@ def test_the_report_opens_from_the_study_with_its_own_looks(naming: Naming):
     owner.on(
         "console", lambda message: refused.append(message.text) if "Security Policy" in message.text else None
     )
-    owner.get_by_role("link", name="Write the report").click()
-    expect(owner.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=60_000)
+    open_the_report(owner)
     assert owner.locator("h1").evaluate("heading => getComputedStyle(heading).fontSize") == "32px"
     assert not refused
     table1 = owner.locator("#faithfulness .wide")
@@ -242,8 +250,7 @@ def test_the_report_has_every_table_and_figure_and_every_file_of_it_can_be_had(n
                 )
                 stored = client.act(stored, naming_pb2.Command(create=made))
     owner = study_page(naming)
-    owner.get_by_role("link", name="Write the report").click(timeout=120_000)
-    expect(owner.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=120_000)
+    open_the_report(owner)
     text = owner.locator("body").text_content()
     for what in (
         *(f"Table {number}." for number in range(1, 7)),
@@ -284,6 +291,28 @@ def test_a_viewer_of_a_study_without_results_is_told_why_in_words(naming: Naming
     page.goto(f"{naming.link.partition('#')[0]}#{answer.token}")
     expect(page.get_by_role("heading")).to_have_text("Results of without maps")
     expect(page.get_by_role("alert")).to_contain_text("has no maps yet")
+
+
+def test_a_report_that_is_not_written_leaves_the_studys_page_and_says_why(naming: Naming):
+    owner = study_page(naming)
+    owner.route("**/report/index.html?fresh=1", lambda route: route.abort())
+    owner.get_by_role("button", name="Write the report").click()
+    expect(owner.get_by_role("alert")).to_contain_text("The server does not answer.")
+    expect(owner.get_by_role("button", name="Write the report")).to_be_enabled()
+    expect(owner.get_by_text("The report is being written.")).to_have_count(0)
+
+
+def test_rows_of_one_annotator_never_stand_under_another(naming: Naming):
+    second = naming.client.invite_annotator(naming.study.study_id, "nothing yet").annotator
+    owner = study_page(naming)
+    section = owner.locator("section", has=owner.get_by_role("heading", name="What the network looked at"))
+    whose = section.get_by_label("in the words of")
+    whose.select_option(naming.annotator.display_name)
+    expect(section.get_by_role("table")).to_be_visible()
+    owner.route(f"**/annotators/{second.annotator_id}/summary*", lambda route: route.abort())
+    whose.select_option("nothing yet")
+    expect(section.get_by_role("alert")).to_contain_text("The server does not answer.")
+    expect(section.get_by_role("table")).to_have_count(0)
 
 
 def test_an_unknown_study_leads_to_those_there_are(naming: Naming):

@@ -1,4 +1,4 @@
-import { resultUrl } from "../api/client";
+import { reportUrl } from "../api/report";
 import { LinkAgain } from "./LinkAgain";
 import { readOnlyReason, useNaming } from "./store";
 import { counted } from "./words";
@@ -15,9 +15,7 @@ export function Bands() {
       {readOnly && (
         <p className="band">
           {readOnly}
-          {seesOthers && study && (
-            <a href={resultUrl(study.study_id, "report/index.html")}>What everybody named</a>
-          )}
+          {seesOthers && study && <a href={reportUrl(study.study_id)}>What everybody named</a>}
         </p>
       )}
       {signedOut && (
