@@ -146,8 +146,15 @@ def test_a_revoked_link_keeps_what_waits_and_a_new_one_sends_it(naming: Naming):
     make_concept(page, [0], "kept")
     expect(page.get_by_role("alert")).to_contain_text("2 changes are kept here")
     expect(page.locator(".concept", has_text="kept")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("ask the study's owner for a new link. 2 changes")
     assert not naming.stored().concepts
+    page.reload()
+    expect(page.get_by_role("heading", name="This naming cannot be shown")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("2 changes are kept in this browser")
+    expect(page.get_by_text("saved")).to_have_count(0)
+    expect(page.get_by_text("0 maps")).to_have_count(0)
     row.get_by_text("New link", exact=True).click()
+    expect(owner.get_by_role("status").filter(has_text="The earlier link no longer works.")).to_be_visible()
     link = owner.locator(".link").inner_text()
     assert link != naming.link
     page.get_by_label("Your link").fill(link)

@@ -16,26 +16,34 @@ export function TopBar() {
     <header className="top-bar">
       <span className="brand">Onoma</span>
       <bdi className="study-name">{study?.name}</bdi>
-      <CategoryBar />
-      <span className="progress-words">
-        {counted(total, "map")}, {named} named, {discarded} discarded
-      </span>
-      <progress
-        className="progress"
-        value={named + discarded}
-        max={total || 1}
-        aria-label="Named or discarded"
-      />
+      {study && <CategoryBar />}
+      {naming && (
+        <>
+          <span className="progress-words">
+            {counted(total, "map")}, {named} named, {discarded} discarded
+          </span>
+          <progress
+            className="progress"
+            value={named + discarded}
+            max={total || 1}
+            aria-label="Named or discarded"
+          />
+        </>
+      )}
       <span className="gap" />
-      <SavingState />
-      <span className="joined">
-        <button type="button" disabled={!naming?.undo_count} onClick={undo}>
-          Undo
-        </button>
-        <button type="button" disabled={!naming?.redo_count} onClick={redo}>
-          Redo
-        </button>
-      </span>
+      {naming && (
+        <>
+          <SavingState />
+          <span className="joined">
+            <button type="button" disabled={!naming.undo_count} onClick={undo}>
+              Undo
+            </button>
+            <button type="button" disabled={!naming.redo_count} onClick={redo}>
+              Redo
+            </button>
+          </span>
+        </>
+      )}
       <button
         type="button"
         aria-label="Help: all keys"

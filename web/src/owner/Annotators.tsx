@@ -13,12 +13,12 @@ interface AnnotatorsProps {
 
 /** Who names, how far they are, their links, and a form that makes a link for one more. */
 export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
-  const [made, setMade] = useState<{ name: string; link: string } | null>(null);
+  const [made, setMade] = useState<MadeLinkProps | null>(null);
   const [refusal, setRefusal] = useState<unknown>(null);
   const { study_id } = study;
   const isClosed = study.state === "STUDY_STATE_CLOSED";
 
-  async function doing(work: () => Promise<Link | undefined>): Promise<boolean> {
+  async function doing(work: () => Promise<Link | undefined>, isRenewed = false): Promise<boolean> {
     try {
       const made = await work();
       setMade(
@@ -26,6 +26,7 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
           ? {
               name: made.annotator.display_name,
               link: invitationLink(location.origin, made.token),
+              isRenewed,
             }
           : null,
       );
@@ -75,7 +76,7 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
                 annotator={annotator}
                 total={study.activation_count}
                 onRevoke={() => void doing(() => revoke(study_id, annotator.annotator_id))}
-                onRenew={() => void doing(() => renew(study_id, annotator.annotator_id))}
+                onRenew={() => void doing(() => renew(study_id, annotator.annotator_id), true)}
               />
             ))}
           </tbody>
@@ -159,7 +160,14 @@ function Row({ annotator, total, onRevoke, onRenew }: RowProps) {
   );
 }
 
-function MadeLink({ name, link }: { name: string; link: string }) {
+interface MadeLinkProps {
+  name: string;
+  link: string;
+  /** Whether it takes the place of one that was sent before. */
+  isRenewed: boolean;
+}
+
+function MadeLink({ name, link, isRenewed }: MadeLinkProps) {
   const [words, setWords] = useState("Copy");
   function copy() {
     // Without https or a permission there is no clipboard; the link can be marked by hand.
@@ -177,6 +185,7 @@ function MadeLink({ name, link }: { name: string; link: string }) {
       <button type="button" onClick={copy}>
         {words}
       </button>
+      {isRenewed && <span>The earlier link no longer works.</span>}
     </p>
   );
 }
