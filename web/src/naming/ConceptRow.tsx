@@ -1,7 +1,7 @@
 import { memo, type RefObject, useEffect, useRef, useState } from "react";
 import type { Concept } from "../api/openapi";
 import { DropTarget } from "./DropTarget";
-import { dropOn, takeName } from "./hands";
+import { askName, dropOn, takeName } from "./hands";
 import { NameField } from "./NameField";
 import { Picture } from "./Picture";
 import { type Dragged, show, useNaming } from "./store";
@@ -61,7 +61,7 @@ export const ConceptRow = memo(function ConceptRow({ concept, number }: ConceptR
           className="shelf-face"
           aria-pressed={shown}
           onClick={() => show({ concept: concept_id })}
-          onDoubleClick={() => useNaming.setState({ renaming: concept_id })}
+          onDoubleClick={() => askName(concept_id)}
         >
           <span className="shelf-number">{number <= 9 ? number : ""}</span>
           <bdi className={name ? "shelf-name" : "shelf-name unnamed"}>{nameOf(concept)}</bdi>

@@ -1,13 +1,14 @@
 import { redo, undo } from "./hands";
 import { discardedIds, namedCount } from "./naming";
 import { openCategory, retryNow, stepCategory } from "./opening";
-import { useNaming } from "./store";
+import { isReadOnly, useNaming } from "./store";
 import { counted } from "./words";
 
 /** Where one is, how far one has come, and whether it is saved. */
 export function TopBar() {
   const study = useNaming((state) => state.study);
   const naming = useNaming((state) => state.view?.naming);
+  const readOnly = useNaming(isReadOnly);
   const total = useNaming((state) => state.activations.size);
   const named = naming ? namedCount(naming) : 0;
   const discarded = naming ? discardedIds(naming).length : 0;
@@ -35,10 +36,10 @@ export function TopBar() {
         <>
           <SavingState />
           <span className="joined">
-            <button type="button" disabled={!naming.undo_count} onClick={undo}>
+            <button type="button" disabled={readOnly || !naming.undo_count} onClick={undo}>
               Undo
             </button>
-            <button type="button" disabled={!naming.redo_count} onClick={redo}>
+            <button type="button" disabled={readOnly || !naming.redo_count} onClick={redo}>
               Redo
             </button>
           </span>
