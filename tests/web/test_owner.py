@@ -324,7 +324,7 @@ def test_rows_of_one_annotator_never_stand_under_another(naming: Naming):
     section = owner.locator("section", has=owner.get_by_role("heading", name="What the network looked at"))
     whose = section.get_by_label("in the words of")
     whose.select_option(naming.annotator.display_name)
-    expect(section.get_by_role("table")).to_be_visible()
+    expect(section.get_by_role("button", name="nothing named")).to_be_visible()
     owner.route(f"**/annotators/{second.annotator_id}/summary*", lambda route: route.abort())
     whose.select_option("nothing yet")
     expect(section.get_by_role("alert")).to_contain_text("The server does not answer.")

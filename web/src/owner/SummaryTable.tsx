@@ -82,12 +82,7 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
                   <tr className="opens" onClick={() => setOpened(isOpen ? null : key)}>
                     <td>
                       <button type="button" className="explanation" aria-expanded={isOpen}>
-                        {row.names.map((name, at) => (
-                          <Fragment key={name}>
-                            {at > 0 && ", "}
-                            <bdi>{name}</bdi>
-                          </Fragment>
-                        ))}
+                        <Explanation names={row.names} />
                       </button>
                     </td>
                     <td className="number">{row.image_count}</td>
@@ -126,4 +121,22 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
       )}
     </section>
   );
+}
+
+/** What the report and the commands call an image of which nothing has a name. */
+const NOTHING_NAMED = "unlabeled";
+
+function Explanation({ names }: { names: string[] }) {
+  if (names.length === 1 && names[0] === NOTHING_NAMED)
+    return (
+      <span className="unnamed" title={`“${NOTHING_NAMED}” in the report`}>
+        nothing named
+      </span>
+    );
+  return names.map((name, at) => (
+    <Fragment key={name}>
+      {at > 0 && ", "}
+      <bdi>{name}</bdi>
+    </Fragment>
+  ));
 }
