@@ -3,6 +3,7 @@ import { invitationLink } from "../address";
 import type { Annotator, Role, Study } from "../api/openapi";
 import { Failure } from "../Failure";
 import { invite, type Link, renew, revoke } from "./studies";
+import { TableScroll } from "./TableScroll";
 import { LINK_WORDS, percentOf } from "./words";
 
 interface AnnotatorsProps {
@@ -58,29 +59,31 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
             : "Nobody names this study yet. Invite someone and send them the link."}
         </p>
       ) : (
-        <table>
-          <thead>
-            <tr>
-              <th>Annotator</th>
-              <th className="number">Named</th>
-              <th className="number">Discarded</th>
-              <th className="number">In the pool</th>
-              <th>Progress</th>
-              <th className="number">Link</th>
-            </tr>
-          </thead>
-          <tbody>
-            {annotators.map((annotator) => (
-              <Row
-                key={annotator.annotator_id}
-                annotator={annotator}
-                total={study.activation_count}
-                onRevoke={() => void doing(() => revoke(study_id, annotator.annotator_id))}
-                onRenew={() => void doing(() => renew(study_id, annotator.annotator_id), true)}
-              />
-            ))}
-          </tbody>
-        </table>
+        <TableScroll>
+          <table>
+            <thead>
+              <tr>
+                <th>Annotator</th>
+                <th className="number">Named</th>
+                <th className="number">Discarded</th>
+                <th className="number">In the pool</th>
+                <th>Progress</th>
+                <th className="number">Link</th>
+              </tr>
+            </thead>
+            <tbody>
+              {annotators.map((annotator) => (
+                <Row
+                  key={annotator.annotator_id}
+                  annotator={annotator}
+                  total={study.activation_count}
+                  onRevoke={() => void doing(() => revoke(study_id, annotator.annotator_id))}
+                  onRenew={() => void doing(() => renew(study_id, annotator.annotator_id), true)}
+                />
+              ))}
+            </tbody>
+          </table>
+        </TableScroll>
       )}
       <form className="invite" onSubmit={onInvite}>
         <label>

@@ -3,6 +3,7 @@ import { answered, api, resultImageUrl } from "../api/client";
 import type { Annotator, Study } from "../api/openapi";
 import { Failure } from "../Failure";
 import { ImagesBehind } from "./ImagesBehind";
+import { TableScroll } from "./TableScroll";
 import { useLoaded } from "./useLoaded";
 import { percent } from "./words";
 
@@ -59,65 +60,67 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
       {failure !== null && <Failure error={failure} onAgain={reload} />}
       {failure === null && !data && <p role="status">Loading.</p>}
       {data && (
-        <table className="summary">
-          <caption>
-            {data.image_count} images
-            {data.left_out_count > 0 &&
-              `; ${data.left_out_count} without a significant activation left out`}
-          </caption>
-          <thead>
-            <tr>
-              <th>Explanation</th>
-              <th className="number">Images</th>
-              <th className="number">Share</th>
-              <th>Such as</th>
-            </tr>
-          </thead>
-          <tbody>
-            {data.rows.map((row) => {
-              const key = row.names.join("\n");
-              const isOpen = opened === key;
-              return (
-                <Fragment key={key}>
-                  <tr className="opens" onClick={() => setOpened(isOpen ? null : key)}>
-                    <td>
-                      <button type="button" className="explanation" aria-expanded={isOpen}>
-                        <Explanation names={row.names} />
-                      </button>
-                    </td>
-                    <td className="number">{row.image_count}</td>
-                    <td className="number">{percent(row.share)}</td>
-                    <td>
-                      <span className="thumbnails">
-                        {row.image_ids.slice(0, IMAGES_SHOWN).map((id) => (
-                          <img
-                            key={id}
-                            className="thumbnail"
-                            src={resultImageUrl(study_id, id)}
-                            alt=""
-                            loading="lazy"
-                          />
-                        ))}
-                      </span>
-                    </td>
-                  </tr>
-                  {isOpen && (
-                    <tr>
-                      <td colSpan={4}>
-                        <ImagesBehind
-                          studyId={study_id}
-                          annotatorId={annotatorId}
-                          category={category}
-                          imageIds={row.image_ids}
-                        />
+        <TableScroll>
+          <table className="summary">
+            <caption>
+              {data.image_count} images
+              {data.left_out_count > 0 &&
+                `; ${data.left_out_count} without a significant activation left out`}
+            </caption>
+            <thead>
+              <tr>
+                <th>Explanation</th>
+                <th className="number">Images</th>
+                <th className="number">Share</th>
+                <th>Such as</th>
+              </tr>
+            </thead>
+            <tbody>
+              {data.rows.map((row) => {
+                const key = row.names.join("\n");
+                const isOpen = opened === key;
+                return (
+                  <Fragment key={key}>
+                    <tr className="opens" onClick={() => setOpened(isOpen ? null : key)}>
+                      <td>
+                        <button type="button" className="explanation" aria-expanded={isOpen}>
+                          <Explanation names={row.names} />
+                        </button>
+                      </td>
+                      <td className="number">{row.image_count}</td>
+                      <td className="number">{percent(row.share)}</td>
+                      <td>
+                        <span className="thumbnails">
+                          {row.image_ids.slice(0, IMAGES_SHOWN).map((id) => (
+                            <img
+                              key={id}
+                              className="thumbnail"
+                              src={resultImageUrl(study_id, id)}
+                              alt=""
+                              loading="lazy"
+                            />
+                          ))}
+                        </span>
                       </td>
                     </tr>
-                  )}
-                </Fragment>
-              );
-            })}
-          </tbody>
-        </table>
+                    {isOpen && (
+                      <tr>
+                        <td colSpan={4}>
+                          <ImagesBehind
+                            studyId={study_id}
+                            annotatorId={annotatorId}
+                            category={category}
+                            imageIds={row.image_ids}
+                          />
+                        </td>
+                      </tr>
+                    )}
+                  </Fragment>
+                );
+              })}
+            </tbody>
+          </table>
+        </TableScroll>
       )}
     </section>
   );
