@@ -41,13 +41,17 @@ def open_the_report(owner: Page) -> None:
 def test_the_owner_invites_by_link(naming: Naming):
     page = naming.page
     page.goto(naming.link.partition("/name")[0])
+    expect(page).to_have_title("Studies \N{EN DASH} Onoma")
     page.get_by_role("link", name=naming.study.name, exact=True).first.click()
+    expect(page).to_have_title(f"{naming.study.name} \N{EN DASH} Onoma")
     page.get_by_role("textbox", name="Invite").fill("Grace")
     page.get_by_role("button", name="Make a link").click()
     link = page.locator(".link").inner_text()
     page.goto("about:blank")
     page.goto(link)
     expect(tiles(page).first).to_be_visible()
+    category = page.get_by_role("combobox", name="Category").input_value()
+    expect(page).to_have_title(f"{category}, {naming.study.name} \N{EN DASH} Onoma")
 
 
 def test_a_study_is_made_opened_and_closed_on_the_page(naming: Naming):

@@ -29,6 +29,8 @@ interface NamingPageProps {
 export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) {
   const failure = useNaming((state) => state.failure);
   const opacity = useNaming((state) => (state.plain ? 0 : state.opacity));
+  const study = useNaming((state) => state.study?.name);
+  const shownCategory = useNaming((state) => state.category);
   const said = useNaming((state) => state.said);
   useOpened(studyId, annotatorId, category);
   useKeys();
@@ -36,6 +38,7 @@ export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) 
 
   return (
     <div className="naming" style={{ "--map-opacity": opacity / 100 } as CSSProperties}>
+      {study && shownCategory && <title>{`${shownCategory}, ${study} – Onoma`}</title>}
       <TopBar />
       <Bands />
       {failure ? (

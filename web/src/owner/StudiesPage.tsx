@@ -16,6 +16,7 @@ export function StudiesPage() {
   const [isMaking, setMaking] = useState(false);
   return (
     <>
+      <title>Studies – Onoma</title>
       <OwnerHeader />
       <main className="paper">
         <div className="title-line">

@@ -50,6 +50,7 @@ export function StudyPage({ studyId }: { studyId: string }) {
 
   return (
     <>
+      {data && <title>{`${data.study.name} – Onoma`}</title>}
       <OwnerHeader />
       <main className="paper">
         {failure !== null && <Failure error={failure} onAgain={reload} />}
