@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
+from onoma.v1 import naming_pb2
 from tests.web.conftest import Naming
 from tests.web.hands import concept, groups, make_concept, press, sizes, tiles, wait_until_saved
 
@@ -113,11 +114,29 @@ def test_the_merge_dialog_lets_the_name_be_chosen(naming: Naming):
     press(page, "Escape", "2", "m")
     dialog = page.get_by_role("dialog", name="Merge “neck” with")
     expect(dialog.get_by_role("radio", name="collar 1")).to_be_checked()
+    expect(dialog.get_by_role("radio", name="collar 1")).to_be_focused()
     dialog.get_by_role("radio", name="neck", exact=True).press("Space")
     press(page, "Enter")
     naming.wait_until_stored(lambda stored: sizes(stored) == [("neck", 2)])
     press(page, "Control+z")
     naming.wait_until_stored(lambda stored: sizes(stored) == [("collar", 1), ("neck", 1)])
+
+
+def test_a_concept_that_was_just_named_is_in_sight_with_what_is_said_below_it(large_naming: Naming):
+    page, stored = large_naming.page, large_naming.stored()
+    for number, activation in enumerate(stored.pool[:20]):
+        made = naming_pb2.CreateConcept(
+            concept_id=f"c{number}", name=f"concept {number}", activation_ids=[activation]
+        )
+        stored = large_naming.client.act(stored, naming_pb2.Command(create=made))
+    page.reload()
+    expect(concept(page, "concept 19")).to_have_count(1)
+    press(page, "Home", "n")
+    page.keyboard.type("the last")
+    press(page, "Enter")
+    below = concept(page, "the last").get_by_text("fewer than 3 images")
+    expect(below).to_be_in_viewport(ratio=0.95)
+    expect(below).to_have_attribute("title", "1 image; the statistics leave out concepts with fewer than 3")
 
 
 def test_split_takes_the_selection_out_of_a_concept(naming: Naming):

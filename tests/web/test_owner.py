@@ -23,16 +23,35 @@ def study_page(naming: Naming, context: BrowserContext | None = None) -> Page:
     return page
 
 
+def close_study(owner: Page) -> None:
+    owner.get_by_role("button", name="Close the study").click()
+    owner.get_by_role("button", name="Close for good").click()
+    expect(owner.locator(".facts").first).to_contain_text("closed")
+
+
+def open_the_report(owner: Page) -> None:
+    """Has it written anew, and waits until it is there: at an address that does not write it once more."""
+    with owner.expect_request("**/report/index.html?fresh=1"):
+        owner.get_by_role("button", name="Write the report").click()
+    expect(owner.get_by_role("status").filter(has_text="The report is being written.")).to_be_visible()
+    owner.wait_for_url("**/report/index.html", timeout=120_000)
+    expect(owner.get_by_role("heading", name="What the network looked at")).to_be_visible()
+
+
 def test_the_owner_invites_by_link(naming: Naming):
     page = naming.page
     page.goto(naming.link.partition("/name")[0])
+    expect(page).to_have_title("Studies \N{EN DASH} Onoma")
     page.get_by_role("link", name=naming.study.name, exact=True).first.click()
+    expect(page).to_have_title(f"{naming.study.name} \N{EN DASH} Onoma")
     page.get_by_role("textbox", name="Invite").fill("Grace")
     page.get_by_role("button", name="Make a link").click()
     link = page.locator(".link").inner_text()
     page.goto("about:blank")
     page.goto(link)
     expect(tiles(page).first).to_be_visible()
+    category = page.get_by_role("combobox", name="Category").input_value()
+    expect(page).to_have_title(f"{category}, {naming.study.name} \N{EN DASH} Onoma")
 
 
 def test_a_study_is_made_opened_and_closed_on_the_page(naming: Naming):
@@ -69,8 +88,10 @@ def test_a_study_is_made_opened_and_closed_on_the_page(naming: Naming):
     assert [settings.contrastive, settings.blind, settings.suggestions] == [False, False, False]
     page.get_by_role("button", name="Compute the maps").click()
     page.get_by_role("button", name="Open the study").click(timeout=60_000)
-    page.get_by_role("button", name="Close the study").click()
-    expect(page.locator(".facts").first).to_contain_text("closed")
+    may = page.locator("select[name=role] option")
+    expect(may).to_have_text(["name the maps", "look at the results only"])
+    close_study(page)
+    expect(may).to_have_text(["look at the results only"])
     # A closed study cannot be opened again, and the page does not offer it.
     expect(page.get_by_role("button", name="Open the study")).to_have_count(0)
     assert naming.client.get_study(study.study_id).state == naming_pb2.STUDY_STATE_CLOSED
@@ -129,8 +150,15 @@ def test_a_revoked_link_keeps_what_waits_and_a_new_one_sends_it(naming: Naming):
     make_concept(page, [0], "kept")
     expect(page.get_by_role("alert")).to_contain_text("2 changes are kept here")
     expect(page.locator(".concept", has_text="kept")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("ask the study's owner for a new link. 2 changes")
     assert not naming.stored().concepts
+    page.reload()
+    expect(page.get_by_role("heading", name="This naming cannot be shown")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("2 changes are kept in this browser")
+    expect(page.get_by_text("saved")).to_have_count(0)
+    expect(page.get_by_text("0 maps")).to_have_count(0)
     row.get_by_text("New link", exact=True).click()
+    expect(owner.get_by_role("status").filter(has_text="The earlier link no longer works.")).to_be_visible()
     link = owner.locator(".link").inner_text()
     assert link != naming.link
     page.get_by_label("Your link").fill(link)
@@ -156,13 +184,27 @@ def test_closing_the_study_in_mid_session_ends_naming_in_words(browser: Browser,
         expect(page.locator(".saving")).to_contain_text("3 changes waiting")
         owner = study_page(naming, naming.page.context.browser.new_context())
         owner.get_by_role("button", name="Close the study").click()
-        expect(owner.locator(".facts").first).to_contain_text("closed")
+        question = owner.get_by_role("dialog", name="Close the study?")
+        expect(question).to_contain_text("1 annotator can name no more, and it cannot be opened again.")
+        expect(question.get_by_role("button", name="Cancel")).to_be_focused()
+        question.get_by_role("button", name="Cancel").click()
+        assert client.get_study(study.study_id).state == naming_pb2.STUDY_STATE_OPEN
+        close_study(owner)
         page.context.set_offline(False)
         expect(page.get_by_role("alert")).to_contain_text("3 changes not taken: the study was closed before.")
         expect(page.locator(".band").first).to_contain_text("This study is closed. What you named is kept")
         wait_until_saved(page)
         expect(page.locator(".concept .shelf-name")).to_have_text(["in time"])
         expect(page.get_by_role("button", name="New concept")).to_have_count(0)
+        expect(page.get_by_role("button", name="Undo")).to_be_disabled()
+        tiles(page).first.click()
+        expect(page.locator(".act-bar")).to_have_text("Look around: nothing can be changed.")
+        page.get_by_role("button", name="More about in time").click()
+        expect(page.get_by_role("menuitem")).to_have_text(["Show"])
+        press(page, "Escape")
+        page.locator(".concept .shelf-face").dblclick()
+        expect(page.get_by_role("textbox", name="Name of the concept")).to_have_count(0)
+        press(page, "0")
         tiles(page).first.click()
         press(page, "x")
         expect(page.get_by_role("alert")).to_contain_text("This study is closed")
@@ -208,8 +250,7 @@ def test_the_report_opens_from_the_study_with_its_own_looks(naming: Naming):
     owner.on(
         "console", lambda message: refused.append(message.text) if "Security Policy" in message.text else None
     )
-    owner.get_by_role("link", name="Write the report").click()
-    expect(owner.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=60_000)
+    open_the_report(owner)
     assert owner.locator("h1").evaluate("heading => getComputedStyle(heading).fontSize") == "32px"
     assert not refused
     table1 = owner.locator("#faithfulness .wide")
@@ -229,8 +270,7 @@ def test_the_report_has_every_table_and_figure_and_every_file_of_it_can_be_had(n
                 )
                 stored = client.act(stored, naming_pb2.Command(create=made))
     owner = study_page(naming)
-    owner.get_by_role("link", name="Write the report").click(timeout=120_000)
-    expect(owner.get_by_role("heading", name="What the network looked at")).to_be_visible(timeout=120_000)
+    open_the_report(owner)
     text = owner.locator("body").text_content()
     for what in (
         *(f"Table {number}." for number in range(1, 7)),
@@ -271,6 +311,28 @@ def test_a_viewer_of_a_study_without_results_is_told_why_in_words(naming: Naming
     page.goto(f"{naming.link.partition('#')[0]}#{answer.token}")
     expect(page.get_by_role("heading")).to_have_text("Results of without maps")
     expect(page.get_by_role("alert")).to_contain_text("has no maps yet")
+
+
+def test_a_report_that_is_not_written_leaves_the_studys_page_and_says_why(naming: Naming):
+    owner = study_page(naming)
+    owner.route("**/report/index.html?fresh=1", lambda route: route.abort())
+    owner.get_by_role("button", name="Write the report").click()
+    expect(owner.get_by_role("alert")).to_contain_text("The server does not answer.")
+    expect(owner.get_by_role("button", name="Write the report")).to_be_enabled()
+    expect(owner.get_by_text("The report is being written.")).to_have_count(0)
+
+
+def test_rows_of_one_annotator_never_stand_under_another(naming: Naming):
+    second = naming.client.invite_annotator(naming.study.study_id, "nothing yet").annotator
+    owner = study_page(naming)
+    section = owner.locator("section", has=owner.get_by_role("heading", name="What the network looked at"))
+    whose = section.get_by_label("in the words of")
+    whose.select_option(naming.annotator.display_name)
+    expect(section.get_by_role("button", name="nothing named")).to_be_visible()
+    owner.route(f"**/annotators/{second.annotator_id}/summary*", lambda route: route.abort())
+    whose.select_option("nothing yet")
+    expect(section.get_by_role("alert")).to_contain_text("The server does not answer.")
+    expect(section.get_by_role("table")).to_have_count(0)
 
 
 def test_an_unknown_study_leads_to_those_there_are(naming: Naming):

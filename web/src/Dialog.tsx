@@ -1,18 +1,24 @@
 import { type ReactNode, useEffect, useRef } from "react";
 
-/** A modal dialog; Escape, the button and a click beside it close it. */
+/** A modal dialog; Escape, the button and a click beside it close it. The keys start at what has `data-first`. */
 export function Dialog({
   title,
+  wayOut = "Close",
   onClose,
   children,
 }: {
   title: string;
+  /** What the button says that does nothing but close it. */
+  wayOut?: string;
   onClose: () => void;
   children: ReactNode;
 }) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
-    if (!dialog.current?.open) dialog.current?.showModal();
+    if (dialog.current?.open) return;
+    dialog.current?.showModal();
+    // React's autoFocus comes before the dialog is open, and so to nothing.
+    dialog.current?.querySelector<HTMLElement>("[data-first]")?.focus();
   }, []);
   return (
     // Escape is the keyboard's way out, and the browser's own.
@@ -27,7 +33,7 @@ export function Dialog({
         <header>
           <h1>{title}</h1>
           <button type="button" onClick={onClose}>
-            Close
+            {wayOut}
           </button>
         </header>
         {children}

@@ -1,23 +1,13 @@
 import { useCallback, useEffect, useRef, useState } from "react";
-import { ApiError, answered, api, resultUrl } from "./api/client";
+import { ApiError } from "./api/client";
 import { acceptInvitation } from "./api/naming";
+import { reportUrl, waitForReport } from "./api/report";
 import { Failure } from "./Failure";
 import { useNaming } from "./naming/store";
 
 interface InvitationPageProps {
   token: string;
   onAccepted: (studyId: string, annotatorId: string) => void;
-}
-
-const REPORT = "index.html";
-
-/** Has the report written, so that what stands in its way is said here and not as the browser shows a refusal. */
-async function waitForReport(study_id: string): Promise<void> {
-  const params = { path: { study_id, file: REPORT } };
-  const page = await answered(
-    api.GET("/api/studies/{study_id}/report/{file}", { params, parseAs: "stream" }),
-  );
-  await page?.cancel();
 }
 
 /** Where a link leads: takes the invitation and goes on to the naming, a viewer to the results. */
@@ -34,7 +24,7 @@ export function InvitationPage({ token, onAccepted }: InvitationPageProps) {
         if (annotator.role === "ROLE_VIEWER") {
           setViewed(study.name);
           await waitForReport(study.study_id);
-          location.replace(resultUrl(study.study_id, `report/${REPORT}`));
+          location.replace(reportUrl(study.study_id));
           return;
         }
         useNaming.setState(invitation);

@@ -6,25 +6,41 @@ import {
   selected,
   splitShown,
 } from "./hands";
-import { useNaming } from "./store";
+import { isReadOnly, useNaming } from "./store";
 import { CHOSEN_REASONS, counted, REASON_WORDS } from "./words";
 
 /** What can be done now. It stands below the examples and keeps its height, so that nothing moves. */
 export function ActBar() {
   const hasSelection = useNaming((state) => state.selection.ids.size > 0);
   const hasDiscarded = useNaming((state) => state.justDiscarded.length > 0);
+  const readOnly = useNaming(isReadOnly);
   return (
     <div className="act-bar">
-      {hasSelection ? <SelectionActs /> : hasDiscarded ? <WhyDiscarded /> : <Hint />}
+      {readOnly ? (
+        <LookOnly />
+      ) : hasSelection ? (
+        <SelectionActs />
+      ) : hasDiscarded ? (
+        <WhyDiscarded />
+      ) : (
+        <Hint />
+      )}
     </div>
   );
+}
+
+function LookOnly() {
+  return <span className="quiet">Look around: nothing can be changed.</span>;
 }
 
 function Hint() {
   return (
     <span className="quiet">
+      <span className="by-key">
+        <kbd>?</kbd> shows every key.
+      </span>{" "}
       Select examples that show the same thing: click, Shift, Ctrl, or draw a rectangle from between
-      them. <kbd>?</kbd> shows every key.
+      them.
     </span>
   );
 }

@@ -1,30 +1,28 @@
-import { resultUrl } from "../api/client";
+import { reportUrl } from "../api/report";
 import { LinkAgain } from "./LinkAgain";
 import { readOnlyReason, useNaming } from "./store";
-import { counted } from "./words";
+import { counted, sentence } from "./words";
 
 /** What is so for a while: nothing can be changed, or the link has to be opened again. */
 export function Bands() {
   const readOnly = useNaming(readOnlyReason);
   const study = useNaming((state) => state.study);
   const seesOthers = useNaming((state) => state.seesOthers);
-  const signedOut = useNaming((state) => state.saving.kind === "signed_out");
+  const saving = useNaming((state) => state.saving);
   const waiting = useNaming((state) => state.waiting);
   return (
     <>
       {readOnly && (
         <p className="band">
           {readOnly}
-          {seesOthers && study && (
-            <a href={resultUrl(study.study_id, "report/index.html")}>What everybody named</a>
-          )}
+          {seesOthers && study && <a href={reportUrl(study.study_id)}>What everybody named</a>}
         </p>
       )}
-      {signedOut && (
+      {saving.kind === "signed_out" && (
         <section className="band" aria-label="Link" role="alert">
           <span>
-            This browser no longer holds your link. {counted(waiting, "change")}{" "}
-            {waiting === 1 ? "is" : "are"} kept here and will be sent once you open it again.
+            {sentence(saving.message)} {counted(waiting, "change")} {waiting === 1 ? "is" : "are"}{" "}
+            kept here and will be sent once you open your link.
           </span>
           <LinkAgain />
         </section>

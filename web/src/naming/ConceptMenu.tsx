@@ -1,6 +1,6 @@
 import { type KeyboardEvent, useEffect, useRef } from "react";
-import { conceptOf, focusGrid, removeConcept, splitShown } from "./hands";
-import { show, useNaming } from "./store";
+import { askName, askWhatToMerge, conceptOf, focusGrid, removeConcept, splitShown } from "./hands";
+import { isReadOnly, show, useNaming } from "./store";
 import { nameOf } from "./words";
 
 interface Item {
@@ -9,10 +9,10 @@ interface Item {
   run: (conceptId: string) => void;
 }
 
-const ITEMS: Item[] = [
-  { words: "Show", shown: "", run: (concept) => show({ concept }) },
-  { words: "Rename", shown: "F2", run: (renaming) => useNaming.setState({ renaming }) },
-  { words: "Merge with…", shown: "M", run: (merging) => useNaming.setState({ merging }) },
+const LOOKING: Item[] = [{ words: "Show", shown: "", run: (concept) => show({ concept }) }];
+const CHANGING: Item[] = [
+  { words: "Rename", shown: "F2", run: askName },
+  { words: "Merge with…", shown: "M", run: askWhatToMerge },
   { words: "Split…", shown: "S", run: (concept) => splitShown(concept) },
   { words: "Delete", shown: "Delete", run: removeConcept },
 ];
@@ -20,6 +20,7 @@ const ITEMS: Item[] = [
 /** What can be done with one concept; arrows choose, Escape and a click elsewhere close. */
 export function ConceptMenu() {
   const menu = useNaming((state) => state.menu);
+  const items = useNaming(isReadOnly) ? LOOKING : [...LOOKING, ...CHANGING];
   const element = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (!menu) return;
@@ -53,7 +54,7 @@ export function ConceptMenu() {
       }}
       onKeyDown={onKeyDown}
     >
-      {ITEMS.map(({ words, shown, run }) => (
+      {items.map(({ words, shown, run }) => (
         <button
           key={words}
           type="button"

@@ -1,7 +1,7 @@
 import { memo, type RefObject, useEffect, useRef, useState } from "react";
 import type { Concept } from "../api/openapi";
 import { DropTarget } from "./DropTarget";
-import { dropOn, takeName } from "./hands";
+import { askName, dropOn, takeName } from "./hands";
 import { NameField } from "./NameField";
 import { Picture } from "./Picture";
 import { type Dragged, show, useNaming } from "./store";
@@ -22,6 +22,11 @@ export const ConceptRow = memo(function ConceptRow({ concept, number }: ConceptR
   const inSight = useInSight(row);
   const shown = useNaming(({ place }) => typeof place === "object" && place.concept === concept_id);
   const renaming = useNaming((state) => state.renaming === concept_id);
+  useEffect(() => {
+    if (!renaming) return;
+    // The row is taller than its field was.
+    return () => row.current?.scrollIntoView({ block: "nearest" });
+  }, [renaming]);
   const accepts = (dragged: Dragged) => !("concept" in dragged && dragged.concept === concept_id);
   const openMenu = (x: number, y: number) =>
     useNaming.setState({ menu: { concept: concept_id, x, y } });
@@ -53,7 +58,7 @@ export const ConceptRow = memo(function ConceptRow({ concept, number }: ConceptR
           <span className="shelf-number">{number <= 9 ? number : ""}</span>
           <NameField name={name} onDone={(chosen) => takeName(concept_id, chosen)} />
           <span className="shelf-count">{activation_ids.length}</span>
-          {inSight && <Covers ids={activation_ids} />}
+          <Covers ids={activation_ids} inSight={inSight} />
         </div>
       ) : (
         <button
@@ -61,12 +66,14 @@ export const ConceptRow = memo(function ConceptRow({ concept, number }: ConceptR
           className="shelf-face"
           aria-pressed={shown}
           onClick={() => show({ concept: concept_id })}
-          onDoubleClick={() => useNaming.setState({ renaming: concept_id })}
+          onDoubleClick={() => askName(concept_id)}
         >
           <span className="shelf-number">{number <= 9 ? number : ""}</span>
-          <bdi className={name ? "shelf-name" : "shelf-name unnamed"}>{nameOf(concept)}</bdi>
+          <bdi className={name ? "shelf-name" : "shelf-name unnamed"} title={nameOf(concept)}>
+            {nameOf(concept)}
+          </bdi>
           <span className="shelf-count">{activation_ids.length}</span>
-          {inSight && <Covers ids={activation_ids} />}
+          <Covers ids={activation_ids} inSight={inSight} />
           <TooFew ids={activation_ids} />
         </button>
       )}
@@ -86,12 +93,17 @@ export const ConceptRow = memo(function ConceptRow({ concept, number }: ConceptR
   );
 });
 
-export function Covers({ ids }: { ids: readonly string[] }) {
+interface CoversProps {
+  ids: readonly string[];
+  /** Out of sight they keep their room, so that nothing moves when they come. */
+  inSight?: boolean;
+}
+
+export function Covers({ ids, inSight = true }: CoversProps) {
+  if (ids.length === 0) return null;
   return (
     <span className="covers">
-      {ids.slice(0, COVERS).map((id) => (
-        <Picture key={id} id={id} />
-      ))}
+      {inSight && ids.slice(0, COVERS).map((id) => <Picture key={id} id={id} />)}
     </span>
   );
 }
@@ -105,8 +117,11 @@ function TooFew({ ids }: { ids: readonly string[] }) {
   const images = new Set(ids.map((id) => activations.get(id)?.imageId)).size;
   if (images >= least) return null;
   return (
-    <span className="hint">
-      {counted(images, "image")}; the statistics leave out concepts with fewer than {least}
+    <span
+      className="hint"
+      title={`${counted(images, "image")}; the statistics leave out concepts with fewer than ${least}`}
+    >
+      fewer than {counted(least, "image")}
     </span>
   );
 }

@@ -1,5 +1,5 @@
 import { type ComponentProps, useState } from "react";
-import { type Dragged, useNaming } from "./store";
+import { type Dragged, isReadOnly, useNaming } from "./store";
 
 interface DropTargetProps extends Omit<ComponentProps<"div">, "onDrop"> {
   /** Whether this may be dropped here. */
@@ -10,7 +10,7 @@ interface DropTargetProps extends Omit<ComponentProps<"div">, "onDrop"> {
 /** A place to drop what is dragged; it shows when a drop would do something. */
 export function DropTarget({ accepts, onTake, className = "", ...rest }: DropTargetProps) {
   const [over, setOver] = useState(false);
-  const dragged = useNaming((state) => state.dragged);
+  const dragged = useNaming((state) => (isReadOnly(state) ? null : state.dragged));
   const ready = dragged !== null && accepts(dragged);
   const look = [className, ready ? "drop-ready" : "", ready && over ? "drop-over" : ""];
   return (

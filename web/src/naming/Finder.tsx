@@ -1,7 +1,7 @@
 import { type KeyboardEvent, useState } from "react";
 import { focusGrid, makeConcept, selected, takeConcept } from "./hands";
 import { matches } from "./matching";
-import { useNaming } from "./store";
+import { isReadOnly, useNaming } from "./store";
 import { counted, nameOf } from "./words";
 
 const SHOWN = 8;
@@ -10,12 +10,13 @@ const LONGEST_NAME = 200;
 /** Type-ahead on the concepts' names: Enter puts the selection there, or makes the concept. */
 export function Finder() {
   const concepts = useNaming((state) => state.view?.naming.concepts) ?? [];
-  const chosen = useNaming((state) => state.selection.ids.size);
+  const readOnly = useNaming(isReadOnly);
+  const chosen = useNaming((state) => (readOnly ? 0 : state.selection.ids.size));
   const [typed, setTyped] = useState("");
   const [at, setAt] = useState(0);
   const name = typed.trim();
   const found = matches(concepts, typed).slice(0, SHOWN);
-  const isNew = name !== "" && found[0]?.name !== name;
+  const isNew = !readOnly && name !== "" && found[0]?.name !== name;
   const choices = [
     ...found.map((concept) => ({
       key: concept.concept_id,
@@ -54,7 +55,7 @@ export function Finder() {
     <div className="finder">
       <input
         role="combobox"
-        aria-label="Find a concept, or name a new one"
+        aria-label={readOnly ? "Find a concept" : "Find a concept, or name a new one"}
         aria-expanded={choices.length > 0}
         aria-controls="finder-list"
         aria-activedescendant={

@@ -69,7 +69,10 @@ export function Grid() {
 
   function onClick(event: MouseEvent): void {
     const id = idAt(event);
-    const modifiers = { shift: event.shiftKey, ctrl: event.ctrlKey || event.metaKey };
+    // A finger has no Ctrl: each tap takes one more example, or leaves it out.
+    const isTouch = (event.nativeEvent as PointerEvent).pointerType === "touch";
+    const ctrl = event.ctrlKey || event.metaKey || isTouch;
+    const modifiers = { shift: event.shiftKey, ctrl };
     if (id) select(choose(selection, ids, id, modifiers));
   }
 

@@ -11,9 +11,8 @@ export function GridBar() {
   return (
     <div className="grid-bar">
       <h1>
-        <bdi>{title}</bdi> <span className="quiet">{count}</span>
+        <bdi title={title}>{title}</bdi> <span className="quiet">{count}</span>
       </h1>
-      <span className="gap" />
       <SortChoice />
       <Slider name="size" field="tileSize" min={64} max={256} step={16} />
       <Slider name="map" field="opacity" min={0} max={100} step={1} />

@@ -16,11 +16,12 @@ export function Help() {
         can be undone.
       </p>
       <p>
-        Click to select, with Shift up to here, with Ctrl one more; draw a rectangle from between
-        the tiles to select by lasso. Drag the selection onto a concept, “New concept”, the pool or
-        “Discarded”; drag one concept onto another to merge them; a right click on a concept shows
-        what else can be done with it. Rest the mouse on an example to see it without its map; a
-        double click opens the large view.
+        Click to select, with Shift up to here, with Ctrl one more (as each tap does); draw a
+        rectangle from between the tiles to select by lasso. Drag the selection onto a concept, “New
+        concept”, the pool or “Discarded”; drag one concept onto another to merge them; a right
+        click on a concept shows what else can be done with it. Rest the mouse on an example to see
+        it without its map; a double click opens the large view. A concept of “fewer than 3 images”
+        (some studies ask for more) is kept, and the statistics leave it out.
       </p>
       <dl className="keys">
         {SHORTCUTS.filter(({ words }) => words).map(({ shown, words }) => (

@@ -62,6 +62,7 @@ function MergeForm({ concept }: { concept: Concept }) {
               <input
                 type="radio"
                 name="other"
+                data-first={one === other || undefined}
                 checked={one === other}
                 onChange={() => setChosen(one.concept_id)}
               />

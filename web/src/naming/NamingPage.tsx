@@ -11,12 +11,13 @@ import { LargeView } from "./LargeView";
 import { LinkAgain } from "./LinkAgain";
 import { MergeDialog } from "./MergeDialog";
 import { openNaming, refresh, refreshStudy, rememberStands, retryNow } from "./opening";
+import { countPending } from "./pendingStorage";
 import { Shelf } from "./Shelf";
 import { endLostName, onKeyDown, onKeyUp } from "./shortcuts";
-import { addressNow, useNaming } from "./store";
+import { addressNow, type Failure, useNaming } from "./store";
 import { TopBar } from "./TopBar";
 import { hearOtherTabs } from "./tabs";
-import { sentence } from "./words";
+import { counted, sentence } from "./words";
 
 interface NamingPageProps {
   studyId: string;
@@ -28,6 +29,8 @@ interface NamingPageProps {
 export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) {
   const failure = useNaming((state) => state.failure);
   const opacity = useNaming((state) => (state.plain ? 0 : state.opacity));
+  const study = useNaming((state) => state.study?.name);
+  const shownCategory = useNaming((state) => state.category);
   const said = useNaming((state) => state.said);
   useOpened(studyId, annotatorId, category);
   useKeys();
@@ -35,14 +38,11 @@ export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) 
 
   return (
     <div className="naming" style={{ "--map-opacity": opacity / 100 } as CSSProperties}>
+      {study && shownCategory && <title>{`${shownCategory}, ${study} – Onoma`}</title>}
       <TopBar />
       <Bands />
       {failure ? (
-        <main className="empty-page">
-          <h1>This naming cannot be shown</h1>
-          <p>{sentence(failure.message)}</p>
-          {failure.isSignedOut ? <LinkAgain /> : <p>The page goes on trying by itself.</p>}
-        </main>
+        <NotShown failure={failure} waiting={countPending(studyId, annotatorId)} />
       ) : (
         <main className="bench">
           <section className="workspace" aria-label="Examples">
@@ -61,6 +61,22 @@ export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) 
       <MergeDialog />
       <Help />
     </div>
+  );
+}
+
+function NotShown({ failure, waiting }: { failure: Failure; waiting: number }) {
+  return (
+    <main className="empty-page">
+      <h1>This naming cannot be shown</h1>
+      <p>{sentence(failure.message)}</p>
+      {waiting > 0 && (
+        <p>
+          {counted(waiting, "change")} {waiting === 1 ? "is" : "are"} kept in this browser and will
+          be sent once the naming opens again.
+        </p>
+      )}
+      {failure.isSignedOut ? <LinkAgain /> : <p>The page goes on trying by itself.</p>}
+    </main>
   );
 }
 

@@ -5,7 +5,7 @@ import { DropTarget } from "./DropTarget";
 import { Finder } from "./Finder";
 import { dropOn, makeConcept, selected } from "./hands";
 import { discardedIds } from "./naming";
-import { type Dragged, readOnlyReason, show, useNaming } from "./store";
+import { type Dragged, isReadOnly, show, useNaming } from "./store";
 import { CHOSEN_REASONS, REASON_WORDS } from "./words";
 
 const tilesOnly = (dragged: Dragged) => "tiles" in dragged;
@@ -16,7 +16,7 @@ export function Shelf() {
   const naming = useNaming((state) => state.view?.naming);
   const place = useNaming((state) => state.place);
   const finderOpen = useNaming((state) => state.finderOpen);
-  const isReadOnly = useNaming((state) => readOnlyReason(state) !== null);
+  const readOnly = useNaming(isReadOnly);
   if (!naming) return <aside className="shelf" aria-label="Concepts" />;
 
   return (
@@ -39,7 +39,7 @@ export function Shelf() {
           <Finder />
         ) : (
           <>
-            {!isReadOnly && (
+            {!readOnly && (
               <DropTarget className="new-concept" accepts={tilesOnly} onTake={dropOn.newConcept}>
                 <button
                   type="button"
@@ -61,8 +61,8 @@ export function Shelf() {
         {naming.concepts.map((concept, index) => (
           <ConceptRow key={concept.concept_id} concept={concept} number={index + 1} />
         ))}
-        {naming.concepts.length === 0 && isReadOnly && <p className="empty">No concepts.</p>}
-        {naming.concepts.length === 0 && !isReadOnly && (
+        {naming.concepts.length === 0 && readOnly && <p className="empty">No concepts.</p>}
+        {naming.concepts.length === 0 && !readOnly && (
           <p className="empty">
             No concepts yet. Select examples whose maps point at the same thing and drag them onto
             “New concept”, or press <kbd>N</kbd>.

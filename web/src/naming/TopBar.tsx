@@ -1,13 +1,14 @@
 import { redo, undo } from "./hands";
 import { discardedIds, namedCount } from "./naming";
 import { openCategory, retryNow, stepCategory } from "./opening";
-import { useNaming } from "./store";
+import { isReadOnly, useNaming } from "./store";
 import { counted } from "./words";
 
 /** Where one is, how far one has come, and whether it is saved. */
 export function TopBar() {
   const study = useNaming((state) => state.study);
   const naming = useNaming((state) => state.view?.naming);
+  const readOnly = useNaming(isReadOnly);
   const total = useNaming((state) => state.activations.size);
   const named = naming ? namedCount(naming) : 0;
   const discarded = naming ? discardedIds(naming).length : 0;
@@ -16,26 +17,34 @@ export function TopBar() {
     <header className="top-bar">
       <span className="brand">Onoma</span>
       <bdi className="study-name">{study?.name}</bdi>
-      <CategoryBar />
-      <span className="progress-words">
-        {counted(total, "map")}, {named} named, {discarded} discarded
-      </span>
-      <progress
-        className="progress"
-        value={named + discarded}
-        max={total || 1}
-        aria-label="Named or discarded"
-      />
+      {study && <CategoryBar />}
+      {naming && (
+        <>
+          <span className="progress-words">
+            {counted(total, "map")}, {named} named, {discarded} discarded
+          </span>
+          <progress
+            className="progress"
+            value={named + discarded}
+            max={total || 1}
+            aria-label="Named or discarded"
+          />
+        </>
+      )}
       <span className="gap" />
-      <SavingState />
-      <span className="joined">
-        <button type="button" disabled={!naming?.undo_count} onClick={undo}>
-          Undo
-        </button>
-        <button type="button" disabled={!naming?.redo_count} onClick={redo}>
-          Redo
-        </button>
-      </span>
+      {naming && (
+        <>
+          <SavingState />
+          <span className="joined">
+            <button type="button" disabled={readOnly || !naming.undo_count} onClick={undo}>
+              Undo
+            </button>
+            <button type="button" disabled={readOnly || !naming.redo_count} onClick={redo}>
+              Redo
+            </button>
+          </span>
+        </>
+      )}
       <button
         type="button"
         aria-label="Help: all keys"

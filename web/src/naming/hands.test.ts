@@ -1,8 +1,16 @@
 import { beforeEach, expect, test } from "vitest";
 import type { Activation } from "../api/naming";
-import type { Command, Naming } from "../api/openapi";
+import type { Command, Naming, Study } from "../api/openapi";
 import type { Channel } from "./channel";
-import { discardSelection, makeConcept } from "./hands";
+import {
+  askName,
+  askWhatToMerge,
+  discardSelection,
+  makeConcept,
+  removeConcept,
+  splitShown,
+  takeConcept,
+} from "./hands";
 import { viewOf } from "./naming";
 import { enqueue, type Queue } from "./queue";
 import { everything, NOTHING } from "./selection";
@@ -39,6 +47,10 @@ beforeEach(() => {
     channel: channel as Channel,
     place: "pool",
     order: null,
+    study: null,
+    renaming: null,
+    merging: null,
+    notice: null,
   });
   showQueue(queue);
 });
@@ -62,4 +74,40 @@ test("a concept of more than 10,000 is made and then filled", () => {
   expect(acts.map((act) => Object.keys(act)[0])).toEqual(["create", "assign", "assign"]);
   expect(sizes()).toEqual([LARGEST, LARGEST, 5_000]);
   expect(useNaming.getState().view?.naming.concepts[0]?.activation_ids).toEqual(POOL);
+});
+
+const conceptIds = () =>
+  useNaming.getState().view?.naming.concepts.map(({ concept_id }) => concept_id) ?? [];
+
+test.each([
+  [0, "“hem” is deleted."],
+  [1, "“hem” is deleted; its 1 example is back in the pool."],
+  [2, "“hem” is deleted; its 2 examples are back in the pool."],
+])("deleting a concept of %d examples says what became of them", (count, words) => {
+  makeConcept(POOL.slice(0, count), "hem");
+  removeConcept(conceptIds()[0] ?? "");
+  expect(useNaming.getState().notice?.words).toBe(words);
+});
+
+test.each([
+  ["a name", askName],
+  ["a merge", askWhatToMerge],
+  ["a split", splitShown],
+])("a closed study does not begin %s", (_, begin) => {
+  makeConcept(POOL.slice(0, 2), "hem");
+  const study: Partial<Study> = { state: "STUDY_STATE_CLOSED" };
+  useNaming.setState({ study: study as Study });
+  begin(conceptIds()[0] ?? "");
+  expect(useNaming.getState()).toMatchObject({ renaming: null, merging: null, place: "pool" });
+  expect(useNaming.getState().notice?.words).toContain("This study is closed.");
+});
+
+test("in a closed study the key of a concept shows it, whatever is selected", () => {
+  makeConcept(POOL.slice(0, 2), "hem");
+  const study: Partial<Study> = { state: "STUDY_STATE_CLOSED" };
+  useNaming.setState({ study: study as Study });
+  select(everything(NOTHING, idsShown()));
+  const concept = conceptIds()[0] ?? "";
+  takeConcept(concept);
+  expect(useNaming.getState().place).toEqual({ concept });
 });

@@ -22,6 +22,8 @@ import {
   addressNow,
   type Dragged,
   idsShown,
+  isReadOnly,
+  isRefused,
   say,
   select,
   show,
@@ -101,6 +103,7 @@ export function makeConcept(ids: string[], name = ""): void {
 
 /** Takes the selected examples of a concept out into a new one. */
 export function splitShown(conceptId: string | null = null): void {
+  if (isRefused()) return;
   const { place } = get();
   if (conceptId !== null && !(typeof place === "object" && place.concept === conceptId)) {
     show({ concept: conceptId });
@@ -150,9 +153,9 @@ export const dropOn = {
     "tiles" in dragged && discardAll(dragged.tiles, reason),
 };
 
-/** Puts the selection into this concept; without a selection shows it. */
+/** Puts the selection into this concept; without a selection, or where nothing can be changed, shows it. */
 export function takeConcept(conceptId: string): void {
-  const ids = selected();
+  const ids = isReadOnly(get()) ? [] : selected();
   if (ids.length > 0) assignAll(conceptId, ids);
   else show({ concept: conceptId });
 }
@@ -184,9 +187,17 @@ function withShown(doing: (conceptId: string) => void): void {
   else tell("Show a concept first: press its number, or click on it.");
 }
 
-export const renameShown = () => withShown((renaming) => set({ renaming }));
-export const mergeShown = () => withShown((merging) => set({ merging }));
+export const renameShown = () => withShown(askName);
+export const mergeShown = () => withShown(askWhatToMerge);
 export const deleteShown = () => withShown(removeConcept);
+
+export function askName(renaming: string): void {
+  if (!isRefused()) set({ renaming });
+}
+
+export function askWhatToMerge(merging: string): void {
+  if (!isRefused()) set({ merging });
+}
 
 /** Takes a name that was typed; null keeps the old one. Two concepts of one name stay two until the hand merges them. */
 export function takeName(conceptId: string, name: string | null): void {
@@ -209,7 +220,9 @@ function offerMergeOfName(conceptId: string, name: string): void {
 export function removeConcept(conceptId: string): void {
   const concept = conceptOf(conceptId);
   if (!concept || !act(deleteConcept(conceptId))) return;
-  const words = `“${nameOf(concept)}” is deleted; its ${counted(concept.activation_ids.length, "example")} are back in the pool.`;
+  const count = concept.activation_ids.length;
+  const back = `; its ${counted(count, "example")} ${count === 1 ? "is" : "are"} back in the pool`;
+  const words = `“${nameOf(concept)}” is deleted${count > 0 ? back : ""}.`;
   set({ notice: { words, offers: [UNDO_OFFER] } });
 }
 

@@ -1,6 +1,6 @@
 import { beforeEach, expect, test, vi } from "vitest";
 import { UNDO } from "./commands";
-import { loadPending, savePending, storageKey } from "./pendingStorage";
+import { countPending, loadPending, savePending, storageKey } from "./pendingStorage";
 import type { PendingAct } from "./queue";
 
 const KEY = storageKey("s", "a", "T-shirt/top");
@@ -22,6 +22,14 @@ test("an act that is done leaves, and another tab's stays", () => {
 
 test("categories are kept apart, whatever their names", () => {
   expect(storageKey("s", "a", "b/c")).not.toBe(storageKey("s", "a/b", "c"));
+});
+
+test("what waits is counted over the categories of one annotator", () => {
+  savePending(KEY, [], [act("1"), act("2")]);
+  savePending(storageKey("s", "a", "shoe"), [], [act("3")]);
+  savePending(storageKey("s", "another", "shoe"), [], [act("4")]);
+  expect(countPending("s", "a")).toBe(3);
+  expect(countPending("s", "nobody")).toBe(0);
 });
 
 test("a full storage is reported", () => {

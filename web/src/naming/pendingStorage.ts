@@ -12,6 +12,14 @@ export function loadPending(key: string): PendingAct[] {
   return JSON.parse(localStorage.getItem(key) ?? "[]") as PendingAct[];
 }
 
+/** How many acts of all categories wait here for the server. */
+export function countPending(studyId: string, annotatorId: string): number {
+  const start = storageKey(studyId, annotatorId, "").slice(0, -'""]'.length);
+  return Object.keys(localStorage)
+    .filter((key) => key.startsWith(start))
+    .reduce((count, key) => count + loadPending(key).length, 0);
+}
+
 /** Adds what is new and takes out what is done, leaving other tabs' acts alone. False: the storage is full. */
 export function savePending(key: string, before: PendingAct[], after: PendingAct[]): boolean {
   const gone = new Set(before.map((act) => act.request_id));

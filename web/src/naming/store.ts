@@ -160,14 +160,21 @@ export function readOnlyReason({ study }: NamingState): string | null {
   return null;
 }
 
+export function isReadOnly(state: NamingState): boolean {
+  return readOnlyReason(state) !== null;
+}
+
+/** Says why nothing can be changed; false where it can. */
+export function isRefused(): boolean {
+  const refusal = readOnlyReason(get());
+  if (refusal !== null) set({ notice: { words: refusal } });
+  return refusal !== null;
+}
+
 /** Does an act: it paints at once, is kept, and is sent. False where it makes no sense now. */
 export function act(command: Command): boolean {
   const { channel, place, selection } = get();
-  const refusal = readOnlyReason(get());
-  if (refusal !== null) {
-    set({ notice: { words: refusal } });
-    return false;
-  }
+  if (isRefused()) return false;
   const before = idsShown();
   try {
     channel?.act(command);

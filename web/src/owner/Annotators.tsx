@@ -3,6 +3,7 @@ import { invitationLink } from "../address";
 import type { Annotator, Role, Study } from "../api/openapi";
 import { Failure } from "../Failure";
 import { invite, type Link, renew, revoke } from "./studies";
+import { TableScroll } from "./TableScroll";
 import { LINK_WORDS, percentOf } from "./words";
 
 interface AnnotatorsProps {
@@ -13,11 +14,12 @@ interface AnnotatorsProps {
 
 /** Who names, how far they are, their links, and a form that makes a link for one more. */
 export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
-  const [made, setMade] = useState<{ name: string; link: string } | null>(null);
+  const [made, setMade] = useState<MadeLinkProps | null>(null);
   const [refusal, setRefusal] = useState<unknown>(null);
   const { study_id } = study;
+  const isClosed = study.state === "STUDY_STATE_CLOSED";
 
-  async function doing(work: () => Promise<Link | undefined>): Promise<boolean> {
+  async function doing(work: () => Promise<Link | undefined>, isRenewed = false): Promise<boolean> {
     try {
       const made = await work();
       setMade(
@@ -25,6 +27,7 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
           ? {
               name: made.annotator.display_name,
               link: invitationLink(location.origin, made.token),
+              isRenewed,
             }
           : null,
       );
@@ -50,31 +53,37 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
     <section>
       <h2>Annotators</h2>
       {annotators.length === 0 ? (
-        <p className="empty">Nobody names this study yet. Invite someone and send them the link.</p>
+        <p className="empty">
+          {isClosed
+            ? "Nobody was invited to name this study."
+            : "Nobody names this study yet. Invite someone and send them the link."}
+        </p>
       ) : (
-        <table>
-          <thead>
-            <tr>
-              <th>Annotator</th>
-              <th className="number">Named</th>
-              <th className="number">Discarded</th>
-              <th className="number">In the pool</th>
-              <th>Progress</th>
-              <th className="number">Link</th>
-            </tr>
-          </thead>
-          <tbody>
-            {annotators.map((annotator) => (
-              <Row
-                key={annotator.annotator_id}
-                annotator={annotator}
-                total={study.activation_count}
-                onRevoke={() => void doing(() => revoke(study_id, annotator.annotator_id))}
-                onRenew={() => void doing(() => renew(study_id, annotator.annotator_id))}
-              />
-            ))}
-          </tbody>
-        </table>
+        <TableScroll>
+          <table>
+            <thead>
+              <tr>
+                <th>Annotator</th>
+                <th className="number">Named</th>
+                <th className="number">Discarded</th>
+                <th className="number">In the pool</th>
+                <th>Progress</th>
+                <th className="number">Link</th>
+              </tr>
+            </thead>
+            <tbody>
+              {annotators.map((annotator) => (
+                <Row
+                  key={annotator.annotator_id}
+                  annotator={annotator}
+                  total={study.activation_count}
+                  onRevoke={() => void doing(() => revoke(study_id, annotator.annotator_id))}
+                  onRenew={() => void doing(() => renew(study_id, annotator.annotator_id), true)}
+                />
+              ))}
+            </tbody>
+          </table>
+        </TableScroll>
       )}
       <form className="invite" onSubmit={onInvite}>
         <label>
@@ -90,7 +99,7 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
         <label>
           to{" "}
           <select name="role">
-            <option value="ROLE_ANNOTATOR">name the maps</option>
+            {!isClosed && <option value="ROLE_ANNOTATOR">name the maps</option>}
             <option value="ROLE_VIEWER">look at the results only</option>
           </select>
         </label>
@@ -154,7 +163,14 @@ function Row({ annotator, total, onRevoke, onRenew }: RowProps) {
   );
 }
 
-function MadeLink({ name, link }: { name: string; link: string }) {
+interface MadeLinkProps {
+  name: string;
+  link: string;
+  /** Whether it takes the place of one that was sent before. */
+  isRenewed: boolean;
+}
+
+function MadeLink({ name, link, isRenewed }: MadeLinkProps) {
   const [words, setWords] = useState("Copy");
   function copy() {
     // Without https or a permission there is no clipboard; the link can be marked by hand.
@@ -172,6 +188,7 @@ function MadeLink({ name, link }: { name: string; link: string }) {
       <button type="button" onClick={copy}>
         {words}
       </button>
+      {isRenewed && <span>The earlier link no longer works.</span>}
     </p>
   );
 }

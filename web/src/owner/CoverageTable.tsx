@@ -2,6 +2,7 @@ import { useCallback } from "react";
 import { answered, api } from "../api/client";
 import type { Annotator, Coverage, Study } from "../api/openapi";
 import { Failure } from "../Failure";
+import { TableScroll } from "./TableScroll";
 import { useLoaded } from "./useLoaded";
 import { percent, whyUndefined } from "./words";
 
@@ -23,45 +24,60 @@ export function CoverageTable({ study, annotators }: { study: Study; annotators:
       {failure !== null && <Failure error={failure} onAgain={reload} />}
       {data?.coverages.length === 0 && <p className="empty">Nothing is named yet.</p>}
       {data && data.coverages.length > 0 && (
-        <table>
-          <thead>
-            <tr>
-              <th>Category</th>
-              <th>Annotator</th>
-              <th className="number">Activations named</th>
-              <th className="number">Images in part</th>
-              <th className="number">Images wholly</th>
-              <th className="number">Concepts</th>
-              <th className="number">n activations</th>
-              <th className="number">n images</th>
-            </tr>
-          </thead>
-          <tbody>
-            {data.coverages.map((row, index) => (
-              <tr key={`${row.category}/${row.annotator_id}`}>
-                <td>{data.coverages[index - 1]?.category === row.category ? "" : row.category}</td>
-                <td>
-                  {row.annotator_id ? (names.get(row.annotator_id) ?? row.annotator_id) : "any"}
-                </td>
-                <td className="number">
-                  <Share row={row} of="activation" />
-                </td>
-                <td className="number">
-                  <Share row={row} of="partial" />
-                </td>
-                <td className="number">
-                  <Share row={row} of="complete" />
-                </td>
-                <td className="number">{row.annotator_id ? row.concept_count : ""}</td>
-                <td className="number">{row.activation_count}</td>
-                <td className="number">{row.image_count}</td>
+        <TableScroll label="Coverage">
+          <table>
+            <thead>
+              <tr>
+                <th>Category</th>
+                <th>Annotator</th>
+                <th className="number">Activations named</th>
+                <th className="number">Images in part</th>
+                <th className="number">Images wholly</th>
+                <th className="number">Concepts</th>
+                <th className="number">n activations</th>
+                <th className="number">n images</th>
               </tr>
+            </thead>
+            {categoriesOf(data.coverages).map(([category, rows]) => (
+              <tbody key={category}>
+                {rows.map((row, index) => (
+                  <tr key={row.annotator_id}>
+                    {index === 0 && (
+                      <th scope="rowgroup" rowSpan={rows.length}>
+                        {category}
+                      </th>
+                    )}
+                    <td>
+                      {row.annotator_id ? (names.get(row.annotator_id) ?? row.annotator_id) : "any"}
+                    </td>
+                    <td className="number">
+                      <Share row={row} of="activation" />
+                    </td>
+                    <td className="number">
+                      <Share row={row} of="partial" />
+                    </td>
+                    <td className="number">
+                      <Share row={row} of="complete" />
+                    </td>
+                    <td className="number">{row.annotator_id ? row.concept_count : ""}</td>
+                    <td className="number">{row.activation_count}</td>
+                    <td className="number">{row.image_count}</td>
+                  </tr>
+                ))}
+              </tbody>
             ))}
-          </tbody>
-        </table>
+          </table>
+        </TableScroll>
       )}
     </section>
   );
+}
+
+/** The rows of each category, which follow one another. */
+function categoriesOf(rows: readonly Coverage[]): [category: string, Coverage[]][] {
+  const found = new Map<string, Coverage[]>();
+  for (const row of rows) found.set(row.category, [...(found.get(row.category) ?? []), row]);
+  return [...found];
 }
 
 interface ShareProps {

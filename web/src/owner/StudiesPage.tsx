@@ -4,6 +4,7 @@ import { answered, api } from "../api/client";
 import { Failure } from "../Failure";
 import { NewStudy } from "./NewStudy";
 import { OwnerHeader } from "./OwnerHeader";
+import { TableScroll } from "./TableScroll";
 import { useLoaded } from "./useLoaded";
 import { STATE_WORDS } from "./words";
 
@@ -15,6 +16,7 @@ export function StudiesPage() {
   const [isMaking, setMaking] = useState(false);
   return (
     <>
+      <title>Studies – Onoma</title>
       <OwnerHeader />
       <main className="paper">
         <div className="title-line">
@@ -32,34 +34,36 @@ export function StudiesPage() {
           </p>
         )}
         {data && data.studies.length > 0 && (
-          <table>
-            <thead>
-              <tr>
-                <th>Study</th>
-                <th>State</th>
-                <th>Model</th>
-                <th>Data set</th>
-                <th className="number">Categories</th>
-                <th className="number">Activations</th>
-              </tr>
-            </thead>
-            <tbody>
-              {data.studies.map((study) => (
-                <tr key={study.study_id}>
-                  <td>
-                    <a href={studyPath(study.study_id)}>
-                      <bdi>{study.name}</bdi>
-                    </a>
-                  </td>
-                  <td>{STATE_WORDS[study.state]}</td>
-                  <td>{study.model}</td>
-                  <td>{study.dataset}</td>
-                  <td className="number">{study.categories.length}</td>
-                  <td className="number">{study.activation_count}</td>
+          <TableScroll>
+            <table>
+              <thead>
+                <tr>
+                  <th>Study</th>
+                  <th>State</th>
+                  <th>Model</th>
+                  <th>Data set</th>
+                  <th className="number">Categories</th>
+                  <th className="number">Activations</th>
                 </tr>
-              ))}
-            </tbody>
-          </table>
+              </thead>
+              <tbody>
+                {data.studies.map((study) => (
+                  <tr key={study.study_id}>
+                    <td>
+                      <a href={studyPath(study.study_id)}>
+                        <bdi>{study.name}</bdi>
+                      </a>
+                    </td>
+                    <td>{STATE_WORDS[study.state]}</td>
+                    <td>{study.model}</td>
+                    <td>{study.dataset}</td>
+                    <td className="number">{study.categories.length}</td>
+                    <td className="number">{study.activation_count}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </TableScroll>
         )}
       </main>
     </>

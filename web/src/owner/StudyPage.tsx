@@ -4,6 +4,7 @@ import { listen } from "../api/events";
 import type { Annotator, WatchAnnotatorsResponse } from "../api/openapi";
 import { Failure } from "../Failure";
 import { Annotators } from "./Annotators";
+import { CloseStudy } from "./CloseStudy";
 import { CoverageTable } from "./CoverageTable";
 import { OwnerHeader } from "./OwnerHeader";
 import { Results } from "./Results";
@@ -49,6 +50,7 @@ export function StudyPage({ studyId }: { studyId: string }) {
 
   return (
     <>
+      {data && <title>{`${data.study.name} – Onoma`}</title>}
       <OwnerHeader />
       <main className="paper">
         {failure !== null && <Failure error={failure} onAgain={reload} />}
@@ -63,7 +65,7 @@ export function StudyPage({ studyId }: { studyId: string }) {
             <h1>
               <bdi>{data.study.name}</bdi>
             </h1>
-            <p className="facts">
+            <div className="facts">
               <span>
                 <strong>{STATE_WORDS[data.study.state]}</strong>, {data.study.activation_count}{" "}
                 activations in {data.study.categories.length}{" "}
@@ -71,9 +73,10 @@ export function StudyPage({ studyId }: { studyId: string }) {
                 {data.study.model}, data set {data.study.dataset}
               </span>
               {data.study.state === "STUDY_STATE_OPEN" && (
-                <button type="button" onClick={() => turn("/api/studies/{study_id}/close")}>
-                  Close the study
-                </button>
+                <CloseStudy
+                  annotatorCount={namers(annotators).length}
+                  onClose={() => turn("/api/studies/{study_id}/close")}
+                />
               )}
               {data.study.state === "STUDY_STATE_DRAFT" && data.study.activation_count > 0 && (
                 <button
@@ -84,7 +87,7 @@ export function StudyPage({ studyId }: { studyId: string }) {
                   Open the study
                 </button>
               )}
-            </p>
+            </div>
             {data.study.activation_count === 0 && <StudyMaps study={data.study} onDone={reload} />}
             <Annotators study={data.study} annotators={annotators} onChanged={onChanged} />
             {data.study.activation_count > 0 && <Results studyId={studyId} />}

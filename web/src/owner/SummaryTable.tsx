@@ -3,6 +3,7 @@ import { answered, api, resultImageUrl } from "../api/client";
 import type { Annotator, Study } from "../api/openapi";
 import { Failure } from "../Failure";
 import { ImagesBehind } from "./ImagesBehind";
+import { TableScroll } from "./TableScroll";
 import { useLoaded } from "./useLoaded";
 import { percent } from "./words";
 
@@ -25,13 +26,18 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
   );
   const { data, failure, reload } = useLoaded(load);
 
+  function choose(set: (chosen: string) => void, chosen: string): void {
+    set(chosen);
+    setOpened(null);
+  }
+
   return (
     <section>
       <h2>What the network looked at</h2>
       <p className="choices">
         <label>
           in images of{" "}
-          <select value={category} onChange={(event) => setCategory(event.target.value)}>
+          <select value={category} onChange={(event) => choose(setCategory, event.target.value)}>
             {study.categories.map((one) => (
               <option key={one}>{one}</option>
             ))}
@@ -39,7 +45,10 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
         </label>
         <label>
           in the words of{" "}
-          <select value={annotatorId} onChange={(event) => setAnnotatorId(event.target.value)}>
+          <select
+            value={annotatorId}
+            onChange={(event) => choose(setAnnotatorId, event.target.value)}
+          >
             {annotators.map(({ annotator_id, display_name }) => (
               <option key={annotator_id} value={annotator_id}>
                 {display_name}
@@ -49,72 +58,88 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
         </label>
       </p>
       {failure !== null && <Failure error={failure} onAgain={reload} />}
+      {failure === null && !data && <p role="status">Loading.</p>}
       {data && (
-        <table className="summary">
-          <caption>
-            {data.image_count} images
-            {data.left_out_count > 0 &&
-              `; ${data.left_out_count} without a significant activation left out`}
-          </caption>
-          <thead>
-            <tr>
-              <th>Explanation</th>
-              <th className="number">Images</th>
-              <th className="number">Share</th>
-              <th>Such as</th>
-            </tr>
-          </thead>
-          <tbody>
-            {data.rows.map((row) => {
-              const key = row.names.join("\n");
-              const isOpen = opened === key;
-              return (
-                <Fragment key={key}>
-                  <tr className="opens" onClick={() => setOpened(isOpen ? null : key)}>
-                    <td>
-                      <button type="button" className="explanation" aria-expanded={isOpen}>
-                        {row.names.map((name, at) => (
-                          <Fragment key={name}>
-                            {at > 0 && ", "}
-                            <bdi>{name}</bdi>
-                          </Fragment>
-                        ))}
-                      </button>
-                    </td>
-                    <td className="number">{row.image_count}</td>
-                    <td className="number">{percent(row.share)}</td>
-                    <td>
-                      <span className="thumbnails">
-                        {row.image_ids.slice(0, IMAGES_SHOWN).map((id) => (
-                          <img
-                            key={id}
-                            className="thumbnail"
-                            src={resultImageUrl(study_id, id)}
-                            alt=""
-                            loading="lazy"
-                          />
-                        ))}
-                      </span>
-                    </td>
-                  </tr>
-                  {isOpen && (
-                    <tr>
-                      <td colSpan={4}>
-                        <ImagesBehind
-                          studyId={study_id}
-                          annotatorId={annotatorId}
-                          category={category}
-                          imageIds={row.image_ids}
-                        />
+        <TableScroll>
+          <table className="summary">
+            <caption>
+              {data.image_count} images
+              {data.left_out_count > 0 &&
+                `; ${data.left_out_count} without a significant activation left out`}
+            </caption>
+            <thead>
+              <tr>
+                <th>Explanation</th>
+                <th className="number">Images</th>
+                <th className="number">Share</th>
+                <th>Such as</th>
+              </tr>
+            </thead>
+            <tbody>
+              {data.rows.map((row) => {
+                const key = row.names.join("\n");
+                const isOpen = opened === key;
+                return (
+                  <Fragment key={key}>
+                    <tr className="opens" onClick={() => setOpened(isOpen ? null : key)}>
+                      <td>
+                        <button type="button" className="explanation" aria-expanded={isOpen}>
+                          <Explanation names={row.names} />
+                        </button>
+                      </td>
+                      <td className="number">{row.image_count}</td>
+                      <td className="number">{percent(row.share)}</td>
+                      <td>
+                        <span className="thumbnails">
+                          {row.image_ids.slice(0, IMAGES_SHOWN).map((id) => (
+                            <img
+                              key={id}
+                              className="thumbnail"
+                              src={resultImageUrl(study_id, id)}
+                              alt=""
+                              loading="lazy"
+                            />
+                          ))}
+                        </span>
                       </td>
                     </tr>
-                  )}
-                </Fragment>
-              );
-            })}
-          </tbody>
-        </table>
+                    {isOpen && (
+                      <tr>
+                        <td colSpan={4}>
+                          <ImagesBehind
+                            studyId={study_id}
+                            annotatorId={annotatorId}
+                            category={category}
+                            imageIds={row.image_ids}
+                          />
+                        </td>
+                      </tr>
+                    )}
+                  </Fragment>
+                );
+              })}
+            </tbody>
+          </table>
+        </TableScroll>
       )}
     </section>
   );
+}
+
+/** What the report and the commands call an image of which nothing has a name. */
+const NOTHING_NAMED = "unlabeled";
+
+function Explanation({ names }: { names: string[] }) {
+  if (names.length === 1 && names[0] === NOTHING_NAMED)
+    return (
+      <span className="unnamed" title={`“${NOTHING_NAMED}” in the report`}>
+        nothing named
+      </span>
+    );
+  return names.map((name, at) => (
+    <Fragment key={name}>
+      {at > 0 && ", "}
+      <bdi>{name}</bdi>
+    </Fragment>
+  ));
 }

@@ -8,9 +8,13 @@ export const STATE_WORDS: Record<StudyState, string> = {
   STUDY_STATE_CLOSED: "closed",
 };
 
-/** A share with one decimal in percent. */
+/**
+ * A share with one decimal in percent, as the report and the commands write it. Python rounds what lies exactly
+ * between two decimals to the even one, toFixed up: they differ at .25 alone, as .75 is .8 to both.
+ */
 export function percent(share: number): string {
-  return `${(100 * share).toFixed(1)}\u00a0%`;
+  const exact = 100 * share;
+  return `${(exact % 1 === 0.25 ? exact - 0.05 : exact).toFixed(1)}\u00a0%`;
 }
 
 /** Why a row of coverage has shares that are 0/0. */
