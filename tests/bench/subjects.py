@@ -24,7 +24,7 @@ READ_OUT = (
     0.01,
 )  # two of five hold 90 %: the paper has 1.2 to 2.9 significant an image
 SIDE = 224
-NETWORKS = ("vgg16", "resnet50")
+NETWORKS = ("vgg16", "resnet50", "mobilenet_v2", "efficientnet_b0", "convnext_tiny")
 
 
 @dataclass(frozen=True)
