@@ -148,9 +148,8 @@ def through_sum(
     given: list[Tensor] = []
     pushed: dict[int, Tensor] = {}
     for way, mass in masses.items():
-        if pairs := pushing(
-            parts, weights, way
-        ):  # nothing is: weights and what they weigh are never negative
+        pairs = pushing(parts, weights, way)
+        if pairs:  # there are none where weights and what they weigh are never negative
             pushed[way] = reduce(operator.add, [up(part, weight) for part, weight in pairs])
             ratio = quotient(mass, pushed[way], rows)
             given += [part[rows] * down(ratio, weight) for part, weight in pairs]

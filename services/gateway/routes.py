@@ -16,7 +16,7 @@ from typing import Any
 class Access(enum.Enum):
     """Who may call a route."""
 
-    OWNER = "The owner: on the server's own machine only."
+    OWNER = "The owner: signed in, or at the server's own machine where nobody else can reach the page."
     OTHERS = (
         "The owner; by the cookie of the invitation a viewer of the study, or an annotator of one that is closed or "
         "not blind."

@@ -507,4 +507,4 @@ def test_an_engine_that_there_is_not_is_refused_before_anything_starts(onoma, mo
     monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
     code, text = onoma(*command, "--engine", "ray")
     assert code == 1
-    assert "or take --engine local" in " ".join(text.split())
+    assert "pip install 'WHEEL[ray]' there, of the wheel that Onoma was" in " ".join(text.split())
