@@ -338,7 +338,8 @@ def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Ten
         )
         for below, passed in _handed_down(step, explainer):
             waiting[below] = waiting[below] + passed if below in waiting else passed
-    return waiting[explainer.map_layer].sum(explainer.channel_axis, dtype=torch.float32)
+    maps = waiting[explainer.map_layer].sum(explainer.channel_axis, dtype=torch.float32)
+    return maps if (mass < 0).any() else maps.clamp_(min=0)  # which rounding can have left
 
 
 def _handed_down(step: Step, explainer: Explainer) -> Masses:
@@ -401,7 +402,7 @@ def encoder_mass(
             layers[-1] = (-weights[-1][0], "strict")
         for (weight, how), values in zip(reversed(layers), reversed(below[:-1]), strict=True):
             parts = by_sign(values, is_signed=bool((values < 0).any()))
-            mass = matrix_down(parts, by_sign(weight.T, is_signed=-1 in parts), {1: mass}, rows, how)
+            mass = matrix_down(parts, by_sign(weight.T, is_signed=-1 in parts), mass, rows, how)
         return mass
 
 

@@ -33,13 +33,13 @@ from onoma.science.mass import (
     BySign,
     Masses,
     Step,
-    all_lost,
     lost,
     magnitude,
     matrix_down,
     quotient,
     through_sum,
     to_fields,
+    where_signs,
 )
 from onoma.science.nodes import (
     CHOOSES,
@@ -114,10 +114,10 @@ def _convolution(step: Step) -> Masses:
     def down(ratio: Tensor, weight: Tensor) -> Tensor:
         return conv2d_input(shape, weight, ratio, stride, padding, dilation, groups)  # type: ignore[no-any-return, no-untyped-call]
 
-    masses = step.mass_by_sign()
-    passed, pushed = through_sum(parts, step.weights[step.node], masses, step.rows, up, down)
+    weights = step.weights[step.node]
+    passed, pushed = through_sum(parts, weights, step.mass, step.sign(), step.rows, up, down)
     if step.mode == "local":
-        stray = all_lost(masses, pushed, step.rows)
+        stray = lost(step.mass, pushed, step.rows)
         passed += to_windows(step, stray, magnitude(parts), step.room(below), groups)
     return [(below, passed)]
 
@@ -152,7 +152,13 @@ def _fully_connected(step: Step) -> Masses:
     if step.node.target is _aten.linear.default:
         weights = {sign: weight.T for sign, weight in weights.items()}
     passed = matrix_down(
-        step.value_by_sign(below), weights, step.mass_by_sign(), step.rows, step.mode, step.room(below)
+        step.value_by_sign(below),
+        weights,
+        step.mass,
+        step.rows,
+        step.mode,
+        sign=step.sign(),
+        room=step.room(below),
     )
     return [(below, passed)]
 
@@ -189,8 +195,8 @@ def _scaled(step: Step, scale: Tensor) -> Tensor:
     if step.mode == "local":
         return step.mass
     pushed = step.value(step.inputs[0]) * scale
-    if step.node in step.below_zero:
-        pushed = pushed * step.above().sign()
+    if (sign := step.sign()) is not None:
+        pushed = pushed * sign
     return step.mass - lost(step.mass, pushed, step.rows)
 
 
@@ -422,12 +428,18 @@ def _weighed_down(
         up: the operator, of (n, ...).
         down: its transpose, of (m, ...).
     """
-    parts, masses, one = step.value_by_sign(below), step.mass_by_sign(), {1: step.mass.new_ones(())}
+    parts, one = step.value_by_sign(below), {1: step.mass.new_ones(())}
     passed, pushed = through_sum(
-        parts, one, masses, step.rows, lambda part, _: up(part), lambda ratio, _: down(ratio)
+        parts,
+        one,
+        step.mass,
+        step.sign(),
+        step.rows,
+        lambda part, _: up(part),
+        lambda ratio, _: down(ratio),
     )
     if step.mode == "local":
-        stray = all_lost(masses, pushed, step.rows)
+        stray = lost(step.mass, pushed, step.rows)
         passed += to_fields(stray, magnitude(parts), step.room(below), step.rows, up, down)
     return [(below, passed)]
 
@@ -516,14 +528,17 @@ def _add(step: Step) -> Masses:
 
 def _to_addends(step: Step, addends: Sequence[tuple[fx.Node, BySign]]) -> Masses:
     """Mass on a sum of two."""
-    given, stray = [torch.zeros_like(step.mass)] * 2, torch.zeros_like(step.mass)
-    for way, mass in step.mass_by_sign().items():
-        values = [of.get(way, torch.zeros_like(next(iter(of.values())))) for _, of in addends]
-        total = torch.add(*values)
-        share = quotient(mass, total, step.rows)
-        given = [sofar + part[step.rows] * share for sofar, part in zip(given, values, strict=True)]
-        stray = stray + lost(mass, total, step.rows)
+    sign, none = step.sign(), step.mass.new_zeros(())
+
+    def pushing_alike(parts: BySign) -> Tensor:
+        return where_signs(sign, lambda way: parts.get(way, none))
+
+    values = [pushing_alike(parts) for _, parts in addends]
+    total = torch.add(*values)
+    share = quotient(step.mass, total, step.rows)
+    given = [part[step.rows] * share for part in values]
     if step.mode == "local":
+        stray = lost(step.mass, total, step.rows)
         rooms = [step.room(n) for n, _ in addends]
         both = torch.add(*rooms).clamp(min=1)
         given = [part + stray * (room / both) for part, room in zip(given, rooms, strict=True)]

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from onoma.science.excitation_rules import RULES, Rule, to_windows
-from onoma.science.mass import Masses, Step, lost, magnitude, pushing, quotient
+from onoma.science.mass import Masses, Step, lost, magnitude, pushing, quotient, where_signs
 
 LEAST_CHANNELS = 64  # of fewer, the way through each channel is as fast
 _aten = torch.ops.aten
@@ -41,28 +41,25 @@ def _convolution(step: Step) -> Masses:
     counts = step.rows.bincount(minlength=len(parts[1])).tolist()
     by_image = list(enumerate(torch.split(step.rows.argsort(stable=True), counts)))
     outputs = step.mass.shape[2:]
-    given = step.mass.new_zeros(len(step.mass), math.prod(kernel), math.prod(outputs), dtype=torch.float32)
-    stray = step.mass.new_zeros(len(step.mass), given.shape[2])
-    for way, above in step.mass_by_sign().items():
-        terms = reduce(
-            operator.add,
-            [
-                _terms(part, weight, outputs, stride, padding, dilation)
-                for part, weight in pushing(parts, weights, way)
-            ],
-        )
-        excitation = terms.sum(0)
-        mass = above.flatten(2).transpose(1, 2)
-        for image, targets in by_image:
-            if len(targets):
-                ratio = quotient(mass[targets], excitation[image : image + 1], torch.zeros_like(targets))
-                shares = torch.bmm(terms[:, image].transpose(0, 1), ratio.permute(1, 2, 0))
-                given[targets] += shares.permute(2, 1, 0).float()
-        if step.mode == "local":
-            stray += lost(mass, excitation, step.rows).sum(2)
+    mass = step.mass.flatten(2).transpose(1, 2)
+    sign = step.sign()
+
+    def terms_of(way: int) -> Tensor:
+        pairs = pushing(parts, weights, way)
+        return reduce(operator.add, [_terms(*pair, outputs, stride, padding, dilation) for pair in pairs])
+
+    terms = where_signs(None if sign is None else sign.flatten(2).transpose(1, 2), terms_of)
+    excitation = terms.sum(0)
+    given = step.mass.new_zeros(len(mass), len(terms), mass.shape[1], dtype=torch.float32)
+    for image, targets in by_image:
+        if len(targets):
+            ratio = quotient(mass[targets], excitation[image : image + 1], torch.zeros_like(targets))
+            shares = torch.bmm(terms[:, image].transpose(0, 1), ratio.permute(1, 2, 0))
+            given[targets] = shares.permute(2, 1, 0).float()
     passed = functional.fold(given, shape[2:], kernel, dilation, padding, stride)
     if step.mode == "local":
         room, values = (of.sum(1, keepdim=True) for of in (step.room(below), magnitude(parts)))
+        stray = lost(mass, excitation, step.rows).sum(2)
         passed += to_windows(step, stray.reshape(len(stray), 1, *outputs), values, room, groups=1)
     return [(below, passed)]
 

@@ -63,12 +63,11 @@ class Step:
         """Its value, positive and negative."""
         return by_sign(self.value(node), is_signed=node in self.signed)
 
-    def mass_by_sign(self) -> BySign:
-        """Mass on units that are positive or 0, and on those that are negative."""
+    def sign(self) -> Tensor | None:
+        """(n, ...) of the operator's units, 1 or -1, 0 counting as positive; None where no negative one has mass."""
         if self.node not in self.below_zero:
-            return {1: self.mass}
-        is_negative = (self.above() < 0).to(self.mass.dtype)[self.rows]
-        return {1: self.mass * (1 - is_negative), -1: self.mass * is_negative}
+            return None
+        return 1 - 2 * (self.above() < 0).to(self.mass.dtype)
 
     def above(self) -> Tensor:
         """The operator's value, (n, ...), of several the first."""
@@ -120,14 +119,20 @@ def magnitude(parts: BySign) -> Tensor:
     return parts[1] + parts[-1] if -1 in parts else parts[1]
 
 
+def signed(parts: BySign) -> Tensor:
+    """The values."""
+    return parts[1] - parts[-1] if -1 in parts else parts[1]
+
+
 def through_sum(
     parts: BySign,
     weights: BySign,
-    masses: BySign,
+    mass: Tensor,
+    sign: Tensor | None,
     rows: Tensor,
     up: Callable[[Tensor, Tensor], Tensor],
     down: Callable[[Tensor, Tensor], Tensor],
-) -> tuple[Tensor, BySign]:
+) -> tuple[Tensor, Tensor]:
     """Mass through a weighted sum, to the inputs that pushed a unit the way it is: P'_j = sum_i c_ij P_i / sum_k c_ik,
     where c_ij = max(w_ij z_j, 0) for a unit that is not negative (Zhang et al. 2016, whose z is never negative) and
     max(-w_ij z_j, 0) for one that is [ours].
@@ -138,32 +143,37 @@ def through_sum(
     Args:
         parts: (n, ...) of z.
         weights: of W.
-        masses: (m, ...) mass on units that are not negative, and on those that are.
+        mass: (m, ...).
+        sign: (n, ...) of the units, as `Step.sign` has it.
         rows: (m,) the image of each row of mass.
         up: activations (n, ...) and weights to the sum.
         down: mass (m, ...) and weights to its transpose.
     Returns:
-        Mass below, (m, ...), and by how much each unit was pushed, (n, ...).
+        Mass below, (m, ...), and by how much each unit was pushed the way it is, (n, ...).
     """
-    given: list[Tensor] = []
-    pushed: dict[int, Tensor] = {}
-    for way, mass in masses.items():
-        pairs = pushing(parts, weights, way)
-        if pairs:  # there are none where weights and what they weigh are never negative
-            pushed[way] = reduce(operator.add, [up(part, weight) for part, weight in pairs])
-            ratio = quotient(mass, pushed[way], rows)
-            given += [part[rows] * down(ratio, weight) for part, weight in pairs]
-    return reduce(operator.add, given), pushed
+
+    def pushed_up_or_down(way: int) -> Tensor:
+        found = [up(part, weight) for part, weight in pushing(parts, weights, way)]
+        return reduce(operator.add, found) if found else mass.new_zeros(())  # neither is ever negative
+
+    pushed = where_signs(sign, pushed_up_or_down)
+    ratio = quotient(mass, pushed, rows)
+    if sign is None:
+        given = [part[rows] * down(ratio, weight) for part, weight in pushing(parts, weights, 1)]
+        return reduce(operator.add, given), pushed
+    # Two products where there may be four pairs of signs, for 2 c_ij = |w_ij z_j| + w_ij z_j, or - on a negative unit.
+    given_alike = (magnitude(parts) / 2)[rows] * down(ratio, magnitude(weights))
+    return given_alike.addcmul_((signed(parts) / 2)[rows], down(ratio * sign[rows], signed(weights))), pushed
+
+
+def where_signs(sign: Tensor | None, of: Callable[[int], Tensor]) -> Tensor:
+    """of(1), and of(-1) where a unit is negative."""
+    return of(1) if sign is None else torch.where(sign < 0, of(-1), of(1))
 
 
 def pushing(parts: BySign, weights: BySign, way: int) -> list[tuple[Tensor, Tensor]]:
     """What of inputs and weights pushes units up, or down (`way` -1): those with products of that sign."""
     return [(part, weights[sign * way]) for sign, part in parts.items() if sign * way in weights]
-
-
-def all_lost(masses: BySign, pushed: BySign, rows: Tensor) -> Tensor:
-    """The mass (m, ...) on units that nothing pushed the way they are."""
-    return reduce(operator.add, [lost(masses[way], by, rows) for way, by in pushed.items()])
 
 
 def to_fields(
@@ -198,7 +208,14 @@ def to_fields(
 
 
 def matrix_down(
-    parts: BySign, weights: BySign, masses: BySign, rows: Tensor, mode: Mode, room: Tensor | None = None
+    parts: BySign,
+    weights: BySign,
+    mass: Tensor,
+    rows: Tensor,
+    mode: Mode,
+    *,
+    sign: Tensor | None = None,
+    room: Tensor | None = None,
 ) -> Tensor:
     """Mass through a fully-connected layer on the last axis, as `through_sum`, without the bias.
 
@@ -207,17 +224,18 @@ def matrix_down(
     Args:
         parts: (n, ..., d) activations below.
         weights: (d, f).
-        masses: (m, ..., f).
+        mass: (m, ..., f).
         rows: (m,) the image of each row of mass.
+        sign: (n, ..., f), as `Step.sign` has it.
         room: (1, ..., d), as `to_fields` has it; 1 where it is not given.
     Returns:
         (m, ..., d).
     """
     passed, pushed = through_sum(
-        parts, weights, masses, rows, torch.matmul, lambda ratio, weight: ratio @ weight.T
+        parts, weights, mass, sign, rows, torch.matmul, lambda ratio, weight: ratio @ weight.T
     )
     if mode == "local":
-        stray, sizes = all_lost(masses, pushed, rows).sum(-1, keepdim=True), magnitude(parts)
+        stray, sizes = lost(mass, pushed, rows).sum(-1, keepdim=True), magnitude(parts)
         room = torch.ones_like(sizes[:1]) if room is None else room
         passed += to_fields(
             stray, sizes, room, rows, lambda values: values.sum(-1, keepdim=True), lambda ratio: ratio

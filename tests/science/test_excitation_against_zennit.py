@@ -87,7 +87,7 @@ def test_negative_inputs_push_by_negative_weights_as_in_zennit() -> None:
     """z = (2, -1), weights (1, -3): what pushed the unit up is 1 * 2 and (-3) * (-1), so 2 / 5 and 3 / 5."""
     values, weight = torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0, -3.0]])
     parts, weights = (by_sign(of, is_signed=True) for of in (values, weight.T))
-    ours = matrix_down(parts, weights, {1: torch.ones(1, 1)}, torch.tensor([0]), "strict")
+    ours = matrix_down(parts, weights, torch.ones(1, 1), torch.tensor([0]), "strict")
     layer = nn.Linear(2, 1, bias=False)
     with torch.no_grad():
         layer.weight.copy_(weight)
@@ -101,7 +101,7 @@ def test_mass_on_a_negative_unit_goes_to_what_pushed_it_down_here_and_up_there()
     """
     values, weight = torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0, 3.0]])
     parts, weights = (by_sign(of, is_signed=True) for of in (values, weight.T))
-    ours = matrix_down(parts, weights, {-1: torch.ones(1, 1)}, torch.tensor([0]), "strict")
+    ours = matrix_down(parts, weights, torch.ones(1, 1), torch.tensor([0]), "strict", sign=-torch.ones(1, 1))
     assert ours.tolist() == [[0.0, 1.0]]
     layer = nn.Linear(2, 1, bias=False)
     with torch.no_grad():

@@ -118,9 +118,7 @@ def test_a_fully_connected_unit_shares_by_activation_times_positive_weight() -> 
 def test_a_negative_weight_gets_no_mass() -> None:
     """z = (2, 1), weights (1, -3): all of it to the first, though the unit itself is -1."""
     weights = {1: torch.tensor([[1.0], [0.0]])}
-    given = matrix_down(
-        {1: torch.tensor([[2.0, 1.0]])}, weights, {1: torch.ones(1, 1)}, torch.tensor([0]), STRICT
-    )
+    given = matrix_down({1: torch.tensor([[2.0, 1.0]])}, weights, torch.ones(1, 1), torch.tensor([0]), STRICT)
     assert given.tolist() == [[1.0, 0.0]]
 
 
