@@ -31,12 +31,13 @@ class Up:
     Attributes:
         addresses: host:port of each service, by name.
         page_url: address of the page; empty without one.
-        reached_by: the setting that lets other machines reach the page, and its value; empty where none does.
+        owner_signs_in_by: the setting for which the page's owner signs in, and its value; empty where whoever sits at
+            this machine is the owner.
     """
 
     addresses: dict[str, str]
     page_url: str
-    reached_by: str
+    owner_signs_in_by: str
     _servers: tuple[RunningServer, ...]
     _page: Page | None
     _drain_s: float
@@ -59,16 +60,16 @@ class Page:
 
     Attributes:
         url: where a browser on this machine finds it.
-        reached_by: as of Up.
+        owner_signs_in_by: as of Up.
     """
 
     def __init__(self, settings: RuntimeSettings, port: int) -> None:
         from services.gateway.app import build
-        from services.gateway.settings import SignInSettings, reached_by
+        from services.gateway.settings import SignInSettings, owner_signs_in_by
 
         of = read_settings(SignInSettings)
         certificate = of.certificate()
-        self.reached_by = reached_by(settings, of)
+        self.owner_signs_in_by = owner_signs_in_by(settings, of)
         self._socket = _listen(settings.host, port)
         self.url = f"{'https' if certificate else 'http'}://{bracketed(settings.host)}:{self._socket.getsockname()[1]}"
         self._server = uvicorn.Server(
@@ -142,8 +143,8 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
         raise
     leave_out_of_collections()
     addresses = {name: getattr(settings, f"{name}_address") for name in SERVICES}
-    url, reached = (page.url, page.reached_by) if page else ("", "")
-    return Up(addresses, url, reached, tuple(servers), page, settings.drain_s, claim)
+    url, signs_in_by = (page.url, page.owner_signs_in_by) if page else ("", "")
+    return Up(addresses, url, signs_in_by, tuple(servers), page, settings.drain_s, claim)
 
 
 def _claimed(data_dir: Path) -> IO[str]:

@@ -28,15 +28,15 @@ def up(
         console.print(f"Onoma is up: {running.page_url}", markup=False)
         for service, address in running.addresses.items():
             console.print(f"  {service} at {address}", markup=False)
-        if not running.reached_by and running.page_url != DEFAULT_PAGE:
+        if not running.owner_signs_in_by and running.page_url != DEFAULT_PAGE:
             console.print(
                 f"Links need its address: onoma study invite STUDY NAME --page {running.page_url}",
                 markup=False,
                 soft_wrap=True,
             )
         console.print(
-            f"{running.reached_by}: other machines can reach the page, and its owner signs in. Ctrl-C ends it."
-            if running.reached_by
+            f"{running.owner_signs_in_by}: the page's owner signs in. Ctrl-C ends it."
+            if running.owner_signs_in_by
             else "Bound to loopback: only this machine can reach it, and whoever sits at it is the owner. "
             "Ctrl-C ends it.",
             markup=False,

@@ -84,3 +84,9 @@ def reached_by(settings: RuntimeSettings, of: SignInSettings) -> str:
     if of.public_url and not is_loopback(urlsplit(of.public_url).hostname or ""):
         return f"ONOMA_PUBLIC_URL={of.public_url}"
     return ""
+
+
+def owner_signs_in_by(settings: RuntimeSettings, of: SignInSettings) -> str:
+    """The setting for which the owner signs in, at this machine too, and its value; empty where they just sit there."""
+    provider = f"ONOMA_OIDC_ISSUER={of.oidc_issuer}" if of.oidc_issuer else ""
+    return reached_by(settings, of) or provider

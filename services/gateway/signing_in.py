@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from services.gateway.page import styles
 from services.gateway.problems import RefusedError, of_refusal
-from services.gateway.settings import reached_by
+from services.gateway.settings import owner_signs_in_by, reached_by
 from services.runtime import audit
 from services.runtime.access import AUTHORIZATION, BY_ACCESS_TOKEN, SIT_AT_THE_MACHINE
 from services.runtime.errors import Unauthenticated
@@ -59,7 +59,7 @@ class SignIn:
         self._access_token = settings.access_token
         self._keys = keys_of(settings) or Keys()
         # A proxy that brings others' browsers may look like the machine itself.
-        self._is_open_here = not (reached_by(settings, of) or of.oidc_issuer)
+        self._is_open_here = not owner_signs_in_by(settings, of)
         self._failures = Buckets(per_s=1 / 6, burst=10)
         self._provider = None
         if of.oidc_issuer:

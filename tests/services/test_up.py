@@ -1,9 +1,11 @@
 """All services and the page in one process."""
 
+import json
 import os
 import socket
 import ssl
 import threading
+import urllib.error
 import urllib.request
 
 import grpc
@@ -134,6 +136,26 @@ def test_the_page_is_served_over_https_where_it_has_a_certificate(settings, monk
             f"{running.page_url}/api/studies", timeout=DEADLINE_S, context=believed
         ) as page:
             assert page.status == 200  # whoever sits at the machine is the owner, as over plain HTTP
+    finally:
+        running.stop()
+
+
+def test_with_a_provider_nobody_is_the_owner_by_sitting_at_the_machine(settings, monkeypatch):
+    provider = {
+        "OIDC_ISSUER": "https://id.example",
+        "OIDC_CLIENT_ID": "onoma",
+        "OIDC_CLIENT_SECRET": "secret",
+        "OWNERS": '["ann@example.org"]',
+        "PUBLIC_URL": "http://127.0.0.1:8080",
+    }
+    for name, value in provider.items():
+        monkeypatch.setenv(f"ONOMA_{name}", value)
+    running = start_all(settings, http_port=0)
+    try:
+        assert running.owner_signs_in_by == "ONOMA_OIDC_ISSUER=https://id.example"
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{running.page_url}/api/studies", timeout=DEADLINE_S)
+        assert json.load(refused.value)["reason"] == "SIGN_IN"
     finally:
         running.stop()
 
