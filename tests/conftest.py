@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share: servers, and a study that is open for naming."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ pytest_plugins = ["tests.minio_fixture", "tests.postgresql_fixture", "tests.ray_
 
 
 def pytest_configure() -> None:
-    """The tests' products are small: a second core gains little, and costs tenfold where others use it."""
+    """The tests' products are small: a second core gains little, and costs tenfold where others use it. So it is in the
+    processes that tests start.
+    """
     torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @dataclass(frozen=True)
