@@ -153,14 +153,16 @@ def find_attachment(program: Program) -> str:
     Those beside the way from image to scores, as in squeeze-excite gates, do not count.
 
     Raises:
-        ValueError: the network has no fully-connected layer, and only one convolution.
+        ValueError: no fully-connected layer lies on every path from image to scores, and at most one convolution does.
     """
     way = cuts(program, scores_node(program).name)
     linear = [node for node in way if node.target in _LINEAR]
     if not linear:
         convolutions = [node for node in way if node.target is _aten.convolution.default]
         if len(convolutions) < 2:
-            raise ValueError("the network has no fully-connected layer; name the attachment layer yourself")
+            raise ValueError(
+                "no fully-connected layer lies on every path from image to scores; name the attachment layer yourself"
+            )
         return _data_input(convolutions[-1]).name
     return _data_input(linear[1 if len(linear) > 1 else 0]).name
 
