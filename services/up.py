@@ -18,6 +18,7 @@ from services.runtime.errors import ServiceError
 from services.runtime.memory import keep_freed_memory, leave_out_of_collections
 from services.runtime.server import RunningServer, bracketed, start, stop_all
 from services.runtime.settings import RuntimeSettings, read_settings
+from services.runtime.stop_signals import StopSignals
 from services.runtime.tokens import with_keys_in_memory
 
 # Each after those that it calls.
@@ -145,6 +146,11 @@ def start_all(settings: RuntimeSettings, http_port: int | None) -> Up:
     addresses = {name: getattr(settings, f"{name}_address") for name in SERVICES}
     url, signs_in_by = (page.url, page.owner_signs_in_by) if page else ("", "")
     return Up(addresses, url, signs_in_by, tuple(servers), page, settings.drain_s, claim)
+
+
+def wait_for_signal() -> None:
+    """Returns on SIGINT or SIGTERM."""
+    StopSignals().wait()
 
 
 def _claimed(data_dir: Path) -> IO[str]:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from deploy.local.minio import MinioServer, NoMinio, minio_binary, start_minio
 from deploy.local.postgresql import NoPostgresql, PostgresqlServer, running_postgresql
-from onoma.cli.serve import wait_for_signal
 from services.runtime.settings import RuntimeSettings
-from services.up import local_settings, start_all
+from services.up import local_settings, start_all, wait_for_signal
 
 _OF_THE_STORE = {"object_store", "s3_endpoint", "s3_access_key", "s3_secret_key", "s3_secure"}
 

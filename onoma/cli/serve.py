@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +18,7 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the page.", min=0, max=65535)] = 8080,
 ) -> None:
     """Run all services and the page in one process until Ctrl-C or SIGTERM."""
-    from services.up import local_settings, start_all
+    from services.up import local_settings, start_all, wait_for_signal
 
     _leave_refusals_to_who_asked()
     running = start_all(local_settings(data), http_port=port)
@@ -70,6 +68,7 @@ def demo(
 ) -> None:
     """Do the main job on real photographs, then serve the page for naming."""
     from onoma.demo.road import run
+    from services.up import wait_for_signal
 
     _leave_refusals_to_who_asked()
     run(
@@ -79,14 +78,6 @@ def demo(
         serve=None if quick else wait_for_signal,
         simulated_annotators=simulated_annotators,
     )
-
-
-def wait_for_signal() -> None:
-    """Returns on SIGINT or SIGTERM."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    stop.wait()
 
 
 def _leave_refusals_to_who_asked() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ from services.runtime.logs import log_json
 from services.runtime.memory import keep_freed_memory, leave_out_of_collections
 from services.runtime.readiness import Looking
 from services.runtime.settings import RuntimeSettings, read_settings
+from services.runtime.stop_signals import StopSignals
 from services.runtime.tokens import keys_of
 from services.runtime.tracing import send_the_rest, send_traces
 
@@ -222,9 +222,7 @@ def main(build: Callable[[RuntimeSettings], Service], name: str) -> None:
     It listens on ONOMA_HOST, on the port of ONOMA_NAME_ADDRESS. Exits with 0 after a stop, with 1 and one line
     where it cannot start.
     """
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopSignals()
     keep_freed_memory()
     try:
         settings = read_settings(RuntimeSettings)

@@ -199,7 +199,9 @@ def test_linear_layers_of_a_gate_do_not_count() -> None:
 
 def test_a_network_without_a_linear_layer_has_no_place_for_an_xnn() -> None:
     program = program_of(sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    with pytest.raises(ValueError, match="no fully-connected layer lies on every path .* name the attachment"):
+    with pytest.raises(
+        ValueError, match=r"no fully-connected layer lies on every path .* name the attachment"
+    ):
         find_attachment(program)
 
 
