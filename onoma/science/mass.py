@@ -119,8 +119,8 @@ def magnitude(parts: BySign) -> Tensor:
     return parts[1] + parts[-1] if -1 in parts else parts[1]
 
 
-def signed(parts: BySign) -> Tensor:
-    """The values."""
+def from_signs(parts: BySign) -> Tensor:
+    """The values: what `by_sign` was given."""
     return parts[1] - parts[-1] if -1 in parts else parts[1]
 
 
@@ -163,7 +163,9 @@ def through_sum(
         return reduce(operator.add, given), pushed
     # Two products where there may be four pairs of signs, for 2 c_ij = |w_ij z_j| + w_ij z_j, or - on a negative unit.
     given_alike = (magnitude(parts) / 2)[rows] * down(ratio, magnitude(weights))
-    return given_alike.addcmul_((signed(parts) / 2)[rows], down(ratio * sign[rows], signed(weights))), pushed
+    return given_alike.addcmul_(
+        (from_signs(parts) / 2)[rows], down(ratio * sign[rows], from_signs(weights))
+    ), pushed
 
 
 def where_signs(sign: Tensor | None, of: Callable[[int], Tensor]) -> Tensor:

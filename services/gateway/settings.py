@@ -87,6 +87,6 @@ def reached_by(settings: RuntimeSettings, of: SignInSettings) -> str:
 
 
 def owner_signs_in_by(settings: RuntimeSettings, of: SignInSettings) -> str:
-    """The setting for which the owner signs in, at this machine too, and its value; empty where they just sit there."""
+    """The setting for which the owner signs in, and its value; empty where whoever sits at the machine is the owner."""
     provider = f"ONOMA_OIDC_ISSUER={of.oidc_issuer}" if of.oidc_issuer else ""
     return reached_by(settings, of) or provider
