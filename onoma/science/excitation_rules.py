@@ -1,7 +1,7 @@
 """Excitation Backprop's rules: one an operator, in a table that a reader extends.
 
 A rule takes the probability mass on an operator's output and says how much of it goes to each of its inputs
-(Zhang et al. 2016; science.md, section 3). To add one:
+(Zhang et al. 2016; docs/excitation-rules.md). To add one:
 
     @rule(torch.ops.aten.negate_nothing.default)
     def _negate_nothing(step: Step) -> Masses:

@@ -15,7 +15,7 @@ _aten = torch.ops.aten
 def fold_batch_norms(graph_module: fx.GraphModule) -> None:
     """Folds inference batch norms into the convolutions and fully-connected layers before them that feed nothing else.
 
-    Excitation Backprop needs it: with gamma < 0 the sign of a weight changes (science.md, section 3).
+    Excitation Backprop needs it: with gamma < 0 the sign of a weight changes.
     """
     graph = graph_module.graph
     values = constant_values(graph_module)

@@ -92,7 +92,7 @@ class Step:
 
 
 def quotient(mass: Tensor, denominator: Tensor, rows: Tensor) -> Tensor:
-    """mass / denominator, and 0 where the denominator is not positive (science.md, section 3).
+    """mass / denominator, and 0 where the denominator is not positive: nothing there excited the unit.
 
     Args:
         mass: (m, ...).

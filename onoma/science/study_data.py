@@ -16,7 +16,7 @@ UNNAMED = -1
 """Value of `Naming.concept` for an activation that is in no concept (pool or discarded)."""
 
 MIN_CONCEPT_IMAGES = 3
-"""Concepts that touch fewer distinct images are removed first (metrics.md, a setting)."""
+"""Concepts that touch fewer distinct images are removed first (a setting; docs/statistics.md)."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class XnnSettings:
         batch_size: images a step; 0 takes a 150th of the images, but 50 (the paper's) to 256: larger ones are faster
             and change the objective slightly.
         reconstruction_weight: a_rec, where Lp is in squared score units; 1 where the paper has 15, which costs
-            faithfulness (science.md, section 1).
+            faithfulness (docs/xnns.md).
         pull_away_weight: a_pt, likewise; 0.5 where the paper has 5, since it pays for X-features that die.
         reconstruction_q: q inside the logarithm.
         reconstructed_units: units of the attachment drawn anew for each step, to reconstruct those alone; 0 or as many

@@ -62,7 +62,7 @@ class Fit:
 
 
 def mattering(mean_contributions: Tensor) -> int:
-    """X-features with positive mean contribution, at least 0.3 of the largest (science.md, section 1)."""
+    """X-features with positive mean contribution, at least 0.3 of the largest [ours]."""
     largest = float(mean_contributions.max())
     if largest <= 0:
         return 0

@@ -1,4 +1,4 @@
-"""Significant X-features: science.md, section 2."""
+"""Significant X-features [P 3.3]."""
 
 import itertools
 import math

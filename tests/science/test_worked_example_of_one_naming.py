@@ -1,4 +1,4 @@
-"""worked_example.json beside metrics.md: every expected value that one naming at a time gives."""
+"""worked_example.json: every expected value that one naming at a time gives."""
 
 import json
 from pathlib import Path
