@@ -338,8 +338,7 @@ def _draw_at_once(explainer: Explainer, values: Mapping[fx.Node, Any], mass: Ten
         )
         for below, passed in _handed_down(step, explainer):
             waiting[below] = waiting[below] + passed if below in waiting else passed
-    maps = waiting[explainer.map_layer].sum(explainer.channel_axis, dtype=torch.float32)
-    return maps if (mass < 0).any() else maps.clamp_(min=0)  # which rounding can have left
+    return waiting[explainer.map_layer].sum(explainer.channel_axis, dtype=torch.float32)
 
 
 def _handed_down(step: Step, explainer: Explainer) -> Masses:

@@ -1,7 +1,8 @@
 """Do two names mean the same? Rules, a study's synonyms, and people who overrule both (paper, Table 6).
 
 Rules come first and are simple on purpose: a label is a list of terms ('wing and eye'), a term a head word with
-modifiers ('open wing'). No threshold on word embeddings separates compatible pairs (docs/statistics.md), so there is none here.
+modifiers ('open wing'). No threshold on word embeddings separates compatible pairs (docs/statistics.md), so there is
+none here.
 """
 
 import re

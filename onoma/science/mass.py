@@ -119,11 +119,6 @@ def magnitude(parts: BySign) -> Tensor:
     return parts[1] + parts[-1] if -1 in parts else parts[1]
 
 
-def from_signs(parts: BySign) -> Tensor:
-    """The values: what `by_sign` was given."""
-    return parts[1] - parts[-1] if -1 in parts else parts[1]
-
-
 def through_sum(
     parts: BySign,
     weights: BySign,
@@ -158,14 +153,15 @@ def through_sum(
 
     pushed = where_signs(sign, pushed_up_or_down)
     ratio = quotient(mass, pushed, rows)
-    if sign is None:
-        given = [part[rows] * down(ratio, weight) for part, weight in pushing(parts, weights, 1)]
-        return reduce(operator.add, given), pushed
-    # Two products where there may be four pairs of signs, for 2 c_ij = |w_ij z_j| + w_ij z_j, or - on a negative unit.
-    given_alike = (magnitude(parts) / 2)[rows] * down(ratio, magnitude(weights))
-    return given_alike.addcmul_(
-        (from_signs(parts) / 2)[rows], down(ratio * sign[rows], from_signs(weights))
-    ), pushed
+    # Pair by pair of signs, so that only what is not negative is added: 2 c_ij = |w_ij z_j| + s_i w_ij z_j would take
+    # half of the products, but loses the digits of a unit that was hardly pushed the way it is.
+    ratios = {1: ratio} if sign is None else {way: ratio * (sign == way)[rows] for way in (1, -1)}
+    given = [
+        part[rows] * down(of_way, weight)
+        for way, of_way in ratios.items()
+        for part, weight in pushing(parts, weights, way)
+    ]
+    return reduce(operator.add, given), pushed
 
 
 def where_signs(sign: Tensor | None, of: Callable[[int], Tensor]) -> Tensor:

@@ -32,7 +32,13 @@ from onoma.science.nodes import (
     depends_on_image,
     shape_of,
 )
-from onoma.science.program_archive import METADATA_ENTRY, RefusedProgram, checked, without_pickles
+from onoma.science.program_archive import (
+    METADATA_ENTRY,
+    METADATA_KEYS,
+    RefusedProgram,
+    checked,
+    without_pickles,
+)
 
 MIN_CELLS = 14
 _aten = torch.ops.aten
@@ -101,8 +107,10 @@ def save(module: nn.Module, example_input: Tensor, metadata: Mapping[str, Any]) 
         example_input: (n, C, H, W) with n >= 2.
         metadata: "name", "classes", "preprocessing" (fields of Preprocessing); kept as JSON in the archive.
     Raises:
-        ValueError: the example is not two images or more.
+        ValueError: the example is not two images or more, or the metadata say something else.
     """
+    if odd := sorted(set(metadata) - set(METADATA_KEYS)):
+        raise ValueError(f"metadata has '{odd[0]}'; it is an object of {', '.join(METADATA_KEYS)}")
     if len(example_input) < 2:
         raise ValueError(
             f"example input of shape {tuple(example_input.shape)}; two images or more are wanted"

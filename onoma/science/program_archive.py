@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 METADATA_ENTRY = "onoma.json"
+METADATA_KEYS = ("name", "classes", "preprocessing")
 _GRAPH = "models/model.json"
 _WEIGHTS = "data/weights/model_weights_config.json"
 _CONSTANTS = "data/constants/model_constants_config.json"
@@ -48,15 +49,6 @@ _TREE_TYPES = (None, "builtins.tuple", "builtins.list", "builtins.dict")
 
 class RefusedProgram(ValueError):
     """These bytes are not a program that can be taken; the message says what is wrong."""
-
-
-def inspect_archive(data: bytes) -> None:
-    """Refuses what is not a JSON graph with raw tensors; nothing is loaded.
-
-    Raises:
-        RefusedProgram: and says which entry is wrong.
-    """
-    _checked_entries(data)
 
 
 def without_pickles(data: bytes) -> bytes:

@@ -160,7 +160,8 @@ def checked_preprocessing(given: Any, program: Program) -> Preprocessing:  # Any
     """How pictures become the program's input.
 
     Raises:
-        ValueError: it is not said, cannot be read, or gives images of another shape than the network takes.
+        ValueError: it is not said, cannot be read, gives images of another shape than the network takes, or has a mean
+            that no pixels have.
     """
     if not given:
         raise ValueError(
@@ -180,6 +181,11 @@ def checked_preprocessing(given: Any, program: Program) -> Preprocessing:  # Any
         raise ValueError(
             f"the preprocessing gives images of {wanted} (channels, height, width); "
             f"the network takes {program.input_shape}"
+        )
+    if not all(0 <= mean <= 1 for mean in found.mean):
+        raise ValueError(
+            f"the preprocessing's mean {found.mean} is not within [0, 1], where pixels lie; "
+            "divide mean and std by 255 if they are of pixels from 0 to 255"
         )
     return found
 

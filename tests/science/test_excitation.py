@@ -582,10 +582,14 @@ def test_features_that_were_made_larger_are_no_gate(swapped: bool) -> None:
     ("something", "carries"),
     [
         (lambda x: x - x.flip(2), True),
+        (
+            lambda x: nn.functional.interpolate(nn.functional.avg_pool2d(x, 2), scale_factor=2) - x.flip(2),
+            True,
+        ),
         (lambda x: x - x.flip(2).mean((2, 3), keepdim=True), False),
         (lambda x: x - x.flip(2).mean((2, 3), keepdim=True).expand_as(x), False),
     ],
-    ids=["branch", "summary", "repeated summary"],
+    ids=["branch", "branch of cells made larger", "summary", "repeated summary"],
 )
 def test_a_branch_that_is_subtracted_carries_mass_and_a_summary_none(
     something: Callable[[Tensor], Tensor], carries: bool

@@ -109,6 +109,19 @@ def test_mass_on_a_negative_unit_goes_to_what_pushed_it_down_here_and_up_there()
     torch.testing.assert_close(zennit(nn.Sequential(layer), values, 0), torch.tensor([[1.0, 0.0]]))
 
 
+def test_a_unit_that_was_hardly_pushed_the_way_it_is_loses_no_digits() -> None:
+    """z = (1, -1, 1e-8), weights (-1, 1, 1), a unit that its bias made positive: 1e-8 alone pushed it up, so the third
+    input gets all. One made negative has 1 / 2 from each of the first two.
+    """
+    values, weight = torch.tensor([[1.0, -1.0, 1e-8]]), torch.tensor([[-1.0, 1.0, 1.0]])
+    parts, weights = (by_sign(of, is_signed=True) for of in (values, weight.T))
+    for sign, expected in (1.0, [0.0, 0.0, 1.0]), (-1.0, [0.5, 0.5, 0.0]):
+        ours = matrix_down(
+            parts, weights, torch.ones(1, 1), torch.tensor([0]), "strict", sign=torch.full((1, 1), sign)
+        )
+        assert ours.tolist() == [expected]
+
+
 def test_a_residual_gives_nothing_to_a_negative_branch_here_and_negative_mass_there() -> None:
     """a = 3, b = -1, mass 1 on the sum: here a+ : b+ = 1 : 0. zennit's norm rule: 3 / 2 and -1 / 2."""
     values = torch.tensor([[[3.0, -1.0]]])

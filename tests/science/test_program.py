@@ -22,7 +22,7 @@ from onoma.science.program import (
     save,
     with_features,
 )
-from onoma.science.program_archive import RefusedProgram, inspect_archive
+from onoma.science.program_archive import RefusedProgram, checked
 from tests.networks import SHAPE, MobileLike, images, program_of, vgg_like
 
 METADATA = {"name": "tiny", "classes": ["a", "b", "c", "d"], "preprocessing": {"height": 32}}
@@ -387,7 +387,7 @@ def test_what_is_no_archive_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(RefusedProgram, match=reason):
         load(data)
     with pytest.raises(RefusedProgram, match=reason):
-        inspect_archive(data)
+        checked(data)
 
 
 def test_an_empty_zip_is_refused() -> None:

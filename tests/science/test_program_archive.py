@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from onoma.science.program import load, save
-from onoma.science.program_archive import RefusedProgram, checked, inspect_archive
+from onoma.science.program_archive import RefusedProgram, checked
 from tests.networks import SHAPE, images, vgg_like
 
 GRAPH, WEIGHTS, CONSTANTS = (
@@ -79,7 +79,7 @@ def replace_everywhere(value: Any, key: str, text: str) -> None:
 
 
 def test_an_archive_of_ours_is_taken(archive: bytes) -> None:
-    inspect_archive(archive)
+    checked(archive)
     assert load(archive).class_count == 4
 
 
@@ -101,7 +101,7 @@ def test_a_shape_that_is_python_code_is_never_evaluated(archive: bytes, tmp_path
     ],
 )
 def test_shapes_that_torch_writes_are_taken(archive: bytes, text: str) -> None:
-    inspect_archive(with_json(archive, GRAPH, lambda graph: replace_everywhere(graph, "expr_str", text)))
+    checked(with_json(archive, GRAPH, lambda graph: replace_everywhere(graph, "expr_str", text)))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_shapes_that_torch_writes_are_taken(archive: bytes, text: str) -> None:
 def test_shapes_that_are_more_are_refused(archive: bytes, text: str) -> None:
     bad = with_json(archive, GRAPH, lambda graph: replace_everywhere(graph, "expr_str", text))
     with pytest.raises(RefusedProgram):
-        inspect_archive(bad)
+        checked(bad)
 
 
 def test_an_opaque_constant_is_never_unpickled(archive: bytes, tmp_path: Path) -> None:

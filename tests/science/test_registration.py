@@ -215,6 +215,10 @@ def test_every_layer_that_can_be_named_is_listed() -> None:
             "has 'resize'; .* interpolation",
         ),
         ({"preprocessing": {"channels": 3, "height": 30, "width": 32}}, r"gives images of \(3, 30, 32\)"),
+        (
+            {"preprocessing": {"channels": 3, "height": 32, "width": 32, "mean": [127, 127, 127]}},
+            r"mean \(127, 127, 127\) is not within \[0, 1\]",
+        ),
         ({"preprocessing": []}, "does not say how pictures become its input"),
     ],
 )
@@ -228,3 +232,10 @@ def test_what_would_be_refused_when_it_is_registered_is_said_before(
 def test_one_image_is_no_example() -> None:
     with pytest.raises(ValueError, match=r"example input of shape \(1, 3, 32, 32\).* two images or more are"):
         save(vgg_like(), images(1, SHAPE), {})
+
+
+def test_metadata_that_save_does_not_know_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match="metadata has 'preprocesing'; it is an object of name, classes, preproc"
+    ):
+        save(vgg_like(), images(2, SHAPE), {"preprocesing": {}})
