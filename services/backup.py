@@ -4,9 +4,9 @@
     FOLDER/20261127T021500Z/         a backup: database.dump, or a NAME.db a service, and backup.json, written last
 
 Rows first, objects after: an object is stored before the row that names it and never changed, so what the rows name is
-among the objects. Of SQLite's files those that refer to others' rows go first, for the same reason; PostgreSQL is
-dumped as of one moment. (By themselves the services delete only rounds of trainings that ended; one that is missed is
-trained again. `onoma doctor --remove-orphans` is not run meanwhile.)
+among the objects. SQLite's files go in an order for the same reason (`_COPIED_IN_ORDER`); PostgreSQL is dumped as of
+one moment. (By themselves the services delete only rounds of trainings that ended; one that is missed is trained again.
+`onoma doctor --remove-orphans` is not run meanwhile.)
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ from services.runtime.settings import RuntimeSettings, read_settings
 
 DUMP = "database.dump"
 SUMMARY = "backup.json"
-_REFERRING_FIRST = ("naming", "attribution", "inference")
+# Of SQLite's files, one after another: what naming has published lies in attribution, and both name what inference has.
+# A run of maps names its study the other way round; one whose study was made meanwhile is left over, which
+# services.doctor tells, while a study without its maps would be lost with all that was named.
+_COPIED_IN_ORDER = ("naming", "attribution", "inference")
 _AT_ONCE = 8  # objects that are copied beside each other
 _LARGE_BYTES = 32 << 20  # of an object from which on one is copied at a time: each is in memory as a whole
 
@@ -63,7 +66,7 @@ def back_up(settings: RuntimeSettings, folder: Path) -> tuple[Path, list[str]]:
             f"--file={made / DUMP}",
         )
     else:
-        for name in _REFERRING_FIRST:
+        for name in _COPIED_IN_ORDER:
             copy_sqlite(settings.data_dir / f"{name}.db", made / f"{name}.db")
     source = open_object_store(settings)
     keys = sorted(source.keys())

@@ -39,7 +39,9 @@ _ELSEWHERE = {
     "naming.study.xnn_set": "inference.xnn_set.name",
     "attribution.map_run.study_id": "naming.study.study_id",
 }
-_REFERRING_FIRST = ("attribution", "naming", "inference")
+# One after another, by `_ELSEWHERE`: what names a row is read before where that stands, so that what is made meanwhile
+# is not taken for missing.
+_READ_IN_ORDER = ("attribution", "naming", "inference")
 _NAMES = {*_ELSEWHERE, *_ELSEWHERE.values()}
 _KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _ROWS_AT_ONCE = 10_000
@@ -132,7 +134,7 @@ def look_over(
         raise FailedPrecondition(
             f"{backups} has no folder 'objects': name the folder that services.backup was given"
         )
-    engines = {name: open_migrated_database(settings, name) for name in _REFERRING_FIRST}
+    engines = {name: open_migrated_database(settings, name) for name in _READ_IN_ORDER}
     store = open_object_store(settings, make=False)
     found = Findings(_database_of(settings), _store_of(settings))
     try:
@@ -212,7 +214,8 @@ def _lacking(names: Mapping[str, set[str]]) -> Iterator[str]:
         for name in sorted(names.get(column, set()) - names.get(of, set())):
             service, table, _ = of.split(".")
             or_else = (
-                f"; only where you had deleted that study, and it was cut off: onoma study delete {name} ends it"
+                "; only where that study's deletion was cut off, or a backup was made while the study was: "
+                f"onoma study delete {name} removes what is left"
                 if column == "attribution.map_run.study_id"
                 else ""
             )

@@ -27,7 +27,7 @@ from onoma.v1 import (
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 
-# Reads may be sent again; what changes something carries a request id and is sent once.
+# Reads may be sent again; a change is sent once, and so is what costs too much to be repeated unasked.
 _READS = ("Get", "List", "Check", "Predict", "Watch", "Export", "Explain", "Attribute")
 _RETRIES = {
     "maxAttempts": 5,

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 
-from onoma.science.pictures import Preprocessing, encode_png
+from onoma.science.pictures import encode_png
 from onoma.science.summary import Reading, explanation, inferred_names, names_of_activations
 from onoma.v1 import attribution_pb2, inference_pb2, types_pb2
 from onoma.v1.analytics_pb2 import ExplainedActivation, ExplainImageResponse
@@ -11,8 +11,7 @@ from services.analytics.study import Activation, ExplainedImage, StudyReader, na
 from services.runtime.decoding import Decoders
 from services.runtime.errors import FailedPrecondition, InvalidArgument
 from services.runtime.peers import asking
-
-_INTERPOLATIONS = {types_pb2.INTERPOLATION_BICUBIC: "bicubic"}
+from services.runtime.preprocessing import preprocessing_of
 
 
 def explain_image(
@@ -170,14 +169,4 @@ def _model_input_png(reader: StudyReader, content: bytes, decoders: Decoders) ->
         model = reader.peers.inference.GetModel(
             inference_pb2.GetModelRequest(name=reader.study.model), timeout=reader.timeout_s
         ).model
-    p = model.preprocessing
-    preprocessing = Preprocessing(
-        channels=p.channels,
-        height=p.height,
-        width=p.width,
-        resize_shorter_side=p.resize_shorter_side,
-        mean=tuple(p.mean),
-        std=tuple(p.std),
-        interpolation=_INTERPOLATIONS.get(p.interpolation, "bilinear"),
-    )
-    return encode_png(decoders.seen(content, preprocessing))
+    return encode_png(decoders.seen(content, preprocessing_of(model.preprocessing)))

@@ -52,7 +52,9 @@ _READINGS = {
 
 
 class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
-    """onoma.v1.AnalyticsService. Every method is the study owner's: it shows all annotators' work."""
+    """onoma.v1.AnalyticsService. Most methods answer whoever may read the study's results, which are all
+    annotators' work (services/runtime/access.py).
+    """
 
     def __init__(self, peers: Peers, settings: AnalyticsSettings, decoders: Decoders) -> None:
         self._decoders = decoders
@@ -76,7 +78,9 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
         self, request: pb.GetSummaryRequest, context: grpc.ServicerContext
     ) -> pb.GetSummaryResponse:
         if request.reading not in _READINGS:
-            raise InvalidArgument(f"reading {request.reading} is not a SummaryReading")
+            raise InvalidArgument(
+                f"reading {request.reading} is none of {', '.join(pb.SummaryReading.keys())}"
+            )
         reader = self._open(request.study_id, context)
         annotator_id = reader.annotator(request.annotator_id).annotator_id
         reader.check_category(request.category)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from onoma.science.study_data import (
-    MIN_CONCEPT_IMAGES,
     Category,
     Naming,
     Study,
@@ -142,8 +141,7 @@ class StudyReader:
     @property
     def min_concept_images(self) -> int:
         """The study's setting of cleaning."""
-        settings = self.study.settings
-        return settings.min_concept_images if settings.HasField("min_concept_images") else MIN_CONCEPT_IMAGES
+        return self.study.settings.min_concept_images
 
     def _namings(self, annotator_ids: Sequence[str]) -> dict[str, dict[str, list[tuple[str, list[str]]]]]:
         """Concepts as (name, activation ids), by category and annotator."""

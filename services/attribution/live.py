@@ -12,7 +12,7 @@ from onoma.science.pictures import BrokenPicture
 from onoma.v1 import attribution_pb2 as pb
 from onoma.v1 import inference_pb2, types_pb2
 from services.attribution.explainers import Explainers, look_at
-from services.attribution.plans import SIGNIFICANT_SHARE, Network
+from services.attribution.plans import Network
 from services.attribution.provenance import provenance
 from services.attribution.runs import drawn_by
 from services.attribution.shards import pack
@@ -55,8 +55,7 @@ def attribute(
     with explainers.matmul_precision():
         seen = look_at(explainer, [pixels], preprocessing)
     categories = categories or [classes[int(seen.scores[0].argmax())]]
-    settings = network.xnn_set.settings
-    share = settings.significant_share if settings.HasField("significant_share") else SIGNIFICANT_SHARE
+    share = network.xnn_set.settings.significant_share
     xnns = [(classes.index(category), explainers.xnn(network, category)) for category in categories]
     with explainers.matmul_precision():
         explained = explain_classes(explainer, xnns, seen, share, contrastive=contrastive)

@@ -17,7 +17,6 @@ from services.runtime.peers import asking
 TIMEOUT_S = 30.0
 _FORGETTING_S = 600.0  # a large study with all that was named
 _PAGE = 10_000
-SIGNIFICANT_SHARE = 0.9  # where neither study nor set of xNNs says
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,7 @@ class Plan:
 
 def significant_share(study: naming_pb2.Study) -> float:
     """Share of the positive evidence that a study's significant X-features hold."""
-    settings = study.settings
-    return settings.significant_share if settings.HasField("significant_share") else SIGNIFICANT_SHARE
+    return study.settings.significant_share
 
 
 def fetch_study(peers: Peers, study_id: str) -> naming_pb2.Study:

@@ -32,7 +32,7 @@ class MapRun(SQLModel, table=True):
     version: str  # of Onoma
     method: str  # EXCITATION_BACKPROP, or what the archive says
     archive_hash: str = ""  # of the archive that maps were imported from; empty where they were computed here
-    parameters: str = "{}"  # of the method, JSON: as the archive has them, or the precision
+    parameters: str = "{}"  # of the method, JSON: as the archive has them, or precision and rules
     already_significant: bool = False  # the archive held significant activations alone
     is_complete: bool = False  # nothing of a run is given out before
 

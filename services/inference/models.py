@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -141,15 +142,11 @@ def _taken(name: str) -> AlreadyExists:
 
 
 def _fields(preprocessing: Preprocessing) -> dict[str, Any]:
-    return {
-        "channels": preprocessing.channels,
-        "height": preprocessing.height,
-        "width": preprocessing.width,
-        "resize_shorter_side": preprocessing.resize_shorter_side,
+    lists = {
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),
-        "interpolation": preprocessing.interpolation,
-    }
+    }  # as a JSON column gives them back
+    return asdict(preprocessing) | lists
 
 
 def _to_onnx(program: Program, attachment: str, map_layer: str) -> bytes:

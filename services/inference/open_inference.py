@@ -122,7 +122,7 @@ def _wanted(model: tables.Model, request: pb.ModelInferRequest) -> list[str]:
                 f"model '{model.name}' has no output '{name[:80]}'; it has {' and '.join(known)}"
             )
     if len(set(wanted)) < len(wanted):
-        raise InvalidArgument("an output is asked for twice")
+        raise InvalidArgument(f"an output is asked for twice, of {', '.join(wanted)}")
     return wanted
 
 

@@ -42,7 +42,8 @@ def publish(engine: Engine, messages: Iterable[pb.PublishActivationsRequest]) ->
         }
         if published == present:
             return study.activation_count
-        if opened.exec(select(Naming.study_id).where(Naming.study_id == study_id).limit(1)).first():
+        acted = select(Naming.study_id).where(Naming.study_id == study_id, Naming.revision > 0)
+        if opened.exec(acted.limit(1)).first():
             raise FailedPrecondition(
                 f"study {shown(study.name)} has acts on its activations, so they can no longer change; "
                 "make a new study for other maps",

@@ -1,4 +1,4 @@
-"""Acts on one naming, as plain functions: a state and a command in, the next state and the inverse out."""
+"""Acts on one naming, as plain functions: a state and a command in, the next state and the edits out."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class State:
 
 
 def apply(state: State, command: pb.Command) -> tuple[State, Edits]:
-    """The state after one more act, and the edits that take it back.
+    """The state after one more act, and the edits that led there.
 
     That the activations exist is for the caller to check.
 
@@ -113,7 +113,7 @@ def apply(state: State, command: pb.Command) -> tuple[State, Edits]:
         edits = _EDITS[kind](state, getattr(command, kind))
         done, undone = (*state.done, edits), ()
     next_state = replace(_edited(state, edits), revision=state.revision + 1, done=done, undone=undone)
-    return next_state, edits.inverse()
+    return next_state, edits
 
 
 def kind_of(command: pb.Command) -> str:

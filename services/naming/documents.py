@@ -36,7 +36,10 @@ class _Part(BaseModel):
 class Concept(_Part):
     """A visual concept."""
 
-    id: _Text = Field("", description="Its id in the study it comes from; an import gives it a new one.")
+    id: _Text = Field(
+        "",
+        description="Its id in the study it comes from; in an import, that of a concept to add to, if any.",
+    )
     name: _Text = Field(description="In the annotator's words, at most 200 characters; may be empty.")
     activations: list[_Text] = Field(description="Ids of its activations, in the order they came in.")
 

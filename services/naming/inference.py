@@ -1,15 +1,13 @@
 """What naming asks the inference service: whether a study's model, data set and xNNs fit."""
 
-import grpc
-
 from onoma.v1 import inference_pb2
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from services.naming.names import shown
-from services.runtime.errors import InvalidArgument, Unavailable
+from services.runtime.errors import InvalidArgument
+from services.runtime.peers import asking
 
 _TIMEOUT_S = 5.0  # each call
-_SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def check_fits(inference: InferenceServiceStub, request: pb.CreateStudyRequest) -> None:
@@ -20,7 +18,7 @@ def check_fits(inference: InferenceServiceStub, request: pb.CreateStudyRequest) 
         InvalidArgument: they do not fit each other, or a category is missing from one.
         Unavailable: inference does not answer.
     """
-    try:
+    with asking("inference"):
         model = inference.GetModel(
             inference_pb2.GetModelRequest(name=request.model), timeout=_TIMEOUT_S
         ).model
@@ -34,12 +32,6 @@ def check_fits(inference: InferenceServiceStub, request: pb.CreateStudyRequest) 
             if request.xnn_set
             else None
         )
-    except grpc.RpcError as error:
-        if error.code() in _SILENT:
-            raise Unavailable(
-                f"the inference service does not answer, so the study cannot be checked; try again: {error.details()}"
-            ) from error
-        raise
     holders = [
         (f"model {shown(model.name)} has no class", list(model.classes)),
         (f"data set {shown(dataset.name)} has no class", list(dataset.classes)),

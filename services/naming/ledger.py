@@ -91,31 +91,26 @@ class Done:
     before: Held | None = None
 
 
-def act(engine: Engine, asked: Asked) -> Done:
-    """Takes one act into the log and the state; one whose request id is there already changes nothing.
-
-    The request id stands for the category and the command: a client that had no answer may send them again, against
-    whatever revision it sees by then, also when the study has been closed since.
-
-    Raises:
-        Aborted: the naming has gone on since `base_revision`; carries the naming as it stands.
-        FailedPrecondition: the study takes no acts, or there is nothing to undo or redo.
-        InvalidArgument, NotFound, AlreadyExists, ResourceExhausted: the command cannot be; see `acts.apply`.
-    """
-    [answer] = act_all(engine, [asked], {})
-    if isinstance(answer, ServiceError):
-        raise answer
-    return answer
-
-
 def act_all(
     engine: Engine, asked: Sequence[Asked], kept: MutableMapping[NamingKey, Held]
 ) -> list[Done | ServiceError]:
-    """Takes acts of different namings in one transaction; each is done or refused by itself, as in `act`.
+    """Takes acts of different namings into the log and the state in one transaction; each is done or refused by itself.
+
+    One whose request id is there already changes nothing. The request id stands for the category and the command: a
+    client that had no answer may send them again, against whatever revision it sees by then, also when the study has
+    been closed since.
 
     Args:
         asked: at most one act of each naming.
         kept: namings as they were last known, to spare reading them; those that changed are put in.
+    Returns:
+        What came of each act, in their order; of one that was refused the error:
+        Aborted: the naming has gone on since `base_revision`; carries the naming as it stands.
+        FailedPrecondition: the study takes no acts, or there is nothing to undo or redo.
+        InvalidArgument, NotFound, AlreadyExists, ResourceExhausted: the command cannot be; see `acts.apply`.
+        Unavailable: the study was being changed.
+    Raises:
+        IntegrityError: one of several acts has a request id that was used for another act; none is done.
     """
 
     def work(opened: Session) -> list[Done | ServiceError]:
@@ -422,8 +417,7 @@ def _taken(opened: Session, study: Study, held: Held, asked: Asked, needs: _Need
     chosen = acts.new_concept(command)
     if (key.study_id, key.annotator_id, chosen) in needs.used:
         raise acts.already_used(chosen)
-    after, inverse = acts.apply(state, command)
-    edits = inverse.inverse()
+    after, edits = acts.apply(state, command)
     depth = 0
     undo_count, redo_count = held.undo_count + 1, 0
     if kind == "undo":

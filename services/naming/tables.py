@@ -60,7 +60,7 @@ class Annotator(SQLModel, table=True):
 
 
 class Naming(SQLModel, table=True):
-    """One annotator's naming of one category; made by its first act."""
+    """One annotator's naming of one category; made by the first act that is tried, at revision 0 until one is done."""
 
     __table_args__ = (
         ForeignKeyConstraint(["study_id", "annotator_id"], ["annotator.study_id", "annotator.annotator_id"]),

@@ -87,8 +87,8 @@ def received(messages: Iterator[pb.ImportNamingsRequest]) -> pb.ImportNamingsReq
 def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[list[NamingKey], int, int]:
     """Takes a document in as acts, all of it or nothing; a request seen before changes nothing.
 
-    Annotators are found by display name, or added without a link (the id stands for a missing name). New
-    concepts get new ids; activations are taken from wherever they are.
+    Annotators are found by display name, or added without a link (the id stands for a missing name). Concepts are
+    found as `_found` says, or made with new ids; activations are taken from wherever they are.
 
     Returns:
         Namings that changed, annotators added or found, and concepts made.
@@ -119,9 +119,13 @@ def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[li
             for category, naming in by_category.items():
                 key = NamingKey(study_id, annotator.annotator_id, category)
                 namings.check_key(opened, key)
-                ledger.record_all(opened, study, key, list(_commands(naming)))
+                state = namings.load(opened, key).state
+                commands = list(_commands(naming, state))
+                concept_count += sum(command.HasField("create") for command in commands)
+                if not commands and state.revision == 0:
+                    commands = _commands_without_trace()
+                ledger.record_all(opened, study, key, commands)
                 changed.append(key)
-                concept_count += len(naming.concepts)
         opened.add(
             NamingImport(
                 study_id=study_id,
@@ -144,7 +148,7 @@ def _check_format(value: int) -> None:
 def _namings_of(opened: Session, study: Study, annotator_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Category and naming, one after another, since all at once take a large study's memory."""
     started = select(Naming.category).where(
-        Naming.study_id == study.study_id, Naming.annotator_id == annotator_id
+        Naming.study_id == study.study_id, Naming.annotator_id == annotator_id, Naming.revision > 0
     )
     categories = set(opened.exec(started))
     for category in study.categories:
@@ -189,18 +193,59 @@ def _found_or_added(opened: Session, study: Study, display_name: str) -> Annotat
     return invitations.named(opened, study, name) or invitations.add(opened, study, name)
 
 
-def _commands(naming: documents.Naming) -> Iterator[pb.Command]:
-    for concept in naming.concepts:
-        concept_id = str(uuid.uuid4())
-        yield pb.Command(create=pb.CreateConcept(concept_id=concept_id, name=concept.name))
-        for ids in _batches(concept.activations):
+def _commands(naming: documents.Naming, state: acts.State) -> Iterator[pb.Command]:
+    """What brings a document's naming into the annotator's present one; nothing for what is so already."""
+    names = [checked_name(concept.name, "concept name", may_be_empty=True) for concept in naming.concepts]
+    found = _found([concept.id for concept in naming.concepts], names, state)
+    lists = {id_: (place.concept_id, place.reason) for id_, place in state.placements.items()}
+
+    def batches(ids: Sequence[str], concept_id: str | None, reason: int) -> Iterator[Sequence[str]]:
+        moved = [id_ for id_ in ids if lists.get(id_) != (concept_id, reason)]
+        lists.update(dict.fromkeys(moved, (concept_id, reason)))
+        for start in range(0, len(moved), acts.MAX_ACTIVATIONS):
+            yield moved[start : start + acts.MAX_ACTIVATIONS]
+
+    for place, (concept, name) in enumerate(zip(naming.concepts, names, strict=True)):
+        concept_id = found.get(place) or str(uuid.uuid4())
+        if place not in found:
+            yield pb.Command(create=pb.CreateConcept(concept_id=concept_id, name=name))
+        elif name not in ("", state.concepts[concept_id].name):
+            yield pb.Command(rename=pb.RenameConcept(concept_id=concept_id, name=name))
+        for ids in batches(concept.activations, concept_id, 0):
             yield pb.Command(assign=pb.AssignActivations(concept_id=concept_id, activation_ids=ids))
     by_reason: dict[int, list[str]] = {}
     for id_ in naming.discarded:
         by_reason.setdefault(_reason(naming.discard_reasons.get(id_, "unspecified")), []).append(id_)
     for reason, discarded in by_reason.items():
-        for ids in _batches(discarded):
+        for ids in batches(discarded, None, reason):
             yield pb.Command(discard=pb.DiscardActivations(activation_ids=ids, reason=reason))
+
+
+def _commands_without_trace() -> list[pb.Command]:
+    """What makes an empty naming one that counts, as that of somebody who took everything back."""
+    return [
+        pb.Command(create=pb.CreateConcept(concept_id=str(uuid.uuid4()))),
+        pb.Command(undo=pb.UndoAct()),
+    ]
+
+
+def _found(ids: Sequence[str], names: Sequence[str], state: acts.State) -> dict[int, str]:
+    """Ids of the standing concepts that those of a document are, by place in it.
+
+    One is that of the same id, else the first of exactly the same name, empty names left out; each is found once.
+    """
+    standing = ((one.place, id_, one.name) for id_, one in state.concepts.items() if one.standing)
+    left = {id_: name for _, id_, name in sorted(standing)}
+    found = {}
+    for place, id_ in enumerate(ids):
+        if left.pop(id_, None) is not None:
+            found[place] = id_
+    for place, name in enumerate(names):
+        same = [id_ for id_, of in left.items() if name and of == name and place not in found]
+        if same:
+            found[place] = same[0]
+            del left[same[0]]
+    return found
 
 
 def _reason(name: str) -> int:
@@ -213,8 +258,3 @@ def _reason(name: str) -> int:
 
 def _reason_name(reason: int) -> str:
     return pb.DiscardReason.Name(reason).removeprefix(_REASON_PREFIX).lower()
-
-
-def _batches(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), acts.MAX_ACTIVATIONS):
-        yield ids[start : start + acts.MAX_ACTIVATIONS]

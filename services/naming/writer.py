@@ -37,7 +37,7 @@ class Writer:
         self._thread.start()
 
     def act(self, asked: Asked) -> Done:
-        """The naming after an act, once that is in the database; raises what `ledger.act` does."""
+        """The naming after an act, once that is in the database; raises the error that `ledger.act_all` has for it."""
         if self._is_closed:
             raise Unavailable("the naming service is stopping; try again")
         answer: Future[Done] = Future()

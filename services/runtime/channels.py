@@ -17,7 +17,7 @@ from services.runtime.settings import RuntimeSettings
 from services.runtime.tokens import Caller, Role, keys_of
 from services.runtime.tracing import CallTracing
 
-# Reads are sent again when a server is gone; what changes something carries a request id and is sent once.
+# Reads are sent again when a server is gone; a change is sent once, as is what costs too much to be repeated unasked.
 _READS = ("Get", "List", "Check", "Predict", "Watch", "Export", "Explain", "Attribute")
 _RETRY = {
     "maxAttempts": 5,

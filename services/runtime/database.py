@@ -15,14 +15,13 @@ from typing import Any
 
 import psycopg
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 
 from services.runtime.errors import FailedPrecondition, ResourceExhausted, ServiceError, Unavailable
 from services.runtime.settings import RuntimeSettings
@@ -166,21 +165,6 @@ def migrate(engine: Engine, service: str, revision: str = "head") -> None:
         reached = MigrationContext.configure(connection).get_current_revision()
     if reached != current:
         _log.info("the %s database went from revision %s to %s", service, current, reached)
-
-
-def schema_differences(engine: Engine, service_tables: set[str]) -> list[Any]:
-    """What the migrated schema of the named tables lacks or has beside their SQLModel classes.
-
-    For tests: empty when the migrations and the classes say the same.
-    """
-
-    def of_service(_object: object, name: str | None, kind: str, _reflected: bool, _to: object) -> bool:
-        return kind != "table" or name in service_tables
-
-    with engine.connect() as connection:
-        options = {"include_object": of_service, "compare_type": True}
-        context = MigrationContext.configure(connection, opts=options)
-        return list(compare_metadata(context, SQLModel.metadata))
 
 
 def _config(service: str) -> Config:

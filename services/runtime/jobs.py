@@ -19,16 +19,15 @@ import grpc
 import sqlalchemy as sa
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, and_, col, or_, select
+from sqlmodel import Session, and_, col, or_, select, tuple_
 
 from onoma.v1 import jobs_pb2 as pb
 from onoma.v1 import jobs_pb2_grpc
-from services.runtime import job_metrics
+from services.runtime import job_metrics, paging
 from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError, Unavailable
 from services.runtime.job_context import Cancelled, JobContext, Released, one_line
 from services.runtime.job_table import CANCELLED, FAILED, PENDING, RUNNING, SUCCEEDED, Job
-from services.runtime.job_table import create_table as create_table  # for the services' migrations
 from services.runtime.processes import is_gone, process_name
 
 LEASE_S = 15.0
@@ -105,17 +104,20 @@ class Jobs:
             return _found(opened, job_id)
 
     def list(self, page_size: int, page_token: str) -> tuple[list[Job], str]:
-        """A page of jobs, latest first, and the token of the next."""
-        size = min(page_size or 100, 1000)
-        if size < 0 or not (page_token or "0").isdecimal():
-            raise InvalidArgument(
-                f"page_size {page_size} or page_token {page_token[:40]!r} is not one given out"
-            )
-        offset = int(page_token or "0")
-        order = (col(Job.create_time).desc(), col(Job.job_id))
+        """Jobs, latest first, and the token of the next page; empty on the last.
+
+        Raises:
+            InvalidArgument: the page size is none, or the token not one that was given.
+        """
+        size = paging.checked_page_size(page_size, default=100, largest=1000)
+        place = (col(Job.create_time), col(Job.job_id))
+        query = select(Job).order_by(*(column.desc() for column in place)).limit(size + 1)
+        if page_token:
+            query = query.where(tuple_(*place) < tuple_(*paging.read_token(page_token, float, str)))
         with Session(self._engine) as opened:
-            rows = list(opened.exec(select(Job).order_by(*order).offset(offset).limit(size + 1)))
-        return rows[:size], str(offset + size) if len(rows) > size else ""
+            rows = list(opened.exec(query))
+        last = rows[size - 1] if len(rows) > size else None
+        return rows[:size], paging.make_token(last.create_time, last.job_id) if last else ""
 
     def cancel(self, job_id: str) -> Job:
         """Asks a job to stop; one that waits is cancelled at once, one that has ended stays as it is."""
@@ -397,7 +399,7 @@ def job_message(row: Job) -> pb.Job:
 def _found(opened: Session, job_id: str) -> Job:
     row = opened.get(Job, job_id)
     if row is None:
-        raise NotFound(f"no job '{job_id[:80]}'")
+        raise NotFound(f"no job '{job_id[:80]}'; onoma job list shows those there are")
     return row
 
 

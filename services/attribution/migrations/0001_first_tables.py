@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from services.runtime import jobs
+from services.runtime import job_table
 
 CATEGORY = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
@@ -12,7 +12,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    jobs.create_table(op)
+    job_table.create_table(op)
     op.create_table(
         "map_run",
         sa.Column("study_id", sa.String, primary_key=True),

@@ -3,8 +3,9 @@
 from sqlmodel import SQLModel
 
 from services.inference import tables
-from services.runtime.database import migrate, open_database, schema_differences
+from services.runtime.database import migrate, open_database
 from services.runtime.settings import RuntimeSettings
+from tests.migrations import schema_differences
 
 TABLES = {
     table.__tablename__

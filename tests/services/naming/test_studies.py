@@ -170,6 +170,14 @@ def test_publishing_the_same_again_changes_nothing(server, study, desk):
     assert desk.naming() == before
 
 
+def test_an_act_that_a_draft_refuses_keeps_nothing_from_being_published(server):
+    study_id = server.create_study().study_id
+    server.publish(study_id)
+    desk = server.desk(study_id)
+    assert refusal(lambda: desk.act(**create("c1")))[0] == Code.FAILED_PRECONDITION
+    assert server.publish(study_id, {"boat": ["new1", "new2"]}) == 14
+
+
 def test_published_activations_replace_their_categorys_until_someone_acts(server, study, desk):
     assert server.publish(study.study_id, {"boat": ["new1", "new2"]}) == 14
     assert sorted(desk.naming().pool) == ["new1", "new2"]

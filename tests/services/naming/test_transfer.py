@@ -126,6 +126,63 @@ def test_the_same_import_twice_is_one(server, study, desk):
     assert refusal(lambda: take_in(server, study, changed, "r"))[0] == Code.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize("format", [pb.NAMINGS_FORMAT_JSON, pb.NAMINGS_FORMAT_CSV])
+def test_an_annotators_own_export_comes_in_without_a_change(server, study, named, format):
+    before = named.naming()
+    text = exported(server, study.study_id, format=format)
+    assert take_in(server, study, text, format=format) == (1, 0)
+    assert named.naming() == before
+
+
+def test_an_import_of_another_study_twice_adds_its_named_concepts_once(server, study, named):
+    other = server.open_study()
+    for _ in range(2):
+        take_in(server, other, export(server, study))
+    assert without_ids(export(server, other)) == without_ids(export(server, study))
+
+
+def test_an_import_adds_to_the_concept_of_its_id_or_else_of_its_name(server, study, named):
+    before = named.naming()
+    table = f"annotator,category,concept_id,concept,activation_id\nAda,boat,c1,stern,{C}\nAda,boat,,\u00e9toile,{A}\n"
+    assert take_in(server, study, table, format=pb.NAMINGS_FORMAT_CSV) == (1, 0)
+    assert [(c.concept_id, c.name, list(c.activation_ids)) for c in named.naming().concepts] == [
+        ("c1", "stern", [B, C]),
+        ("c2", "\u00e9toile", [A]),
+    ]
+    for _ in range(3):  # a name, and the activations of each concept
+        named.act(undo=pb.UndoAct())
+    taken_back = named.naming()
+    assert (taken_back.concepts, taken_back.discards) == (before.concepts, before.discards)
+
+
+def test_concepts_of_a_document_stay_apart_whatever_they_are_named(server, study, desk):
+    concepts = [{"name": name, "activations": [id_]} for name, id_ in (("bow", A), ("bow", B), ("", C))]
+    take_in(server, study, naming_document(concepts=concepts))
+    take_in(server, study, naming_document(concepts=[{"name": "", "activations": [D]}]))
+    assert [(c.name, list(c.activation_ids)) for c in desk.naming().concepts] == [
+        ("bow", [A]),
+        ("bow", [B]),
+        ("", [C]),
+        ("", [D]),
+    ]
+
+
+def test_a_refused_act_makes_no_naming(server, study, desk):
+    server.calls.CloseStudy(pb.CloseStudyRequest(study_id=study.study_id))
+    assert refusal(lambda: desk.act(**create("c1")))[0] == Code.FAILED_PRECONDITION
+    assert export(server, study)["namings"] == {desk.annotator_id: {}}
+
+
+def test_a_naming_that_was_taken_back_comes_in_as_one(server, study, desk):
+    desk.act(**create("c1", [A]))
+    desk.act(undo=pb.UndoAct())
+    other = server.open_study()
+    for _ in range(2):
+        assert take_in(server, other, export(server, study)) == (1, 0)
+    empty = {"concepts": [], "discarded": [], "discard_reasons": {}}
+    assert without_ids(export(server, other)) == {"Ada": {"boat": empty}}
+
+
 def naming_document(**naming):
     return DOCUMENT | {"namings": {"Ada": {"boat": {"concepts": []} | naming}, "New": {}}}
 

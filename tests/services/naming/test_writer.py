@@ -18,7 +18,7 @@ from services.naming.tables import Annotator
 from services.naming.writer import Writer
 from services.runtime.database import open_database, session
 from services.runtime.errors import Aborted, InvalidArgument, NotFound, Unavailable
-from tests.services.naming.test_ledger import IDS, new_naming, quick, replayed, some_messages
+from tests.services.naming.test_ledger import IDS, new_naming, quick, replayed, some_messages, take_alone
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_batches_with_a_memory_give_what_the_log_says(engine, seeds):
 def test_what_another_replica_did_is_read_anew(engine):
     key, kept = new_naming(engine), {}
     ledger.act_all(engine, [Asked(key, "a", 0, create("c1", IDS[:1]))], kept)
-    ledger.act(engine, Asked(key, "b", 1, create("c2", IDS[1:2])))
+    take_alone(engine, Asked(key, "b", 1, create("c2", IDS[1:2])))
     [stale] = ledger.act_all(engine, [Asked(key, "c", 1, create("c3"))], kept)
     assert isinstance(stale, Aborted)
     assert [concept.concept_id for concept in stale.present.concepts] == ["c1", "c2"]

@@ -17,11 +17,12 @@ from sqlmodel import Session, select
 
 from onoma.v1 import jobs_pb2 as pb
 from onoma.v1 import jobs_pb2_grpc
-from services.runtime import database, jobs
+from services.runtime import database, job_table, jobs
 from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.runtime.jobs import Job, Jobs, JobServicer, job_message
 from services.runtime.server import Service, start
+from tests.migrations import schema_differences
 
 DEADLINE_S = 30
 
@@ -40,7 +41,7 @@ def engine(where):
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("CREATE SCHEMA jobs"))
-        jobs.create_table(Operations(MigrationContext.configure(connection)))
+        job_table.create_table(Operations(MigrationContext.configure(connection)))
     yield engine
     engine.dispose()
 
@@ -473,9 +474,34 @@ def test_lists_come_in_pages_latest_first(open_jobs):
     assert end == ""
 
 
-@pytest.mark.parametrize(("size", "token"), [(-1, ""), (1, "x"), (1, "-1")])
-def test_a_page_that_is_none_is_refused(open_jobs, size, token):
-    with pytest.raises(InvalidArgument, match="page_size"):
+def test_a_job_that_comes_between_two_pages_repeats_none(open_jobs):
+    some = open_jobs(work=lambda context: {})
+    ids = [some.start("work", {"n": n}).job_id for n in range(4)]
+    first, token = some.list(2, "")
+    some.start("work", {"n": 4})
+    rest, _ = some.list(3, token)
+    assert [row.job_id for row in (*first, *rest)] == ids[::-1]
+
+
+def test_jobs_of_one_moment_come_once_each(engine, open_jobs):
+    with session(engine) as opened:
+        opened.add_all(
+            Job(job_id=f"job {n}", kind="knit", params={}, state=jobs.FAILED, create_time=1.5)
+            for n in range(5)
+        )
+    some, token, listed = open_jobs(), "", []
+    for _ in range(3):
+        rows, token = some.list(2, token)
+        listed += [row.job_id for row in rows]
+    assert (listed, token) == ([f"job {n}" for n in (4, 3, 2, 1, 0)], "")
+
+
+@pytest.mark.parametrize(
+    ("size", "token", "words"),
+    [(-1, "", "page_size -1"), (1001, "", "page_size 1001"), (1, "x", "page_token"), (1, "2", "page_token")],
+)
+def test_a_page_that_is_none_is_refused(open_jobs, size, token, words):
+    with pytest.raises(InvalidArgument, match=words):
         open_jobs().list(size, token)
 
 
@@ -554,10 +580,11 @@ class TestOverTheWire:
         _, stub = serve(open_jobs())
         with pytest.raises(grpc.RpcError) as caught:
             list(stub.WatchJob(pb.WatchJobRequest(job_id="none"), timeout=DEADLINE_S))
-        assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, "no job 'none'")
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        assert caught.value.details() == "no job 'none'; onoma job list shows those there are"
 
 
 def test_the_table_is_that_of_the_class(engine):
-    assert database.schema_differences(engine, {"job"}) == []
+    assert schema_differences(engine, {"job"}) == []
     with Session(engine) as opened:
         assert opened.exec(select(Job)).all() == []
