@@ -6,30 +6,35 @@ import sys
 from importlib.metadata import version as version_of
 from typing import Annotated
 
-import typer
+try:  # most of what a short command takes is these, so that Ctrl-C often comes here
+    import typer
 
-from onoma.cli import (
-    analyse,
-    annotate,
-    data,
-    doctor,
-    explain,
-    jobs,
-    maps,
-    models,
-    serve,
-    studies,
-    study_archives,
-    xnns,
-)
-from onoma.cli.output import errors
-from onoma.client import OnomaError
+    from onoma.cli import (
+        analyse,
+        data,
+        doctor,
+        explain,
+        jobs,
+        labels,
+        maps,
+        models,
+        namings,
+        serve,
+        studies,
+        study_archives,
+        xnns,
+    )
+    from onoma.cli.output import errors
+    from onoma.client import OnomaError
+except KeyboardInterrupt:
+    sys.exit(130)
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+studies.app.command("labels")(labels.labels)
 studies.app.command("export")(study_archives.export)
 studies.app.command("import")(study_archives.take)
 app.add_typer(data.app, name="dataset")
@@ -38,7 +43,7 @@ app.add_typer(xnns.app, name="xnn")
 app.add_typer(studies.app, name="study")
 app.add_typer(maps.app, name="maps")
 app.add_typer(jobs.app, name="job")
-app.add_typer(annotate.app, name="naming")
+app.add_typer(namings.app, name="naming")
 for command in (
     serve.up,
     serve.demo,

@@ -52,7 +52,7 @@ def analyse(
     options = Options(
         shuffles, seed, time_limit, confidence, processes or processes_for(study, os.cpu_count() or 1)
     )
-    with bar("analyse", errors) as progress:
+    with bar("analyse") as progress:
         categories = analyse_categories(study, options, progress)
         print_analysis = prepared(categories, as_json=json)
     print_analysis()

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from onoma.cli.output import Json, Yes, connected, delete, print_json, print_table, wait
-from onoma.client import NotFound
+from onoma.cli.output import Json, Yes, delete, print_json, print_table, wait
+from onoma.client import Client, NotFound
 from onoma.v1 import inference_pb2, types_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
@@ -38,7 +38,7 @@ def add(
     seed: Annotated[int, typer.Option(help="Seed of limits and of a missing split.")] = 0,
 ) -> None:
     """Import a folder of pictures."""
-    with connected() as client:
+    with Client() as client:
         job = client.import_dataset(
             name,
             str(path.resolve()),
@@ -54,7 +54,7 @@ def add(
 @app.command("list")
 def list_datasets(json: Json = False) -> None:
     """List the data sets."""
-    with connected() as client:
+    with Client() as client:
         datasets = list(client.list_datasets())
     if json:
         print_json(datasets)
@@ -65,7 +65,7 @@ def list_datasets(json: Json = False) -> None:
 @app.command()
 def issues(name: Annotated[str, typer.Argument(help="Data set.")], json: Json = False) -> None:
     """List the files an import skipped or changed, and why."""
-    with connected() as client:
+    with Client() as client:
         found = list(client.list_import_issues(name))
     if json:
         print_json(found)
@@ -91,7 +91,7 @@ def issues(name: Annotated[str, typer.Argument(help="Data set.")], json: Json = 
 @app.command("delete")
 def delete_dataset(name: Annotated[str, typer.Argument(help="Data set.")], yes: Yes = False) -> None:
     """Delete a data set for good, with its pictures; `onoma doctor --remove-orphans` then frees their space."""
-    with connected() as client:
+    with Client() as client:
         try:
             found = client.get_dataset(name)
         except NotFound:

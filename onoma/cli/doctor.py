@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.filesize import decimal
 
-from onoma.cli.output import Json, bar_of_stages, console, errors, print_json
+from onoma.cli.output import Json, bar_of_stages, console, print_json
 from onoma.extras import needs
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def doctor(
     """Look for objects that are missing, damaged or named by nothing; the servers may run meanwhile."""
     from services import doctor as services_doctor
 
-    with bar_of_stages("look over", to=errors) as show:
+    with bar_of_stages("look over") as show:
         found = services_doctor.doctor(data, show, backups=backups, remove_orphans=remove_orphans, most=most)
     if json:
         print_json(asdict(found))

@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit
-from onoma.cli.output import Json, about, bar_of_stages, connected, console, print_json, print_table
-from onoma.client import AnalysisOptions, Client, NotFound
+from onoma.cli.output import Json, about, bar_of_stages, console, print_json, print_table
+from onoma.cli.studies import find_annotator
+from onoma.client import AnalysisOptions, Client
 from onoma.extras import needs
 from onoma.science.analysis_options import TIME_LIMIT_S, Options
-from onoma.v1 import analytics_pb2, naming_pb2
+from onoma.v1 import analytics_pb2
 
 Study = Annotated[str, typer.Option("--study", "-s", help="Study, by id or by name.")]
 Annotator = Annotated[str, typer.Option("--annotator", "-a", help="Annotator, by id or by name.")]
@@ -30,14 +31,17 @@ def explain(
     json: Json = False,
 ) -> None:
     """Say in an annotator's words why a picture got its class, and draw the maps."""
-    with connected() as client:
+    target = out or Path(f"{image.stem}-explained.png")
+    if target.suffix.lower() != ".png":
+        raise ValueError(f"'{target}' does not end with .png; the picture is written as PNG")
+    with Client() as client:
         found = client.get_study(study)
         person = find_annotator(client, found, annotator)
         with about(image):
             response = client.explain_image(
                 found.study_id, person.annotator_id, content=image.read_bytes(), category=category
             )
-    target = out or Path(f"{image.stem}-explained.png")
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(_picture(response))
     if json:
         response.ClearField("maps")
@@ -84,7 +88,7 @@ def summary(
     reading = (
         analytics_pb2.SUMMARY_READING_WITH_OTHER if with_other else analytics_pb2.SUMMARY_READING_NAMED_ONLY
     )
-    with connected() as client:
+    with Client() as client:
         found = client.get_study(study)
         person = find_annotator(client, found, annotator)
         response = client.get_summary(found.study_id, person.annotator_id, category, reading)
@@ -105,7 +109,7 @@ def coverage(
     study: Annotated[str, typer.Argument(help="Study, by id or by name.")], json: Json = False
 ) -> None:
     """Show how much is nameable: activation, partial and complete coverage."""
-    with connected() as client:
+    with Client() as client:
         found = client.get_study(study)
         names = {a.annotator_id: a.display_name for a in client.list_annotators(found.study_id)}
         rows = client.get_coverage(found.study_id)
@@ -163,7 +167,7 @@ def report(
     from onoma.report.study import write_study_report
 
     options = AnalysisOptions(shuffles, seed, time_limit, confidence, part_of)
-    with connected() as client, bar_of_stages("report") as progress:
+    with Client() as client, bar_of_stages("report") as progress:
         page = write_study_report(client, client.get_study(study), out, progress, options)
     console.print(f"report: {page}", markup=False)
 
@@ -182,22 +186,3 @@ def _picture(response: analytics_pb2.ExplainImageResponse) -> bytes:
         for a, array in zip(response.activations, map_arrays(response.maps), strict=True)
     ]
     return explanation_png(pixels, maps, f"{response.category}: {', '.join(response.names)}")
-
-
-def find_annotator(client: Client, study: naming_pb2.Study, name: str) -> naming_pb2.Annotator:
-    """The annotator with that id or display name.
-
-    Raises:
-        NotFound: none has it, or who has it only looks.
-    """
-    people = client.list_annotators(study.study_id)
-    namers = [person for person in people if person.role != naming_pb2.ROLE_VIEWER]
-    for person in namers:
-        if name in (person.annotator_id, person.display_name):
-            return person
-    known = ", ".join(f"'{person.display_name}'" for person in namers) or "nobody yet (onoma study invite)"
-    if any(name in (person.annotator_id, person.display_name) for person in people):
-        raise NotFound(
-            f"'{name}' looks on in study '{study.name}' and names nothing; those who name: {known}"
-        )
-    raise NotFound(f"study '{study.name}' has no annotator '{name}'; it has {known}")

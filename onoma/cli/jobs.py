@@ -8,14 +8,16 @@ from typing import Annotated
 
 import typer
 
-from onoma.cli.output import Json, connected, console, print_json, print_table, wait
+from onoma.cli.output import Json, console, print_json, print_table, wait
 from onoma.client import Client, RunningJob
+from onoma.client.jobs import ENDED
 from onoma.v1 import jobs_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: imports, trainings, maps.")
 
 _SHOWN = 20
 _ID = 8  # so much of an id as tells jobs apart
+_WHY = 60  # characters of why a job failed
 JobId = Annotated[str, typer.Argument(help="Id of the job, or how it begins, as `onoma job list` has it.")]
 
 
@@ -25,7 +27,7 @@ def list_jobs(
     json: Json = False,
 ) -> None:
     """List the jobs, latest first."""
-    with connected() as client:
+    with Client() as client:
         jobs = (job.message for job in client.list_jobs())
         shown = list(jobs if all_jobs else islice(jobs, _SHOWN))
         is_more = next(jobs, None) is not None
@@ -33,8 +35,9 @@ def list_jobs(
     if json:
         print_json(shown)
         return
+    has_failed = any(job.error for job in shown)
     print_table(
-        ("id", "job", "of", "state", "done", "asked for"),
+        ("id", "job", "of", "state", "done", "asked for", *["why"] * has_failed),
         [
             (
                 job.job_id[:_ID],
@@ -43,10 +46,12 @@ def list_jobs(
                 _state(job),
                 _share(job),
                 f"{_asked_for(job):%m-%d %H:%M}",
+                *[_why(job)] * has_failed,
             )
             for job in shown
         ],
         empty="no job yet",
+        spare="asked for",
     )
     if is_more:
         console.print(f"the last {_SHOWN}; --all lists those before them too")
@@ -55,14 +60,14 @@ def list_jobs(
 @app.command()
 def watch(job: JobId) -> None:
     """Wait for a job behind a bar; fails as it does."""
-    with connected() as client:
+    with Client() as client:
         _wait(_found(client, job))
 
 
 @app.command()
 def cancel(job: JobId) -> None:
     """Stop a job at its next safe point; what it did so far stays."""
-    with connected() as client:
+    with Client() as client:
         found = _found(client, job)
         found.cancel()
         state = found.message.state
@@ -79,7 +84,7 @@ def cancel(job: JobId) -> None:
 @app.command()
 def resume(job: JobId) -> None:
     """Go on with a failed or cancelled job, and wait for it; finished parts are not done again."""
-    with connected() as client:
+    with Client() as client:
         found = _found(client, job)
         found.resume()
         _wait(found)
@@ -98,8 +103,23 @@ def _share(job: jobs_pb2.Job) -> str | None:
     return f"{job.done / job.total:.0%}" if job.state == jobs_pb2.JOB_STATE_RUNNING and job.total else None
 
 
+def _why(job: jobs_pb2.Job) -> str:
+    first, _, _ = job.error.partition("\n")
+    return first if len(first) <= _WHY else first[: _WHY - 1] + "…"
+
+
 def _asked_for(job: jobs_pb2.Job) -> datetime:
     return job.create_time.ToDatetime(UTC).astimezone()
+
+
+def unfinished_job(client: Client, kind: str, subject: str) -> str:
+    """How the latest job of a kind on something stands and goes on; empty where it has succeeded or is not known."""
+    jobs = (job.message for job in client.list_jobs())
+    latest = next((job for job in jobs if (job.kind, job.subject) == (kind, subject)), None)
+    if latest is None or latest.state == jobs_pb2.JOB_STATE_SUCCEEDED:
+        return ""
+    act = "resume" if latest.state in ENDED else "watch"
+    return f"its latest {kind} is {_state(latest)}: onoma job {act} {latest.job_id[:_ID]}"
 
 
 def _found(client: Client, job_id: str) -> RunningJob:

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from onoma.cli.output import DASH, Engine, EngineOption, Json, about, connected, console, print_json, wait
+from onoma.cli.output import DASH, Engine, EngineOption, Json, about, console, print_json, wait
 from onoma.cli.studies import Study
+from onoma.client import Client
 from onoma.v1 import attribution_pb2, types_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Activation maps.")
@@ -22,7 +23,7 @@ def compute(
     engine: EngineOption = Engine.LOCAL,
 ) -> None:
     """Find a study's significant activations and draw their maps."""
-    with connected() as client:
+    with Client() as client:
         found = client.get_study(study)
         result = wait(client.compute_maps(found.study_id, engine=engine.value), "compute maps")
     _print_counts(result)
@@ -39,7 +40,7 @@ def import_maps(
     ],
 ) -> None:
     """Take maps made elsewhere, by any method, into a study (docs/importing-maps.md)."""
-    with connected() as client, about(archive):
+    with Client() as client, about(archive):
         found = client.get_study(study)
         result = wait(client.import_maps(found.study_id, archive), "import maps")
     _print_counts(result)
@@ -48,7 +49,7 @@ def import_maps(
 @app.command()
 def show(study: Study, json: Json = False) -> None:
     """Show what made a study's maps."""
-    with connected() as client:
+    with Client() as client:
         made_by = client.get_map_provenance(client.get_study(study).study_id)
     if json:
         print_json(made_by)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import sys
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from onoma.cli.data import listed
-from onoma.cli.output import Json, Yes, about, connected, console, delete, print_json, print_table, wait
-from onoma.client import InvalidArgument
+from onoma.cli.output import Json, Yes, about, console, delete, print_json, print_table, wait
+from onoma.client import Client, InvalidArgument
 from onoma.extras import needs
 from onoma.v1 import inference_pb2, types_pb2
 
@@ -58,10 +58,7 @@ def check(
     with about(file):
         report = check_program(file.read_bytes(), attachment_layer, map_layer)
     if json:
-        import dataclasses
-        from json import dumps
-
-        sys.stdout.write(dumps(dataclasses.asdict(report), indent=2) + "\n")
+        print_json(asdict(report))
     elif report.operators:
         print_table(
             ("operator", "nodes", "rule"),
@@ -97,7 +94,7 @@ def add(
     map_layer: Annotated[str, typer.Option(help="Layer the maps are drawn on; found by itself.")] = "",
 ) -> None:
     """Register a .pt2 program."""
-    with connected() as client, about(file):
+    with Client() as client, about(file):
         job = client.register_model(
             name,
             file,
@@ -112,7 +109,7 @@ def add(
 @app.command("list")
 def list_models(json: Json = False) -> None:
     """List the registered models."""
-    with connected() as client:
+    with Client() as client:
         models = list(client.list_models())
     if json:
         print_json(models)
@@ -123,7 +120,7 @@ def list_models(json: Json = False) -> None:
 @app.command("delete")
 def delete_model(name: Annotated[str, typer.Argument(help="Model.")], yes: Yes = False) -> None:
     """Delete a model for good."""
-    with connected() as client:
+    with Client() as client:
         client.get_model(name)
         delete(f"model {name}", lambda: client.delete_model(name), asks=not yes)
 
@@ -145,7 +142,7 @@ def predict(
         raise ValueError("no picture to score; give files, or --ids of stored images")
     images: chain[bytes | str] = chain((path.read_bytes() for path in files), image_ids)
     names = [*map(str, files), *image_ids]
-    with connected() as client:
+    with Client() as client:
         classes = list(client.get_model(model).classes)
         try:
             found = list(client.predict_stream(model, images, xnn_set=xnn))

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from onoma.cli.output import about, connected, console
+from onoma.cli.output import about, console
+from onoma.client import Client
 
 app = typer.Typer(no_args_is_help=True, help="Namings.")
 
@@ -31,7 +32,7 @@ def export(
     """Write all namings of a study to a JSON or CSV file."""
     if format is None and out.suffix.lower() not in (".json", ".csv"):
         raise ValueError(f"'{out}' ends neither with .json nor with .csv; say which with --format")
-    with connected() as client:
+    with Client() as client:
         study_id = client.get_study(study).study_id
         is_csv = (format or _format_of(out)) is Format.csv
         text = client.export_namings_csv(study_id) if is_csv else client.export_namings(study_id)
@@ -53,7 +54,7 @@ def import_namings(
         raise ValueError(
             f"{file} is not UTF-8 text; give a .json or .csv file as onoma naming export writes it"
         ) from None
-    with connected() as client, about(file):
+    with Client() as client, about(file):
         study_id = client.get_study(study).study_id
         is_csv = _format_of(file) is Format.csv
         result = (

@@ -27,7 +27,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
-from onoma.client import Client, DataLoss, InvalidArgument, JobFailed, RunningJob
+from onoma.client import DataLoss, InvalidArgument, JobFailed, RunningJob
 from onoma.v1 import jobs_pb2
 
 console = Console(highlight=False)
@@ -63,22 +63,19 @@ def about(file: Path) -> Iterator[None]:
         raise ValueError(f"{file}: {error}") from error
 
 
-def print_json(messages: Message | Iterable[Message] | Mapping[str, Any]) -> None:
+def print_json(content: Message | Mapping[str, Any] | Iterable[Message | Mapping[str, Any]]) -> None:
     """Prints a message, or a list of them, as JSON with the protos' field names; what is JSON already as it is."""
 
-    def plain(message: Message) -> dict[str, Any]:
-        return MessageToDict(
-            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    def plain(one: Message | Mapping[str, Any]) -> Mapping[str, Any]:
+        if not isinstance(one, Message):
+            return one
+        found: dict[str, Any] = MessageToDict(
+            one, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
+        return found
 
-    content: object
-    if isinstance(messages, Message):
-        content = plain(messages)
-    elif isinstance(messages, Mapping):
-        content = messages
-    else:
-        content = [plain(message) for message in messages]
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    shown = plain(content) if isinstance(content, Message | Mapping) else [plain(one) for one in content]
+    sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
 
 
 def print_table(
@@ -155,17 +152,17 @@ def percent(share: float | None, digits: int = 1) -> str | None:
 
 
 @contextmanager
-def bar(description: str, to: Console = console) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar as a function of (done, total), with rate and time left."""
-    with _progress(to) as progress:
+def bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar as a function of (done, total), with rate and time left; on stderr, as all that is no result."""
+    with _progress() as progress:
         task = progress.add_task(description, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 @contextmanager
-def bar_of_stages(description: str, to: Console = console) -> Iterator[Callable[[str, int, int], None]]:
+def bar_of_stages(description: str) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar a stage, as a function of (stage, done, total); a total of 0 is one that is not known."""
-    with _progress(to) as progress:
+    with _progress() as progress:
         task: TaskID = progress.add_task(description, total=None)
         stage = ""
 
@@ -183,7 +180,7 @@ def bar_of_stages(description: str, to: Console = console) -> Iterator[Callable[
 
 
 def wait(job: RunningJob, description: str) -> dict[str, Any]:
-    """Waits for a job behind a bar, then prints what it warned of.
+    """Waits for a job behind a bar, then prints what it warned of, all of it on stderr.
 
     Returns:
         What the job made.
@@ -202,15 +199,15 @@ def wait(job: RunningJob, description: str) -> dict[str, Any]:
             ) from None
         raise
     except KeyboardInterrupt:
-        console.print(
+        errors.print(
             f"stopped waiting; the job goes on at the server: onoma job watch {job.job_id[:8]} (or cancel)",
             soft_wrap=True,
         )
         raise
     for warning in job.message.warnings[:20]:
-        console.print(Text("  ! ", style="yellow") + Text(warning))
+        errors.print(Text("  ! ", style="yellow") + Text(warning))
     if len(job.message.warnings) > 20:
-        console.print(f"  ... and {len(job.message.warnings) - 20} more")
+        errors.print(f"  ... and {len(job.message.warnings) - 20} more")
     return result
 
 
@@ -227,14 +224,14 @@ class _RateColumn(ProgressColumn):
         return Text(f"{speed:,.1f}/s" if speed else "", style="progress.data.speed")
 
 
-def _progress(to: Console = console) -> Progress:
+def _progress() -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         _DoneColumn(table_column=Column(no_wrap=True)),
         _RateColumn(table_column=Column(no_wrap=True)),
         TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(no_wrap=True)),
-        console=to,
+        console=errors,
         transient=False,
     )
 
@@ -268,10 +265,3 @@ def delete(what: str, do: Callable[[], None], *, asks: bool) -> None:
         ask(f"{what}: delete for good?", f"{what} would be deleted for good")
     do()
     console.print(f"{what}: deleted", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def connected() -> Iterator[Client]:
-    """A client of the running services."""
-    with Client() as client:
-        yield client

@@ -11,21 +11,28 @@ import typer
 from onoma.cli.output import DEFAULT_PAGE, console
 from onoma.extras import needs
 
+Port = Annotated[int, typer.Option(envvar="ONOMA_HTTP_PORT", help="Port of the page.", min=0, max=65535)]
+
 
 @needs("serve")
 def up(
-    data: Annotated[Path, typer.Option(help="Folder for databases and objects.")] = Path("onoma-data"),
-    port: Annotated[int, typer.Option(help="Port of the page.", min=0, max=65535)] = 8080,
+    data: Annotated[
+        Path, typer.Option(envvar="ONOMA_DATA_DIR", help="Folder for databases and objects.")
+    ] = Path("onoma-data"),
+    port: Port = 8080,
 ) -> None:
     """Run all services and the page in one process until Ctrl-C or SIGTERM."""
     from services.up import local_settings, start_all, wait_for_signal
 
     _leave_refusals_to_who_asked()
-    running = start_all(local_settings(data), http_port=port)
+    settings = local_settings(data)
+    running = start_all(settings, http_port=port)
     try:
         console.print(f"Onoma is up: {running.page_url}", markup=False)
         for service, address in running.addresses.items():
             console.print(f"  {service} at {address}", markup=False)
+        if not (settings.database_url and settings.object_store == "s3"):
+            console.print(f"  data in {data.absolute()}", markup=False, soft_wrap=True)
         if not running.owner_signs_in_by and running.page_url != DEFAULT_PAGE:
             console.print(
                 f"Links need its address: onoma study invite STUDY NAME --page {running.page_url}",
@@ -56,7 +63,7 @@ def demo(
         ),
     ] = None,
     folder: Annotated[Path, typer.Option(help="Folder for all that the demo makes.")] = Path("onoma-demo"),
-    port: Annotated[int, typer.Option(help="Port of the page.", min=0, max=65535)] = 8080,
+    port: Port = 8080,
     simulated_annotators: Annotated[
         int,
         typer.Option(

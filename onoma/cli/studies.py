@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -15,7 +14,6 @@ from onoma.cli.output import (
     Yes,
     ask,
     bar,
-    connected,
     console,
     delete,
     errors,
@@ -25,11 +23,11 @@ from onoma.cli.output import (
 from onoma.client import AnalysisOptions, Client, NotFound
 from onoma.extras import needs
 from onoma.science.analysis_options import TIME_LIMIT_S, Options
-from onoma.v1 import naming_pb2
+from onoma.v1 import inference_pb2, naming_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Studies.")
 
-_STATES = {
+STATES = {
     naming_pb2.STUDY_STATE_DRAFT: "draft",
     naming_pb2.STUDY_STATE_OPEN: "open",
     naming_pb2.STUDY_STATE_CLOSED: "closed",
@@ -38,24 +36,6 @@ Study = Annotated[str, typer.Argument(help="Study, by id or by name.")]
 Person = Annotated[str, typer.Argument(help="Annotator, by id or by name.")]
 PageAddress = Annotated[str, typer.Option(envvar="ONOMA_PUBLIC_URL", help="Address of the page.")]
 Days = Annotated[int, typer.Option(min=1, max=365, help="How many days the link lets them in.")]
-
-
-class Outcome(StrEnum):
-    """What two labels are to each other."""
-
-    exact = "exact"
-    subset = "subset"
-    none = "none"
-    ambiguous = "ambiguous"
-
-
-_OUTCOMES = {
-    Outcome.exact: naming_pb2.LABEL_OUTCOME_EXACT,
-    Outcome.subset: naming_pb2.LABEL_OUTCOME_SUBSET,
-    Outcome.none: naming_pb2.LABEL_OUTCOME_NONE,
-    Outcome.ambiguous: naming_pb2.LABEL_OUTCOME_AMBIGUOUS,
-}
-_OUTCOME_NAMES = {number: outcome.value for outcome, number in _OUTCOMES.items()}
 
 
 @app.command()
@@ -85,14 +65,16 @@ def create(
     imported: Annotated[
         bool, typer.Option("--imported", help="Its maps are made elsewhere (onoma maps import): no xNNs.")
     ] = False,
+    json: Json = False,
 ) -> None:
     """Make a study."""
     if imported and (xnn or plain):
         raise typer.BadParameter("--imported goes with neither --xnn nor --plain: they are of computed maps")
     xnn = "" if imported else xnn or model
-    with connected() as client:
+    with Client() as client:
         _check_unused(client, name)
-        chosen = listed(categories) or _all_classes(client, model, dataset, xnn)
+        xnn_set = client.get_xnn_set(xnn) if xnn else None
+        chosen = listed(categories) or _all_classes(client, model, dataset, xnn_set)
         study = client.create_study(
             name,
             model,
@@ -109,7 +91,17 @@ def create(
                 pool_order=naming_pb2.POOL_ORDER_IMAGE if by_image else naming_pb2.POOL_ORDER_RANDOM,
             ),
         )
-    print_studies([study])
+    if xnn_set and xnn_set.dataset != dataset:
+        errors.print(
+            f"  ! the xNNs '{xnn}' were trained on data set '{xnn_set.dataset}', not on '{dataset}': this study cannot "
+            "be exported as an archive, which holds one data set",
+            markup=False,
+            soft_wrap=True,
+        )
+    if json:
+        print_json(study)
+    else:
+        print_studies([study])
 
 
 @app.command()
@@ -118,7 +110,7 @@ def rename(
     name: Annotated[str, typer.Argument(help="Its new name.")],
 ) -> None:
     """Give a study another name."""
-    with connected() as client:
+    with Client() as client:
         found = client.get_study(study)
         if found.name != name:
             _check_unused(client, name)
@@ -128,7 +120,7 @@ def rename(
 @app.command("list")
 def list_studies(json: Json = False) -> None:
     """List the studies, latest first."""
-    with connected() as client:
+    with Client() as client:
         studies = list(client.list_studies())
     if json:
         print_json(studies)
@@ -139,14 +131,14 @@ def list_studies(json: Json = False) -> None:
 @app.command("open")
 def open_study(study: Study) -> None:
     """Let annotators in."""
-    with connected() as client:
+    with Client() as client:
         print_studies([client.open_study(client.get_study(study).study_id)])
 
 
 @app.command("close")
 def close_study(study: Study, yes: Yes = False) -> None:
     """End naming for good."""
-    with connected() as client:
+    with Client() as client:
         found = client.get_study(study)
         if found.state == naming_pb2.STUDY_STATE_OPEN and not yes:
             people = client.list_annotators(found.study_id)
@@ -160,7 +152,7 @@ def close_study(study: Study, yes: Yes = False) -> None:
 @app.command("delete")
 def delete_study(study: Study, yes: Yes = False) -> None:
     """Delete a study for good: its maps, its annotators and all that they named."""
-    with connected() as client:
+    with Client() as client:
         try:
             found = client.get_study(study)
         except NotFound:  # unless a deletion was cut off: then its maps are left, and this is their id
@@ -183,52 +175,64 @@ def invite(
         bool, typer.Option("--viewer", help="Invite somebody who reads the results and names nothing.")
     ] = False,
     days: Days = 30,
+    json: Json = False,
 ) -> None:
     """Invite an annotator and print the link; it is shown this once."""
     role = naming_pb2.ROLE_VIEWER if viewer else naming_pb2.ROLE_ANNOTATOR
-    with connected() as client:
-        invitation = client.invite_annotator(
-            client.get_study(study).study_id, name, role=role, link_days=days
+    with Client() as client:
+        study_id = client.get_study(study).study_id
+        invited = client.invite_annotator(study_id, name, role=role, link_days=days)
+    link = _link(page, invited.token)
+    if json:
+        print_json(
+            {
+                "study_id": study_id,
+                "annotator_id": invited.annotator.annotator_id,
+                "display_name": invited.annotator.display_name,
+                "link": link,
+            }
         )
-    _print_link(page, invitation.token)
+    else:
+        console.print(link, soft_wrap=True, markup=False)
 
 
 @app.command()
 def renew(study: Study, name: Person, page: PageAddress = DEFAULT_PAGE, days: Days = 30) -> None:
     """Print a new link for an annotator; the old one stops working."""
-    with connected() as client:
-        study_id = client.get_study(study).study_id
-        annotator_id = _person(client, study_id, name).annotator_id
-        renewed = client.renew_invitation(study_id, annotator_id, link_days=days)
-    _print_link(page, renewed.token)
+    with Client() as client:
+        found = client.get_study(study)
+        person = find_annotator(client, found, name, or_viewer=True)
+        renewed = client.renew_invitation(found.study_id, person.annotator_id, link_days=days)
+    console.print(_link(page, renewed.token), soft_wrap=True, markup=False)
 
 
 @app.command()
 def revoke(study: Study, name: Person) -> None:
     """Make an annotator's link worthless; the work stays."""
-    with connected() as client:
-        study_id = client.get_study(study).study_id
-        client.revoke_invitation(study_id, _person(client, study_id, name).annotator_id)
+    with Client() as client:
+        found = client.get_study(study)
+        person = find_annotator(client, found, name, or_viewer=True)
+        client.revoke_invitation(found.study_id, person.annotator_id)
     console.print(f"The link of {name} no longer lets anybody in.", markup=False)
 
 
 @app.command()
 def erase(study: Study, name: Person, yes: Yes = False) -> None:
     """Delete an annotator for good, with all that they named; others' work stays."""
-    with connected() as client:
-        study_id = client.get_study(study).study_id
-        person = _person(client, study_id, name)
+    with Client() as client:
+        found = client.get_study(study)
+        person = find_annotator(client, found, name, or_viewer=True)
         what = (
-            f"annotator {person.display_name} of study {study} ({person.named_count:,} activations named, "
+            f"annotator {person.display_name} of study {found.name} ({person.named_count:,} activations named, "
             f"{person.discarded_count:,} discarded)"
         )
-        delete(what, lambda: client.delete_annotator(study_id, person.annotator_id), asks=not yes)
+        delete(what, lambda: client.delete_annotator(found.study_id, person.annotator_id), asks=not yes)
 
 
 @app.command()
 def annotators(study: Study, json: Json = False) -> None:
     """List the annotators of a study with their progress."""
-    with connected() as client:
+    with Client() as client:
         people = list(client.list_annotators(client.get_study(study).study_id))
     if json:
         print_json(people)
@@ -265,74 +269,38 @@ def analyse(
     from onoma.cli.printed_analysis import prepared
 
     options = AnalysisOptions(shuffles, seed, time_limit, confidence, part_of)
-    with connected() as client, bar("analyse", errors) as progress:
+    with Client() as client, bar("analyse") as progress:
         study_id = client.get_study(study).study_id
         categories = client.analyse_categories(study_id, options=options, progress=progress)
         print_analysis = prepared(categories, as_json=json)
     print_analysis()
 
 
-@app.command()
-def labels(
-    study: Study,
-    synonyms: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--synonyms", help="Words that mean the same, separated by commas; again for another group."
-        ),
-    ] = None,
-    vague: Annotated[
-        list[str] | None, typer.Option("--vague", help="A label that says too little; again for another.")
-    ] = None,
-    overrule: Annotated[
-        tuple[str, str, Outcome] | None,
-        typer.Option("--overrule", help="Decide by hand: LABEL LABEL exact|subset|none|ambiguous."),
-    ] = None,
-    by: Annotated[str, typer.Option(help="Who decides, for --overrule.")] = "",
-    json: Json = False,
-) -> None:
-    """Show, or change, how the statistics compare the labels of a study."""
-    if overrule and not by:
-        raise typer.BadParameter("--overrule needs --by NAME: who decides is kept with the decision")
-    with connected() as client:
-        study_id = client.get_study(study).study_id
-        vocabulary = client.get_vocabulary(study_id)
-        if synonyms is not None:
-            vocabulary.ClearField("synonyms")
-            vocabulary.synonyms.extend(naming_pb2.SynonymGroup(words=listed(group)) for group in synonyms)
-        if vague is not None:
-            vocabulary.vague_words[:] = vague
-        if synonyms is not None or vague is not None:
-            vocabulary = client.set_vocabulary(study_id, vocabulary)
-        if overrule:
-            first, second, outcome = overrule
-            vocabulary = client.overrule_labels(study_id, first, second, _OUTCOMES[outcome], by)
-    if json:
-        print_json(vocabulary)
-        return
-    print_table(("words that mean the same",), [(", ".join(group.words),) for group in vocabulary.synonyms])
-    print_table(("words that say too little",), [(word,) for word in vocabulary.vague_words])
-    print_table(
-        ("label", "label", "by hand", "by", "when"),
-        [
-            (one.first, one.second, _OUTCOME_NAMES[one.outcome], one.decided_by, one.time.ToJsonString())
-            for one in vocabulary.overrulings
-        ],
-    )
+def find_annotator(
+    client: Client, study: naming_pb2.Study, name: str, *, or_viewer: bool = False
+) -> naming_pb2.Annotator:
+    """The annotator with that id or display name.
 
-
-def _person(client: Client, study_id: str, name: str) -> naming_pb2.Annotator:
-    """An annotator or viewer by id or display name."""
-    people = client.list_annotators(study_id)
-    for person in people:
+    Args:
+        or_viewer: those who only look count too.
+    Raises:
+        NotFound: none has it, or who has it only looks.
+    """
+    people = client.list_annotators(study.study_id)
+    meant = [person for person in people if or_viewer or person.role != naming_pb2.ROLE_VIEWER]
+    for person in meant:
         if name in (person.annotator_id, person.display_name):
             return person
-    known = ", ".join(f"'{person.display_name}'" for person in people) or "nobody yet"
-    raise ValueError(f"the study has no annotator '{name}'; it has {known}")
+    known = ", ".join(f"'{person.display_name}'" for person in meant) or "nobody yet (onoma study invite)"
+    if any(name in (person.annotator_id, person.display_name) for person in people):
+        raise NotFound(
+            f"'{name}' looks on in study '{study.name}' and names nothing; those who name: {known}"
+        )
+    raise NotFound(f"study '{study.name}' has no annotator '{name}'; it has {known}")
 
 
-def _print_link(page: str, token: str) -> None:
-    console.print(f"{page.rstrip('/')}/name#{token}", soft_wrap=True, markup=False)
+def _link(page: str, token: str) -> str:
+    return f"{page.rstrip('/')}/name#{token}"
 
 
 def _check_unused(client: Client, name: str) -> None:
@@ -342,10 +310,10 @@ def _check_unused(client: Client, name: str) -> None:
         raise ValueError(f"a study is named '{name}' already ({same.study_id}); choose another name")
 
 
-def _all_classes(client: Client, model: str, dataset: str, xnn: str) -> list[str]:
+def _all_classes(client: Client, model: str, dataset: str, xnn_set: inference_pb2.XnnSet | None) -> list[str]:
     """Classes that have an xNN; without a set of them, those that model and data set share."""
-    if xnn:
-        return [x.class_name for x in client.get_xnn_set(xnn).xnns]
+    if xnn_set:
+        return [xnn.class_name for xnn in xnn_set.xnns]
     known = set(client.get_dataset(dataset).classes)
     return [name for name in client.get_model(model).classes if name in known]
 
@@ -358,7 +326,7 @@ def print_studies(studies: list[naming_pb2.Study]) -> None:
             (
                 s.name,
                 s.study_id,
-                _STATES.get(s.state, "?"),
+                STATES.get(s.state, "?"),
                 s.model,
                 s.dataset,
                 len(s.categories),

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from onoma.cli.output import Json, about, bar, connected, console, errors, print_json
-from onoma.cli.studies import Study, print_studies
+from onoma.cli.output import Json, about, bar, console, print_json
+from onoma.cli.studies import STATES, Study, print_studies
+from onoma.client import Client
 from onoma.study_archive import export_study, import_study
-from onoma.v1 import naming_pb2
 
 
 def export(
@@ -19,7 +19,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write a whole study into one archive, for another installation to import."""
-    with connected() as client, bar("export", errors) as progress:
+    with Client() as client, bar("export") as progress:
         made = export_study(client, study, out, progress)
     if json:
         print_json(
@@ -52,7 +52,7 @@ def take(
     json: Json = False,
 ) -> None:
     """Import a whole study out of an archive; the same archive again goes on where it stopped."""
-    with connected() as client, about(archive), bar("import", errors) as progress:
+    with Client() as client, about(archive), bar("import") as progress:
         made = import_study(client, archive, name, progress)
     if json:
         study = made.study
@@ -60,7 +60,7 @@ def take(
             {
                 "study_id": study.study_id,
                 "name": study.name,
-                "state": naming_pb2.StudyState.Name(study.state).removeprefix("STUDY_STATE_").lower(),
+                "state": STATES.get(study.state, "?"),
                 "model": study.model,
                 "dataset": study.dataset,
                 "xnn_set": study.xnn_set,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from enum import StrEnum
-from json import dumps
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
@@ -13,19 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onoma.cli.data import PARTS, Part, listed
+from onoma.cli.jobs import unfinished_job
 from onoma.cli.output import (
     Engine,
     Json,
     Yes,
-    connected,
     console,
     delete,
+    errors,
     percent,
     print_json,
     print_table,
     wait,
 )
-from onoma.client import Client
+from onoma.client import Client, FailedPrecondition
 from onoma.extras import needs
 from onoma.feature_counts import FeatureCountRow
 from onoma.v1 import inference_pb2, types_pb2
@@ -137,7 +136,7 @@ def train(
 ) -> None:
     """Train one xNN a class."""
     settings = training_settings(features, epochs, seed, fast, paper, precision, pull_away)
-    with connected() as client:
+    with Client() as client:
         job = client.train_xnn(
             name or model,
             model,
@@ -174,7 +173,7 @@ def sweep(
     plot: Annotated[
         Path | None, typer.Option(help="Draw error and sparsity by K there, as SVG or PNG.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    json: Json = False,
 ) -> None:
     """Train xNNs with several K, to choose one by faithfulness and sparsity; goes on where it was stopped."""
     counts = feature_counts(features)
@@ -182,7 +181,7 @@ def sweep(
     if draw_to:
         from onoma.report.figures import feature_count_figure, save
     rows = []
-    with connected() as client:
+    with Client() as client:
         for count in counts:
             set_name = f"{name or model}-k{count}"
             settings = training_settings(count, epochs, seed, fast, paper, precision, pull_away)
@@ -194,7 +193,7 @@ def sweep(
     if draw_to:
         save(lambda: feature_count_figure(rows), *draw_to)
     if json:
-        sys.stdout.write(dumps([asdict(row) for row in rows], indent=2) + "\n")
+        print_json([asdict(row) for row in rows])
         return
     print_table(
         ("K", "RMSE/range", "worst class", "significant", "matter", "agreement"),
@@ -233,8 +232,15 @@ def show(
     if ours and not latex:
         raise typer.BadParameter("--ours says what --latex writes; give --latex FILE too")
     draw_to = check_figure_path(plot) if plot else None
-    with connected() as client:
+    with Client() as client:
         xnn_set = client.get_xnn_set(name)
+        # a set that has it is whole
+        unfinished = "" if xnn_set.HasField("argmax_agreement") else unfinished_job(client, "train_xnn", name)
+        if not xnn_set.xnns:
+            way_out = unfinished or "onoma job list shows its training, onoma job resume goes on with it"
+            raise FailedPrecondition(f"set of xNNs '{name}' has no xNN yet; {way_out}")
+        if unfinished:
+            errors.print(f"  ! set of xNNs '{name}': {unfinished}", markup=False, soft_wrap=True)
         if draw_to:
             from onoma.report.figures import save, scores_figure
 
@@ -258,7 +264,7 @@ def show(
 @app.command("delete")
 def delete_set(name: Annotated[str, typer.Argument(help="Set of xNNs.")], yes: Yes = False) -> None:
     """Delete a set of xNNs for good."""
-    with connected() as client:
+    with Client() as client:
         count = len(client.get_xnn_set(name).xnns)
         what = f"set {name} ({count} xNN{'' if count == 1 else 's'})"
         delete(what, lambda: client.delete_xnn_set(name), asks=not yes)
@@ -267,7 +273,7 @@ def delete_set(name: Annotated[str, typer.Argument(help="Set of xNNs.")], yes: Y
 @app.command("list")
 def list_sets(json: Json = False) -> None:
     """List the sets of xNNs."""
-    with connected() as client:
+    with Client() as client:
         sets = list(client.list_xnn_sets())
     if json:
         print_json(sets)
@@ -314,12 +320,12 @@ def check_figure_path(path: Path) -> tuple[Path, list[str]]:
 
 def feature_count_row(xnn_set: inference_pb2.XnnSet) -> FeatureCountRow:
     """A set's figures, to compare with those of other K."""
-    errors = [error for error in map(_relative, xnn_set.xnns) if error is not None]
+    relative = [error for error in map(_relative, xnn_set.xnns) if error is not None]
     significant = [xnn.significant_mean for xnn in xnn_set.xnns if xnn.HasField("significant_mean")]
     return FeatureCountRow(
         x_feature_count=xnn_set.settings.x_feature_count,
-        rmse=fmean(errors) if errors else None,
-        worst_rmse=max(errors, default=None),
+        rmse=fmean(relative) if relative else None,
+        worst_rmse=max(relative, default=None),
         significant_mean=fmean(significant) if significant else None,
         mattering_mean=fmean(xnn.mattering_count for xnn in xnn_set.xnns),
         argmax_agreement=_optional(xnn_set, "argmax_agreement"),
@@ -388,11 +394,10 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
         "|corr.|: of the terms of two X-features; matter: X-features with a mean term of 0.3 of the largest "
         "or more; at first: before the restart rule; accepted: faithful, and at least two matter"
     )
-    relative = [r for r in map(_relative, xnn_set.xnns) if r is not None]
-    if relative:
+    over_all = feature_count_row(xnn_set)
+    if over_all.rmse is not None and over_all.worst_rmse is not None:
         console.print(
-            "RMSE over the score's range: "
-            f"mean {sum(relative) / len(relative):.2%}, worst {max(relative):.2%}"
+            f"RMSE over the score's range: mean {over_all.rmse:.2%}, worst {over_all.worst_rmse:.2%}"
         )
     if xnn_set.HasField("argmax_agreement"):
         console.print(

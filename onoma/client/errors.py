@@ -5,11 +5,11 @@ OnomaError
 ├── NotFound              nothing by that name
 ├── AlreadyExists         something else has that name
 ├── FailedPrecondition    not in the present state (study closed, maps missing, ...)
-├── Conflict              a stale revision; `.present` holds the present naming
+├── Conflict              a stale revision; `.present` holds the present naming, where one was to be changed
 ├── ResourceExhausted     too large, too many, or a full disk
 ├── NotAllowed            nobody knows the token, or this is not for its holder
 ├── DataLoss              a stored object is damaged
-├── NotImplementedYet     the server says why
+├── NotImplementedYet     the server is older than this client and does not know the call
 ├── ServerUnavailable     nobody answers at that address, or not in time
 └── JobFailed             a job ended without success; `.job` holds it
 """
@@ -50,7 +50,11 @@ class FailedPrecondition(OnomaError):
 
 
 class Conflict(OnomaError):
-    """The revision is stale: another act came first."""
+    """The revision is stale: another act or change came first.
+
+    Attributes:
+        present: the naming as it stands; None where it was no naming (a vocabulary, say): read it anew.
+    """
 
     def __init__(self, message: str, present: naming_pb2.Naming | None) -> None:
         super().__init__(message)
@@ -70,7 +74,7 @@ class DataLoss(OnomaError):
 
 
 class NotImplementedYet(OnomaError):
-    """The server does not do this yet, and says why."""
+    """The server is older than this client and does not know the call."""
 
 
 class ServerUnavailable(OnomaError):
@@ -95,7 +99,6 @@ _BY_CODE: dict[grpc.StatusCode, type[OnomaError]] = {
     grpc.StatusCode.DATA_LOSS: DataLoss,
     grpc.StatusCode.UNAUTHENTICATED: NotAllowed,
     grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
-    grpc.StatusCode.UNIMPLEMENTED: NotImplementedYet,
 }
 
 
@@ -121,6 +124,11 @@ def _translated(error: grpc.RpcError, service: str, address: str) -> OnomaError:
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return ServerUnavailable(f"the {service} service at {address} did not answer in time")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return NotImplementedYet(
+            f"the {service} service at {address} does not know this call, as one that is older than this client: "
+            f"bring it up to date ({message})"
+        )
     if code is grpc.StatusCode.ABORTED:
         return Conflict(message, _present_naming(error))
     return _BY_CODE.get(code, OnomaError)(message)

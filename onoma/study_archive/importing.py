@@ -18,6 +18,7 @@ from onoma.v1 import inference_pb2, naming_pb2
 Progress = Callable[[int, int], None]
 Found = TypeVar("Found")
 _MAX_NAME = 64  # of models, data sets and sets of xNNs
+_MAX_STUDY_NAME = 200
 _MARK = 8
 
 
@@ -39,10 +40,11 @@ def import_study(client: Client, path: Path, name: str = "", progress: Progress 
     """Takes the study over with its statistics as they are.
 
     A model, data set or set of xNNs that is here already is used; where something else has its name, it is stored
-    beside it under NAME-MARK. The same archive under the same name is one study, however often it is imported.
+    beside it under NAME-MARK, as is the study. The same archive under the same name is one study, however often it is
+    imported.
 
     Args:
-        name: of the study here; as it was named where it comes from when empty.
+        name: of the study here, unless another has it; as it was named where it comes from when empty.
         progress: called with the entries done and in all; each is checked once, then taken once.
     Raises:
         RefusedStudyArchive: the file is no archive, or not whole; nothing is changed then.
@@ -177,11 +179,13 @@ class _Import:
                 f"this archive was imported before as study '{name}', and the data set, model or xNNs of that study "
                 "have changed since; import it under another name (--name)"
             ) from error
-        same_name = [one for one in self.client.list_studies() if one.name == study.name]
-        if len(same_name) > 1:
-            self.warnings.append(
-                f"{len(same_name)} studies are named '{study.name}' now; say this one by its id, {study.study_id}"
-            )
+        # Renamed only now: that the study of this name came with an earlier import, its request id alone tells.
+        others = {one.name for one in self.client.list_studies() if one.study_id != study.study_id}
+        beside = self._beside(name, _MAX_STUDY_NAME)
+        if study.name in others:
+            study = self.client.rename_study(study.study_id, beside)
+        if study.name == beside:
+            self.warnings.append(f"another study is named '{name}' here; this one is '{beside}'")
         self.advance()  # study.json
         return study
 
@@ -233,6 +237,10 @@ class _Import:
         """The same for the same archive and thing, so that a service knows what it has done."""
         return hashlib.sha256(f"{self.archive.fingerprint}/{what}".encode()).hexdigest()
 
+    def _beside(self, name: str, most: int) -> str:
+        """A name for what comes with this archive where something else has its own."""
+        return f"{name[: most - _MARK - 1]}-{self.archive.fingerprint[:_MARK]}"
+
     def _placed(
         self,
         what: str,
@@ -242,7 +250,7 @@ class _Import:
         make: Callable[[str], None],
     ) -> str:
         """The name that a thing has here, made where it is not there yet."""
-        beside = f"{name[: _MAX_NAME - _MARK - 1]}-{self.archive.fingerprint[:_MARK]}"
+        beside = self._beside(name, _MAX_NAME)
         for candidate in (name, beside):
             try:
                 found = find(candidate)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from onoma import cli
 from onoma.client import JobFailed, NotFound
 from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2
 from tests.conftest import OpenStudy
+from tests.synthetic import write_image_folder
 
 
 @pytest.mark.parametrize(
@@ -58,8 +60,21 @@ def test_a_job_is_listed_cancelled_resumed_and_watched(onoma, open_study: OpenSt
     assert (code, "activations" in text or "maps" in text) == (0, True), text
     code, text = onoma("job", "resume", done.job_id)
     assert code == 1
+    code, text = onoma("xnn", "show", "long")
+    assert (code, "has no xNN yet; its latest train_xnn is cancelled" in text) == (1, True), text
+    assert f"onoma job resume {job.job_id[:8]}" in text
     code, text = onoma("job", "watch", "no-such-job")
     assert (code, "onoma job list" in text) == (1, True)
+
+
+def test_the_list_says_why_a_job_failed(onoma, open_study: OpenStudy, tmp_path: Path) -> None:
+    job = open_study.client.import_dataset("empty", str(tmp_path))
+    with pytest.raises(JobFailed) as failed:
+        job.wait()
+    code, text = onoma("job", "list")
+    assert code == 0
+    assert text.splitlines()[0].split()[-1] == "why"
+    assert failed.value.job.error[:10] in text
 
 
 def test_explain_says_the_names_and_writes_a_picture(onoma, open_study: OpenStudy, tmp_path: Path) -> None:
@@ -78,7 +93,7 @@ def test_explain_says_the_names_and_writes_a_picture(onoma, open_study: OpenStud
     image_id = client.list_activations(study.study_id, named).image_id[0]
     picture = tmp_path / "picture.png"
     picture.write_bytes(client.get_image(image_id).content)
-    out = tmp_path / "explained.png"
+    out = tmp_path / "in" / "a" / "new folder" / "explained.png"
     code, text = onoma(
         "explain", str(picture), "--study", "shapes", "--annotator", "Ada of the commands", "--out", str(out)
     )
@@ -99,6 +114,16 @@ def test_explain_says_the_names_and_writes_a_picture(onoma, open_study: OpenStud
     assert code == 0, text
     made_by = json.loads(text)["provenance"]
     assert (made_by["model"], made_by["method"]) == ("tiny", "Excitation Backprop")
+
+
+def test_a_picture_is_named_as_what_it_is(onoma, tmp_path: Path) -> None:
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"")
+    out = tmp_path / "picture.jpg"
+    code, text = onoma("explain", str(picture), "-s", "shapes", "-a", "Ada", "--out", str(out))
+    assert code == 1
+    assert "picture.jpg' does not end with .png" in text.replace("\n", "")
+    assert not out.exists()
 
 
 def test_report_writes_a_page_and_tables(onoma, tmp_path: Path) -> None:
@@ -181,7 +206,9 @@ def test_scores_of_network_and_xnns_are_drawn(onoma, tmp_path: Path) -> None:
     assert all(name in drawn for name in ("circle, n = ", "cross, n = ", "square, n = "))
 
 
-def test_a_sweep_shows_faithfulness_and_sparsity_by_k(onoma, tmp_path: Path) -> None:
+def test_a_sweep_shows_faithfulness_and_sparsity_by_k(
+    onoma, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     plot = tmp_path / "k.svg"
     sweep = (
         "xnn",
@@ -195,9 +222,13 @@ def test_a_sweep_shows_faithfulness_and_sparsity_by_k(onoma, tmp_path: Path) -> 
         "--plot",
         str(plot),
     )
-    code, text = onoma(*sweep, "--json")
-    assert code == 0, text
-    rows = json.loads(text[text.index("[\n") :])
+    monkeypatch.setattr("sys.argv", ["onoma", *sweep, "--json"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    written = capfd.readouterr()
+    assert ended.value.code == 0, written.err
+    rows = json.loads(written.out)  # the bars stand elsewhere
+    assert "K = 3" in written.err
     assert [row["x_feature_count"] for row in rows] == [1, 3]
     assert rows[0]["significant_mean"] <= 1
     assert "K, X-features a class" in plot.read_text()
@@ -263,6 +294,20 @@ def test_a_torchvision_network_is_exported_and_checked(onoma, tmp_path: Path) ->
     assert json.loads(text)["map_layer"]
 
 
+def test_ctrl_c_while_it_still_loads_ends_it_quietly() -> None:
+    interrupted = """
+import runpy, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "onoma.cli.studies":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+runpy.run_module("onoma", run_name="__main__")
+"""
+    ended = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_the_version_is_printed(onoma) -> None:
     code, text = onoma("--version")
     assert (code, text.strip()) == (0, f"onoma {version('onoma')}")
@@ -322,6 +367,20 @@ def test_a_study_of_the_same_name_is_refused(onoma, open_study: OpenStudy) -> No
     assert f"a study is named '{name}' already ({study_id}); choose another name" in text
 
 
+def test_a_study_of_pictures_that_its_xnns_were_not_trained_on_is_made_with_a_warning(
+    onoma, open_study: OpenStudy, tmp_path: Path
+) -> None:
+    client = open_study.client
+    client.import_dataset("others", str(write_image_folder(tmp_path / "others"))).wait()
+    code, text = onoma("study", "create", "of others", "--model", "tiny", "--dataset", "others", "--json")
+    assert code == 0, text
+    assert "the xNNs 'tiny' were trained on data set 'shapes', not on 'others'" in text
+    made = json.loads(text[: text.index("\n}\n") + 3])  # the warning is on stderr
+    assert (made["name"], made["study_id"]) == ("of others", client.get_study("of others").study_id)
+    client.delete_study(made["study_id"])
+    client.delete_dataset("others")
+
+
 def test_a_file_that_is_no_program_is_refused_by_check(onoma, tmp_path: Path) -> None:
     file = tmp_path / "model.pt2"
     file.write_bytes(b"not a program")
@@ -363,7 +422,13 @@ def test_people_links_and_labels_of_a_study(
     assert client.accept_invitation(link.strip().rpartition("#")[2]).study.study_id == study_id
     with pytest.raises(NotFound):
         client.accept_invitation(first)
-    assert onoma("study", "invite", "shapes", "Vi of the commands", "--viewer")[0] == 0
+    code, text = onoma("study", "invite", "shapes", "Vi of the commands", "--viewer", "--json")
+    invited = json.loads(text)
+    assert (code, invited["study_id"], invited["display_name"]) == (0, study_id, "Vi of the commands")
+    assert (
+        client.accept_invitation(invited["link"].rpartition("#")[2]).annotator.annotator_id
+        == (invited["annotator_id"])
+    )
     assert onoma("study", "revoke", "shapes", "Eve of the commands")[0] == 0
     code, text = onoma("study", "annotators", "shapes", "--json")
     states = {person["display_name"]: (person["role"], person["link_state"]) for person in json.loads(text)}
@@ -371,7 +436,7 @@ def test_people_links_and_labels_of_a_study(
     assert states["Vi of the commands"] == ("ROLE_VIEWER", "LINK_STATE_GOOD")
     code, text = onoma("study", "revoke", "shapes", "Nobody")
     assert code == 1
-    assert "has no annotator 'Nobody'" in text
+    assert "study 'shapes' has no annotator 'Nobody'" in text
     code, text = onoma(
         "study", "labels", "shapes", "--synonyms", "beak, nose", "--overrule", "a", "b", "none", "--by", "Ada"
     )
@@ -379,6 +444,29 @@ def test_people_links_and_labels_of_a_study(
     assert "beak, nose" in text
     assert "Ada" in text
     assert onoma("study", "labels", "shapes", "--overrule", "a", "b", "none")[0] == 2
+
+
+def test_words_are_added_to_those_of_a_study_and_taken_away(onoma, open_study: OpenStudy) -> None:
+    client = open_study.client
+    study_id = client.create_study("words", "tiny", "shapes", "tiny", ["circle"]).study_id
+    built_in = list(client.get_vocabulary(study_id).vague_words)
+
+    def after(*options: str) -> tuple[list[list[str]], list[str]]:
+        code, text = onoma("study", "labels", "words", *options, "--json")
+        assert code == 0, text
+        shown = json.loads(text)
+        return [group["words"] for group in shown["synonyms"]], shown["vague_words"]
+
+    assert after("--vague", "blob", "--vague", built_in[0].upper()) == ([], [*built_in, "blob"])
+    assert after("--not-vague", "Blob", "--synonyms", "bill, beak") == ([["bill", "beak"]], built_in)
+    assert after("--synonyms", "paw, foot")[0] == [["bill", "beak"], ["paw", "foot"]]
+    assert after("--synonyms", "Beak, nose")[0] == [["paw", "foot"], ["bill", "beak", "nose"]]
+    assert after("--not-synonym", "paw", "--not-synonym", "nose") == ([["bill", "beak"]], built_in)
+    for words in (("--not-vague", "blob"), ("--not-synonym", "paw")):
+        code, text = onoma("study", "labels", "words", *words)
+        assert (code, f"'{words[1]}' is " in text, "onoma study labels STUDY" in text) == (1, True, True)
+    assert client.get_vocabulary(study_id).revision == 5
+    client.delete_study(study_id)
 
 
 class Terminal(io.StringIO):

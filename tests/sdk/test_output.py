@@ -15,7 +15,8 @@ ID = "4ae5a320c1d84de180db544d6002d4d9"
 def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What stands on it."""
     text = io.StringIO()
-    monkeypatch.setattr(output, "console", Console(file=text, width=80, highlight=False))
+    for name in ("console", "errors"):
+        monkeypatch.setattr(output, name, Console(file=text, width=80, highlight=False))
     return text
 
 
@@ -97,12 +98,12 @@ def test_a_table_without_rows_says_what_to_do(screen: io.StringIO) -> None:
 
 
 def test_a_bar_keeps_its_numbers_where_the_words_are_long(screen: io.StringIO) -> None:
-    with output.bar("import fashion-mnist: importing pictures", output.console) as progress:
+    with output.bar("import fashion-mnist: importing pictures") as progress:
         progress(40000, 40000)
     assert "40000/40000" in screen.getvalue()
 
 
 def test_a_stage_of_unknown_length_shows_no_question_mark(screen: io.StringIO) -> None:
-    with output.bar("publishing", output.console):
+    with output.bar("publishing"):
         pass
     assert "?" not in screen.getvalue()

@@ -601,24 +601,27 @@ def test_by_commands(
     assert "is no zip archive" in text
 
 
-def test_a_name_of_another_study_here_is_said(
+def test_where_another_study_has_its_name_the_imported_one_stands_beside_it(
     open_study: OpenStudy, original: naming_pb2.Study, archive: Path
 ) -> None:
     """Where it came from: the copy stands beside the original, on the same model, data set and xNNs."""
-    taken = import_study(open_study.client, archive)
+    client = open_study.client
+    _import_and_be_killed_after("create_study", client, archive)
+    taken = import_study(client, archive)
     assert (taken.study.model, taken.study.dataset, taken.study.xnn_set) == ("tiny", "shapes", "tiny")
-    assert taken.warnings == [
-        f"2 studies are named '{NAME}' now; say this one by its id, {taken.study.study_id}"
-    ]
+    assert re.fullmatch(f"{NAME}-[0-9a-f]{{8}}", taken.study.name)
+    assert taken.warnings == [f"another study is named '{NAME}' here; this one is '{taken.study.name}'"]
+    assert client.get_study(NAME).study_id == original.study_id
+    assert import_study(client, archive).study == taken.study
 
 
 def test_the_script_of_the_docs_takes_a_study_out_and_in(
     open_study: OpenStudy, original: naming_pb2.Study, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    """Where it came from, which has the study's name already once."""
+    """Where it came from, which has the study's name already."""
     monkeypatch.chdir(tmp_path)
     for service, address in open_study.client._transport._addresses.__dict__.items():
         monkeypatch.setenv(f"ONOMA_{service.upper()}_ADDRESS", address)
     exec(_scripts_of_the_docs()[0].replace('"first look"', repr(original.study_id)), {})
-    assert capsys.readouterr().out == f"{NAME}\n"
+    assert re.fullmatch(f"{NAME}-[0-9a-f]{{8}}\n", capsys.readouterr().out)
     assert (tmp_path / "first-look.zip").is_file()

@@ -17,9 +17,10 @@ SERVICES = ("inference", "attribution", "naming", "analytics")
 def test_the_terminal_of_onoma_up_shows_addresses_and_nothing_else(tmp_path: Path) -> None:
     """Not what somebody asked for in vain, which is said there, and at the end nothing about leaks."""
     ports = {f"ONOMA_{service.upper()}_ADDRESS": "127.0.0.1:0" for service in SERVICES}
+    of_up = {"ONOMA_DATA_DIR": str(tmp_path), "ONOMA_HTTP_PORT": "0"}
     up = subprocess.Popen(
-        [sys.executable, "-m", "onoma", "up", "--data", str(tmp_path), "--port", "0"],
-        env={**os.environ, **ports, "PYTHONUNBUFFERED": "1"},
+        [sys.executable, "-m", "onoma", "up"],
+        env={**os.environ, **ports, **of_up, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -32,6 +33,7 @@ def test_the_terminal_of_onoma_up_shows_addresses_and_nothing_else(tmp_path: Pat
             assert line, "it ended before it was up"
             shown += line
         addresses = Addresses(**dict(re.findall(r"^  (\w+) at (\S+)$", shown, re.MULTILINE)))
+        assert f"  data in {tmp_path}\n" in shown
         [page] = re.findall(r"^Onoma is up: (\S+)$", shown, re.MULTILINE)
         assert f"onoma study invite STUDY NAME --page {page}\n" in shown
         with Client(addresses) as client, pytest.raises(NotFound):
