@@ -129,7 +129,7 @@ def _refuse_other(found: tables.Model | None, row: tables.Model) -> None:
     differing = [field for field in same if found and getattr(found, field) != getattr(row, field)]
     if differing:
         raise AlreadyExists(
-            f"model '{row.name}' is registered with another {differing[0]} "
+            f"model '{row.name}' is registered, and differs in {differing[0]} "
             f"({getattr(found, differing[0])}, not {getattr(row, differing[0])}); give this one another name",
             "NAME_TAKEN",
         )

@@ -77,7 +77,9 @@ def test_the_list_says_why_a_job_failed(onoma, open_study: OpenStudy, tmp_path: 
     assert failed.value.job.error[:10] in text
 
 
-def test_explain_says_the_names_and_writes_a_picture(onoma, open_study: OpenStudy, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def named_category(open_study: OpenStudy) -> str:
+    """One of the categories in which "Ada of the commands" has put all maps in one concept."""
     client, study = open_study.client, open_study.study
     annotator = client.invite_annotator(study.study_id, "Ada of the commands").annotator
     named = None
@@ -90,7 +92,14 @@ def test_explain_says_the_names_and_writes_a_picture(onoma, open_study: OpenStud
             client.act(naming, naming_pb2.Command(create=create))
             named = category
     assert named is not None
-    image_id = client.list_activations(study.study_id, named).image_id[0]
+    return named
+
+
+def test_explain_says_the_names_and_writes_a_picture(
+    onoma, open_study: OpenStudy, named_category: str, tmp_path: Path
+) -> None:
+    client, named = open_study.client, named_category
+    image_id = client.list_activations(open_study.study.study_id, named).image_id[0]
     picture = tmp_path / "picture.png"
     picture.write_bytes(client.get_image(image_id).content)
     out = tmp_path / "in" / "a" / "new folder" / "explained.png"
@@ -568,6 +577,7 @@ def test_a_data_set_a_model_and_xnns_are_deleted(onoma, open_study: OpenStudy) -
     assert client.get_model("tiny") == model
 
 
+@pytest.mark.usefixtures("named_category")
 def test_a_study_is_analysed_as_it_stands(onoma, open_study: OpenStudy) -> None:
     code, text = onoma("study", "analyse", "shapes", "--shuffles", "5", "--json")
     assert code == 0

@@ -172,7 +172,7 @@ def test_the_same_program_with_other_classes_is_not_the_same_model(registered, p
     before = registered.model()
     job = registered.registered(program, classes=["x", "y", "z"])
     assert job.state == jobs_pb2.JOB_STATE_FAILED
-    assert "model 'tiny' is registered with another classes" in job.error
+    assert "model 'tiny' is registered, and differs in classes" in job.error
     assert job.error.endswith("give this one another name")
     assert registered.model() == before
 
