@@ -45,7 +45,8 @@ from onoma.science.signs import nodes_below_zero, signed_nodes
 # 2: negative activations carry evidence, constants none.
 # 3: constants stay such behind a norm, and get nothing of what layers at every cell spread in local mode; what is
 # subtracted may have evidence; under a softplus units count as pushed up.
-RULES_REVISION = 3
+# 4: so may cells that were made larger, in a difference; a bias after a layer at every cell is the layer's.
+RULES_REVISION = 4
 _aten = torch.ops.aten
 _MAKES_ANEW = frozenset(
     {_aten.convolution.default, _aten.addmm.default, _aten.add.Tensor}

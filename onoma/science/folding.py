@@ -78,7 +78,7 @@ def join_layers_at_every_cell(graph_module: fx.GraphModule) -> None:
     """Makes what works on the last axis of (n, ..., d) one `linear`, as in ConvNeXt and in attention.
 
     Decomposed it is view, addmm, view, where images and cells share the first axis between the views; or, of what is
-    not contiguous, a product of matrices of which the second are all the same.
+    not contiguous, a product of matrices of which the second are all the same, and its bias is added behind a view.
     """
     graph = graph_module.graph
     for node in list(graph.nodes):
@@ -88,7 +88,7 @@ def join_layers_at_every_cell(graph_module: fx.GraphModule) -> None:
                 matrix = matrix.args[0]
             same = matrix.meta["shape"] == node.args[1].meta["shape"][1:]
             if same and _is_transposed(matrix) and not depends_on_image(matrix):
-                _join(node, node.args[0], matrix.args[0])
+                _join(node, node.args[0], matrix.args[0], *_bias_taken_from_above(node))
         elif node.target in (_aten.addmm.default, _aten.mm.default) and len(node.users) == 1:
             *bias, flat, matrix = node.args
             (after,) = node.users
@@ -104,6 +104,29 @@ def _is_transposed(node: fx.Node) -> bool:
     """Whether it is a matrix, transposed."""
     order: Any = node.args[1] if node.target is _aten.permute.default else ()
     return list(order) == [1, 0]
+
+
+def _bias_taken_from_above(layer: fx.Node) -> list[fx.Node]:
+    """The constant of one number a unit that is added to what a layer gives, behind views of it; the sum is taken out.
+
+    Its sign would else be another than that of the layer's unit, and a view that leaves the last axis leaves the units.
+    """
+    above = layer
+    while len(above.users) == 1:
+        (user,) = above.users
+        if user.target is _aten.view.default and user.meta["shape"][-1] == layer.meta["shape"][-1]:
+            above = user
+            continue
+        weights = [
+            n for n in user.all_input_nodes if n.op == "get_attr"
+        ]  # which are above all else in the graph
+        if user.target is not _aten.add.Tensor or user.kwargs or user.args[0] is not above or not weights:
+            break
+        if weights[0].meta["shape"] != layer.meta["shape"][-1:]:
+            break
+        user.replace_all_uses_with(above)
+        return weights
+    return []
 
 
 def _is_of_units(bias: fx.Node, layer: fx.Node) -> bool:

@@ -69,9 +69,9 @@ def is_shared(node: fx.Node) -> bool:
 
 
 def _has_two_branches(node: fx.Node) -> bool:
-    """Whether it is of two branches with its own units, and what is subtracted is not repeated, as a summary is."""
+    """Whether it is of two branches with its own units, and what is subtracted is not expanded, as a summary is."""
     branches = _same_units(node)
-    return len(branches) == 2 and _unit_count(branches[0]) <= _unit_count(branches[1])
+    return len(branches) == 2 and branches[1].target is not _aten.expand.default
 
 
 def _origin(node: fx.Node) -> fx.Node | None:

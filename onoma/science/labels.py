@@ -177,11 +177,12 @@ class Vocabulary:
 
     def terms(self, label: str) -> frozenset[Term]:
         """The things that a label names; empty where it has no word."""
-        return self._terms(label, {})
+        return self._terms(label, {}, phrases=True)
 
-    def _terms(self, label: str, apart: Mapping[str, tuple[str, ...]]) -> frozenset[Term]:
-        parts = (self._term(_taken_apart(words, apart)) for words in _phrases(label))
-        return frozenset(term for term in parts if term is not None)
+    def _terms(self, label: str, apart: Mapping[str, tuple[str, ...]], *, phrases: bool) -> frozenset[Term]:
+        parts = [_taken_apart(words, apart) for words in _phrases(label)]
+        read = (self._term(self._with_first_phrases(words) if phrases else words) for words in parts)
+        return frozenset(term for term in read if term is not None)
 
     def _by_rule(self, left: str, right: str) -> Judgement:
         for label in (left, right):
@@ -191,16 +192,23 @@ class Vocabulary:
             return Judgement(Outcome.EXACT, "the same name")
         # 'wingtip' is read as 'wing tip' where the other name writes it so
         apart = {one + other: (one, other) for label in (left, right) for one, other in _neighbours(label)}
-        these, those = self._terms(left, apart), self._terms(right, apart)
+        # Once with phrases put in for their synonyms, once as written: a 'tail feather', that is a 'rear plume', is a
+        # feather, too.
+        readings = [
+            (self._terms(left, apart, phrases=phrases), self._terms(right, apart, phrases=phrases))
+            for phrases in ((True, False) if self.synonyms else (True,))
+        ]
+        these, those = readings[0]
         if not these or not those:
             return Judgement(Outcome.NONE, "a name without words")
-        if these == those:
+        if any(one == other for one, other in readings):
             return Judgement(Outcome.EXACT, "the same words, but for form, order or synonyms")
-        for narrow, wide, name in ((these, those, right), (those, these, left)):
+        either_way = [way for one, other in readings for way in ((one, other, right), (other, one, left))]
+        for narrow, wide, name in either_way:
             if all(any(term.narrows(other) for other in wide) for term in narrow):
                 return Judgement(Outcome.SUBSET, f"a part or kind of '{name}'")
         if self.part_of is not None:
-            for narrow, wide, name in ((these, those, right), (those, these, left)):
+            for narrow, wide, name in either_way:
                 if all(any(self._belongs(term, other) for other in wide) for term in narrow):
                     return Judgement(Outcome.SUBSET, f"part of '{name}' by WordNet")
         return _without_relation(these, those)
@@ -213,14 +221,21 @@ class Vocabulary:
     def _term(self, words: tuple[str, ...]) -> Term | None:
         if not words:
             return None
-        same = self._representative.get(words)
-        if same is not None:
-            words = same
         # 'tip of the wing' reads as 'wing tip'
         at = words.index("of") if "of" in words[1:-1] else len(words)
         head = self._word(words[at - 1])
         told = [self._word(word) for word in (*words[: at - 1], *words[at + 1 :])]
         return Term(head, frozenset(told) - {head})
+
+    def _with_first_phrases(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """The words with the first phrase of its group in the place of every synonym, the longest taken first."""
+        for length in range(len(words), 0, -1):
+            for start in range(len(words) - length + 1):
+                same = self._representative.get(words[start : start + length])
+                if same is not None:
+                    before, after = words[:start], words[start + length :]
+                    return self._with_first_phrases(before) + same + self._with_first_phrases(after)
+        return words
 
     def _word(self, word: str) -> str:
         same = self._representative.get((word,))

@@ -1,6 +1,7 @@
 """Pictures: file bytes to pixels, and pixels to what a network sees."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,15 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
+        for name in ("channels", "height", "width", "resize_shorter_side"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"preprocessing {name} {getattr(self, name)!r}: a whole number is needed")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if not isinstance(values, Sequence) or not all(
+                isinstance(value, int | float) for value in values
+            ):
+                raise ValueError(f"preprocessing {name} {values!r}: a list of numbers is needed")
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
         if self.channels not in (1, 3):

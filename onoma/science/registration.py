@@ -196,7 +196,7 @@ def require_explainable(program: Program, attachment: str, map_layer: str) -> No
     Raises:
         MissingRule: an operator between the layers has no rule.
         ValueError: a layer or weight cannot be explained, the network does not run on any number of images, its scores
-            are not finite, or an image's scores depend on the others in its batch.
+            are not finite or come out otherwise the next time, or an image's scores depend on the others in its batch.
     """
     prepare(program, attachment, map_layer, "strict")
     images = torch.randn(3, *program.input_shape, generator=torch.Generator().manual_seed(0))
@@ -212,8 +212,15 @@ def require_explainable(program: Program, attachment: str, map_layer: str) -> No
             "the network's scores of images of noise are NaN or infinite; "
             "export one whose scores are finite numbers whatever the image, as logits are"
         )
+    if not _differ(together, alone):
+        return
+    if _differ(together, _scores(program, images)[0]):
+        raise ValueError(
+            "the network's scores of the same images differ from one time to the next, as with dropout left on; "
+            "export it in evaluation mode, with nothing drawn at random"
+        )
     # Rounding grows from layer to layer, in some networks with random weights to a thousandth: in float64 it is gone.
-    if _differ(together, alone) and _differ_in_float64(program, images):
+    if _differ_in_float64(program, images):
         raise ValueError(
             "an image's scores depend on the others in its batch, as with batch norms that keep no running statistics; "
             "such a network has no explanation of one image"

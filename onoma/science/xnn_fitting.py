@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -100,6 +100,10 @@ class XnnSettings:
                 raise ValueError(f"{name} is {value}; it must be finite and not negative")
         if not 0 < self.significant_share <= 1:
             raise ValueError(f"significant_share is {self.significant_share}; it must be in (0, 1]")
+        for name, known in (("precision", get_args(Precision)), ("pull_away_pairs", get_args(Pairs))):
+            value = getattr(self, name)
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
 
 
 @dataclass(frozen=True, eq=False)

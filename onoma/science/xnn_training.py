@@ -127,9 +127,9 @@ def train_group(
         kept: for each class the rounds that an earlier call kept, in order: they are not fitted again.
         keep: called with the number of each round that is done and the rounds by position of their class.
     Raises:
-        ValueError: the arrays are not of as many images and classes, fewer than 2 images are of a class, a feature or
-            score is not finite, the precision is a GPU's and the device is none, or classes are to be trained together
-            on samples of their own.
+        ValueError: the arrays are not of as many images and classes, `is_positive` is not bool, fewer than 2 images are
+            of a class, a feature or score is not finite, the precision is a GPU's and the device is none, or classes
+            are to be trained together on samples of their own.
     """
     device = device or features.device
     if settings.precision == "tf32" and device.type != "cuda":
@@ -141,6 +141,8 @@ def train_group(
             f"features (n, D), scores (n, C) and is_positive (n, C) have the shapes {shapes}, with C = "
             f"{len(class_seeds)} class_seeds"
         )
+    if is_positive.dtype != torch.bool:
+        raise ValueError(f"is_positive is of {is_positive.dtype}; it must be bool")
     for count in is_positive.sum(0).tolist():
         if count < 2:
             raise ValueError(f"{count} training images of the class; at least 2 are needed")

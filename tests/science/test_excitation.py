@@ -586,10 +586,14 @@ def test_features_that_were_made_larger_are_no_gate(swapped: bool) -> None:
             lambda x: nn.functional.interpolate(nn.functional.avg_pool2d(x, 2), scale_factor=2) - x.flip(2),
             True,
         ),
+        (
+            lambda x: x - nn.functional.interpolate(nn.functional.avg_pool2d(x.flip(2), 2), scale_factor=2),
+            True,
+        ),
         (lambda x: x - x.flip(2).mean((2, 3), keepdim=True), False),
         (lambda x: x - x.flip(2).mean((2, 3), keepdim=True).expand_as(x), False),
     ],
-    ids=["branch", "branch of cells made larger", "summary", "repeated summary"],
+    ids=["branch", "made larger", "subtracted made larger", "summary", "repeated summary"],
 )
 def test_a_branch_that_is_subtracted_carries_mass_and_a_summary_none(
     something: Callable[[Tensor], Tensor], carries: bool
@@ -597,6 +601,35 @@ def test_a_branch_that_is_subtracted_carries_mass_and_a_summary_none(
     program = program_of(Between(something).eval(), (3, 16, 16))
     targets = [str(node.target) for node in carriers(program, find_attachment(program), "relu")]
     assert ("aten.flip.default" in targets) == carries
+
+
+class AtEveryCell(nn.Module):
+    """A fully-connected layer over channels with a large bias, then GELU; of cells that are contiguous, or not."""
+
+    def __init__(self, *, contiguous: bool) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer, self.contiguous = nn.Linear(4, 4), contiguous
+        nn.init.normal_(self.layer.bias)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """(n, 4, h, w) to the same."""
+        last = cells.permute(0, 2, 3, 1)
+        last = self.layer(last.contiguous() if self.contiguous else last)
+        return nn.functional.gelu(last).permute(0, 3, 1, 2)
+
+
+def test_a_bias_that_is_added_behind_a_view_is_the_layers() -> None:
+    """Of what is not contiguous torch makes a product, a view and a sum: the same function, so the same maps."""
+    drawn = []
+    for contiguous in (True, False):
+        program = program_of(Between(AtEveryCell(contiguous=contiguous)).eval(), (3, 16, 16))
+        explainer = prepare(program, find_attachment(program), "relu", "strict")
+        drawn.append(
+            draw(explainer, look(explainer, images(2, (3, 16, 16))), torch.eye(4)[:2], torch.tensor([0, 1]))
+        )
+    torch.testing.assert_close(*drawn, atol=1e-6, rtol=0)
+    assert (drawn[0].sum((1, 2)) > 0.1).all()
 
 
 def test_a_gate_upon_a_sum_leaves_the_sum_its_summary() -> None:

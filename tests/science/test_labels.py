@@ -114,6 +114,20 @@ def test_forms_of_a_word_are_one_word(pair: str) -> None:
     assert Vocabulary().judge(f"left {one}", f"{other} (left)").outcome is not NONE
 
 
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("red tail feather", "tail feather"),
+        ("red tail feather", "rear plume"),
+        ("tail feather", "feather"),
+        ("tail feather and beak", "red tail feather"),
+    ],
+)
+def test_a_synonym_that_is_a_phrase_counts_inside_a_name_and_hides_no_word(left: str, right: str) -> None:
+    words = Vocabulary(synonyms=[["tail feather", "rear plume"]])
+    assert words.judge(left, right).outcome is Outcome.SUBSET
+
+
 def test_synonyms_of_a_study_are_one_word_or_phrase() -> None:
     words = Vocabulary(synonyms=[["beak", "nose"], ["nose", "bill"], ["tail feather", "rectrix"]])
     assert words.judge("Beak", "bills").outcome is EXACT

@@ -144,6 +144,23 @@ def test_a_network_whose_images_change_each_others_scores_is_refused() -> None:
     assert "depend on the others in its batch" in reason
 
 
+class WithDropout(nn.Module):
+    """Drops units at random whatever mode it is in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolve, self.classify = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, h, w) to (n, 2)."""
+        cells = nn.functional.dropout(torch.relu(self.convolve(pixels)), 0.5, training=True)
+        return self.classify(cells.mean((2, 3)))
+
+
+def test_a_network_that_draws_at_random_is_refused_as_one() -> None:
+    assert any("differ from one time to the next" in reason for reason in report_of(WithDropout()).reasons)
+
+
 class Mixing(nn.Module):
     """Gates images by each other's mean, and says itself what dtype its features have."""
 
@@ -174,7 +191,7 @@ def test_what_is_rounding_alone_is_let_in(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(registration, "_scores", rounded)
     assert report_of(vgg_like()).reasons == ()
-    assert checked == [torch.float32, torch.float64]
+    assert checked == [torch.float32, torch.float32, torch.float64]
 
 
 class Logarithm(nn.Module):
@@ -218,6 +235,10 @@ def test_every_layer_that_can_be_named_is_listed() -> None:
         (
             {"preprocessing": {"channels": 3, "height": 32, "width": 32, "mean": [127, 127, 127]}},
             r"mean \(127, 127, 127\) is not within \[0, 1\]",
+        ),
+        (
+            {"preprocessing": {"channels": 3, "height": 32, "width": 32, "mean": [[1], [2], [3]]}},
+            "a list of numbers is needed",
         ),
         ({"preprocessing": []}, "does not say how pictures become its input"),
     ],

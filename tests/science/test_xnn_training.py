@@ -58,6 +58,10 @@ def test_arrays_of_other_lengths_are_refused_with_their_shapes(
     features, scores, is_positive = problem
     with pytest.raises(ValueError, match=r"shapes \(400, 32\), \(399, 1\), \(400, 1\), with C = 1"):
         train(features, scores[1:], is_positive, SHORT, 0)
+    with pytest.raises(ValueError, match=r"is_positive is of torch.int64; it must be bool"):
+        train(features, scores, is_positive.long(), SHORT, 0)
+    with pytest.raises(ValueError, match="pull_away_pairs is 'feature'; it must be one of features, images"):
+        replace(SHORT, pull_away_pairs="feature")
 
 
 def of_seeds(
