@@ -168,6 +168,7 @@ def test_a_stream_is_answered_in_order_as_one_call_is(trained):
     np.testing.assert_allclose(
         [[*row.dnn_scores, *row.xnn_scores] for row in found],
         [[*row.dnn_scores, *row.xnn_scores] for row in wanted],
+        rtol=1e-4,  # batches of other sizes are summed in another order
         atol=1e-4,
     )
 
