@@ -46,7 +46,8 @@ from onoma.science.signs import nodes_below_zero, signed_nodes
 # 3: constants stay such behind a norm, and get nothing of what layers at every cell spread in local mode; what is
 # subtracted may have evidence; under a softplus units count as pushed up.
 # 4: so may cells that were made larger, in a difference; a bias after a layer at every cell is the layer's.
-RULES_REVISION = 4
+# 5: so is one that is added to a convolution or fully-connected layer.
+RULES_REVISION = 5
 _aten = torch.ops.aten
 _MAKES_ANEW = frozenset(
     {_aten.convolution.default, _aten.addmm.default, _aten.add.Tensor}
@@ -178,11 +179,9 @@ def prepare(
         name = map_layer if lower.op == "placeholder" else attachment
         raise ValueError(f"layer '{name}' is no operator that gives one tensor of activations; name another")
     known = {node: _moved(value, device) for node, value in constants(program).items()}
-    missing = sorted({operator_name(node) for node in path if node is not lower and not has_rule(node)})
+    missing = [node for node in path if node is not lower and not has_rule(node)]
     if missing:
-        raise MissingRule(
-            f"Excitation Backprop has no rule for {', '.join(missing)} (docs/excitation-rules.md)"
-        )
+        raise MissingRule(_without_rule(missing))
     if layout_of(upper) != IMAGES_FIRST:
         raise ValueError(
             f"attachment layer '{attachment}' has shape {shape_of(upper)} for two images: they share its first axis"
@@ -210,6 +209,16 @@ def prepare(
     return Explainer(
         program, upper, lower, mode, tuple(path), known, weights, dtype, fixed, signed, below_zero
     )
+
+
+def _without_rule(missing: Sequence[fx.Node]) -> str:
+    """What is refused, a line: operators, and of each the first layer that uses it so."""
+    first = {operator_name(node): node for node in reversed(missing)}
+    named = [
+        f"{name} as layer '{node.name}' uses it" if node.target in RULES else f"{name} of layer '{node.name}'"
+        for name, node in sorted(first.items())
+    ]
+    return f"Excitation Backprop has no rule for {', '.join(named)} (docs/excitation-rules.md)"
 
 
 def _is_mask(node: fx.Node) -> bool:

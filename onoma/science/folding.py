@@ -1,4 +1,4 @@
-"""Rewrites of an exported graph: batch norms folded, layers at every cell one operator again, empty steps dropped."""
+"""Rewrites of an exported graph: norms and biases folded, layers at every cell made one, empty steps dropped."""
 
 from __future__ import annotations
 
@@ -12,50 +12,73 @@ from onoma.science.nodes import IMAGES_FIRST, depends_on_image
 _aten = torch.ops.aten
 
 
-def fold_batch_norms(graph_module: fx.GraphModule) -> None:
-    """Folds inference batch norms into the convolutions and fully-connected layers before them that feed nothing else.
+def fold_norms_and_biases(graph_module: fx.GraphModule) -> None:
+    """Folds inference batch norms, and constants added to each unit, into the convolutions and fully-connected layers
+    before them that feed nothing else.
 
-    Excitation Backprop needs it: with gamma < 0 the sign of a weight changes.
+    Excitation Backprop needs it: with gamma < 0 the sign of a weight changes, and with a bias that of a unit.
     """
     graph = graph_module.graph
     values = constant_values(graph_module)
     for node in list(graph.nodes):
-        if node.target is not _aten._native_batch_norm_legit_no_training.default:
+        layer = next(iter(n for n in node.all_input_nodes if n not in values), None)
+        found = _weight_and_bias(layer, values) if layer is not None and len(layer.users) == 1 else None
+        if layer is None or found is None:
             continue
-        layer = node.args[0]
-        found = _weight_and_bias(layer, values)
-        if found is None or len(layer.users) != 1:
-            continue
-        gamma, beta, mean, variance = (values[a] if a is not None else None for a in node.args[1:5])
-        assert mean is not None
-        assert variance is not None
-        scale = torch.rsqrt(variance + node.args[6]) * (1 if gamma is None else gamma)
         weight, bias = found
         is_convolution = layer.target is _aten.convolution.default
-        by_unit = scale.view(-1, *[1] * (weight.dim() - 1)) if is_convolution else scale
-        shift = (0 if beta is None else beta) + (bias - mean) * scale
-        folded = f"folded_{layer.name}"
-        weight = weight * by_unit
+        if node.target is _aten._native_batch_norm_legit_no_training.default:
+            scale, bias = _normed(node, bias, values)
+            weight = weight * (scale.view(-1, *[1] * (weight.dim() - 1)) if is_convolution else scale)
+        elif (added := _added_to_each_unit(node, layer, 1 if is_convolution else -1, values)) is not None:
+            bias = bias + added
+        else:
+            continue
+        folded = f"folded_{node.name}"
         graph_module.register_buffer(f"{folded}_weight", weight)
-        graph_module.register_buffer(f"{folded}_bias", shift)
+        graph_module.register_buffer(f"{folded}_bias", bias)
         with graph.inserting_before(layer):
             new_weight = graph.get_attr(f"{folded}_weight")
             new_bias = graph.get_attr(f"{folded}_bias")
-        new_weight.meta["shape"], new_bias.meta["shape"] = tuple(weight.shape), tuple(shift.shape)
+        new_weight.meta["shape"], new_bias.meta["shape"] = tuple(weight.shape), tuple(bias.shape)
         if is_convolution:
             layer.args = (layer.args[0], new_weight, new_bias, *layer.args[3:])
         else:
             layer.target, layer.args = _aten.addmm.default, (new_bias, layer.args[-2], new_weight)
-        for output in list(node.users):
-            if output.args[1] == 0:
-                output.replace_all_uses_with(layer)
-                graph.erase_node(output)
-        if not node.users:  # now the layer may feed one more norm alone
+        outputs = [node] if node.target is _aten.add.Tensor else [n for n in node.users if n.args[1] == 0]
+        for output in outputs:
+            output.replace_all_uses_with(layer)
+            graph.erase_node(output)
+        if node not in outputs and not node.users:  # now the layer may feed one more norm alone
             graph.erase_node(node)
-        values |= {new_weight: weight, new_bias: shift}
+        values |= {new_weight: weight, new_bias: bias}
     graph.eliminate_dead_code()
     graph_module.delete_all_unused_submodules()
     graph_module.recompile()
+
+
+def _normed(norm: fx.Node, bias: Tensor, values: dict[fx.Node, Any]) -> tuple[Tensor, Tensor]:
+    """What a batch norm multiplies each unit by, and the bias of the layer with it: (units,) both."""
+    gamma, beta, mean, variance = (values[a] if a is not None else None for a in norm.args[1:5])  # type: ignore[index]
+    assert mean is not None
+    assert variance is not None
+    scale = torch.rsqrt(variance + norm.args[6]) * (1 if gamma is None else gamma)
+    return scale, (0 if beta is None else beta) + (bias - mean) * scale
+
+
+def _added_to_each_unit(
+    node: fx.Node, layer: fx.Node, axis: int, values: dict[fx.Node, Any]
+) -> Tensor | None:
+    """(units,): the constant with one number a unit that a node adds to what a layer gives; None where it adds none."""
+    weights = [n for n in node.all_input_nodes if n in values]
+    if node.target is not _aten.add.Tensor or node.kwargs or not weights:
+        return None
+    shape, added = layer.meta["shape"], values[weights[0]]
+    wanted = [1] * len(shape)
+    wanted[axis] = shape[axis]
+    if not isinstance(added, Tensor) or list(added.shape) != wanted[len(shape) - added.dim() :]:
+        return None
+    return added.flatten()
 
 
 def _weight_and_bias(layer: fx.Node, values: dict[fx.Node, Any]) -> tuple[Tensor, Tensor] | None:

@@ -1,7 +1,7 @@
 """Networks as `torch.export` programs (.pt2): looked into before they are loaded, and read as a graph.
 
 A program is bytes here: reading and writing files is the caller's. Layers are named by the nodes of the graph after
-decomposition to core ATen operators, with batch norms folded into the convolutions before them.
+decomposition to core ATen operators, with batch norms and biases folded into the convolutions before them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from onoma.science.folding import (
     constant_values,
     drop_restrides,
-    fold_batch_norms,
+    fold_norms_and_biases,
     join_layers_at_every_cell,
 )
 from onoma.science.nodes import (
@@ -140,7 +140,7 @@ def load(data: bytes) -> Program:
         raise RefusedProgram(f"the program cannot be read: {first_line(error)}") from error
     _tidy(graph_module)
     shape, class_count = _shapes(graph_module)
-    fold_batch_norms(graph_module)
+    fold_norms_and_biases(graph_module)
     join_layers_at_every_cell(graph_module)
     drop_restrides(graph_module)
     with torch.inference_mode():

@@ -23,6 +23,7 @@ from onoma.science.program import (
 )
 from onoma.science.program_archive import RefusedProgram
 
+_PROBABILITIES = (torch.ops.aten._softmax.default, torch.ops.aten.sigmoid.default)
 _DEPENDS_ON_OTHERS = 1e-3  # of the largest score: rounding is far less
 
 
@@ -195,10 +196,16 @@ def require_explainable(program: Program, attachment: str, map_layer: str) -> No
 
     Raises:
         MissingRule: an operator between the layers has no rule.
-        ValueError: a layer or weight cannot be explained, the network does not run on any number of images, its scores
-            are not finite or come out otherwise the next time, or an image's scores depend on the others in its batch.
+        ValueError: a layer or weight cannot be explained, the scores are probabilities, the network does not run on any
+            number of images, its scores are not finite or come out otherwise the next time, or an image's scores depend
+            on the others in its batch.
     """
     prepare(program, attachment, map_layer, "strict")
+    if (last := scores_node(program)).target in _PROBABILITIES:
+        raise ValueError(
+            f"the network ends in {operator_name(last)}, so its scores are probabilities; "
+            "export it without: an xNN learns the sum of evidence that comes before (docs/howto/own-model.md)"
+        )
     images = torch.randn(3, *program.input_shape, generator=torch.Generator().manual_seed(0))
     try:
         together, alone = _scores(program, images)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,10 +17,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.runtime import audit, tracing
 from services.runtime.errors import Aborted, InvalidArgument, ResourceExhausted, ServiceError
-from services.runtime.logs import request_id
+from services.runtime.logs import request_id, request_id_of
 
 REQUEST_ID = "x-request-id"
-_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LEAST_TIME_LEFT_S = 0.002
 _FOR_EVER_S = 10 * 365 * 24 * 3600.0
 _DOMAIN = "onoma.v1"
@@ -114,7 +111,7 @@ class _Call:
     def __init__(self, method: str, context: grpc.ServicerContext) -> None:
         self._method = method.removeprefix("/")
         self._context = context
-        self._request_id = _request_id(context)
+        self._request_id = request_id_of(dict(context.invocation_metadata()).get(REQUEST_ID))
         self._id_metadata = ((REQUEST_ID, self._request_id),)
         self._start = time.monotonic()
         self._time_left_s = _time_left_s(context)
@@ -193,12 +190,6 @@ class _Call:
         _log.log(logging.INFO if code in ("OK", "CANCELLED") else logging.WARNING, message, extra=fields)
         audit.note_call(self._method, code)
         tracing.end(self._span, code)
-
-
-def _request_id(context: grpc.ServicerContext) -> str:
-    """The id that the client gave, or a new one where it gave none or one that is not fit for a log."""
-    given = dict(context.invocation_metadata()).get(REQUEST_ID, "")
-    return given if isinstance(given, str) and _REQUEST_ID_FORM.fullmatch(given) else uuid.uuid4().hex
 
 
 def _time_left_s(context: grpc.ServicerContext) -> float | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import re
+import uuid
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
@@ -15,7 +17,13 @@ from services.runtime import tracing
 # The id of the call that is being answered; every line logged meanwhile carries it, and calls to other services.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
+_REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PLAIN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "taskName"}
+
+
+def request_id_of(given: object) -> str:
+    """The id that a caller gave, where it has the form of one (it goes into logs), or a new one."""
+    return given if isinstance(given, str) and _REQUEST_ID_FORM.fullmatch(given) else uuid.uuid4().hex
 
 
 class _JsonFormatter(logging.Formatter):

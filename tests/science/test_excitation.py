@@ -479,8 +479,8 @@ def _added_to(features: Tensor) -> Tensor:
     ("something", "named"),
     [
         (lambda x: torch.softmax(x.flatten(2), -1).view_as(x), r"aten\._softmax\.default"),
-        (nn.ConvTranspose2d(4, 4, 3, padding=1), r"aten\.convolution\.default"),
-        (torch.sin, r"aten\.sin\.default"),
+        (nn.ConvTranspose2d(4, 4, 3, padding=1), r"aten\.convolution\.default as layer '\w+' uses it"),
+        (torch.sin, r"aten\.sin\.default of layer 'sin'"),
         (lambda x: x.mean(2, keepdim=True) * x.mean(3, keepdim=True), r"aten\.mul\.Tensor"),
         (lambda x: x.flip(0), r"aten\.flip\.default"),
         (lambda x: x[:1] + x, r"aten\.add\.Tensor"),

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,57 @@ def test_two_batch_norms_in_a_row_are_both_folded(layer: str) -> None:
         nn.init.uniform_(norm.running_mean)
     program, pixels = program_of(network), images(4, (3, 8, 8))
     assert layers(program, "_native_batch_norm_legit_no_training.default") == []
+    torch.testing.assert_close(scores_of(program, pixels), network(pixels).detach())
+
+
+class BiasApart(nn.Module):
+    """A convolution and a fully-connected layer, with their biases added to what they give."""
+
+    def __init__(self, *, swapped: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.swapped = swapped
+        self.convolve, self.combine = nn.Conv2d(3, 6, 3), nn.Linear(6, 5, bias=False)
+        self.of_cells, self.of_units = (nn.Parameter(torch.randn(size)) for size in (6, 5))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(n, 3, 8, 8) to (n, 5)."""
+        cells, bias = self.convolve(pixels), self.of_cells.view(-1, 1, 1)
+        cells = bias + cells if self.swapped else cells + bias[None]
+        return self.combine(nn.functional.gelu(cells).mean((2, 3))) + self.of_units
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_biases_that_are_added_apart_are_folded(swapped: bool) -> None:
+    network, pixels = BiasApart(swapped=swapped), images(4, (3, 8, 8))
+    program = program_of(network, (3, 8, 8))
+    assert layers(program, "add.Tensor") == []
+    torch.testing.assert_close(scores_of(program, pixels), network(pixels).detach())
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        lambda cells: cells + torch.arange(4.0),  # a number a column
+        lambda cells: cells + torch.ones(1, 1, 4, 4),
+        lambda cells: torch.add(cells, torch.arange(4.0).view(4, 1, 1), alpha=2),
+        lambda cells: cells + cells.mean((2, 3), keepdim=True),
+    ],
+    ids=["of columns", "of cells", "twice", "of the image"],
+)
+def test_what_is_no_bias_stays_a_sum(added: Callable[[Tensor], Tensor]) -> None:
+    class Adding(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolve = nn.Conv2d(3, 4, 5)
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            return torch.relu(added(self.convolve(pixels))).mean((2, 3))
+
+    network, pixels = Adding().eval(), images(2, (3, 8, 8))
+    program = program_of(network)
+    assert len(layers(program, "add.Tensor")) == 1
     torch.testing.assert_close(scores_of(program, pixels), network(pixels).detach())
 
 

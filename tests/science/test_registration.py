@@ -60,16 +60,21 @@ def test_an_operator_without_a_rule_is_listed_and_named_as_the_reason() -> None:
     found = use(report, "aten._softmax.default")
     assert (found.needs_rule, found.has_rule) == (True, False)
     [reason] = report.reasons
-    assert "aten._softmax.default" in reason
+    assert "no rule for aten._softmax.default of layer '_softmax' (" in reason
 
 
 def test_an_operator_off_the_way_needs_no_rule() -> None:
-    """Softmax on the scores lies above the attachment."""
-    network = nn.Sequential(*vgg_like(), nn.Softmax(1))
-    report = report_of(network)
-    found = use(report, "aten._softmax.default")
+    """What shapes the scores lies above the attachment."""
+    report = report_of(nn.Sequential(*vgg_like(), nn.LogSoftmax(1)))
+    found = use(report, "aten._log_softmax.default")
     assert (found.needs_rule, found.has_rule) == (False, False)
     assert report.reasons == ()
+
+
+@pytest.mark.parametrize(("last", "name"), [(nn.Softmax(1), "aten._softmax"), (nn.Sigmoid(), "aten.sigmoid")])
+def test_a_network_that_gives_probabilities_is_refused(last: nn.Module, name: str) -> None:
+    [reason] = report_of(nn.Sequential(*vgg_like(), last)).reasons
+    assert reason.startswith(f"the network ends in {name}.default, so its scores are probabilities")
 
 
 class AsManyAsImages(nn.Module):

@@ -1,0 +1,193 @@
+"""Routes that are more than one call of a service: invitations, maps, pictures, reports, namings as files."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import mimetypes
+from typing import TYPE_CHECKING
+
+import grpc
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route as HttpRoute
+
+from onoma.client import OnomaError
+from onoma.v1 import inference_pb2, naming_pb2
+from services.gateway import problems, sessions
+from services.gateway.activations import MOST_ASKED_FOR, Activations
+from services.gateway.messages import answered, read_message
+from services.gateway.pictures import MOST_PICTURES, Pictures
+from services.gateway.protection import REPORT_POLICY
+from services.gateway.routes import ANNOTATOR, STUDY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from services.gateway.backends import Backends
+    from services.gateway.reports import Reports
+    from services.gateway.signing_in import SignIn
+
+_IMMUTABLE = "private, max-age=31536000, immutable"
+
+
+def own_routes(
+    backends: Backends, reports: Reports, pictures: Pictures, activations: Activations
+) -> list[HttpRoute]:
+    """They come beside those of routes.py."""
+
+    async def accept_invitation(request: Request) -> Response:
+        sign_in: SignIn = request.app.state.sign_in
+        sign_in.check_tries(request)
+        body = await read_message(request, naming_pb2.AcceptInvitationRequest)
+        try:
+            accepted = await sessions.accept(request, backends, body.token)
+        except grpc.RpcError as error:
+            if error.code() in sessions.UNKNOWN_TOKEN:
+                sign_in.note_failure(request)
+            raise
+        response = answered(accepted)
+        sessions.remember(request, response, accepted, body.token)
+        response.background = BackgroundTask(look_ahead, accepted.study, request.state.request_id)
+        return response
+
+    def look_ahead(study: naming_pb2.Study, request_id: str) -> None:
+        """Lists what the page asks for next, while the browser still draws its frame."""
+        with contextlib.suppress(grpc.RpcError):  # who asks for it hears why it does not come
+            for category in study.categories[:1]:
+                activations.of(study, category, request_id)
+            pictures.list_of(study.study_id, request_id)
+
+    async def get_invitation(request: Request) -> Response:
+        session, _ = await sessions.annotator_of(request, backends)
+        return answered(session)
+
+    async def list_activations(request: Request) -> Response:
+        session, _ = await sessions.annotator_of(request, backends)
+        visible = await run_in_threadpool(
+            activations.of, session.study, request.query_params.get("category", ""), request.state.request_id
+        )
+        # Asked for each time, as access may end, but sent again only where it has changed.
+        headers = {"Cache-Control": "private, no-cache", "ETag": f'"{visible.version}"'}
+        if request.headers.get("if-none-match", "").removeprefix("W/") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(visible.json, media_type="application/json", headers=headers)
+
+    async def get_maps(request: Request) -> Response:
+        session, _ = await sessions.annotator_of(request, backends)
+        asked, request_id = request.query_params.getlist("activation_id"), request.state.request_id
+        if len(asked) > MOST_ASKED_FOR:
+            raise problems.RefusedError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"{len(asked)} maps by their ids; at most {MOST_ASKED_FOR} are given: ask for all of a category",
+            )
+        if asked:
+            content = await run_in_threadpool(
+                activations.some_maps_npy, session.study.study_id, asked, request_id
+            )
+        else:
+            category, version = (request.query_params.get(name, "") for name in ("category", "version"))
+            content = await run_in_threadpool(
+                activations.maps_npy, session.study, category, version, request_id
+            )
+        return Response(content, media_type="application/octet-stream", headers={"Cache-Control": _IMMUTABLE})
+
+    async def study_image(request: Request) -> Response:
+        session, _ = await sessions.annotator_of(request, backends)
+        return await image(request, session.study)
+
+    async def image_behind_a_result(request: Request) -> Response:
+        return await image(request, await viewed_study(request))
+
+    async def viewed_study(request: Request) -> naming_pb2.Study:
+        visitor = await sessions.check_viewer(request, backends, of_results=True)
+        message = naming_pb2.GetStudyRequest(study_id=request.path_params["study_id"])
+        answer: naming_pb2.GetStudyResponse = await backends.call(
+            "naming", "GetStudy", message, timeout_s=10, request_id=request.state.request_id, visitor=visitor
+        )
+        return answer.study
+
+    async def report(request: Request) -> Response:
+        study, name = await viewed_study(request), request.path_params["file"]
+        is_fresh = name == "index.html" and request.query_params.get("fresh") == "1"
+        if is_fresh:  # it keeps analytics busy for minutes
+            sessions.check_owner(request)
+        try:
+            files = await run_in_threadpool(reports.of, study, is_fresh=is_fresh)
+        except OnomaError as error:
+            raise problems.RefusedError(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from error
+        if name not in files:
+            raise problems.RefusedError(grpc.StatusCode.NOT_FOUND, f"the report has no file {name[:200]!r}")
+        media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        headers = {"Cache-Control": "no-store", "Content-Security-Policy": REPORT_POLICY}
+        return Response(files[name], media_type=media_type, headers=headers)
+
+    async def namings(request: Request) -> Response:
+        visitor = await sessions.check_viewer(request, backends, of_results=False)
+        as_csv = request.url.path.endswith(".csv")
+        message = naming_pb2.ExportNamingsRequest(
+            study_id=request.path_params["study_id"],
+            format=naming_pb2.NAMINGS_FORMAT_CSV if as_csv else naming_pb2.NAMINGS_FORMAT_JSON,
+        )
+        pieces = backends.events(
+            "naming",
+            "ExportNamings",
+            message,
+            timeout_s=600,
+            request_id=request.state.request_id,
+            visitor=visitor,
+        )
+        return StreamingResponse(
+            _texts(await anext(pieces), pieces),
+            media_type="text/csv" if as_csv else "application/json",
+            headers={
+                "Content-Disposition": f'attachment; filename="namings.{"csv" if as_csv else "json"}"',
+                "Cache-Control": "no-store",
+            },
+        )
+
+    async def study_images(request: Request) -> Response:
+        session, _ = await sessions.annotator_of(request, backends)
+        asked = dict.fromkeys(request.query_params.getlist("image_id"))
+        if not 0 < len(asked) <= MOST_PICTURES:
+            raise problems.RefusedError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"image_id names {len(asked)} pictures; at least 1 and at most {MOST_PICTURES} are given at once",
+            )
+        found = await run_in_threadpool(pictures.of, session.study, tuple(asked), request.state.request_id)
+        addresses = {image_id: _data_url(one) for image_id, one in zip(asked, found, strict=True)}
+        return JSONResponse(addresses, headers={"Cache-Control": _IMMUTABLE})
+
+    async def image(request: Request, study: naming_pb2.Study) -> Response:
+        image_ids = (request.path_params["image_id"],)
+        (picture,) = await run_in_threadpool(pictures.of, study, image_ids, request.state.request_id)
+        return Response(picture.content, media_type=picture.media_type, headers={"Cache-Control": _IMMUTABLE})
+
+    return [
+        HttpRoute("/api/invitations", accept_invitation, methods=["POST"]),
+        HttpRoute(ANNOTATOR, get_invitation),
+        HttpRoute(ANNOTATOR + "/activations", list_activations),
+        HttpRoute(ANNOTATOR + "/maps", get_maps),
+        HttpRoute(ANNOTATOR + "/images", study_images),
+        HttpRoute(ANNOTATOR + "/images/{image_id}", study_image),
+        HttpRoute(STUDY + "/images/{image_id}", image_behind_a_result),
+        HttpRoute(STUDY + "/report/{file:path}", report),
+        HttpRoute(STUDY + "/namings.json", namings),
+        HttpRoute(STUDY + "/namings.csv", namings),
+    ]
+
+
+def _data_url(picture: inference_pb2.GetImagesResponse) -> str:
+    return f"data:{picture.media_type};base64,{base64.b64encode(picture.content).decode()}"
+
+
+async def _texts(
+    first: naming_pb2.ExportNamingsResponse, others: AsyncGenerator[naming_pb2.ExportNamingsResponse]
+) -> AsyncIterator[str]:
+    """A document as it comes; where it breaks off, the answer does."""
+    yield first.text
+    async with contextlib.aclosing(others):
+        async for piece in others:
+            yield piece.text
