@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as json_text
 import re
 from dataclasses import asdict
 from itertools import chain
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from google.protobuf.json_format import ParseDict
 
 from onoma.cli.data import listed
 from onoma.cli.output import Json, Yes, about, console, delete, print_json, print_table, wait
@@ -81,6 +83,8 @@ def check(
                 ],
             )
         console.print(f"attachment layer: {report.attachment_layer}   map layer: {report.map_layer}")
+        for key in report.unsaid:
+            console.print(f"{key}: not in the file; say it with onoma model add --{key}", markup=False)
     if report.reasons:
         raise ValueError(f"{file}: {'; '.join(report.reasons)}")
 
@@ -92,18 +96,41 @@ def add(
     classes: Annotated[str, typer.Option(help="Class names in score order, separated by commas.")] = "",
     attachment_layer: Annotated[str, typer.Option(help="Layer the xNN reads; found by itself.")] = "",
     map_layer: Annotated[str, typer.Option(help="Layer the maps are drawn on; found by itself.")] = "",
+    preprocessing: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON file with how pictures become its input; as the program says if not given.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
 ) -> None:
     """Register a .pt2 program."""
+    how = read_preprocessing(preprocessing) if preprocessing else None
     with Client() as client, about(file):
         job = client.register_model(
             name,
             file,
             classes=listed(classes),
+            preprocessing=how,
             attachment_layer=attachment_layer,
             map_layer=map_layer,
         )
         wait(job, f"register {name}")
         print_models([client.get_model(name)])
+
+
+def read_preprocessing(file: Path) -> types_pb2.Preprocessing:
+    """What a file says of a model's preprocessing: the object that `onoma.science.program.save` takes.
+
+    Raises:
+        ValueError: it does not say it.
+    """
+    with about(file):
+        said = json_text.loads(file.read_bytes())
+        if isinstance(said, dict) and isinstance(said.get("interpolation"), str):
+            said["interpolation"] = f"INTERPOLATION_{said['interpolation'].upper()}"
+        return ParseDict(said, types_pb2.Preprocessing())
 
 
 @app.command("list")

@@ -47,6 +47,7 @@ def up(
             markup=False,
         )
         wait_for_signal()
+        console.print("Stopping: what is being answered or computed ends first.")
     finally:
         running.stop()
 

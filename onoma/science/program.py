@@ -293,6 +293,11 @@ def _shapes(graph_module: fx.GraphModule) -> tuple[tuple[int, int, int], int]:
         raise RefusedProgram(
             "the network's input is not a float32 batch of images (n, channels, height, width)"
         )
+    if isinstance(value.shape[0], int):
+        raise RefusedProgram(
+            f"the network takes batches of {value.shape[0]} alone; export it for any number of images, as "
+            "onoma.science.program.save does (dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))"
+        )
     channels, height, width = (int(size) for size in value.shape[1:])
     try:
         recorder = ShapeRecorder(graph_module)

@@ -71,6 +71,7 @@ class ProgramReport:
         attachment_layer: that would be taken; empty where none is found.
         map_layer: likewise.
         reasons: why it cannot be registered, one line each; empty where it can.
+        unsaid: what the file does not say and is to be said when it is registered, of "classes" and "preprocessing".
     """
 
     operators: tuple[OperatorUse, ...] = ()
@@ -78,6 +79,7 @@ class ProgramReport:
     attachment_layer: str = ""
     map_layer: str = ""
     reasons: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] = ()
 
 
 def choose_layers(program: Program, attachment: str = "", map_layer: str = "") -> tuple[str, str]:
@@ -101,14 +103,16 @@ def check(data: bytes, attachment: str = "", map_layer: str = "") -> ProgramRepo
         program = load(data)
     except RefusedProgram as error:
         return ProgramReport(reasons=(str(error),))
-    reasons = []
+    reasons, unsaid = [], []
     for key, checked in (
         ("classes", lambda given: checked_classes(given, program.class_count)),
         ("preprocessing", lambda given: checked_preprocessing(given, program)),
-    ):  # what the file does not say can be given when it is registered
+    ):
+        if key not in program.metadata:
+            unsaid.append(key)
+            continue
         try:
-            if key in program.metadata:
-                checked(program.metadata[key])
+            checked(program.metadata[key])
         except ValueError as error:
             reasons.append(str(error))
     uses = operators(program, None, None)
@@ -118,7 +122,7 @@ def check(data: bytes, attachment: str = "", map_layer: str = "") -> ProgramRepo
         require_explainable(program, attachment, map_layer)
     except ValueError as error:
         reasons.append(str(error))
-    return ProgramReport(uses, layers(program), attachment, map_layer, tuple(reasons))
+    return ProgramReport(uses, layers(program), attachment, map_layer, tuple(reasons), tuple(unsaid))
 
 
 def layers(program: Program) -> tuple[Layer, ...]:
@@ -166,8 +170,8 @@ def checked_preprocessing(given: Any, program: Program) -> Preprocessing:  # Any
     """
     if not given:
         raise ValueError(
-            "the program does not say how pictures become its input; write it with onoma.science.program.save, which "
-            "keeps the preprocessing in the file (docs/howto/own-model.md)"
+            "the program does not say how pictures become its input; say it (--preprocessing), or write the program "
+            "with onoma.science.program.save, which keeps it in the file (docs/howto/own-model.md)"
         )
     known = [field.name for field in fields(Preprocessing)]
     odd = sorted(set(given) - set(known)) if isinstance(given, dict) else [str(given)[:80]]

@@ -100,6 +100,7 @@ ROUTES = (
     Route("GET", ANNOTATOR + "/explanation", "analytics", "ExplainImage", Access.RESULTS, timeout_s=60),
     Route("GET", "/api/inference/jobs", "inference_jobs", "ListJobs", Access.OWNER),
     Route("GET", "/api/attribution/jobs", "attribution_jobs", "ListJobs", Access.OWNER),
+    Route("GET", "/api/attribution/jobs/{job_id}", "attribution_jobs", "GetJob", Access.OWNER),
     Route("GET", ANNOTATOR + "/naming", "naming", "GetNaming", Access.ANNOTATOR),
     Route("GET", ANNOTATOR + "/naming/events", "naming", "WatchNaming", Access.ANNOTATOR, timeout_s=90),
     Route("POST", ANNOTATOR + "/acts", "naming", "Act", Access.ANNOTATOR),

@@ -146,8 +146,16 @@ def train(
 
 def _trainable(context: JobContext, chosen: Plan, training: PartFeatures) -> list[str]:
     """The classes with enough images; warns of the others."""
-    for class_name in sorted(set(chosen.model.classes) - set(chosen.dataset.classes)):
-        context.warn(f"class '{class_name}' of the model is not in the data set; it gets no xNN")
+    of_model, of_dataset = set(chosen.model.classes), set(chosen.dataset.classes)
+    for whose, others, elsewhere in (
+        ("the model", of_model - of_dataset, "in the data set"),
+        ("the data set", of_dataset - of_model, "among the model's"),
+    ):
+        if others:
+            context.warn(
+                f"{len(others)} of the classes of {whose} {'is' if len(others) == 1 else 'are'} not {elsewhere} and "
+                f"will have no xNN: {_shown(sorted(others))}"
+            )
     trainable = []
     for class_name in chosen.classes:
         count = int((training.class_indices == chosen.dataset.classes.index(class_name)).sum())

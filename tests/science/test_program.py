@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -65,10 +66,19 @@ def test_a_program_knows_its_shapes_and_metadata(archive: bytes) -> None:
 
 
 def test_a_program_without_metadata_has_none() -> None:
-    exported = torch.export.export(vgg_like(), (images(2, SHAPE),))
+    assert load(_saved_by_torch(torch.export.Dim.DYNAMIC)).metadata == {}
+
+
+def test_a_program_for_batches_of_one_size_is_refused() -> None:
+    with pytest.raises(RefusedProgram, match=r"takes batches of 2 alone; export it for any number"):
+        load(_saved_by_torch(torch.export.Dim.STATIC))
+
+
+def _saved_by_torch(batch: Any) -> bytes:
+    exported = torch.export.export(vgg_like(), (images(2, SHAPE),), dynamic_shapes=({0: batch},))
     buffer = io.BytesIO()
     torch.export.save(exported, buffer)
-    assert load(buffer.getvalue()).metadata == {}
+    return buffer.getvalue()
 
 
 def test_nothing_pickled_is_written(archive: bytes) -> None:

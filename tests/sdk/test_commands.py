@@ -15,8 +15,9 @@ from typer.testing import CliRunner, Result
 
 from onoma import cli
 from onoma.client import JobFailed, NotFound
-from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2
+from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2, types_pb2
 from tests.conftest import OpenStudy
+from tests.networks import SHAPE, vgg_like
 from tests.synthetic import write_image_folder
 
 
@@ -396,6 +397,33 @@ def test_a_file_that_is_no_program_is_refused_by_check(onoma, tmp_path: Path) ->
     code, text = onoma("model", "check", str(file))
     assert code == 1
     assert "no .pt2 archive" in text
+
+
+def test_a_program_that_torch_saved_is_registered_with_what_it_does_not_say(
+    onoma, open_study: OpenStudy, tmp_path: Path
+) -> None:
+    file, how = tmp_path / "plain.pt2", tmp_path / "how.json"
+    exported = torch.export.export(
+        vgg_like(), (torch.rand(2, *SHAPE),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+    )
+    torch.export.save(exported, file)
+    code, text = onoma("model", "check", str(file))
+    assert code == 0, text
+    for key in ("classes", "preprocessing"):
+        assert f"{key}: not in the file; say it with onoma model add --{key}" in text
+    add = ("model", "add", str(file), "--name", "plain", "--classes", "a,b,c,d")
+    code, text = onoma(*add)
+    assert (code, "say it (--preprocessing)" in text) == (1, True), text
+    how.write_text('{"channels": 3, "higth": 32}')
+    code, text = onoma(*add, "--preprocessing", str(how))
+    assert (code, f"{how}: " in text, '"higth"' in text) == (1, True, True), text
+    how.write_text('{"channels": 3, "height": 32, "width": 32, "interpolation": "bicubic"}')
+    code, text = onoma(*add, "--preprocessing", str(how))
+    assert code == 0, text
+    said = open_study.client.get_model("plain").preprocessing
+    assert (said.channels, said.height, said.width) == (3, 32, 32)
+    assert said.interpolation == types_pb2.INTERPOLATION_BICUBIC
+    open_study.client.delete_model("plain")
 
 
 def test_an_unknown_torchvision_name_lists_those_that_there_are(onoma, tmp_path: Path) -> None:

@@ -86,7 +86,11 @@ def test_a_study_is_made_opened_and_closed_on_the_page(naming: Naming):
         naming_pb2.POOL_ORDER_IMAGE,
     )
     assert [settings.contrastive, settings.blind, settings.suggestions] == [False, False, False]
+    # A job that is gone, as after a restored backup, is forgotten.
+    page.evaluate("id => sessionStorage.setItem(`onoma/maps-job/${id}`, 'gone')", study.study_id)
+    page.reload()
     page.get_by_role("button", name="Compute the maps").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
     page.get_by_role("button", name="Open the study").click(timeout=60_000)
     may = page.locator("select[name=role] option")
     expect(may).to_have_text(["name the maps", "look at the results only"])

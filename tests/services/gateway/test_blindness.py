@@ -61,7 +61,8 @@ class World:
 
 @pytest.fixture
 def world(open_study, monkeypatch):
-    monkeypatch.setattr(naming_service, "_WATCH_S", 0.2)
+    for name in ("_WATCH_S", "_LOOK_S"):
+        monkeypatch.setattr(naming_service, name, 0.2)
     client = open_study.client
     categories = list(open_study.study.categories)
     study = client.create_study("blind", "tiny", "shapes", "tiny", categories)
@@ -158,6 +159,7 @@ def walk_routes(world, browser, own_id):
     found = {}
     category = world.study.categories[0]
     (picture,) = list(world.client.list_images("shapes", class_name=category))[:1]
+    job = next(world.client.list_jobs())
     for route in browser.app.routes:
         if route.path == signing_in.PATH:
             continue  # it counts guesses, and knows of no study
@@ -167,6 +169,7 @@ def walk_routes(world, browser, own_id):
                 "study_id": world.study.study_id,
                 "annotator_id": target,
                 "image_id": picture.image_id,
+                "job_id": job.message.job_id,
                 "file": "index.html",
                 "elsewhere": f"studies/{world.study.study_id}/annotators/{target}",
             }

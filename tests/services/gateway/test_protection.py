@@ -22,6 +22,7 @@ VALUES = {
     "study_id": "s1",
     "annotator_id": "ada",
     "image_id": "image1",
+    "job_id": "job1",
     "file": "index.html",
     "elsewhere": "no/page",
 }

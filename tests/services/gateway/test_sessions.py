@@ -9,7 +9,13 @@ from services.gateway.sessions import cookie_name
 from tests.services.gateway.conftest import LOOPBACK
 from tests.services.gateway.standins import LINK_DAYS
 
-PATH_VALUES = {"study_id": "s1", "annotator_id": "bob", "image_id": "image1", "file": "index.html"}
+PATH_VALUES = {
+    "study_id": "s1",
+    "annotator_id": "bob",
+    "image_id": "image1",
+    "file": "index.html",
+    "job_id": "j1",
+}
 
 
 def paths(access: Access) -> list[tuple[str, str]]:

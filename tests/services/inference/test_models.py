@@ -216,7 +216,7 @@ def test_class_names_that_do_not_fit_are_told(inference, classes, line):
         ({"classes": [1, 2, 3], "preprocessing": PREPROCESSING}, "are not a list of names"),
         (
             {"classes": list(CLASSES)},
-            "become its input; write it with onoma.science.program.save",
+            "become its input; say it",
         ),
         ({**METADATA, "preprocessing": {"height": "32"}}, "preprocessing cannot be read"),
         ({**METADATA, "preprocessing": [1]}, "preprocessing has '[1]'"),

@@ -355,7 +355,9 @@ def test_a_class_of_the_model_that_the_data_set_lacks_is_told(registered, tmp_pa
     registered.dataset(folder, "less", classes=["circle", "square"])
     job = registered.trained(dataset="less")
     assert job.state == SUCCEEDED, job.error
-    assert list(job.warnings) == ["class 'cross' of the model is not in the data set; it gets no xNN"]
+    assert list(job.warnings) == [
+        "1 of the classes of the model is not in the data set and will have no xNN: cross"
+    ]
 
 
 def test_figures_of_the_set_are_unknown_while_xnns_of_an_older_data_set_are_in_it(on):

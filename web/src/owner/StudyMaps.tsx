@@ -1,4 +1,5 @@
 import { useEffect, useState } from "react";
+import { ApiError } from "../api/client";
 import type { Job, Study } from "../api/openapi";
 import { Failure } from "../Failure";
 import { loadMapsJob, startMaps } from "./studies";
@@ -16,14 +17,22 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
   useEffect(() => {
     if (jobId === null || isOver) return;
     const look = () =>
-      loadMapsJob(jobId).then((found) => {
-        if (found) setJob(found);
-        if (found?.state === "JOB_STATE_SUCCEEDED") onDone();
-      }, setRefusal);
+      loadMapsJob(jobId).then(
+        (found) => {
+          setJob(found);
+          if (found.state === "JOB_STATE_SUCCEEDED") onDone();
+        },
+        (error: unknown) => {
+          if (error instanceof ApiError && error.status === 404) {
+            sessionStorage.removeItem(key);
+            setJobId(null);
+          } else setRefusal(error);
+        },
+      );
     void look();
     const timer = setInterval(look, LOOK_EVERY_MS);
     return () => clearInterval(timer);
-  }, [jobId, isOver, onDone]);
+  }, [jobId, isOver, key, onDone]);
 
   async function start() {
     try {

@@ -48,9 +48,9 @@ export async function startMaps(study_id: string): Promise<Job> {
   return there((await answered(api.POST("/api/studies/{study_id}/maps", request))).job, "job");
 }
 
-export async function loadMapsJob(jobId: string): Promise<Job | undefined> {
-  const { jobs } = await answered(api.GET("/api/attribution/jobs"));
-  return jobs.find(({ job_id }) => job_id === jobId);
+export async function loadMapsJob(job_id: string): Promise<Job> {
+  const request = { params: { path: { job_id } } };
+  return there((await answered(api.GET("/api/attribution/jobs/{job_id}", request))).job, "job");
 }
 
 /** An invitation as it was just made: its token is shown once. */
