@@ -36,6 +36,7 @@ def add(
     max_train: Annotated[int, typer.Option(help="At most this many training images a class; 0: all.")] = 0,
     max_test: Annotated[int, typer.Option(help="At most this many test images a class; 0: all.")] = 0,
     seed: Annotated[int, typer.Option(help="Seed of limits and of a missing split.")] = 0,
+    json: Json = False,
 ) -> None:
     """Import a folder of pictures."""
     with Client() as client:
@@ -48,7 +49,11 @@ def add(
             seed=seed,
         )
         wait(job, f"import {name}")
-        _print_datasets([client.get_dataset(name)])
+        made = client.get_dataset(name)
+    if json:
+        print_json(made)
+    else:
+        _print_datasets([made])
 
 
 @app.command("list")

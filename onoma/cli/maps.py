@@ -21,12 +21,13 @@ _MODES = {types_pb2.EXCITATION_MODE_STRICT: "strict", types_pb2.EXCITATION_MODE_
 def compute(
     study: Study,
     engine: EngineOption = Engine.LOCAL,
+    json: Json = False,
 ) -> None:
     """Find a study's significant activations and draw their maps."""
     with Client() as client:
         found = client.get_study(study)
         result = wait(client.compute_maps(found.study_id, engine=engine.value), "compute maps")
-    _print_counts(result)
+    _print_counts(result, json=json)
 
 
 @app.command("import")
@@ -38,12 +39,13 @@ def import_maps(
             help="Zip of manifest.json, activations.csv and maps.npy.", exists=True, dir_okay=False
         ),
     ],
+    json: Json = False,
 ) -> None:
     """Take maps made elsewhere, by any method, into a study (docs/importing-maps.md)."""
     with Client() as client, about(archive):
         found = client.get_study(study)
         result = wait(client.import_maps(found.study_id, archive), "import maps")
-    _print_counts(result)
+    _print_counts(result, json=json)
 
 
 @app.command()
@@ -82,7 +84,10 @@ def _described(made_by: attribution_pb2.MapProvenance) -> list[tuple[str, str]]:
     ]
 
 
-def _print_counts(result: dict[str, Any]) -> None:
+def _print_counts(result: dict[str, Any], *, json: bool) -> None:
+    if json:
+        print_json(result)
+        return
     for key, value in result.items():
         shown = f"{value:.4g}" if isinstance(value, float) else value
         console.print(f"{key.replace('_', ' '):<28}{shown}", markup=False)

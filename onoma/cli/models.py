@@ -104,6 +104,7 @@ def add(
             dir_okay=False,
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Register a .pt2 program."""
     how = read_preprocessing(preprocessing) if preprocessing else None
@@ -117,7 +118,11 @@ def add(
             map_layer=map_layer,
         )
         wait(job, f"register {name}")
-        print_models([client.get_model(name)])
+        made = client.get_model(name)
+    if json:
+        print_json(made)
+    else:
+        print_models([made])
 
 
 def read_preprocessing(file: Path) -> types_pb2.Preprocessing:

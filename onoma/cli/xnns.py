@@ -133,6 +133,7 @@ def train(
         ),
     ] = None,
     engine: FeatureEngine = Engine.LOCAL,
+    json: Json = False,
 ) -> None:
     """Train one xNN a class."""
     settings = training_settings(features, epochs, seed, fast, paper, precision, pull_away)
@@ -147,7 +148,11 @@ def train(
             engine=engine.value,
         )
         wait(job, "train xNNs")
-        print_table_1(client.get_xnn_set(name or model))
+        made = client.get_xnn_set(name or model)
+    if json:
+        print_json(made)
+    else:
+        print_table_1(made)
 
 
 @app.command()

@@ -89,6 +89,7 @@ _PLURAL_ENDINGS = ("s", "ae", "children", "feet", "geese", "i", "lice", "men", "
 
 _WITHOUT_MEANING = {"a", "an", "the", "its", "his", "her", "their"}
 _SEPARATORS = re.compile(r"\s*(?:[/&,;+]|\band\b)\s*")
+_POSSESSIVE = re.compile(r"(?<=\w)['\u2019]s\b")
 _WORDS = re.compile(r"[^\W_]+")
 
 
@@ -221,10 +222,10 @@ class Vocabulary:
     def _term(self, words: tuple[str, ...]) -> Term | None:
         if not words:
             return None
-        # 'tip of the wing' reads as 'wing tip'
+        # 'tip of the wing' reads as 'wing tip', and so does 'tip of a wing of a bird', of a bird
         at = words.index("of") if "of" in words[1:-1] else len(words)
         head = self._word(words[at - 1])
-        told = [self._word(word) for word in (*words[: at - 1], *words[at + 1 :])]
+        told = [self._word(word) for word in (*words[: at - 1], *words[at + 1 :]) if word != "of"]
         return Term(head, frozenset(told) - {head})
 
     def _with_first_phrases(self, words: tuple[str, ...]) -> tuple[str, ...]:
@@ -349,7 +350,7 @@ def _taken_apart(words: tuple[str, ...], apart: Mapping[str, tuple[str, ...]]) -
 
 def _words(phrase: str) -> tuple[str, ...]:
     """Words in their dictionary form; marks and words without meaning are left out."""
-    words = _WORDS.findall(_folded(phrase))
+    words = _WORDS.findall(_POSSESSIVE.sub("", _folded(phrase)))
     told = [word for word in words if word not in _WITHOUT_MEANING] or words
     return tuple(_lemma(word) for word in told)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -202,7 +203,8 @@ def test_what_an_import_left_out_is_counted_by_reason(onoma, tmp_path: Path, ope
         (tmp_path / name).write_bytes(picture)
     for number in range(3):
         (tmp_path / "a" / f"broken-{number}.png").write_bytes(b"no picture")
-    assert onoma("dataset", "add", str(tmp_path), "--name", "with-issues")[0] == 0
+    code, text = onoma("dataset", "add", str(tmp_path), "--name", "with-issues", "--json")
+    assert (code, _told(text)["skipped_count"]) == (0, 3)
     code, text = onoma("dataset", "issues", "with-issues")
     assert (code, "broken-2.png" in text, "by reason" in text) == (0, True, True), text
     assert re.search(r"^ *3 +skipped", text, re.MULTILINE), text
@@ -418,8 +420,8 @@ def test_a_program_that_torch_saved_is_registered_with_what_it_does_not_say(
     code, text = onoma(*add, "--preprocessing", str(how))
     assert (code, f"{how}: " in text, '"higth"' in text) == (1, True, True), text
     how.write_text('{"channels": 3, "height": 32, "width": 32, "interpolation": "bicubic"}')
-    code, text = onoma(*add, "--preprocessing", str(how))
-    assert code == 0, text
+    code, text = onoma(*add, "--preprocessing", str(how), "--json")
+    assert (code, _told(text)["name"]) == (0, "plain")
     said = open_study.client.get_model("plain").preprocessing
     assert (said.channels, said.height, said.width) == (3, 32, 32)
     assert said.interpolation == types_pb2.INTERPOLATION_BICUBIC
@@ -605,12 +607,28 @@ def test_a_data_set_a_model_and_xnns_are_deleted(onoma, open_study: OpenStudy) -
     assert client.get_model("tiny") == model
 
 
+def test_what_jobs_made_is_told_as_json(onoma, open_study: OpenStudy) -> None:
+    client = open_study.client
+    code, text = onoma("xnn", "train", "tiny", "shapes", "--name", "told", "--epochs", "1", "--json")
+    assert (code, len(_told(text)["xnns"])) == (0, 3)
+    study = client.create_study("told", "tiny", "shapes", "told", ["circle"])
+    code, text = onoma("maps", "compute", "told", "--json")
+    assert code == 0, text
+    assert _told(text)["activations"] > 0
+    client.delete_study(study.study_id)
+    client.delete_xnn_set("told")
+
+
+def _told(text: str) -> Any:
+    """The JSON object of an output; bars and warnings go to standard error."""
+    return json.JSONDecoder().raw_decode(text, text.index("{"))[0]
+
+
 @pytest.mark.usefixtures("named_category")
 def test_a_study_is_analysed_as_it_stands(onoma, open_study: OpenStudy) -> None:
     code, text = onoma("study", "analyse", "shapes", "--shuffles", "5", "--json")
     assert code == 0
-    found = json.JSONDecoder().raw_decode(text, text.index("{"))[0]
-    assert set(found["expected"]) == set(open_study.study.categories)
+    assert set(_told(text)["expected"]) == set(open_study.study.categories)
     code, text = onoma("study", "analyse", "shapes", "--shuffles", "0")
     assert code == 0
     assert "circle" in text
