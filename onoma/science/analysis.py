@@ -139,6 +139,8 @@ def averages(categories: Iterable[Mapping[str, Any]]) -> Json:
 def _check(file: StudyFile, options: Options) -> None:
     if options.shuffles < 0:
         raise ValueError(f"{options.shuffles} shuffles cannot be made; 0 leaves the baseline out")
+    if options.seed < 0:
+        raise ValueError(f"the seed of the shuffles is {options.seed}; it must be 0 or more")
     if options.processes < 1:
         raise ValueError(f"the analysis cannot run in {options.processes} processes")
     if not options.time_limit_s > 0:

@@ -309,7 +309,12 @@ def draw(
             suits the device.
     Returns:
         (m, h, w) float32; each sums to its row's mass, less what strict mode loses.
+    Raises:
+        ValueError: the mass is not of so many targets and features.
     """
+    wanted = len(rows), seen.features.shape[1]
+    if tuple(mass.shape) != wanted:
+        raise ValueError(f"mass of shape {tuple(mass.shape)}; {wanted}, targets and features, is wanted")
     widest = max(math.prod(shape_of(node)) for node in explainer.path) // BLANK_IMAGES[0]
     limit = _most_bytes(explainer.device) if most_bytes is None else most_bytes
     at_once = max(1, limit // (widest * explainer.dtype.itemsize))

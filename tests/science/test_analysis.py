@@ -221,6 +221,7 @@ def test_a_time_limit_too_short_gives_bounds_and_says_so() -> None:
     ("options", "message"),
     [
         (Options(shuffles=-1), "-1 shuffles cannot be made"),
+        (Options(seed=-1), "seed of the shuffles is -1"),
         (Options(processes=0), "cannot run in 0 processes"),
         (Options(time_limit_s=0), "it must be positive"),
         (Options(confidence=95), "between 0 and 1"),

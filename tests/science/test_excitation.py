@@ -296,6 +296,17 @@ def test_targets_that_go_down_in_several_passes_keep_their_maps(
         torch.testing.assert_close(several, at_once, atol=1e-6, rtol=0)
 
 
+def test_mass_that_is_not_a_row_a_target_and_a_column_a_feature_is_refused(vgg: Program) -> None:
+    explainer = explainer_of(vgg, "strict")
+    seen = look(explainer, images(2, SHAPE))
+    mass = mass_by_activation(seen.features)
+    for wrong, rows in ((mass, torch.tensor([0])), (mass[:, 1:], torch.tensor([0, 1]))):
+        with pytest.raises(
+            ValueError, match=rf"{len(rows)}, {mass.shape[1]}\), targets and features, is wanted"
+        ):
+            draw(explainer, seen, wrong, rows)
+
+
 def test_no_pass_down_holds_more_mass_than_allowed(vgg: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     """The widest layer of the way is the map layer: 16 channels of 16 x 16 cells, 16 KiB a target."""
     explainer = explainer_of(vgg, "strict")
