@@ -10,11 +10,10 @@ import typer
 from onoma.cli.output import DASH, Engine, EngineOption, Json, about, console, print_json, wait
 from onoma.cli.studies import Study
 from onoma.client import Client
-from onoma.v1 import attribution_pb2, types_pb2
+from onoma.modes import MODES
+from onoma.v1 import attribution_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Activation maps.")
-
-_MODES = {types_pb2.EXCITATION_MODE_STRICT: "strict", types_pb2.EXCITATION_MODE_LOCAL: "local"}
 
 
 @app.command()
@@ -63,7 +62,7 @@ def show(study: Study, json: Json = False) -> None:
 def _described(made_by: attribution_pb2.MapProvenance) -> list[tuple[str, str]]:
     """What made the maps, as (what, value); "" where it is not known or does not apply."""
     contrastive = "contrastive" if made_by.contrastive else "plain"
-    rule = f"{contrastive}, {_MODES[made_by.mode]} mode" if made_by.mode in _MODES else ""
+    rule = f"{contrastive}, {MODES[made_by.mode]} mode" if made_by.mode in MODES else ""
     threshold = "not applied: significant activations alone" if made_by.already_significant else ""
     return [
         ("method", made_by.method),

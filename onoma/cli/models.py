@@ -16,14 +16,10 @@ from onoma.cli.data import listed
 from onoma.cli.output import Json, Yes, about, console, delete, print_json, print_table, wait
 from onoma.client import Client, InvalidArgument
 from onoma.extras import needs
+from onoma.modes import MODES
 from onoma.v1 import inference_pb2, types_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Networks.")
-
-_MODES = {
-    types_pb2.EXCITATION_MODE_STRICT: "strict",
-    types_pb2.EXCITATION_MODE_LOCAL: "local",
-}
 
 
 @app.command()
@@ -220,7 +216,7 @@ def print_models(models: list[inference_pb2.Model]) -> None:
                 m.feature_count,
                 m.map_layer,
                 f"{m.map_height}x{m.map_width}",
-                _MODES.get(m.mode, "?"),
+                MODES.get(m.mode, "?"),
                 f"{m.strict_leak:.1%}",
                 f"{m.onnx_error:.1e}",
             )

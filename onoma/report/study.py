@@ -18,6 +18,7 @@ from PIL import Image
 from onoma.client import AnalysisOptions, Client
 from onoma.client.analysis import AS_BY_DEFAULT
 from onoma.client.columns import map_arrays
+from onoma.modes import MODES
 from onoma.report.analysed import AnalysedCategory, analysed_category
 from onoma.report.data import (
     CategoryMaps,
@@ -43,7 +44,6 @@ PICTURE_PX = 224  # the shorter side of pictures in hand: none is shown larger
 MAX_X_FEATURES = 24  # shown of a category; imported maps may be of thousands of units
 STAGES = ("read maps", "analyse", "draw")
 """What a report takes: categories, pairs of namings, files."""
-_MODES = {types_pb2.EXCITATION_MODE_STRICT: "strict", types_pb2.EXCITATION_MODE_LOCAL: "local"}
 
 
 def write_study_report(
@@ -325,7 +325,7 @@ def _provenance(
         map_layer=made_by.map_layer,
         map_height=made_by.map_height,
         map_width=made_by.map_width,
-        mode=_MODES.get(made_by.mode, ""),
+        mode=MODES.get(made_by.mode, ""),
         contrastive=made_by.contrastive if made_by.HasField("contrastive") else None,
         strict_leak=model.strict_leak,
         onnx_error=model.onnx_error,

@@ -9,8 +9,8 @@ import numpy as np
 
 from onoma.science.study_data import Category, Naming, Ratio
 
-MIN_SHARED = 0.5
-"""Of the smaller concept's commonly named activations, the share that two concepts must have in common [ours]."""
+LEAST_SHARED = 0.5
+"""Of the smaller concept's commonly named activations, the share that a join of two must have [ours]."""
 
 
 class Member(NamedTuple):
@@ -62,7 +62,7 @@ class SharedConcept:
 
 
 def consensus(
-    category: Category, namings: Sequence[Naming], joins: Iterable[Join], min_shared: float = MIN_SHARED
+    category: Category, namings: Sequence[Naming], joins: Iterable[Join]
 ) -> tuple[SharedConcept, ...]:
     """The shared vocabulary of a category.
 
@@ -73,7 +73,6 @@ def consensus(
     Args:
         namings: cleaned.
         joins: from the pairwise matchings.
-        min_shared: joins below are passed over, in [0, 1].
     Returns:
         Concepts by falling support, then by falling activations, then by name.
     """
@@ -83,7 +82,7 @@ def consensus(
         for member in (Member(naming.annotator, c) for c in range(len(naming.concept_names)))
     }
     for join in sorted(joins, key=lambda join: (-join.likeness, -join.weight, join.one, join.other)):
-        if join.weight < min_shared * min(join.one_size, join.other_size):
+        if join.weight < LEAST_SHARED * min(join.one_size, join.other_size):
             continue
         one, other = group_of[join.one], group_of[join.other]
         if {member.annotator for member in one}.isdisjoint(member.annotator for member in other):

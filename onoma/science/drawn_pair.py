@@ -15,8 +15,8 @@ MOST_DRAWN = 30
 _LOOKED_AT = 10_000  # of the largest overlaps
 
 
-def drawn_pair(pair: PairAgreement, left: Naming, right: Naming, kind: Kind = Kind.ONE_TO_MANY) -> Json:
-    """Two namings and one matching of them. Concepts are told apart by their places, since names may come twice.
+def drawn_pair(pair: PairAgreement, left: Naming, right: Naming) -> Json:
+    """Two namings and their one-to-many matching. Concepts are told apart by their places: names may come twice.
 
     Args:
         pair: of the two, with an activation that both named.
@@ -27,7 +27,7 @@ def drawn_pair(pair: PairAgreement, left: Naming, right: Naming, kind: Kind = Ki
         "overlaps" of these, as [left place, right place, common activations, whether it is inside the matching];
         "left_out", the concepts of each side and the commonly named activations that are not drawn.
     """
-    graph, matching = pair.graph, pair.matchings[kind]
+    graph, matching = pair.graph, pair.matchings[Kind.ONE_TO_MANY]
     drawn_left, drawn_right = _largest(graph.left, graph.right, graph.weight)
     sides = (_matched_first(drawn_left, matching, 0), _matched_first(drawn_right, matching, 1))
     place = [{concept: i for i, concept in enumerate(side)} for side in sides]
@@ -47,7 +47,7 @@ def drawn_pair(pair: PairAgreement, left: Naming, right: Naming, kind: Kind = Ki
         "annotators": [pair.left, pair.right],
         "common": pair.common,
         "matching": {
-            "kind": kind.value,
+            "kind": Kind.ONE_TO_MANY.value,
             "weight": matching.value,
             "upper_bound": matching.upper_bound,
             "status": matching.status,

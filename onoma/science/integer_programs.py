@@ -163,14 +163,14 @@ def _unpacked(content: bytes) -> dict[str, NDArray[Any]]:
         return dict(file)
 
 
-def sums_of_edges(groups: NDArray[np.int64], count: int, high: float = 1.0) -> Rows:
-    """At most `high` of the edges of each group are chosen; edge i is variable i.
+def sums_of_edges(groups: NDArray[np.int64], count: int) -> Rows:
+    """At most one of the edges of each group is chosen; edge i is variable i.
 
     Args:
         groups: (E,) each edge's group, below `count`.
     """
     edges = np.arange(groups.size)
-    return Rows(groups, edges, np.ones(edges.size), np.full(count, -np.inf), np.full(count, high))
+    return Rows(groups, edges, np.ones(edges.size), np.full(count, -np.inf), np.ones(count))
 
 
 def solve_one_to_one(graph: Overlaps, deadline: float) -> tuple[NDArray[np.bool_], int]:

@@ -13,21 +13,17 @@ import torch
 from safetensors.numpy import load as load_arrays
 from safetensors.torch import load as load_tensors
 
+from onoma.modes import MODES
 from onoma.science.activations import Explained, explain
 from onoma.science.excitation import Explainer, Mode, Seen, look, look_from, prepare
 from onoma.science.matmul_precision import matmul_precision
 from onoma.science.pictures import MAX_PIXELS, Preprocessing, decode, model_input, normalise
 from onoma.science.program import load
 from onoma.science.xnn import Xnn, from_tensors
-from onoma.v1 import inference_pb2, types_pb2
+from onoma.v1 import inference_pb2
 from services.attribution.plans import Network
 from services.runtime.objects import ObjectStore
 from services.runtime.preprocessing import preprocessing_of
-
-MODES: dict[int, Mode] = {
-    types_pb2.EXCITATION_MODE_STRICT: "strict",
-    types_pb2.EXCITATION_MODE_LOCAL: "local",
-}
 
 Pixels = npt.NDArray[np.uint8]
 """A picture as the network sees it, (height, width, channels)."""

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 
 from google.protobuf.json_format import MessageToDict
 
+from onoma.modes import MODE_VALUES
 from onoma.v1 import attribution_pb2 as pb
-from services.attribution.explainers import MODES
 from services.attribution.tables import MapRun
-
-_MODES = {name: value for value, name in MODES.items()}
 
 
 def provenance(run: MapRun) -> pb.MapProvenance:
@@ -24,7 +22,7 @@ def provenance(run: MapRun) -> pb.MapProvenance:
         map_layer=run.map_layer,
         map_height=run.map_height,
         map_width=run.map_width,
-        mode=_MODES.get(run.mode),
+        mode=MODE_VALUES.get(run.mode),
         contrastive=None if run.archive_hash else run.contrastive,
         xnn_set=run.xnn_set,
         xnn_hash=run.xnn_hash,

@@ -16,10 +16,10 @@ from sqlalchemy import Engine, delete, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select
 
+from onoma.modes import MODES
 from onoma.science.excitation import RULES_REVISION
 from onoma.v1 import naming_pb2
 from services.attribution.drawing import Batch, Drawn
-from services.attribution.explainers import MODES
 from services.attribution.plans import Network, Plan
 from services.attribution.provenance import provenance, shard_metadata
 from services.attribution.shards import Stored, store_shard

@@ -9,12 +9,12 @@ from typing import Any
 
 from google.protobuf.json_format import Parse, ParseError
 
+from onoma.modes import MODES
 from onoma.science.map_archive import MAX_MAPS, MAX_SIDE, MAX_UNIT
 from onoma.v1 import attribution_pb2 as pb
 from onoma.v1 import naming_pb2, types_pb2
 from services.attribution import runs
 from services.attribution.computing import Computing
-from services.attribution.explainers import MODES
 from services.attribution.importing import check_object
 from services.attribution.plans import Peers, fetch_model, fetch_plan, fetch_study, listed_images
 from services.attribution.provenance import provenance

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from onoma.modes import MODE_VALUES, MODES
 from onoma.v1 import inference_pb2, types_pb2
 from services.inference import formats, tables
 from services.inference.layout import Item
@@ -16,8 +17,6 @@ _OUTCOME_VALUES = {
     tables.SKIPPED: inference_pb2.IMPORT_OUTCOME_SKIPPED,
     tables.CONVERTED: inference_pb2.IMPORT_OUTCOME_CONVERTED,
 }
-_MODES = {types_pb2.EXCITATION_MODE_STRICT: "strict", types_pb2.EXCITATION_MODE_LOCAL: "local"}
-_MODE_VALUES = {name: value for value, name in _MODES.items()}
 _FORMATS = {
     inference_pb2.DATASET_FORMAT_UNSPECIFIED: "",
     inference_pb2.DATASET_FORMAT_IMAGE_FOLDER: formats.IMAGE_FOLDER,
@@ -63,7 +62,7 @@ def is_model_input(view: int) -> bool:
 
 def mode(value: int) -> str:
     """ "strict", "local", or "" when not said."""
-    return _known({types_pb2.EXCITATION_MODE_UNSPECIFIED: "", **_MODES}, value, "mode")
+    return _known({types_pb2.EXCITATION_MODE_UNSPECIFIED: "", **MODES}, value, "mode")
 
 
 def xnn_settings(message: inference_pb2.XnnSettings) -> dict[str, Any]:
@@ -124,7 +123,7 @@ def model(row: tables.Model) -> inference_pb2.Model:
         "interpolation": _INTERPOLATION_VALUES[row.preprocessing.get("interpolation", "bilinear")],
     }
     return inference_pb2.Model(
-        **fields, preprocessing=types_pb2.Preprocessing(**prepared), mode=_MODE_VALUES[row.mode]
+        **fields, preprocessing=types_pb2.Preprocessing(**prepared), mode=MODE_VALUES[row.mode]
     )
 
 

@@ -18,7 +18,6 @@ from onoma.v1 import naming_pb2
 SIDE = 112
 MAP_SIDE = 14
 CATEGORY = "blobs"
-IMAGES_AT_ONCE = 4
 
 
 def make_study(client: Client, folder: Path, tiles: int, maps_per_image: int) -> naming_pb2.Study:
