@@ -70,10 +70,7 @@ class FixedFinder(fx.Interpreter):
         below = next(iter(inputs.values()), torch.ones(shape, dtype=torch.bool))
         if n.op == "placeholder" or layout is None or not (shape or n.target in _GATHERS):
             return below
-        try:
-            found = self._handed_on(n, inputs, shape)
-        except RuntimeError:  # a constant for a fixed number of images
-            found = None
+        found = self._handed_on(n, inputs, shape)
         if not shape:
             return found
         if found is None:

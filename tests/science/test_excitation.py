@@ -937,15 +937,6 @@ def test_constants_beside_the_cells_get_no_mass(what: str) -> None:
     torch.testing.assert_close(maps.sum((1, 2)), torch.ones(2))
 
 
-def test_constants_for_a_fixed_number_of_images_are_taken_for_activations() -> None:
-    file = io.BytesIO()
-    torch.export.save(torch.export.export(CoordinatesBeside().eval(), (images(2, (3, 16, 16)),)), file)
-    program = load(without_pickles(file.getvalue()))
-    explainer = prepare(program, find_attachment(program), "relu", "local")
-    maps = maps_of(explainer, images(2, (3, 16, 16)))
-    assert ((maps.sum((1, 2)) > 0.05) & (maps.sum((1, 2)) < 1 + 1e-5)).all()
-
-
 def test_coordinates_get_no_mass_where_maps_are_drawn_on_them() -> None:
     """The map layer is the cells with their coordinates: the map is that of the cells alone."""
     program = program_of(CoordinatesBeside().eval(), (3, 16, 16))
