@@ -30,7 +30,7 @@ def maps_of(client: Client, name: str, kept: types_pb2.DatasetPart) -> tuple[lis
     return of, np.concatenate(found)
 
 
-@pytest.mark.parametrize("network", [vit_like, swin_like])
+@pytest.mark.parametrize("network", [vit_like, pytest.param(swin_like, marks=pytest.mark.slow)])
 def test_a_transformers_maps_are_drawn_from_pixels_and_from_kept_activations(
     network: Callable[[], nn.Module], open_study: OpenStudy
 ) -> None:

@@ -4,6 +4,8 @@ import json
 import shutil
 import signal
 
+import pytest
+
 from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import jobs_pb2
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
@@ -38,6 +40,7 @@ def test_an_import_goes_on_after_its_process_was_killed(tmp_path):
         assert list(dataset.train_counts) == [IMAGE_COUNT // 3] * 3
 
 
+@pytest.mark.slow  # a training that is stopped without a kill runs each time (test_training_interrupted.py)
 def test_a_training_that_was_killed_ends_with_the_weights_of_one_that_was_not(tmp_path, registered_dir):
     """Those of every class: done before the kill, cut off by it, and begun after it."""
     shutil.copytree(registered_dir, tmp_path / "onoma-data")

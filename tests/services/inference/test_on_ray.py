@@ -63,6 +63,7 @@ def test_with_a_machine_killed_over_its_shards_the_xnns_are_those_of_the_local_e
     ]
 
 
+@pytest.mark.slow  # the engine's own test of it runs each time (test_shard_work.py)
 def test_a_picture_that_ends_its_worker_each_time_is_named_and_the_other_shards_are_kept(
     road, ray_environment, monkeypatch
 ):

@@ -48,6 +48,7 @@ def test_the_limits_are_those_of_the_specification():
     assert (MAX_ACTIVATIONS, MAX_CONCEPTS, MAX_ANNOTATORS) == (200_000, 1_000, 500)
 
 
+@pytest.mark.slow
 def test_a_study_takes_two_hundred_thousand_activations_and_no_more(server):
     study_id = server.create_study().study_id
     assert published(server, study_id, "boat", IDS[1:]) == MAX_ACTIVATIONS - 1
