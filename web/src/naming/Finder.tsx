@@ -1,11 +1,11 @@
 import { type KeyboardEvent, useState } from "react";
 import { focusGrid, makeConcept, selected, takeConcept } from "./hands";
 import { matches } from "./matching";
+import { LONGEST_NAME } from "./NameField";
 import { isReadOnly, useNaming } from "./store";
 import { counted, nameOf } from "./words";
 
 const SHOWN = 8;
-const LONGEST_NAME = 200;
 
 /** Type-ahead on the concepts' names: Enter puts the selection there, or makes the concept. */
 export function Finder() {

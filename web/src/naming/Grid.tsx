@@ -14,6 +14,7 @@ import { choose } from "./selection";
 import { idsShown, select, useNaming } from "./store";
 import { Tile } from "./Tile";
 import { useLasso } from "./useLasso";
+import { counted } from "./words";
 
 const GAP = 8;
 
@@ -85,7 +86,7 @@ export function Grid() {
     select(chosen);
     const tiles = ids.filter((one) => chosen.ids.has(one));
     event.dataTransfer.effectAllowed = "move";
-    event.dataTransfer.setData("text/plain", `${tiles.length} examples`);
+    event.dataTransfer.setData("text/plain", counted(tiles.length, "example"));
     dragCount(event.dataTransfer, tiles.length);
     useNaming.setState({ dragged: { tiles } });
   }

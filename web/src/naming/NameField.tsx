@@ -1,6 +1,7 @@
 import { useRef } from "react";
 
-const LONGEST_NAME = 200;
+/** Of a concept, in characters. */
+export const LONGEST_NAME = 200;
 
 /** A name being edited in place: Enter or leaving takes it, Escape keeps the old one. */
 export function NameField({
