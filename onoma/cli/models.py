@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import ParseDict, ParseError
 
 from onoma.cli.data import listed
 from onoma.cli.output import Json, Yes, about, console, delete, print_json, print_table, wait
@@ -20,6 +20,11 @@ from onoma.modes import MODES
 from onoma.v1 import inference_pb2, types_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Networks.")
+
+_INTERPOLATIONS = {
+    "bilinear": types_pb2.INTERPOLATION_BILINEAR,
+    "bicubic": types_pb2.INTERPOLATION_BICUBIC,
+}
 
 
 @app.command()
@@ -103,7 +108,7 @@ def add(
     json: Json = False,
 ) -> None:
     """Register a .pt2 program."""
-    how = read_preprocessing(preprocessing) if preprocessing else None
+    how = _read_preprocessing(preprocessing) if preprocessing else None
     with Client() as client, about(file):
         job = client.register_model(
             name,
@@ -121,7 +126,7 @@ def add(
         print_models([made])
 
 
-def read_preprocessing(file: Path) -> types_pb2.Preprocessing:
+def _read_preprocessing(file: Path) -> types_pb2.Preprocessing:
     """What a file says of a model's preprocessing: the object that `onoma.science.program.save` takes.
 
     Raises:
@@ -129,9 +134,16 @@ def read_preprocessing(file: Path) -> types_pb2.Preprocessing:
     """
     with about(file):
         said = json_text.loads(file.read_bytes())
-        if isinstance(said, dict) and isinstance(said.get("interpolation"), str):
-            said["interpolation"] = f"INTERPOLATION_{said['interpolation'].upper()}"
-        return ParseDict(said, types_pb2.Preprocessing())
+        if not isinstance(said, dict):
+            raise ValueError("no JSON object; docs/howto/own-model.md shows one")
+        if (interpolation := str(said.get("interpolation", "bilinear"))) not in _INTERPOLATIONS:
+            raise ValueError(f"interpolation {interpolation!r}; it can be {' or '.join(_INTERPOLATIONS)}")
+        try:
+            return ParseDict(
+                said | {"interpolation": _INTERPOLATIONS[interpolation]}, types_pb2.Preprocessing()
+            )
+        except ParseError as error:
+            raise ValueError(str(error).splitlines()[0]) from error
 
 
 @app.command("list")

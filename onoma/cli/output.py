@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from google.protobuf.json_format import MessageToDict, ParseError
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
 from rich.progress import (
@@ -59,7 +59,7 @@ def about(file: Path) -> Iterator[None]:
     """Where whatever is refused of a file's content is said with the file's name."""
     try:
         yield
-    except (DataLoss, InvalidArgument, JobFailed, ParseError, ValueError) as error:
+    except (DataLoss, InvalidArgument, JobFailed, ValueError) as error:
         raise ValueError(f"{file}: {error}") from error
 
 

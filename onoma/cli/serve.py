@@ -47,7 +47,7 @@ def up(
             markup=False,
         )
         wait_for_signal()
-        console.print("Stopping: what is being answered or computed ends first.")
+        console.print("Stopping: calls in flight may end, and a job at work goes on at the next start.")
     finally:
         running.stop()
 

@@ -182,28 +182,19 @@ def invite(
     with Client() as client:
         study_id = client.get_study(study).study_id
         invited = client.invite_annotator(study_id, name, role=role, link_days=days)
-    link = _link(page, invited.token)
-    if json:
-        print_json(
-            {
-                "study_id": study_id,
-                "annotator_id": invited.annotator.annotator_id,
-                "display_name": invited.annotator.display_name,
-                "link": link,
-            }
-        )
-    else:
-        console.print(link, soft_wrap=True, markup=False)
+    _print_link(study_id, invited.annotator, page, invited.token, json=json)
 
 
 @app.command()
-def renew(study: Study, name: Person, page: PageAddress = DEFAULT_PAGE, days: Days = 30) -> None:
+def renew(
+    study: Study, name: Person, page: PageAddress = DEFAULT_PAGE, days: Days = 30, json: Json = False
+) -> None:
     """Print a new link for an annotator; the old one stops working."""
     with Client() as client:
         found = client.get_study(study)
         person = find_annotator(client, found, name, or_viewer=True)
         renewed = client.renew_invitation(found.study_id, person.annotator_id, link_days=days)
-    console.print(_link(page, renewed.token), soft_wrap=True, markup=False)
+    _print_link(found.study_id, renewed.annotator, page, renewed.token, json=json)
 
 
 @app.command()
@@ -299,8 +290,13 @@ def find_annotator(
     raise NotFound(f"study '{study.name}' has no annotator '{name}'; it has {known}")
 
 
-def _link(page: str, token: str) -> str:
-    return f"{page.rstrip('/')}/name#{token}"
+def _print_link(study_id: str, of: naming_pb2.Annotator, page: str, token: str, *, json: bool) -> None:
+    link = f"{page.rstrip('/')}/name#{token}"
+    if json:
+        names = {"annotator_id": of.annotator_id, "display_name": of.display_name}
+        print_json({"study_id": study_id, **names, "link": link})
+    else:
+        console.print(link, soft_wrap=True, markup=False)
 
 
 def _check_unused(client: Client, name: str) -> None:

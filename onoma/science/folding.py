@@ -31,6 +31,8 @@ def fold_norms_and_biases(graph_module: fx.GraphModule) -> None:
             scale, bias = _normed(node, bias, values)
             weight = weight * (scale.view(-1, *[1] * (weight.dim() - 1)) if is_convolution else scale)
         elif (added := _added_to_each_unit(node, layer, 1 if is_convolution else -1, values)) is not None:
+            if torch.result_type(weight, added) != weight.dtype:  # the sum is of another dtype than the layer
+                continue
             bias = bias + added
         else:
             continue
@@ -69,16 +71,20 @@ def _normed(norm: fx.Node, bias: Tensor, values: dict[fx.Node, Any]) -> tuple[Te
 def _added_to_each_unit(
     node: fx.Node, layer: fx.Node, axis: int, values: dict[fx.Node, Any]
 ) -> Tensor | None:
-    """(units,): the constant with one number a unit that a node adds to what a layer gives; None where it adds none."""
+    """(units,): the constant with one number a unit, or one for all, that a node adds to what a layer gives; None where
+    it adds none.
+    """
     weights = [n for n in node.all_input_nodes if n in values]
     if node.target is not _aten.add.Tensor or node.kwargs or not weights:
         return None
     shape, added = layer.meta["shape"], values[weights[0]]
     wanted = [1] * len(shape)
     wanted[axis] = shape[axis]
-    if not isinstance(added, Tensor) or list(added.shape) != wanted[len(shape) - added.dim() :]:
+    if not isinstance(added, Tensor) or added.dim() > len(shape):
         return None
-    return added.flatten()
+    if added.numel() > 1 and list(added.shape) != wanted[len(shape) - added.dim() :]:
+        return None
+    return added.flatten().expand(shape[axis])
 
 
 def _weight_and_bias(layer: fx.Node, values: dict[fx.Node, Any]) -> tuple[Tensor, Tensor] | None:

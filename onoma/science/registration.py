@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from onoma.science.excitation import carriers, has_rule, operator_name, prepare
-from onoma.science.nodes import BLANK_IMAGES, channel_axis, depends_on_image, shape_of
+from onoma.science.nodes import BLANK_IMAGES, MOVES, channel_axis, depends_on_image, shape_of
 from onoma.science.pictures import Preprocessing
 from onoma.science.program import (
     Program,
@@ -24,6 +24,7 @@ from onoma.science.program import (
 from onoma.science.program_archive import RefusedProgram
 
 _PROBABILITIES = (torch.ops.aten._softmax.default, torch.ops.aten.sigmoid.default)
+_KEEPS_PROBABILITIES = frozenset({*MOVES, torch.ops.aten._to_copy.default, torch.ops.aten.clamp.default})
 _DEPENDS_ON_OTHERS = 1e-3  # of the largest score: rounding is far less
 
 
@@ -205,7 +206,10 @@ def require_explainable(program: Program, attachment: str, map_layer: str) -> No
             on the others in its batch.
     """
     prepare(program, attachment, map_layer, "strict")
-    if (last := scores_node(program)).target in _PROBABILITIES:
+    last = scores_node(program)
+    while last.target in _KEEPS_PROBABILITIES:
+        last = last.all_input_nodes[0]
+    if last.target in _PROBABILITIES:
         raise ValueError(
             f"the network ends in {operator_name(last)}, so its scores are probabilities; "
             "export it without: an xNN learns the sum of evidence that comes before (docs/howto/own-model.md)"

@@ -152,12 +152,12 @@ def test_two_batch_norms_in_a_row_are_both_folded(layer: str) -> None:
 class BiasApart(nn.Module):
     """A convolution and a fully-connected layer, with their biases added to what they give."""
 
-    def __init__(self, *, swapped: bool) -> None:
+    def __init__(self, size: int, *, swapped: bool) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.swapped = swapped
-        self.convolve, self.combine = nn.Conv2d(3, 6, 3), nn.Linear(6, 5, bias=False)
-        self.of_cells, self.of_units = (nn.Parameter(torch.randn(size)) for size in (6, 5))
+        self.convolve, self.combine = nn.Conv2d(3, 6, 3, bias=swapped), nn.Linear(6, 5, bias=False)
+        self.of_cells, self.of_units = (nn.Parameter(torch.randn(min(size, of))) for of in (6, 5))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(n, 3, 8, 8) to (n, 5)."""
@@ -167,8 +167,9 @@ class BiasApart(nn.Module):
 
 
 @pytest.mark.parametrize("swapped", [False, True])
-def test_biases_that_are_added_apart_are_folded(swapped: bool) -> None:
-    network, pixels = BiasApart(swapped=swapped), images(4, (3, 8, 8))
+@pytest.mark.parametrize("size", [6, 1])
+def test_biases_that_are_added_apart_are_folded(swapped: bool, size: int) -> None:
+    network, pixels = BiasApart(size, swapped=swapped), images(4, (3, 8, 8))
     program = program_of(network, (3, 8, 8))
     assert layers(program, "add.Tensor") == []
     torch.testing.assert_close(scores_of(program, pixels), network(pixels).detach())
@@ -179,10 +180,11 @@ def test_biases_that_are_added_apart_are_folded(swapped: bool) -> None:
     [
         lambda cells: cells + torch.arange(4.0),  # a number a column
         lambda cells: cells + torch.ones(1, 1, 4, 4),
+        lambda cells: (cells + torch.ones(4, 1, 1, dtype=torch.float64)).float(),
         lambda cells: torch.add(cells, torch.arange(4.0).view(4, 1, 1), alpha=2),
         lambda cells: cells + cells.mean((2, 3), keepdim=True),
     ],
-    ids=["of columns", "of cells", "twice", "of the image"],
+    ids=["of columns", "of cells", "of another dtype", "twice", "of the image"],
 )
 def test_what_is_no_bias_stays_a_sum(added: Callable[[Tensor], Tensor]) -> None:
     class Adding(nn.Module):

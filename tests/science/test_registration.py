@@ -71,7 +71,14 @@ def test_an_operator_off_the_way_needs_no_rule() -> None:
     assert report.reasons == ()
 
 
-@pytest.mark.parametrize(("last", "name"), [(nn.Softmax(1), "aten._softmax"), (nn.Sigmoid(), "aten.sigmoid")])
+@pytest.mark.parametrize(
+    ("last", "name"),
+    [
+        (nn.Softmax(1), "aten._softmax"),
+        (nn.Sigmoid(), "aten.sigmoid"),
+        (nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Sigmoid(), nn.Flatten()), "aten.sigmoid"),
+    ],
+)
 def test_a_network_that_gives_probabilities_is_refused(last: nn.Module, name: str) -> None:
     [reason] = report_of(nn.Sequential(*vgg_like(), last)).reasons
     assert reason.startswith(f"the network ends in {name}.default, so its scores are probabilities")

@@ -416,9 +416,15 @@ def test_a_program_that_torch_saved_is_registered_with_what_it_does_not_say(
     add = ("model", "add", str(file), "--name", "plain", "--classes", "a,b,c,d")
     code, text = onoma(*add)
     assert (code, "say it (--preprocessing)" in text) == (1, True), text
-    how.write_text('{"channels": 3, "higth": 32}')
-    code, text = onoma(*add, "--preprocessing", str(how))
-    assert (code, f"{how}: " in text, '"higth"' in text) == (1, True, True), text
+    for content, said in (
+        ('{"channels": 3, "higth": 32}', '"higth"'),
+        ('{"interpolation": "nearest"}', "interpolation 'nearest'; it can be bilinear or bicubic"),
+        ("5", "no JSON object"),
+        ("{", "Expecting"),
+    ):
+        how.write_text(content)
+        code, text = onoma(*add, "--preprocessing", str(how))
+        assert (code, f"{how}: " in text, said in " ".join(text.split())) == (1, True, True), text
     how.write_text('{"channels": 3, "height": 32, "width": 32, "interpolation": "bicubic"}')
     code, text = onoma(*add, "--preprocessing", str(how), "--json")
     assert (code, _told(text)["name"]) == (0, "plain")
@@ -456,7 +462,8 @@ def test_people_links_and_labels_of_a_study(
     assert code == 0
     first = link.strip().rpartition("#")[2]
     monkeypatch.setenv("ONOMA_PUBLIC_URL", "https://onoma.example/")
-    code, link = onoma("study", "renew", "shapes", "Eve of the commands")
+    code, text = onoma("study", "renew", "shapes", "Eve of the commands", "--json")
+    link = json.loads(text)["link"]
     assert link.startswith("https://onoma.example/name#")
     assert client.accept_invitation(link.strip().rpartition("#")[2]).study.study_id == study_id
     with pytest.raises(NotFound):

@@ -16,22 +16,29 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
 
   useEffect(() => {
     if (jobId === null || isOver) return;
+    let isAsked = true;
     const look = () =>
       loadMapsJob(jobId).then(
         (found) => {
+          if (!isAsked) return;
           setJob(found);
           if (found.state === "JOB_STATE_SUCCEEDED") onDone();
         },
         (error: unknown) => {
+          if (!isAsked) return;
           if (error instanceof ApiError && error.status === 404) {
             sessionStorage.removeItem(key);
             setJobId(null);
+            setJob(null);
           } else setRefusal(error);
         },
       );
     void look();
     const timer = setInterval(look, LOOK_EVERY_MS);
-    return () => clearInterval(timer);
+    return () => {
+      isAsked = false;
+      clearInterval(timer);
+    };
   }, [jobId, isOver, key, onDone]);
 
   async function start() {
