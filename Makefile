@@ -45,7 +45,7 @@ test: env web ## run the tests of Python and of the page
 	@sh scripts/install-chromium.sh
 	cd web && npm test
 	@# not loadfile: of tests that share a node id, as schemathesis makes them, it runs one alone
-	$(PY) -m pytest -n 3 --dist worksteal -m "not slow and not deploy"
+	$(PY) -m pytest -n 2 --dist worksteal -m "not slow and not deploy"
 
 test-slow: env web data ## run the tests that take minutes (the demo's bars among them)
 	$(PY) -m pytest -m slow

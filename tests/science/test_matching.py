@@ -276,6 +276,7 @@ def test_thousands_of_concepts_in_one_chain_are_matched_one_to_one_with_proof() 
     assert (matching.status, matching.value, matching.several_optima) == ("optimal", 10_000, True)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)  # a step of HiGHS alone takes longer than that
 @pytest.mark.parametrize(
     ("kind", "why"),

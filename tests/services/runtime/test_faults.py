@@ -167,6 +167,7 @@ class Storing:
         return {"parts": 20}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", ["database", "store"])
 def test_a_job_outlasts_ten_seconds_without_its_database_or_its_store(pair, gone):
     engine, store = open_database(pair.settings, "inference"), open_object_store(pair.settings)
