@@ -10,7 +10,7 @@ import typer
 from onoma.cli.output import DASH, Engine, EngineOption, Json, about, console, print_json, wait
 from onoma.cli.studies import Study
 from onoma.client import Client
-from onoma.modes import MODES
+from onoma.enum_names import MODES
 from onoma.v1 import attribution_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Activation maps.")

@@ -15,16 +15,11 @@ from google.protobuf.json_format import ParseDict, ParseError
 from onoma.cli.data import listed
 from onoma.cli.output import Json, Yes, about, console, delete, print_json, print_table, wait
 from onoma.client import Client, InvalidArgument
+from onoma.enum_names import INTERPOLATION_VALUES, MODES
 from onoma.extras import needs
-from onoma.modes import MODES
 from onoma.v1 import inference_pb2, types_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Networks.")
-
-_INTERPOLATIONS = {
-    "bilinear": types_pb2.INTERPOLATION_BILINEAR,
-    "bicubic": types_pb2.INTERPOLATION_BICUBIC,
-}
 
 
 @app.command()
@@ -136,11 +131,13 @@ def _read_preprocessing(file: Path) -> types_pb2.Preprocessing:
         said = json_text.loads(file.read_bytes())
         if not isinstance(said, dict):
             raise ValueError("no JSON object; docs/howto/own-model.md shows one")
-        if (interpolation := str(said.get("interpolation", "bilinear"))) not in _INTERPOLATIONS:
-            raise ValueError(f"interpolation {interpolation!r}; it can be {' or '.join(_INTERPOLATIONS)}")
+        if (interpolation := str(said.get("interpolation", "bilinear"))) not in INTERPOLATION_VALUES:
+            raise ValueError(
+                f"interpolation {interpolation!r}; it can be {' or '.join(INTERPOLATION_VALUES)}"
+            )
         try:
             return ParseDict(
-                said | {"interpolation": _INTERPOLATIONS[interpolation]}, types_pb2.Preprocessing()
+                said | {"interpolation": INTERPOLATION_VALUES[interpolation]}, types_pb2.Preprocessing()
             )
         except ParseError as error:
             raise ValueError(str(error).splitlines()[0]) from error

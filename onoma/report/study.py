@@ -18,7 +18,7 @@ from PIL import Image
 from onoma.client import AnalysisOptions, Client
 from onoma.client.analysis import AS_BY_DEFAULT
 from onoma.client.columns import map_arrays
-from onoma.modes import MODES
+from onoma.enum_names import MODES
 from onoma.report.analysed import AnalysedCategory, analysed_category
 from onoma.report.data import (
     CategoryMaps,

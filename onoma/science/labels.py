@@ -222,7 +222,7 @@ class Vocabulary:
     def _term(self, words: tuple[str, ...]) -> Term | None:
         if not words:
             return None
-        # 'tip of the wing' reads as 'wing tip', and so does 'tip of a wing of a bird', of a bird
+        # 'tip of the wing' reads as 'wing tip', 'tip of the wing of a bird' as 'bird wing tip'
         at = words.index("of") if "of" in words[1:-1] else len(words)
         head = self._word(words[at - 1])
         told = [self._word(word) for word in (*words[: at - 1], *words[at + 1 :]) if word != "of"]

@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import load as load_arrays
 from safetensors.torch import load as load_tensors
 
-from onoma.modes import MODES
+from onoma.enum_names import MODES
 from onoma.science.activations import Explained, explain
 from onoma.science.excitation import Explainer, Mode, Seen, look, look_from, prepare
 from onoma.science.matmul_precision import matmul_precision

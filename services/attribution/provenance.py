@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from google.protobuf.json_format import MessageToDict
 
-from onoma.modes import MODE_VALUES
+from onoma.enum_names import MODE_VALUES
 from onoma.v1 import attribution_pb2 as pb
 from services.attribution.tables import MapRun
 

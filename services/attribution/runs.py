@@ -16,7 +16,7 @@ from sqlalchemy import Engine, delete, insert
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, func, select
 
-from onoma.modes import MODES
+from onoma.enum_names import MODES
 from onoma.science.excitation import RULES_REVISION
 from onoma.v1 import naming_pb2
 from services.attribution.drawing import Batch, Drawn

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.json_format import Parse, ParseError
 
-from onoma.modes import MODES
+from onoma.enum_names import MODES
 from onoma.science.map_archive import MAX_MAPS, MAX_SIDE, MAX_UNIT
 from onoma.v1 import attribution_pb2 as pb
 from onoma.v1 import naming_pb2, types_pb2

@@ -19,8 +19,8 @@ from starlette.routing import Route as HttpRoute
 from services.gateway import problems, sessions
 from services.gateway.activations import Activations
 from services.gateway.backends import Backends, method_of, open_backends, request_class
+from services.gateway.handwritten import handwritten_routes
 from services.gateway.messages import answered, event_stream, read_message
-from services.gateway.own_routes import own_routes
 from services.gateway.page import page_routes
 from services.gateway.pictures import Pictures
 from services.gateway.protection import check_origin, safety_headers
@@ -63,7 +63,7 @@ def build(settings: RuntimeSettings) -> Starlette:
             HttpRoute("/healthz", lambda _: PlainTextResponse("ok\n")),
             HttpRoute("/api/openapi.json", lambda _: FileResponse(OPENAPI_FILE)),
             *(_rpc_route(route, backends) for route in ROUTES),
-            *own_routes(backends, Reports(settings), Pictures(backends), Activations(backends)),
+            *handwritten_routes(backends, Reports(settings), Pictures(backends), Activations(backends)),
             *sign_in.routes(),
             *page_routes(),
         ],

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from onoma.modes import MODE_VALUES, MODES
+from onoma.enum_names import INTERPOLATION_VALUES, MODE_VALUES, MODES
 from onoma.v1 import inference_pb2, types_pb2
 from services.inference import formats, tables
 from services.inference.layout import Item
@@ -27,10 +27,6 @@ _VIEWS = {
     inference_pb2.IMAGE_VIEW_UNSPECIFIED: "original",
     inference_pb2.IMAGE_VIEW_ORIGINAL: "original",
     inference_pb2.IMAGE_VIEW_MODEL_INPUT: "model input",
-}
-_INTERPOLATION_VALUES = {
-    "bilinear": types_pb2.INTERPOLATION_BILINEAR,
-    "bicubic": types_pb2.INTERPOLATION_BICUBIC,
 }
 _PRECISIONS = {
     inference_pb2.PRECISION_FLOAT32: "float32",
@@ -120,7 +116,7 @@ def model(row: tables.Model) -> inference_pb2.Model:
     fields = row.model_dump(exclude={"preprocessing", "mode"})
     prepared = {
         **row.preprocessing,
-        "interpolation": _INTERPOLATION_VALUES[row.preprocessing.get("interpolation", "bilinear")],
+        "interpolation": INTERPOLATION_VALUES[row.preprocessing.get("interpolation", "bilinear")],
     }
     return inference_pb2.Model(
         **fields, preprocessing=types_pb2.Preprocessing(**prepared), mode=MODE_VALUES[row.mode]

@@ -16,16 +16,16 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
 
   useEffect(() => {
     if (jobId === null || isOver) return;
-    let isAsked = true;
+    let isWanted = true;
     const look = () =>
       loadMapsJob(jobId).then(
         (found) => {
-          if (!isAsked) return;
+          if (!isWanted) return;
           setJob(found);
           if (found.state === "JOB_STATE_SUCCEEDED") onDone();
         },
         (error: unknown) => {
-          if (!isAsked) return;
+          if (!isWanted) return;
           if (error instanceof ApiError && error.status === 404) {
             sessionStorage.removeItem(key);
             setJobId(null);
@@ -36,7 +36,7 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
     void look();
     const timer = setInterval(look, LOOK_EVERY_MS);
     return () => {
-      isAsked = false;
+      isWanted = false;
       clearInterval(timer);
     };
   }, [jobId, isOver, key, onDone]);

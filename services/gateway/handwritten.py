@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 _IMMUTABLE = "private, max-age=31536000, immutable"
 
 
-def own_routes(
+def handwritten_routes(
     backends: Backends, reports: Reports, pictures: Pictures, activations: Activations
 ) -> list[HttpRoute]:
-    """They come beside those of routes.py."""
+    """Those that HANDWRITTEN of routes.py describes."""
 
     async def accept_invitation(request: Request) -> Response:
         sign_in: SignIn = request.app.state.sign_in

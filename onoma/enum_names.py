@@ -1,0 +1,16 @@
+"""Values of the contracts' enums, and the names that commands, reports, tables and the science have for them."""
+
+from typing import Final, Literal
+
+from onoma.v1 import types_pb2
+
+MODES: Final[dict[int, Literal["strict", "local"]]] = {
+    types_pb2.EXCITATION_MODE_STRICT: "strict",
+    types_pb2.EXCITATION_MODE_LOCAL: "local",
+}
+MODE_VALUES: Final = {name: value for value, name in MODES.items()}
+INTERPOLATIONS: Final[dict[int, Literal["bilinear", "bicubic"]]] = {
+    types_pb2.INTERPOLATION_BILINEAR: "bilinear",
+    types_pb2.INTERPOLATION_BICUBIC: "bicubic",
+}
+INTERPOLATION_VALUES: Final = {name: value for value, name in INTERPOLATIONS.items()}
