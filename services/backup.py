@@ -29,7 +29,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from services.runtime.database import SERVICES_WITH_DATABASE
-from services.runtime.directory_store import DirectoryStore
+from services.runtime.directory_store import DirectoryStore, sync
 from services.runtime.errors import DataLoss, NotFound, ServiceError, Unavailable
 from services.runtime.objects import ObjectStore, open_object_store
 from services.runtime.settings import RuntimeSettings, read_settings
@@ -125,11 +125,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
         [[answer]] = copy.execute("PRAGMA integrity_check(1)").fetchall()
     if answer != "ok":
         raise DataLoss(f"the database {source} is damaged ({answer}); restore the backup before it")
-    descriptor = os.open(target, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target)
 
 
 def run_postgresql_tool(url: str, tool: str, *arguments: str) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from onoma.cli.output import Json, Yes, delete, print_json, print_table, wait
 from onoma.client import Client, NotFound
-from onoma.v1 import inference_pb2, types_pb2
+from onoma.v1 import inference_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
 
@@ -21,9 +21,6 @@ class Part(StrEnum):
 
     TRAIN = "train"
     TEST = "test"
-
-
-PARTS = {Part.TRAIN: types_pb2.DATASET_PART_TRAIN, Part.TEST: types_pb2.DATASET_PART_TEST}
 
 
 @app.command()

@@ -11,21 +11,21 @@ import typer
 
 from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit
 from onoma.cli.output import Json, about, bar_of_stages, console, print_json, print_table
-from onoma.cli.studies import find_annotator
+from onoma.cli.studies import Study, find_annotator
 from onoma.client import AnalysisOptions, Client
 from onoma.extras import needs
 from onoma.science.analysis_options import TIME_LIMIT_S, Options
 from onoma.v1 import analytics_pb2
 
-Study = Annotated[str, typer.Option("--study", "-s", help="Study, by id or by name.")]
-Annotator = Annotated[str, typer.Option("--annotator", "-a", help="Annotator, by id or by name.")]
+StudyOption = Annotated[str, typer.Option("--study", "-s", help="Study, by id or by name.")]
+AnnotatorOption = Annotated[str, typer.Option("--annotator", "-a", help="Annotator, by id or by name.")]
 
 
 @needs("report")
 def explain(
     image: Annotated[Path, typer.Argument(help="A picture.", exists=True, dir_okay=False)],
-    study: Study,
-    annotator: Annotator,
+    study: StudyOption,
+    annotator: AnnotatorOption,
     category: Annotated[str, typer.Option(help="Class to explain; found by itself.")] = "",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The picture to write (PNG).")] = None,
     json: Json = False,
@@ -78,8 +78,8 @@ def explain(
 
 
 def summary(
-    study: Annotated[str, typer.Argument(help="Study, by id or by name.")],
-    annotator: Annotator,
+    study: Study,
+    annotator: AnnotatorOption,
     category: Annotated[str, typer.Option("--category", "-c", help="Category.")],
     with_other: Annotated[bool, typer.Option(help="Give unnamed activations the name 'other'.")] = False,
     json: Json = False,
@@ -105,9 +105,7 @@ def summary(
     )
 
 
-def coverage(
-    study: Annotated[str, typer.Argument(help="Study, by id or by name.")], json: Json = False
-) -> None:
+def coverage(study: Study, json: Json = False) -> None:
     """Show how much is nameable: activation, partial and complete coverage."""
     with Client() as client:
         found = client.get_study(study)
@@ -155,7 +153,7 @@ def print_coverage(rows: Sequence[analytics_pb2.Coverage], names: Mapping[str, s
 
 @needs("report")
 def report(
-    study: Annotated[str, typer.Argument(help="Study, by id or by name.")],
+    study: Study,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", file_okay=False)],
     shuffles: Shuffles = Options.shuffles,
     seed: Seed = Options.seed,

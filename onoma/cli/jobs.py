@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from onoma.cli.output import Json, console, print_json, print_table, wait
+from onoma.cli.output import JOB_ID_SHOWN, Json, console, print_json, print_table, wait
 from onoma.client import Client, RunningJob
 from onoma.client.jobs import ENDED
 from onoma.v1 import jobs_pb2
@@ -16,7 +16,6 @@ from onoma.v1 import jobs_pb2
 app = typer.Typer(no_args_is_help=True, help="Jobs: imports, trainings, maps.")
 
 _SHOWN = 20
-_ID = 8  # so much of an id as tells jobs apart
 _WHY = 60  # characters of why a job failed
 JobId = Annotated[str, typer.Argument(help="Id of the job, or how it begins, as `onoma job list` has it.")]
 
@@ -40,7 +39,7 @@ def list_jobs(
         ("id", "job", "of", "state", "done", "asked for", *["why"] * has_failed),
         [
             (
-                job.job_id[:_ID],
+                job.job_id[:JOB_ID_SHOWN],
                 job.kind,
                 study_names.get(job.subject, job.subject),
                 _state(job),
@@ -119,7 +118,7 @@ def unfinished_job(client: Client, kind: str, subject: str) -> str:
     if latest is None or latest.state == jobs_pb2.JOB_STATE_SUCCEEDED:
         return ""
     act = "resume" if latest.state in ENDED else "watch"
-    return f"its latest {kind} is {_state(latest)}: onoma job {act} {latest.job_id[:_ID]}"
+    return f"its latest {kind} is {_state(latest)}: onoma job {act} {latest.job_id[:JOB_ID_SHOWN]}"
 
 
 def _found(client: Client, job_id: str) -> RunningJob:

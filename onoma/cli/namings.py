@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from onoma.cli.output import about, console
+from onoma.cli.studies import Study
 from onoma.client import Client
 
 app = typer.Typer(no_args_is_help=True, help="Namings.")
@@ -23,7 +24,7 @@ class Format(StrEnum):
 
 @app.command()
 def export(
-    study: Annotated[str, typer.Argument(help="Study, by id or by name.")],
+    study: Study,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
     format: Annotated[
         Format | None, typer.Option("--format", help="Form of the file; as its name ends if not given.")
@@ -42,7 +43,7 @@ def export(
 
 @app.command("import")
 def import_namings(
-    study: Annotated[str, typer.Argument(help="Study, by id or by name.")],
+    study: Study,
     file: Annotated[
         Path, typer.Argument(help="A .json or .csv file as `export` writes it.", exists=True, dir_okay=False)
     ],

@@ -51,6 +51,7 @@ EngineOption = Annotated[
 ]
 _UNBOUNDED = 10_000  # columns; rich measures a table as no wider than what it is told
 DEFAULT_PAGE = "http://127.0.0.1:8080"  # where `onoma up` serves it
+JOB_ID_SHOWN = 8  # so much of an id as tells jobs apart
 DASH = "\N{EN DASH}"  # what an undefined value (0/0) prints as
 
 
@@ -195,12 +196,12 @@ def wait(job: RunningJob, description: str) -> dict[str, Any]:
     except JobFailed as failed:
         if job.message.state == jobs_pb2.JOB_STATE_CANCELLED:
             raise JobFailed(
-                f"{failed}; onoma job resume {job.job_id[:8]} goes on with it", job.message
+                f"{failed}; onoma job resume {job.job_id[:JOB_ID_SHOWN]} goes on with it", job.message
             ) from None
         raise
     except KeyboardInterrupt:
         errors.print(
-            f"stopped waiting; the job goes on at the server: onoma job watch {job.job_id[:8]} (or cancel)",
+            f"stopped waiting; the job goes on at the server: onoma job watch {job.job_id[:JOB_ID_SHOWN]} (or cancel)",
             soft_wrap=True,
         )
         raise

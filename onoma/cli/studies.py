@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from onoma.cli.analyse import Confidence, PartOf, Seed, Shuffles, TimeLimit
-from onoma.cli.data import PARTS, Part, listed
+from onoma.cli.data import Part, listed
 from onoma.cli.output import (
     DEFAULT_PAGE,
     Json,
@@ -21,6 +21,7 @@ from onoma.cli.output import (
     print_table,
 )
 from onoma.client import AnalysisOptions, Client, NotFound
+from onoma.enum_names import PART_VALUES
 from onoma.extras import needs
 from onoma.science.analysis_options import TIME_LIMIT_S, Options
 from onoma.v1 import inference_pb2, naming_pb2
@@ -81,7 +82,7 @@ def create(
             dataset,
             xnn,
             chosen,
-            part=PARTS[part],
+            part=PART_VALUES[part],
             settings=naming_pb2.StudySettings(
                 max_images_per_category=max_images,
                 seed=seed,

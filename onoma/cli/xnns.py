@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from onoma.cli.data import PARTS, Part, listed
+from onoma.cli.data import Part, listed
 from onoma.cli.jobs import unfinished_job
 from onoma.cli.output import (
     Engine,
@@ -25,6 +25,7 @@ from onoma.cli.output import (
     wait,
 )
 from onoma.client import Client, FailedPrecondition
+from onoma.enum_names import PART_VALUES
 from onoma.extras import needs
 from onoma.feature_counts import FeatureCountRow
 from onoma.v1 import inference_pb2, types_pb2
@@ -144,7 +145,7 @@ def train(
             dataset,
             classes=listed(classes),
             settings=settings,
-            keep_cells_of=PARTS[keep] if keep else types_pb2.DATASET_PART_UNSPECIFIED,
+            keep_cells_of=PART_VALUES[keep] if keep else types_pb2.DATASET_PART_UNSPECIFIED,
             engine=engine.value,
         )
         wait(job, "train xNNs")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -12,30 +11,16 @@ from typing import Any
 import grpc
 
 from onoma.client.errors import translate
+from onoma.service_config import service_config
 from onoma.v1 import (
-    analytics_pb2,
     analytics_pb2_grpc,
-    attribution_pb2,
     attribution_pb2_grpc,
-    inference_pb2,
     inference_pb2_grpc,
-    jobs_pb2,
     jobs_pb2_grpc,
-    naming_pb2,
     naming_pb2_grpc,
 )
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
-
-# Reads may be sent again; a change is sent once, and so is what costs too much to be repeated unasked.
-_READS = ("Get", "List", "Check", "Predict", "Watch", "Export", "Explain", "Attribute")
-_RETRIES = {
-    "maxAttempts": 5,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
 
 
 @dataclass(frozen=True)
@@ -60,24 +45,6 @@ _STUBS: dict[str, tuple[Any, ...]] = {
     "naming": (naming_pb2_grpc.NamingServiceStub,),
     "analytics": (analytics_pb2_grpc.AnalyticsServiceStub,),
 }
-
-
-def _service_config() -> str:
-    """gRPC service config: reads are retried on UNAVAILABLE, everything else is not."""
-    modules = (inference_pb2, attribution_pb2, naming_pb2, analytics_pb2, jobs_pb2)
-    reads = [
-        {"service": service.full_name, "method": method.name}
-        for module in modules
-        for service in module.DESCRIPTOR.services_by_name.values()
-        for method in service.methods
-        if method.name.startswith(_READS)
-    ]
-    return json.dumps(
-        {
-            "loadBalancingConfig": [{"round_robin": {}}],
-            "methodConfig": [{"name": reads, "retryPolicy": _RETRIES}],
-        }
-    )
 
 
 _THIS_MACHINE = ("127.", "localhost:", "[::1]:")  # no proxy of the environment leads there
@@ -119,7 +86,7 @@ class Transport:
         self._timeout_s = timeout_s
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         options = [
-            ("grpc.service_config", _service_config()),
+            ("grpc.service_config", service_config()),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.keepalive_time_ms", 60_000),

@@ -15,19 +15,7 @@ from torchvision.datasets import FashionMNIST
 
 from onoma.science.program import save
 
-# The names that the importer gives to Fashion-MNIST's ten labels.
-CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+CLASSES = tuple(FashionMNIST.classes)  # the importer gives its ten labels the same names
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _MEAN, _STD = 0.2860, 0.3530
 

@@ -127,10 +127,8 @@ def share_names(stem: str) -> tuple[str, str]:
     return stem, f"{stem}_n"
 
 
-def mean(
-    values: Sequence[float], of: int, what: str, why: str, *, digits: int = 1, factor: float = 100
-) -> Cell:
-    """The mean of the values that are defined; in files with their number.
+def mean(values: Sequence[float], of: int, what: str, why: str) -> Cell:
+    """The mean of the shares that are defined; in files with their number.
 
     Args:
         of: how many there could be.
@@ -140,7 +138,7 @@ def mean(
     if not values:
         return Cell(DASH, (None, 0), why)
     found = fmean(values)
-    printed = f"{factor * found:.{digits}f}".replace("-", MINUS)
+    printed = f"{100 * found:.1f}".replace("-", MINUS)
     return Cell(printed, (found, len(values)), f"n = {len(values):,} of {of:,} {what}")
 
 

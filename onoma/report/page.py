@@ -24,7 +24,6 @@ _COVERAGE_ROWS_SHOWN = 60
 _ANNOTATORS_LISTED = 3
 _TABLE_ROWS_SHOWN = 40
 THUMB_PX = 64
-_SUSPECT_PX = 168
 _PAGE_COLOURS = {
     figures.PAPER: "var(--paper)",
     figures.INK: "var(--ink)",
@@ -61,12 +60,11 @@ def page_html(
     environment.filters.update(
         percent=percent,
         number=number,
-        picture=_data_uri,
+        map_over_picture=_map_over_picture,
         named=_named,
         apart=_apart,
         small=_small,
         seen=_seen,
-        looked=_looked,
     )
     shades = figures.shades_of(len(numbers_of_annotators(data.analysed)))
     return environment.get_template("page.html").render(
@@ -172,7 +170,7 @@ def _named(sample: MapSample) -> Markup:
     )
 
 
-def _data_uri(sample: MapSample) -> str:
+def _map_over_picture(sample: MapSample | Suspect) -> str:
     """The map over its picture, small, as a data URI."""
     return _webp(overlay(enlarge(sample.picture, _THUMBNAIL_PX), sample.map), 2 * _THUMBNAIL_PX)
 
@@ -184,12 +182,7 @@ def _small(picture: npt.NDArray[np.uint8]) -> str:
 
 def _seen(suspect: Suspect) -> str:
     """What the network saw of a suspect, large enough to be judged, as a data URI."""
-    return _webp(enlarge(suspect.picture, _SUSPECT_PX), 2 * _SUSPECT_PX)
-
-
-def _looked(suspect: Suspect) -> str:
-    """The same with the map over it."""
-    return _webp(overlay(enlarge(suspect.picture, _SUSPECT_PX), suspect.map), 2 * _SUSPECT_PX)
+    return _webp(enlarge(suspect.picture, _THUMBNAIL_PX), 2 * _THUMBNAIL_PX)
 
 
 def _webp(pixels: npt.NDArray[np.uint8], most_px: int) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 from onoma.client import AnalysisOptions, Client
 from onoma.client.analysis import AS_BY_DEFAULT
 from onoma.client.columns import map_arrays
-from onoma.enum_names import MODES
+from onoma.enum_names import MODES, PARTS
 from onoma.report.analysed import AnalysedCategory, analysed_category
 from onoma.report.data import (
     CategoryMaps,
@@ -112,7 +112,7 @@ def gather(
         study=study.name,
         model=study.model,
         dataset=study.dataset,
-        part="train" if study.part == types_pb2.DATASET_PART_TRAIN else "test",
+        part=PARTS[study.part],
         xnn_set=xnn_set.name,
         annotators=tuple(people.values()),
         classes=tuple(class_row(x) for x in xnn_set.xnns),

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from onoma.science.agreement import spread
 from onoma.science.analysis_options import Options
-from onoma.science.category_analysis import analyse_category
+from onoma.science.category_analysis import add_value, analyse_category
 from onoma.science.plain_numbers import Json, put
 from onoma.science.study_file import StudyFile
 
@@ -121,13 +121,13 @@ def averages(categories: Iterable[Mapping[str, Any]]) -> Json:
         coverages = dict(category["coverage"])
         by_any = coverages.pop("any")
         for key in ("activation", "partial", "complete"):
-            _add(values, f"coverage_{key}", spread(_values(coverages, key)).mean)
+            add_value(values, f"coverage_{key}", spread(_values(coverages, key)).mean)
         for key in ("activation", "partial", "complete", "complete_by_one_annotator"):
-            _add(values, f"coverage_by_any_{key}", _number(by_any[key]))
+            add_value(values, f"coverage_by_any_{key}", _number(by_any[key]))
         for key in ("CX", "XC"):
-            _add(values, f"purity_{key}", spread(_values(category["purity"], key)).mean)
+            add_value(values, f"purity_{key}", spread(_values(category["purity"], key)).mean)
         for key, of_pairs in category["pair_summary"].items():
-            _add(values, key, of_pairs["mean"])
+            add_value(values, key, of_pairs["mean"])
     found: Json = {}
     for key, of_categories in values.items():
         defined = [value for value in of_categories if value is not None]
@@ -158,10 +158,6 @@ def _check(file: StudyFile, options: Options) -> None:
 
 def _report(progress: Progress, before: int, total: int, now: int) -> None:
     progress(before + now, total)
-
-
-def _add(values: dict[str, list[float | None]], key: str, value: float | None) -> None:
-    values.setdefault(key, []).append(value)
 
 
 def _number(ratio: Json | None) -> float | None:

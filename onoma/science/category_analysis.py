@@ -203,14 +203,14 @@ def _pair(
         "union": pair.jaccard.denominator,
     }
     put(found, "jaccard", plain_ratio(pair.jaccard), "neither names an activation")
-    _add(summaries, "jaccard", pair.jaccard.value)
+    add_value(summaries, "jaccard", pair.jaccard.value)
     weight_of = pair.graph.weight_of
     for kind in Kind:
         key = kind.value
         if not pair.matchings:
             put(found, key, None, _NO_COMMON)
             for name in (key, *(f"{key}_{compat}" for compat in _COMPATS)):
-                _add(summaries, name, None)
+                add_value(summaries, name, None)
             continue
         matching = pair.matchings[kind]
         compatible = compatibility(
@@ -223,10 +223,10 @@ def _pair(
             for one, other in matching.edges
         )
         found[key] = _matching(pair, matching, left, right, compatible, by_chance)
-        _add(summaries, key, pair.agreement(kind).value)
+        add_value(summaries, key, pair.agreement(kind).value)
         shares = (compatible.exact, compatible.subset, compatible.ambiguous)
         for compat, share in zip(_COMPATS, shares, strict=True):
-            _add(summaries, f"{key}_{compat}", share.value)
+            add_value(summaries, f"{key}_{compat}", share.value)
     return found
 
 
@@ -390,5 +390,6 @@ def _warnings(namings: Sequence[Naming]) -> Iterator[str]:
                 yield f"annotator '{naming.annotator}' has concepts '{same}' and '{name}': they count as two"
 
 
-def _add(values: dict[str, list[float | None]], key: str, value: float | None) -> None:
+def add_value(values: dict[str, list[float | None]], key: str, value: float | None) -> None:
+    """Appends one to the values of that key."""
     values.setdefault(key, []).append(value)

@@ -111,7 +111,6 @@ def accuracy_by_explanation(
     category: Category,
     naming: Naming,
     correct: NDArray[np.bool_],
-    reading: Reading = Reading.WITH_OTHER,
     confidence: float = CONFIDENCE,
 ) -> tuple[ExplanationAccuracy, ...]:
     """The network's accuracy among the images with each explanation, and among the rest.
@@ -123,7 +122,7 @@ def accuracy_by_explanation(
         One an explanation, most frequent first; images without significant activations are left out.
     """
     right = dict(zip(category.image_ids, correct.tolist(), strict=True))
-    rows = summary(category, naming, reading).rows
+    rows = summary(category, naming, Reading.WITH_OTHER).rows
     all_right = sum(right[image_id] for row in rows for image_id in row.image_ids)
     image_count = sum(len(row.image_ids) for row in rows)
     found = []
@@ -148,7 +147,6 @@ def suspects(
     category: Category,
     namings: Sequence[Naming],
     correct: NDArray[np.bool_],
-    reading: Reading = Reading.WITH_OTHER,
 ) -> tuple[Suspect, ...]:
     """Images that are predicted rightly, those with the least usual explanation first.
 
@@ -159,7 +157,7 @@ def suspects(
     right = dict(zip(category.image_ids, correct.tolist(), strict=True))
     of_image: dict[str, list[tuple[str, tuple[str, ...], float]]] = {}
     for naming in namings:
-        counted = summary(category, naming, reading)
+        counted = summary(category, naming, Reading.WITH_OTHER)
         for row in counted.rows:
             for image_id in row.image_ids:
                 if right[image_id]:

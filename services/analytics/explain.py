@@ -11,7 +11,6 @@ from services.analytics.study import Activation, ExplainedImage, StudyReader, na
 from services.runtime.decoding import Decoders
 from services.runtime.errors import FailedPrecondition, InvalidArgument
 from services.runtime.peers import asking
-from services.runtime.preprocessing import preprocessing_of
 
 
 def explain_image(
@@ -165,8 +164,4 @@ def _stored_picture(reader: StudyReader, image_id: str, view: inference_pb2.Imag
 
 
 def _model_input_png(reader: StudyReader, content: bytes, decoders: Decoders) -> bytes:
-    with asking("inference"):
-        model = reader.peers.inference.GetModel(
-            inference_pb2.GetModelRequest(name=reader.study.model), timeout=reader.timeout_s
-        ).model
-    return encode_png(decoders.seen(content, preprocessing_of(model.preprocessing)))
+    return encode_png(decoders.seen(content, reader.preprocessing()))

@@ -11,7 +11,6 @@ from onoma.science.study_data import Category, Study
 from onoma.v1 import attribution_pb2, inference_pb2
 from services.analytics.study import StudyReader
 from services.runtime.peers import asking
-from services.runtime.preprocessing import preprocessing_of
 
 _MAPS_A_CALL = 10_000
 
@@ -57,11 +56,7 @@ def on_objects(reader: StudyReader, study: Study) -> dict[str, OnObjects]:
     Returns:
         By category; a category is left out where no picture of it has either.
     """
-    with asking("inference"):
-        model = reader.peers.inference.GetModel(
-            inference_pb2.GetModelRequest(name=reader.study.model), timeout=reader.timeout_s
-        ).model
-    preprocessing = preprocessing_of(model.preprocessing)
+    preprocessing = reader.preprocessing()
     found = {}
     for name, category in study.categories.items():
         objects = _objects(reader, name, preprocessing)

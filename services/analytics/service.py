@@ -21,7 +21,6 @@ from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from onoma.v1.naming_pb2_grpc import NamingServiceStub
 from onoma.wordnet_file import read_parts
 from services.analytics.explain import explain_image
-from services.analytics.peers import Peers
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.statistics import (
     OF_PAIRS,
@@ -32,7 +31,7 @@ from services.analytics.statistics import (
     study_file,
     while_asked,
 )
-from services.analytics.study import StudyReader, naming_of
+from services.analytics.study import Peers, StudyReader, naming_of
 from services.runtime.channels import open_channel
 from services.runtime.decoding import Decoders
 from services.runtime.errors import FailedPrecondition, InvalidArgument

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from onoma.science.pictures import Preprocessing
 from onoma.science.study_data import (
     Category,
     Naming,
@@ -13,10 +14,22 @@ from onoma.science.study_data import (
     make_category,
     make_namings,
 )
-from onoma.v1 import attribution_pb2, naming_pb2
-from services.analytics.peers import Peers
+from onoma.v1 import attribution_pb2, inference_pb2, naming_pb2
+from onoma.v1.attribution_pb2_grpc import AttributionServiceStub
+from onoma.v1.inference_pb2_grpc import InferenceServiceStub
+from onoma.v1.naming_pb2_grpc import NamingServiceStub
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.peers import asking
+from services.runtime.preprocessing import preprocessing_of
+
+
+@dataclass(frozen=True)
+class Peers:
+    """Stubs of the services behind analytics."""
+
+    inference: InferenceServiceStub
+    attribution: AttributionServiceStub
+    naming: NamingServiceStub
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,13 @@ class StudyReader:
             f"study '{self.study.name}' has no annotator '{annotator_id}'; "
             f"it has {known or 'none yet: invite one'}"
         )
+
+    def preprocessing(self) -> Preprocessing:
+        """How pictures become the input of the study's model."""
+        request = inference_pb2.GetModelRequest(name=self.study.model)
+        with asking("inference"):
+            model = self.peers.inference.GetModel(request, timeout=self.timeout_s).model
+        return preprocessing_of(model.preprocessing)
 
     def check_category(self, category: str) -> None:
         """Raises NotFound unless the study has this category."""

@@ -17,9 +17,9 @@ import numpy as np
 from onoma.science.activations import Explained
 from onoma.science.batch_size import images_at_once
 from onoma.science.excitation import can_look_from
-from onoma.science.pictures import BrokenPicture
+from onoma.science.pictures import BrokenPicture, Pixels
 from onoma.v1 import attribution_pb2 as pb
-from services.attribution.explainers import Cells, Explainers, Pixels, cells_kept, picture_seen
+from services.attribution.explainers import Cells, Explainers, cells_kept, picture_seen
 from services.attribution.plans import Plan
 from services.attribution.provenance import shard_metadata
 from services.attribution.shards import Stored, store_shard

@@ -17,7 +17,7 @@ from onoma.enum_names import MODES
 from onoma.science.activations import Explained, explain
 from onoma.science.excitation import Explainer, Mode, Seen, look, look_from, prepare
 from onoma.science.matmul_precision import matmul_precision
-from onoma.science.pictures import MAX_PIXELS, Preprocessing, decode, model_input, normalise
+from onoma.science.pictures import MAX_PIXELS, Pixels, Preprocessing, decode, model_input, normalise
 from onoma.science.program import load
 from onoma.science.xnn import Xnn, from_tensors
 from onoma.v1 import inference_pb2
@@ -25,8 +25,6 @@ from services.attribution.plans import Network
 from services.runtime.objects import ObjectStore
 from services.runtime.preprocessing import preprocessing_of
 
-Pixels = npt.NDArray[np.uint8]
-"""A picture as the network sees it, (height, width, channels)."""
 Cells = npt.NDArray[np.float32]
 """The map layer's activations of a picture, (C, h, w), kept from a feature pass."""
 

@@ -29,7 +29,7 @@ from services.gateway.routes import ROUTES, Access, Route
 from services.gateway.settings import SignInSettings
 from services.gateway.signing_in import SignIn
 from services.gateway.telemetry import Telemetry
-from services.runtime.logs import request_id_of
+from services.runtime.logs import REQUEST_ID, request_id_of
 from services.runtime.settings import read_settings
 
 if TYPE_CHECKING:
@@ -138,10 +138,10 @@ class _Envelope:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = request_id_of(headers.get("x-request-id"))
+        request_id = request_id_of(headers.get(REQUEST_ID))
         scope.setdefault("state", {})["request_id"] = request_id
         is_https = scope["scheme"] == "https" or self._public_url.startswith("https://")
-        safety = safety_headers(is_https=is_https) | {"x-request-id": request_id}
+        safety = safety_headers(is_https=is_https) | {REQUEST_ID: request_id}
 
         async def send_with_headers(message: AsgiMessage) -> None:
             if message["type"] == "http.response.start":

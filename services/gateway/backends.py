@@ -24,8 +24,9 @@ from onoma.v1 import (
     naming_pb2_grpc,
 )
 from services.gateway.problems import RefusedError
-from services.runtime.access import AUTHORIZATION
+from services.runtime.access import AUTHORIZATION, bearer
 from services.runtime.channels import open_channel
+from services.runtime.logs import REQUEST_ID
 from services.runtime.tokens import Caller, Keys, keys_of
 
 if TYPE_CHECKING:
@@ -157,17 +158,17 @@ class Backends:
         self, backend: str, request_id: str, visitor: Visitor | None
     ) -> tuple[tuple[str, str], ...]:
         """What goes along with a call."""
-        own = (("x-request-id", request_id),)
+        own = ((REQUEST_ID, request_id),)
         if visitor is None:
             return own
         if visitor.invitation and backend == "naming":
             # Naming knows who holds it, what of the study they may see, and whether it was taken back.
-            return (*own, (AUTHORIZATION, f"Bearer {visitor.invitation}"))
+            return (*own, (AUTHORIZATION, bearer(visitor.invitation)))
         if self._keys is None:
             return own
         stubs, service = SERVICES[backend]
         audience = stubs.DESCRIPTOR.services_by_name[service].full_name
-        return (*own, (AUTHORIZATION, f"Bearer {self._keys.token_of(visitor.caller, audience)}"))
+        return (*own, (AUTHORIZATION, bearer(self._keys.token_of(visitor.caller, audience))))
 
     def close(self) -> None:
         """Close every channel."""

@@ -35,7 +35,7 @@ async def read_message(request: Request, message_class: type[Message]) -> Any:
                 grpc.StatusCode.INVALID_ARGUMENT, "the body has to be sent as Content-Type: application/json"
             )
         try:
-            values = json.loads(await _body(request) or b"{}")
+            values = json.loads(await read_body(request, _MAX_BODY_BYTES) or b"{}")
         except ValueError as error:
             raise problems.RefusedError(
                 grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}"
@@ -69,19 +69,19 @@ async def read_message(request: Request, message_class: type[Message]) -> Any:
     return message
 
 
-async def _body(request: Request) -> bytes:
+async def read_body(request: Request, most_bytes: int) -> bytes:
     """The body.
 
     Raises:
-        RefusedError: RESOURCE_EXHAUSTED where it is over 8 MiB.
+        RefusedError: RESOURCE_EXHAUSTED where it is larger.
     """
     content = bytearray()
     async for chunk in request.stream():
         content += chunk
-        if len(content) > _MAX_BODY_BYTES:
+        if len(content) > most_bytes:
             raise problems.RefusedError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"the request has over {_MAX_BODY_BYTES // 1024**2} MiB, more than the server takes; send less at once",
+                f"the request has over {most_bytes // 1024:,} KiB, more than the server takes; send less at once",
                 "TOO_LARGE",
             )
     return bytes(content)

@@ -29,9 +29,9 @@ class _ImmutableFiles(StaticFiles):
         return response
 
 
-def styles(folder: Path = BUILT_PAGE) -> str:
+def styles() -> str:
     """The built page's links to its styles and its icon, for a document that runs no script; empty without a build."""
-    index = folder / "index.html"
+    index = BUILT_PAGE / "index.html"
     if not index.is_file():
         return ""
     return "".join(re.findall(r'<link rel="(?:icon|stylesheet)"[^>]*>', index.read_text(encoding="utf-8")))

@@ -185,16 +185,16 @@ def _field_type(field: FieldDescriptor, schemas: dict[str, Any], comments: dict[
     return {"type": "array", "items": one} if field.is_repeated else one
 
 
-def read_comments(folder: Path = PROTO_FOLDER) -> dict[str, str]:
+def read_comments() -> dict[str, str]:
     """Comments of the .proto files, by full name; needs grpcio-tools and the checkout."""
     from grpc_tools import protoc  # a tool of the checkout, not of a running gateway
 
     with tempfile.NamedTemporaryFile() as output:
-        files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.proto"))
+        files = sorted(str(path.relative_to(PROTO_FOLDER)) for path in PROTO_FOLDER.rglob("*.proto"))
         status = protoc.main(
             [
                 "protoc",
-                f"-I{folder}",
+                f"-I{PROTO_FOLDER}",
                 f"-I{Path(protoc.__file__).parent / '_proto'}",
                 "--include_source_info",
                 f"--descriptor_set_out={output.name}",
@@ -202,7 +202,7 @@ def read_comments(folder: Path = PROTO_FOLDER) -> dict[str, str]:
             ]
         )
         if status != 0:
-            raise RuntimeError(f"protoc could not read {folder}: exit status {status}")
+            raise RuntimeError(f"protoc could not read {PROTO_FOLDER}: exit status {status}")
         described = FileDescriptorSet.FromString(Path(output.name).read_bytes())
     comments = {}
     for file in described.file:

@@ -21,11 +21,12 @@ from joserfc.errors import JoseError
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from services.gateway.messages import read_body
 from services.gateway.page import styles
 from services.gateway.problems import RefusedError, of_refusal
 from services.gateway.settings import owner_signs_in_by, reached_by
 from services.runtime import audit
-from services.runtime.access import AUTHORIZATION, BY_ACCESS_TOKEN, SIT_AT_THE_MACHINE
+from services.runtime.access import AUTHORIZATION, BY_ACCESS_TOKEN, SIT_AT_THE_MACHINE, token_of
 from services.runtime.errors import Unauthenticated
 from services.runtime.rates import Buckets
 from services.runtime.settings import is_loopback
@@ -42,7 +43,7 @@ Endpoint = Callable[["Request"], Awaitable[Response]]
 PATH = "/sign-in"
 _SESSION, _UNDER_WAY = "onoma.session", "onoma.sign-in"  # audiences of the cookies' tokens
 _UNDER_WAY_S = 600
-_MOST_FORM_BYTES = 4096
+_MOST_FORM_BYTES = 4 * 1024
 _CLOCKS_S = 60  # that the provider's may differ
 
 
@@ -75,7 +76,7 @@ class SignIn:
         """The owner who asks; None where it is somebody else."""
         if caller := self._signed_in_as(request):
             return caller
-        token = request.headers.get(AUTHORIZATION, "").removeprefix("Bearer ").strip()
+        token = token_of(request.headers.get(AUTHORIZATION, ""))
         if token and self._is_access_token(token):
             return BY_ACCESS_TOKEN
         client = request.client.host if request.client else ""
@@ -317,9 +318,5 @@ def _address(request: Request) -> str:
 
 async def _field(request: Request, name: str) -> str:
     """One field of a small form; empty where it is not there."""
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > _MOST_FORM_BYTES:
-            raise RefusedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "the form is too large", "TOO_LARGE")
+    content = await read_body(request, _MOST_FORM_BYTES)
     return parse_qs(content.decode("utf-8", "replace")).get(name, [""])[0]

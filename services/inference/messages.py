@@ -5,14 +5,12 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from onoma.enum_names import INTERPOLATION_VALUES, MODE_VALUES, MODES
+from onoma.enum_names import INTERPOLATION_VALUES, MODE_VALUES, MODES, PART_VALUES, PARTS
 from onoma.v1 import inference_pb2, types_pb2
 from services.inference import formats, tables
 from services.inference.layout import Item
 from services.runtime.errors import InvalidArgument
 
-_PARTS = {types_pb2.DATASET_PART_TRAIN: tables.TRAIN, types_pb2.DATASET_PART_TEST: tables.TEST}
-_PART_VALUES = {name: value for value, name in _PARTS.items()}
 _OUTCOME_VALUES = {
     tables.SKIPPED: inference_pb2.IMPORT_OUTCOME_SKIPPED,
     tables.CONVERTED: inference_pb2.IMPORT_OUTCOME_CONVERTED,
@@ -43,7 +41,7 @@ _PAIRS_VALUES = {name: value for value, name in _PAIRS.items()}
 
 def part(value: int) -> str:
     """The part as tables name it; "" when not said."""
-    return _known({types_pb2.DATASET_PART_UNSPECIFIED: "", **_PARTS}, value, "part")
+    return _known({types_pb2.DATASET_PART_UNSPECIFIED: "", **PARTS}, value, "part")
 
 
 def dataset_format(value: int) -> str:
@@ -88,7 +86,7 @@ def image(row: Row[Any], classes: Sequence[str]) -> inference_pb2.Image:
         image_id=row.image_id,
         path=row.path,
         class_name=classes[row.class_index],
-        part=_PART_VALUES[row.part],
+        part=PART_VALUES[row.part],
         height=row.height,
         width=row.width,
         bounding_box=row.bounding_box or (),

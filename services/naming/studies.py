@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select, tuple_
 
+from onoma.enum_names import PART_VALUES, PARTS
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1 import types_pb2
 from services.naming.names import checked_id, checked_name, shown
@@ -18,8 +19,7 @@ from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 
 _STATES = {DRAFT: pb.STUDY_STATE_DRAFT, OPEN: pb.STUDY_STATE_OPEN, CLOSED: pb.STUDY_STATE_CLOSED}
-_PARTS = {"train": types_pb2.DATASET_PART_TRAIN, "test": types_pb2.DATASET_PART_TEST}
-_PART_NAMES = {types_pb2.DATASET_PART_UNSPECIFIED: "test"} | {value: name for name, value in _PARTS.items()}
+_PARTS = {types_pb2.DATASET_PART_UNSPECIFIED: "test", **PARTS}
 
 
 def get(opened: Session, study_id: str, lock: str = "") -> Study:
@@ -189,7 +189,7 @@ def message(row: Study) -> pb.Study:
         name=row.name,
         model=row.model,
         dataset=row.dataset,
-        part=_PARTS[row.part],
+        part=PART_VALUES[row.part],
         xnn_set=row.xnn_set,
         categories=row.categories,
         settings=pb.StudySettings(**row.settings),
@@ -208,7 +208,7 @@ def checked_request(request: pb.CreateStudyRequest) -> dict[str, Any]:
     """
     if request.request_id:
         checked_id(request.request_id, "request id")
-    if request.part not in _PART_NAMES:
+    if request.part not in _PARTS:
         raise InvalidArgument(f"part {request.part} is none of {', '.join(types_pb2.DatasetPart.keys())}")
     if not request.categories:
         raise InvalidArgument("a study needs at least one category; name the classes whose images are shown")
@@ -219,7 +219,7 @@ def checked_request(request: pb.CreateStudyRequest) -> dict[str, Any]:
         "name": checked_name(request.name, "study name"),
         "model": request.model,
         "dataset": request.dataset,
-        "part": _PART_NAMES[request.part],
+        "part": _PARTS[request.part],
         "xnn_set": request.xnn_set,
         "categories": list(request.categories),
         "settings": _checked_settings(request.settings),

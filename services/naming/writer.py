@@ -89,8 +89,9 @@ class Writer:
         except IntegrityError as error:
             if len(batch) == 1:
                 batch[0][1].set_exception(error)
-            for one in batch if len(batch) > 1 else ():  # one of them is at fault
-                self._do([one])
+            else:  # one of them is at fault
+                for one in batch:
+                    self._do([one])
         except Exception as error:  # noqa: BLE001  every caller is told
             for _, answer in batch:
                 answer.set_exception(error)

@@ -31,6 +31,16 @@ SIT_AT_THE_MACHINE = Caller(Role.OWNER, "at-the-machine")
 BY_ACCESS_TOKEN = Caller(Role.OWNER, "access-token")
 
 
+def bearer(token: str) -> str:
+    """What AUTHORIZATION holds of a caller with that token."""
+    return f"Bearer {token}"
+
+
+def token_of(authorization: str) -> str:
+    """The token that AUTHORIZATION holds; empty where there is none."""
+    return authorization.removeprefix("Bearer ").strip()
+
+
 class Reach(enum.Enum):
     """What of a study an RPC shows or changes, for those who hold an invitation."""
 
@@ -207,7 +217,7 @@ class AccessInterceptor(grpc.ServerInterceptor):
         if handler is None or details.method.startswith(OPEN):
             return handler
         metadata = dict(details.invocation_metadata or ())
-        token = str(metadata.get(AUTHORIZATION, "")).removeprefix("Bearer ").strip()
+        token = token_of(str(metadata.get(AUTHORIZATION, "")))
         kind = "_".join(
             "stream" if s else "unary" for s in (handler.request_streaming, handler.response_streaming)
         )

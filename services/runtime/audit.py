@@ -10,25 +10,13 @@ import logging
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from onoma.service_config import READS
 from services.runtime.logs import request_id
 
 log = logging.getLogger("onoma.audit")
 log.setLevel(logging.INFO)  # whatever ONOMA_LOG_LEVEL keeps quiet
 _REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED")
-_READS = (
-    "Get",
-    "List",
-    "Check",
-    "Predict",
-    "Watch",
-    "Export",
-    "Explain",
-    "Attribute",
-    "Sort",
-    "Analyse",
-    "Server",
-    "Model",
-)
+_READS = (*READS, "Sort", "Analyse", "Server", "Model")
 
 
 @dataclass(frozen=True)

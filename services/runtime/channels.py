@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
-from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, jobs_pb2, naming_pb2
-from services.runtime.access import AUTHORIZATION, audience_of
+from onoma.service_config import service_config
+from services.runtime.access import AUTHORIZATION, audience_of, bearer
 from services.runtime.certificates import RenewedChannel
-from services.runtime.interceptors import REQUEST_ID
-from services.runtime.logs import request_id
+from services.runtime.logs import REQUEST_ID, request_id
 from services.runtime.settings import RuntimeSettings
 from services.runtime.tokens import Caller, Role, keys_of
 from services.runtime.tracing import CallTracing
-
-# Reads are sent again when a server is gone; a change is sent once, as is what costs too much to be repeated unasked.
-_READS = ("Get", "List", "Check", "Predict", "Watch", "Export", "Explain", "Attribute")
-_RETRY = {
-    "maxAttempts": 5,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
 
 
 def open_channel(address: str, settings: RuntimeSettings, caller: str = "") -> grpc.Channel:
@@ -40,19 +28,8 @@ def open_channel(address: str, settings: RuntimeSettings, caller: str = "") -> g
     Raises:
         ValueError: the certificate of ONOMA_TLS_DIR or a key of ONOMA_SIGNING_KEYS_DIR cannot be used.
     """
-    reads = [
-        {"service": service.full_name, "method": method.name}
-        for module in (inference_pb2, attribution_pb2, naming_pb2, analytics_pb2, jobs_pb2)
-        for service in module.DESCRIPTOR.services_by_name.values()
-        for method in service.methods
-        if method.name.startswith(_READS)
-    ]
-    config = {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [{"name": reads, "retryPolicy": _RETRY}],
-    }
     options = [
-        ("grpc.service_config", json.dumps(config)),
+        ("grpc.service_config", service_config()),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.keepalive_time_ms", 60_000),
@@ -93,7 +70,7 @@ class _Metadata(
         if request_id.get():
             metadata.setdefault(REQUEST_ID, request_id.get())
         if AUTHORIZATION not in metadata and (token := self._token_for(details.method)):
-            metadata[AUTHORIZATION] = f"Bearer {token}"
+            metadata[AUTHORIZATION] = bearer(token)
         return continuation(details._replace(metadata=tuple(metadata.items())), request)
 
     intercept_unary_unary = _continue

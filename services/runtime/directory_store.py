@@ -119,7 +119,7 @@ class DirectoryStore:
                     _sync_file_system(self._path)
                 else:
                     for path in (*files, *{file.parent for file in files}, *([self._path] if files else [])):
-                        _sync(path)
+                        sync(path)
         except BaseException:
             with self._lock:
                 self._not_durable.extend(files)
@@ -131,7 +131,7 @@ class DirectoryStore:
         try:
             with self._full_disk_named(len(data)):
                 partial.write_bytes(data)
-                _sync(partial)
+                sync(partial)
             check_bytes(key_of(data), partial.read_bytes())
         except OSError as error:
             raise Unavailable(f"{partial.parent} cannot be written: {error.strerror}") from error
@@ -224,7 +224,7 @@ def _age_s(path: Path) -> float:
     return time.time() - path.stat().st_mtime
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Makes a file or a directory durable; one that was deleted meanwhile is fine."""
     try:
         descriptor = os.open(path, os.O_RDONLY)

@@ -17,9 +17,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.runtime import audit, tracing
 from services.runtime.errors import Aborted, InvalidArgument, ResourceExhausted, ServiceError
-from services.runtime.logs import request_id, request_id_of
+from services.runtime.logs import REQUEST_ID, request_id, request_id_of
 
-REQUEST_ID = "x-request-id"
 _LEAST_TIME_LEFT_S = 0.002
 _FOR_EVER_S = 10 * 365 * 24 * 3600.0
 _DOMAIN = "onoma.v1"

@@ -14,6 +14,7 @@ from queue import SimpleQueue
 
 from services.runtime import tracing
 
+REQUEST_ID = "x-request-id"
 # The id of the call that is being answered; every line logged meanwhile carries it, and calls to other services.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 

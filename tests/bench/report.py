@@ -173,6 +173,7 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
             name="synthetic",
             model="stand-in",
             dataset="stand-in",
+            part=types_pb2.DATASET_PART_TEST,
             xnn_set="stand-in",
             categories=self._file.study.categories,
             settings=naming_pb2.StudySettings(min_concept_images=self._file.study.min_concept_images),

@@ -210,6 +210,7 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
                 name="worked example",
                 model="m",
                 dataset=self._dataset,
+                part=types_pb2.DATASET_PART_TEST,
                 xnn_set="x",
                 categories=self._world.categories,
                 settings=naming_pb2.StudySettings(min_concept_images=3),
