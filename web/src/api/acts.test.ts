@@ -27,7 +27,11 @@ const problem = (code: string, rest = {}) => ({
   ...rest,
 });
 
-afterEach(() => vi.unstubAllGlobals());
+afterEach(() => {
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+  vi.useRealTimers();
+});
 
 test("an act is sent to its annotator with its revision", async () => {
   const change = { base_revision: "3", revision: "4" };
@@ -78,6 +82,53 @@ test("without a network the act waits", async () => {
     kind: "unreachable",
     message: "",
   });
+});
+
+/** Nobody at the other end: only the signal of a request ends it. */
+function nobodyAnswers({ signal }: Request): Promise<Response> {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason));
+  });
+}
+
+/** Signals go by the clock that the test sets. */
+function setClock(): void {
+  vi.useFakeTimers();
+  vi.spyOn(AbortSignal, "timeout").mockImplementation((ms) => {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), ms);
+    return controller.signal;
+  });
+}
+
+test.each([
+  ["an act", nobodyAnswers],
+  [
+    "a naming too large for the refusal",
+    async (request: Request) =>
+      request.method === "GET"
+        ? nobodyAnswers(request)
+        : new Response(JSON.stringify(problem("ABORTED", { reason: "STALE_REVISION" })), {
+            status: 409,
+          }),
+  ],
+])("%s is waited for 20 seconds where nobody answers", async (_, fetch) => {
+  setClock();
+  vi.stubGlobal("fetch", fetch);
+  const answer = vi.fn();
+  void sendAct(ADDRESS, ACT, "3").then(answer);
+  await vi.advanceTimersByTimeAsync(19_900);
+  expect(answer).not.toHaveBeenCalled();
+  await vi.advanceTimersByTimeAsync(200);
+  expect(answer).toHaveBeenCalledWith({ kind: "unreachable", message: "" });
+});
+
+test("an answer that breaks off is none", async () => {
+  const body = new ReadableStream({
+    start: (stream) => stream.error(new TypeError("network error")),
+  });
+  vi.stubGlobal("fetch", async () => new Response(body));
+  expect(await sendAct(ADDRESS, ACT, "3")).toEqual({ kind: "unreachable", message: "" });
 });
 
 test("a naming too large for the refusal is asked for", async () => {

@@ -4,6 +4,9 @@ import { ApiError, answered, api, type NamingAddress, NoAnswerError } from "./cl
 import { loadNaming } from "./naming";
 import type { Command } from "./openapi";
 
+/** A connection may be open with nobody at its other end; whether an act was taken, its request id says. */
+const LONGEST_ANSWER_MS = 20_000;
+
 /** Sends one act; never throws for what a network or server can do. */
 export async function sendAct(
   address: NamingAddress,
@@ -16,6 +19,7 @@ export async function sendAct(
       api.POST("/api/studies/{study_id}/annotators/{annotator_id}/acts", {
         params: { path },
         body: { category, request_id, base_revision, command: command as Command },
+        signal: AbortSignal.timeout(LONGEST_ANSWER_MS),
       }),
     );
     if (change) return { kind: "done", change };
@@ -33,7 +37,8 @@ function isStale(error: unknown): error is ApiError {
 /** What another tab left: it comes with the refusal where it is small, and is asked for where not. */
 async function presentOf({ problem }: ApiError, address: NamingAddress): Promise<Answer> {
   try {
-    return { kind: "stale", naming: problem.naming ?? (await loadNaming(address)) };
+    const signal = AbortSignal.timeout(LONGEST_ANSWER_MS);
+    return { kind: "stale", naming: problem.naming ?? (await loadNaming(address, signal)) };
   } catch (error) {
     return answerOf(error);
   }

@@ -36,9 +36,9 @@ interface Result<T> {
   response: Response;
 }
 
-/** The data of a call; throws ApiError for a problem, NoAnswerError where nobody answers. */
+/** The data of a call; throws ApiError for a problem, NoAnswerError where nobody answers, or not to the end. */
 export async function answered<T>(call: Promise<Result<T>>): Promise<T> {
-  const { data, error, response } = await call;
+  const { data, error, response } = await call.catch(brokenOff);
   if (data === undefined || !response.ok)
     throw new ApiError(
       response.status,
@@ -46,6 +46,21 @@ export async function answered<T>(call: Promise<Result<T>>): Promise<T> {
       response.status >= 500 || response.headers.has("Retry-After"),
     );
   return data;
+}
+
+/** All pages of a list, each asked for by the token that the one before has left. */
+export async function allPages<Page extends { next_page_token: string }>(
+  ask: (query: { page_token?: string }) => Promise<Result<Page>>,
+): Promise<Page[]> {
+  const pages = [await answered(ask({}))];
+  for (let token = pages[0]?.next_page_token; token; token = pages.at(-1)?.next_page_token)
+    pages.push(await answered(ask({ page_token: token })));
+  return pages;
+}
+
+function brokenOff(cause: unknown): never {
+  if (cause instanceof NoAnswerError) throw cause;
+  throw new NoAnswerError("The server's answer broke off.", { cause });
 }
 
 /** An answer that is no problem JSON comes from something between page and gateway. */

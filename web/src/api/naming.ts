@@ -109,10 +109,14 @@ export async function loadSomeMaps(
   return { ...maps, places: new Map(some.map(({ index }, place) => [index, place])) };
 }
 
-export async function loadNaming({ category, ...path }: NamingAddress): Promise<Naming> {
+export async function loadNaming(
+  { category, ...path }: NamingAddress,
+  signal: AbortSignal | null = null,
+): Promise<Naming> {
   const { naming } = await answered(
     api.GET("/api/studies/{study_id}/annotators/{annotator_id}/naming", {
       params: { path, query: { category } },
+      signal,
     }),
   );
   if (!naming) throw new Error("the server answered without a naming");

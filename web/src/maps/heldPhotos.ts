@@ -7,7 +7,7 @@ const NAME = "onoma/photos";
 /** Opened when the page starts: the first screen waits for it. */
 const opening = open();
 
-/** Those of these photographs that are held, as data: addresses. */
+/** Those of these photographs that are held and can be read, as data: addresses. */
 export async function heldPhotos(urls: readonly string[]): Promise<ReadonlyMap<string, string>> {
   const held = new Map<string, string>();
   const store = await opening;
@@ -16,7 +16,7 @@ export async function heldPhotos(urls: readonly string[]): Promise<ReadonlyMap<s
     const answer = await store.match(url);
     if (answer) held.set(url, await answer.text());
   };
-  await Promise.all(urls.map(look));
+  await Promise.allSettled(urls.map(look));
   return held;
 }
 

@@ -70,6 +70,23 @@ test("what came is held for later visits, whatever they show first", async () =>
   expect(await visit(["c", "a"])).toEqual([]);
 });
 
+test("where what is held cannot be read, photographs come from the server, one answer after another", async () => {
+  const unreadable = () => Promise.reject(new Error("storage"));
+  vi.stubGlobal("caches", { open: async () => ({ match: unreadable, put: unreadable }) });
+  const many = Array.from({ length: 60 }, (_, place) => `${place}`);
+  expect(await visit(many)).toHaveLength(3);
+});
+
+test("one photograph that cannot be read leaves the others that are held", async () => {
+  const texts = stageCaches();
+  await visit(["a", "b"]);
+  await vi.waitFor(() => expect(texts.size).toBe(2));
+  const store = await caches.open("");
+  const match = vi.spyOn(store, "match").mockRejectedValueOnce(new Error("storage"));
+  expect(await visit(["b", "a"])).toEqual(["/b"]);
+  expect(match).toHaveBeenCalledTimes(2);
+});
+
 test("a browser that holds nothing asks for each, as its own cache keeps each", async () => {
   expect(await visit(["a", "b"])).toEqual(["/a", "/b"]);
 });

@@ -103,15 +103,18 @@ function takeWaiting(): string[] {
 /** Shows the photographs that are held, of the others what one answer brings, and what is missing still each by itself. */
 async function fetchPhotos(urls: readonly string[]): Promise<void> {
   loading++;
-  const held = await heldPhotos(urls);
-  show(held);
-  const missing = urls.filter((url) => !held.has(url));
-  const found = missing.length > 1 ? await askTogether(missing) : new Map<string, string>();
-  show(found);
-  void holdPhotos(found);
-  await Promise.all(missing.filter((url) => !found.has(url)).map(fetchAlone));
-  loading--;
-  fetchNext();
+  try {
+    const held = await heldPhotos(urls);
+    show(held);
+    const missing = urls.filter((url) => !held.has(url));
+    const found = missing.length > 1 ? await askTogether(missing) : new Map<string, string>();
+    show(found);
+    void holdPhotos(found);
+    await Promise.all(missing.filter((url) => !found.has(url)).map(fetchAlone));
+  } finally {
+    loading--;
+    fetchNext();
+  }
 }
 
 /** Photographs of one study by their addresses; none where the answer does not come. */

@@ -13,7 +13,7 @@ import { MergeDialog } from "./MergeDialog";
 import { openNaming, refresh, refreshStudy, rememberStands, retryNow } from "./opening";
 import { countPending } from "./pendingStorage";
 import { Shelf } from "./Shelf";
-import { endLostName, onKeyDown, onKeyUp } from "./shortcuts";
+import { listenToKeys } from "./shortcuts";
 import { addressNow, type Failure, useNaming } from "./store";
 import { TopBar } from "./TopBar";
 import { hearOtherTabs } from "./tabs";
@@ -33,7 +33,7 @@ export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) 
   const shownCategory = useNaming((state) => state.category);
   const said = useNaming((state) => state.said);
   useOpened(studyId, annotatorId, category);
-  useKeys();
+  useEffect(listenToKeys, []);
   useElsewhere(studyId, annotatorId);
 
   return (
@@ -87,19 +87,6 @@ function useOpened(studyId: string, annotatorId: string, category: string | null
     void openNaming(studyId, annotatorId, category);
     return forget;
   }, [studyId, annotatorId, category]);
-}
-
-function useKeys(): void {
-  useEffect(() => {
-    window.addEventListener("keydown", onKeyDown);
-    window.addEventListener("keyup", onKeyUp);
-    window.addEventListener("pointerdown", endLostName);
-    return () => {
-      window.removeEventListener("keydown", onKeyDown);
-      window.removeEventListener("keyup", onKeyUp);
-      window.removeEventListener("pointerdown", endLostName);
-    };
-  }, []);
 }
 
 /** What happens elsewhere: the network, other tabs, other devices. */

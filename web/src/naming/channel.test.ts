@@ -113,7 +113,6 @@ test("an act without a connection does not hide that there is none, and a catego
   channel.retry();
   expect(seen.slice(-2)).toEqual(["3", "offline"]);
   await vi.advanceTimersByTimeAsync(100);
-  expect(seen.at(-1)).toBe("saving");
-  channel.retry();
-  expect(seen.slice(-2)).toEqual(["saving", "saving"]);
+  expect(keptWhenSent).toEqual([2]);
+  expect(seen.at(-1)).toBe("offline");
 });

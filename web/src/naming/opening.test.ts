@@ -1,7 +1,7 @@
 import { beforeEach, expect, test, vi } from "vitest";
 import { ApiError } from "../api/client";
 import * as api from "../api/naming";
-import type { Annotator, Naming, Study } from "../api/openapi";
+import type { Annotator, Discard, Naming, Study } from "../api/openapi";
 import { openCategory, openNaming, rememberStands } from "./opening";
 import { choose, NOTHING } from "./selection";
 import { idsShown, select, useNaming } from "./store";
@@ -90,6 +90,23 @@ test("a study without maps says whose turn it is", async () => {
   answers[0]?.();
   await opening;
   expect(useNaming.getState().failure?.message).toContain("its owner has them made");
+});
+
+const discards: Discard[] = [{ reason: "DISCARD_REASON_UNSPECIFIED", activation_ids: ["t1"] }];
+
+test.each([
+  ["what was offered after this tab's act goes", [{ label: "Take it back", run: () => {} }], null],
+  ["what was only said stays", undefined, "said"],
+])("when another device acts, %s", async (_, offers, words) => {
+  vi.mocked(api.loadNaming).mockResolvedValueOnce({ ...EMPTY, category: "coat" });
+  await openCategory("coat");
+  useNaming.setState({ notice: { words: "said", ...(offers && { offers }) } });
+  const pool = ["t2", "t3"];
+  const { channel, view } = useNaming.getState();
+  const revision = `${Number(view?.naming.revision) + 1}`;
+  channel?.meet({ ...EMPTY, category: "coat", revision, discards, pool });
+  expect(useNaming.getState().view?.naming.pool).toEqual(pool);
+  expect(useNaming.getState().notice?.words ?? null).toBe(words);
 });
 
 test("examples that are on their way are waited for", async () => {

@@ -212,12 +212,18 @@ async function channelOf(address: NamingAddress, isOpen: () => boolean): Promise
     changed: (queue) => isOpen() && showQueue(queue),
     saving: (saving) => isOpen() && set({ saving }),
     tell: (words) => isOpen() && set({ notice: { words } }),
-    met: () => isOpen() && set({ saving: { kind: "saved", elsewhere: true } }),
+    met: () => isOpen() && sayElsewhere(),
     done: () => tellOtherTabs({ kind: "changed", category: address.category }),
     closed: () => void refreshStudy(),
   });
   channels.set(address.category, channel);
   return channel;
+}
+
+/** What was offered after this tab's act would now be done to another's. */
+function sayElsewhere(): void {
+  set({ saving: { kind: "saved", elsewhere: true } });
+  if (get().notice?.offers) set({ notice: null });
 }
 
 /** Whether another try is worth it. */

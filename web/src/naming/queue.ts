@@ -61,13 +61,19 @@ export function enqueue(queue: Queue, act: PendingAct): Queue {
   return after;
 }
 
-/** The first pending act is done. */
+/** Whether the server had taken the first pending act before, and others have followed it. */
+export function isFollowed({ confirmed }: Queue, done: Done): boolean {
+  return "naming" in done && actsBetween(confirmed.naming, done.naming) > 1;
+}
+
+/** The first pending act is done. Undo and redo go where others may have followed it, as in `rebase`. */
 export function acknowledge(queue: Queue, done: Done): Queue {
-  const [first, ...rest] = queue.pending;
+  const [first, ...later] = queue.pending;
   if (!first) throw new Error("an answer came without an act");
   const known = queue.confirmed.naming;
   const naming = "naming" in done ? done.naming : namingAfter(known, done.change);
   if (!naming) throw new Error("the answer to an act starts from another revision than its own");
+  const rest = actsBetween(known, naming) === 1 ? later : later.filter(standsAlone);
   const expected = paint(queue.confirmed, first);
   if (isSameNaming(expected.naming, naming)) {
     const after = { confirmed: expected, pending: rest };
@@ -83,13 +89,22 @@ export function acknowledge(queue: Queue, done: Done): Queue {
  * are undo and redo, which would now take back another tab's act.
  */
 export function rebase(queue: Queue, naming: Naming): { queue: Queue; lost: number } {
-  const acts = queue.pending.filter(({ command }) => !command.undo && !command.redo);
+  const acts = queue.pending.filter(standsAlone);
   const start = viewOf(reusing(queue.confirmed.naming, naming));
   const kept = replayable(start, acts);
   return {
     queue: { confirmed: start, pending: kept },
     lost: queue.pending.length - kept.length,
   };
+}
+
+/** Neither undo nor redo, which mean the act that was last then. */
+function standsAlone({ command }: PendingAct): boolean {
+  return !command.undo && !command.redo;
+}
+
+function actsBetween(before: Naming, after: Naming): number {
+  return Number(after.revision) - Number(before.revision);
 }
 
 /** The first pending act was refused: it is dropped with those that rested on it. */

@@ -88,6 +88,25 @@ test("without a connection the act waits longer each time, and the same act is s
   expect(state.queue.pending).toEqual([]);
 });
 
+test("while an act is tried again, the page goes on saying that nobody answers", async () => {
+  const nobody: Answer = { kind: "unreachable", message: "" };
+  const { state, send } = stage([create, rename], [nobody, nobody]);
+  await send();
+  expect(state.savings).toEqual(["saving", "offline", "offline", "saving", "saved"]);
+});
+
+test("an act whose answer was lost does not let undo take back what another device did after it", async () => {
+  const hem = { concept_id: "c9", name: "hem", activation_ids: ["3"] };
+  const naming = { ...EMPTY, revision: "2", concepts: [collar, hem], pool: ["2"], undo_count: 2 };
+  const nobody: Answer = { kind: "unreachable", message: "" };
+  const undo: PendingAct = { request_id: "r3", command: UNDO };
+  const { state, send } = stage([create, undo], [nobody, { kind: "done", naming }]);
+  await send();
+  expect(state.sent.map(({ request_id }) => request_id)).toEqual(["r1", "r1"]);
+  expect(state.queue.confirmed.naming.concepts.map(({ name }) => name)).toEqual(["collar", "hem"]);
+  expect(state.told[0]).toContain("1 change of this tab no longer fitted");
+});
+
 test("after another tab's act, this tab's acts go on top of it", async () => {
   const naming = {
     ...EMPTY,

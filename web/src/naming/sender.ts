@@ -1,5 +1,13 @@
 /** Sends the acts of a queue, waits and tries again when nobody answers. */
-import { type Answer, acknowledge, type PendingAct, type Queue, rebase, refuse } from "./queue";
+import {
+  type Answer,
+  acknowledge,
+  isFollowed,
+  type PendingAct,
+  type Queue,
+  rebase,
+  refuse,
+} from "./queue";
 
 export type Saving =
   // `elsewhere`: what is shown now was changed in another tab or on another device.
@@ -27,15 +35,15 @@ const LONGEST_WAIT_MS = 15_000;
 /** Returns a function that sends whatever is pending; calling it while it runs is free. */
 export function createSender(wiring: Wiring): () => Promise<void> {
   let running = false;
-  let isSignedOut = false;
+  let isStuck = false;
 
   async function drain(): Promise<void> {
     let waitMs = FIRST_WAIT_MS;
     for (let act = wiring.read().pending[0]; act; act = wiring.read().pending[0]) {
-      // The form that takes the link stays, with what is typed in it, until the server takes an act.
-      if (!isSignedOut) wiring.report({ kind: "saving" });
+      // What stands in the way stays said until the server answers: trying may take long, and a link is being typed.
+      if (!isStuck) wiring.report({ kind: "saving" });
       const answer = await wiring.send(act, wiring.read().confirmed.naming.revision);
-      isSignedOut = answer.kind === "signed_out";
+      isStuck = answer.kind === "signed_out" || answer.kind === "unreachable";
       if (answer.kind === "signed_out") {
         wiring.report(answer);
         return;
@@ -54,7 +62,11 @@ export function createSender(wiring: Wiring): () => Promise<void> {
 
   function take(answer: Extract<Answer, { kind: "done" | "stale" | "refused" | "closed" }>): void {
     if (answer.kind === "done") {
-      wiring.write(acknowledge(wiring.read(), answer));
+      const before = wiring.read();
+      const after = acknowledge(before, answer);
+      wiring.write(after);
+      const lost = before.pending.length - 1 - after.pending.length;
+      if (lost > 0 || isFollowed(before, answer)) wiring.tell(changedElsewhere(lost));
       return;
     }
     if (answer.kind === "refused") {
@@ -72,11 +84,7 @@ export function createSender(wiring: Wiring): () => Promise<void> {
     }
     const { queue, lost } = rebase(wiring.read(), answer.naming);
     wiring.write(queue);
-    wiring.tell(
-      lost === 0
-        ? "This naming was also changed in another tab; both changes are here."
-        : `This naming was also changed in another tab; ${changes(lost)} of this tab no longer fitted.`,
-    );
+    wiring.tell(changedElsewhere(lost));
   }
 
   return async () => {
@@ -88,6 +96,12 @@ export function createSender(wiring: Wiring): () => Promise<void> {
       running = false;
     }
   };
+}
+
+function changedElsewhere(lost: number): string {
+  return lost === 0
+    ? "This naming was also changed in another tab; both changes are here."
+    : `This naming was also changed in another tab; ${changes(lost)} of this tab no longer fitted.`;
 }
 
 function changes(count: number): string {

@@ -136,8 +136,22 @@ const BY_KEY = new Map(
 const FIELDS = "select, textarea, dialog, [role=menu], input:not([type=range], [type=checkbox])";
 const MOVING = /^(arrow|page|home|end)/;
 
+/** Lets keys do what they mean until the returned function is called. */
+export function listenToKeys(): () => void {
+  window.addEventListener("keydown", onKeyDown);
+  window.addEventListener("keyup", onKeyUp);
+  window.addEventListener("blur", unhideMaps);
+  window.addEventListener("pointerdown", endLostName);
+  return () => {
+    window.removeEventListener("keydown", onKeyDown);
+    window.removeEventListener("keyup", onKeyUp);
+    window.removeEventListener("blur", unhideMaps);
+    window.removeEventListener("pointerdown", endLostName);
+  };
+}
+
 /** Runs what a key means; keys typed into fields and dialogs keep their own meaning. */
-export function onKeyDown(event: KeyboardEvent): void {
+function onKeyDown(event: KeyboardEvent): void {
   const target = event.target instanceof Element ? event.target : null;
   const key = event.key.toLowerCase();
   if (event.altKey || target?.closest(FIELDS)) return;
@@ -160,11 +174,16 @@ export function onKeyDown(event: KeyboardEvent): void {
 }
 
 /** Lets keys mean what they do again, where the field for a name went with its concept. */
-export function endLostName(): void {
+function endLostName(): void {
   if (useNaming.getState().renaming === null) return;
   if (!document.querySelector(".name-field")) useNaming.setState({ renaming: null });
 }
 
-export function onKeyUp(event: KeyboardEvent): void {
-  if (event.key.toLowerCase() === "p") useNaming.setState({ plain: false });
+function onKeyUp(event: KeyboardEvent): void {
+  if (event.key.toLowerCase() === "p") unhideMaps();
+}
+
+/** Also where the window is left: what is let go there is not heard here. */
+function unhideMaps(): void {
+  useNaming.setState({ plain: false });
 }

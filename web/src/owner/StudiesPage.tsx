@@ -1,18 +1,16 @@
 import { useState } from "react";
 import { studyPath } from "../address";
-import { answered, api } from "../api/client";
 import { Failure } from "../Failure";
 import { NewStudy } from "./NewStudy";
 import { OwnerHeader } from "./OwnerHeader";
+import { loadStudies } from "./studies";
 import { TableScroll } from "./TableScroll";
 import { useLoaded } from "./useLoaded";
 import { STATE_WORDS } from "./words";
 
-const loadStudies = () => answered(api.GET("/api/studies"));
-
 /** All studies of this server, and a form for one more. */
 export function StudiesPage() {
-  const { data, failure, reload } = useLoaded(loadStudies);
+  const { data: studies, failure, reload } = useLoaded(loadStudies);
   const [isMaking, setMaking] = useState(false);
   return (
     <>
@@ -27,13 +25,13 @@ export function StudiesPage() {
         </div>
         {isMaking && <NewStudy />}
         {failure !== null && <Failure error={failure} onAgain={reload} />}
-        {data?.studies.length === 0 && (
+        {studies?.length === 0 && (
           <p className="empty">
             No studies yet. “New study” makes one of the networks and pictures that are here;{" "}
             <code>onoma demo</code> brings both and makes one to look at.
           </p>
         )}
-        {data && data.studies.length > 0 && (
+        {studies && studies.length > 0 && (
           <TableScroll>
             <table>
               <thead>
@@ -47,7 +45,7 @@ export function StudiesPage() {
                 </tr>
               </thead>
               <tbody>
-                {data.studies.map((study) => (
+                {studies.map((study) => (
                   <tr key={study.study_id}>
                     <td>
                       <a href={studyPath(study.study_id)}>

@@ -1,18 +1,26 @@
-import { useEffect, useState } from "react";
+import { useCallback, useEffect, useState } from "react";
 import { ApiError } from "../api/client";
 import type { Job, Study } from "../api/openapi";
 import { Failure } from "../Failure";
+import { counted } from "../naming/words";
 import { loadMapsJob, startMaps } from "./studies";
 
 const LOOK_EVERY_MS = 1000;
+const WARNINGS_SHOWN = 5;
 
-/** For a study without maps: starts them, and shows how far they are. */
+/** Starts a study's maps, shows how far they are, and afterwards what its owner should know of them. */
 export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void }) {
   const key = `onoma/maps-job/${study.study_id}`;
   const [jobId, setJobId] = useState(() => sessionStorage.getItem(key));
   const [job, setJob] = useState<Job | null>(null);
   const [refusal, setRefusal] = useState<unknown>(null);
   const isOver = job !== null && !["JOB_STATE_PENDING", "JOB_STATE_RUNNING"].includes(job.state);
+
+  const forget = useCallback(() => {
+    sessionStorage.removeItem(key);
+    setJobId(null);
+    setJob(null);
+  }, [key]);
 
   useEffect(() => {
     if (jobId === null || isOver) return;
@@ -22,15 +30,14 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
         (found) => {
           if (!isWanted) return;
           setJob(found);
-          if (found.state === "JOB_STATE_SUCCEEDED") onDone();
+          if (found.state !== "JOB_STATE_SUCCEEDED") return;
+          if (found.warnings.length === 0) sessionStorage.removeItem(key);
+          onDone();
         },
         (error: unknown) => {
           if (!isWanted) return;
-          if (error instanceof ApiError && error.status === 404) {
-            sessionStorage.removeItem(key);
-            setJobId(null);
-            setJob(null);
-          } else setRefusal(error);
+          if (error instanceof ApiError && error.status === 404) forget();
+          else setRefusal(error);
         },
       );
     void look();
@@ -39,7 +46,7 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
       isWanted = false;
       clearInterval(timer);
     };
-  }, [jobId, isOver, key, onDone]);
+  }, [jobId, isOver, key, forget, onDone]);
 
   async function start() {
     try {
@@ -53,6 +60,8 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
     }
   }
 
+  const warnings = isOver ? job.warnings : [];
+  if (study.activation_count > 0) return <Warnings lines={warnings} onClose={forget} />;
   if (study.xnn_set === "") {
     return (
       <section>
@@ -73,6 +82,7 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
           The maps are not done{job.error && `: ${job.error}`}
         </p>
       )}
+      <Warnings lines={warnings} />
       {job && !isOver ? (
         <Progress job={job} />
       ) : (
@@ -84,6 +94,31 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
         </p>
       )}
     </section>
+  );
+}
+
+/** What was left out or is worth knowing: the first few lines, and how many there are. */
+function Warnings({ lines, onClose }: { lines: string[]; onClose?: () => void }) {
+  if (lines.length === 0) return null;
+  const unlike = [...new Set(lines)];
+  const more = unlike.length - WARNINGS_SHOWN;
+  return (
+    <div className="band" role="status">
+      <div className="warnings">
+        {counted(unlike.length, "warning")} while the maps were drawn:
+        <ul>
+          {unlike.slice(0, WARNINGS_SHOWN).map((line) => (
+            <li key={line}>{line}</li>
+          ))}
+          {more > 0 && <li>and {more} more</li>}
+        </ul>
+      </div>
+      {onClose && (
+        <button type="button" onClick={onClose}>
+          Close
+        </button>
+      )}
+    </div>
   );
 }
 

@@ -88,7 +88,7 @@ export function StudyPage({ studyId }: { studyId: string }) {
                 </button>
               )}
             </div>
-            {data.study.activation_count === 0 && <StudyMaps study={data.study} onDone={reload} />}
+            <StudyMaps study={data.study} onDone={reload} />
             <Annotators study={data.study} annotators={annotators} onChanged={onChanged} />
             {data.study.activation_count > 0 && <Results studyId={studyId} />}
             {data.study.activation_count > 0 && (

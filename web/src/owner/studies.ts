@@ -1,5 +1,5 @@
 /** What the owner's pages read and change. */
-import { answered, api, resultUrl } from "../api/client";
+import { allPages, answered, api, resultUrl } from "../api/client";
 import type {
   Annotator,
   Dataset,
@@ -29,12 +29,21 @@ type Body<Name extends keyof operations> = operations[Name] extends {
 export type NewStudy = Omit<Body<"naming.CreateStudy">, "request_id">;
 
 export async function loadChoices(): Promise<Choices> {
-  const [{ models }, { datasets }, { xnn_sets }] = await Promise.all([
-    answered(api.GET("/api/models")),
-    answered(api.GET("/api/datasets")),
-    answered(api.GET("/api/xnn-sets")),
+  const [models, datasets, xnnSets] = await Promise.all([
+    allPages((query) => api.GET("/api/models", { params: { query } })),
+    allPages((query) => api.GET("/api/datasets", { params: { query } })),
+    allPages((query) => api.GET("/api/xnn-sets", { params: { query } })),
   ]);
-  return { models, datasets, xnnSets: xnn_sets };
+  return {
+    models: models.flatMap((page) => page.models),
+    datasets: datasets.flatMap((page) => page.datasets),
+    xnnSets: xnnSets.flatMap((page) => page.xnn_sets),
+  };
+}
+
+export async function loadStudies(): Promise<Study[]> {
+  const pages = await allPages((query) => api.GET("/api/studies", { params: { query } }));
+  return pages.flatMap(({ studies }) => studies);
 }
 
 export async function createStudy(study: NewStudy): Promise<Study> {
