@@ -1,4 +1,4 @@
-# Onoma: `make` alone prints what there is.
+# Onoma: `make` builds the environment in .venv, `make help` prints what there is.
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -9,10 +9,10 @@ DEMO_FOLDER ?= onoma-demo
 LOCAL_FOLDER ?= onoma-local
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
-.DEFAULT_GOAL := help
+.DEFAULT_GOAL := env
 .PHONY: help env protos web data demo up up-local images test test-slow test-deploy wheel docs bench bench-gpu bench-parts bench-analysis bench-naming bench-page screenshots soak fuzz soak-kills soak-load lint format requirements clean
 
-help: ## print this
+help: ## print what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 env: $(STUBS) ## build the environment in .venv

@@ -109,6 +109,12 @@ def listed(names: str) -> list[str]:
     return [name.strip() for name in names.split(",") if name.strip()]
 
 
+def names_in(file: Path) -> list[str]:
+    """Names of a text file with one a line."""
+    lines = file.read_text(encoding="utf-8").split("\n")
+    return [line.strip() for line in lines if line.strip()]
+
+
 def _print_datasets(datasets: list[inference_pb2.Dataset]) -> None:
     print_table(
         ("data set", "classes", "train", "test", "skipped", "converted"),

@@ -33,7 +33,7 @@ def explain(
     """Say in an annotator's words why a picture got its class, and draw the maps."""
     target = out or Path(f"{image.stem}-explained.png")
     if target.suffix.lower() != ".png":
-        raise ValueError(f"'{target}' does not end with .png; the picture is written as PNG")
+        raise typer.BadParameter(f"'{target}' does not end with .png; the picture is written as PNG")
     with Client() as client:
         found = client.get_study(study)
         person = find_annotator(client, found, annotator)

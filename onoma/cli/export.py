@@ -11,21 +11,24 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor
 
+from onoma.cli.data import names_in
 from onoma.science.pictures import Preprocessing
 from onoma.science.program import save
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 
-
-def torchvision_program(source: str, weights: Path | None, classes: Path | None, size: int) -> bytes:
+def torchvision_program(
+    source: str, weights: Path | None, classes: Path | None, size: int | None
+) -> tuple[bytes, Preprocessing]:
     """A torchvision network as a `.pt2` program.
 
     Args:
         source: "torchvision:NAME".
         weights: state dict (.safetensors, .pt, .pth), or None for random weights.
         classes: text file with one class name a line; without it, ImageNet's for 1000 scores.
-        size: height and width of the input in pixels.
+        size: height and width of the input in pixels; None for those that torchvision's weights are used with.
+    Returns:
+        The program, and how it says that pictures become its input: as for torchvision's weights of that file's name,
+        else as for the first that torchvision has of this network.
     Raises:
         ValueError: unknown source, or weights or class names that do not fit.
     """
@@ -34,8 +37,7 @@ def torchvision_program(source: str, weights: Path | None, classes: Path | None,
     if family != "torchvision" or name not in known:
         raise ValueError(f"'{source}' is not torchvision:NAME with one of: {', '.join(known)}")
     state = _state_dict(weights) if weights else None
-    names = classes.read_text(encoding="utf-8").split("\n") if classes else []
-    names = [line.strip() for line in names if line.strip()]
+    names = names_in(classes) if classes else []
     options: dict[str, object] = {"num_classes": len(names)} if names else {}
     if name in ("googlenet", "inception_v3"):
         options |= {"init_weights": True}
@@ -47,18 +49,31 @@ def torchvision_program(source: str, weights: Path | None, classes: Path | None,
             raise ValueError(
                 f"{weights} does not fit {source}: {str(error).splitlines()[-1].strip()}"
             ) from error
-    preprocessing = Preprocessing(
+    entries = list(torchvision.models.get_model_weights(name))
+    used = next((one for one in entries if weights and Path(one.url).stem == weights.stem), entries[0])
+    preprocessing = _preprocessing(used, size)
+    metadata = {
+        "name": name,
+        "classes": names or list(used.meta["categories"]),
+        "preprocessing": asdict(preprocessing),
+    }
+    example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
+    return save(network, example, metadata), preprocessing
+
+
+def _preprocessing(weights: torchvision.models.WeightsEnum, size: int | None) -> Preprocessing:
+    how = weights.transforms()
+    [own_size], [resized] = how.crop_size, how.resize_size
+    size = own_size if size is None else size
+    return Preprocessing(
         channels=3,
         height=size,
         width=size,
-        resize_shorter_side=round(size * 256 / 224),
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
+        resize_shorter_side=round(size * resized / own_size),
+        mean=tuple(how.mean),
+        std=tuple(how.std),
+        interpolation=how.interpolation.value,
     )
-    if not names:
-        names = list(torchvision.models.AlexNet_Weights.DEFAULT.meta["categories"])
-    metadata = {"name": name, "classes": names, "preprocessing": asdict(preprocessing)}
-    return save(network, torch.zeros(2, 3, size, size), metadata)
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:

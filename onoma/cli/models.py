@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from google.protobuf.json_format import ParseDict, ParseError
 
-from onoma.cli.data import listed
+from onoma.cli.data import listed, names_in
 from onoma.cli.output import Json, Yes, about, console, delete, print_json, print_table, wait
 from onoma.client import Client, InvalidArgument
 from onoma.enum_names import INTERPOLATION_VALUES, MODES
@@ -31,14 +31,24 @@ def export(
         Path | None, typer.Option(help="State dict as .safetensors, .pt or .pth; random weights without.")
     ] = None,
     classes: Annotated[Path | None, typer.Option(help="Text file with one class name a line.")] = None,
-    size: Annotated[int, typer.Option(help="Height and width of the input in pixels.")] = 224,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Height and width of the input in pixels; without, as torchvision's weights want."),
+    ] = None,
 ) -> None:
     """Make a .pt2 program from a torchvision network."""
     from onoma.cli.export import torchvision_program
 
-    out.write_bytes(torchvision_program(source, weights, classes, size))
+    program, used = torchvision_program(source, weights, classes, size)
+    out.write_bytes(program)
     how = f"weights of {weights}" if weights else "random weights (give --weights for trained ones)"
     console.print(f"{out}: {source} with {how}", markup=False)
+    console.print(
+        f"pictures: shorter side to {used.resize_shorter_side} px ({used.interpolation}), centre of {used.height} x "
+        f"{used.width}, mean {used.mean}, standard deviation {used.std}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -89,7 +99,9 @@ def check(
 def add(
     file: Annotated[Path, typer.Argument(help="A .pt2 file.", exists=True, dir_okay=False)],
     name: Annotated[str, typer.Option("--name", "-n", help="Name of the model.")],
-    classes: Annotated[str, typer.Option(help="Class names in score order, separated by commas.")] = "",
+    classes: Annotated[
+        str, typer.Option(help="Class names in score order: separated by commas, or a file with one a line.")
+    ] = "",
     attachment_layer: Annotated[str, typer.Option(help="Layer the xNN reads; found by itself.")] = "",
     map_layer: Annotated[str, typer.Option(help="Layer the maps are drawn on; found by itself.")] = "",
     preprocessing: Annotated[
@@ -108,7 +120,7 @@ def add(
         job = client.register_model(
             name,
             file,
-            classes=listed(classes),
+            classes=_class_names(classes),
             preprocessing=how,
             attachment_layer=attachment_layer,
             map_layer=map_layer,
@@ -119,6 +131,10 @@ def add(
         print_json(made)
     else:
         print_models([made])
+
+
+def _class_names(given: str) -> list[str]:
+    return names_in(Path(given)) if given and Path(given).is_file() else listed(given)
 
 
 def _read_preprocessing(file: Path) -> types_pb2.Preprocessing:
@@ -176,7 +192,7 @@ def predict(
     """Score pictures with a model: its class, and the scores of the network and of the xNNs."""
     files, image_ids = pictures or [], listed(ids)
     if not files and not image_ids:
-        raise ValueError("no picture to score; give files, or --ids of stored images")
+        raise typer.BadParameter("no picture to score; give files, or --ids of stored images")
     images: chain[bytes | str] = chain((path.read_bytes() for path in files), image_ids)
     names = [*map(str, files), *image_ids]
     with Client() as client:

@@ -32,7 +32,7 @@ def export(
 ) -> None:
     """Write all namings of a study to a JSON or CSV file."""
     if format is None and out.suffix.lower() not in (".json", ".csv"):
-        raise ValueError(f"'{out}' ends neither with .json nor with .csv; say which with --format")
+        raise typer.BadParameter(f"'{out}' ends neither with .json nor with .csv; say which with --format")
     with Client() as client:
         study_id = client.get_study(study).study_id
         is_csv = (format or _format_of(out)) is Format.csv

@@ -14,13 +14,12 @@ from PIL import Image
 from onoma.pictures_of_maps import enlarge, overlay
 from onoma.report import figures
 from onoma.report.cells import Table
-from onoma.report.data import CoverageRow, MapSample, ReportData, Suspect
+from onoma.report.data import MapSample, ReportData, Suspect
 from onoma.report.statistics import numbers_of_annotators
 from onoma.science.summary import OTHER, UNLABELED
 
 _THUMBNAIL_PX = 168
 SUMMARY_ROWS_SHOWN = 8
-_COVERAGE_ROWS_SHOWN = 60
 _ANNOTATORS_LISTED = 3
 _TABLE_ROWS_SHOWN = 40
 THUMB_PX = 64
@@ -81,9 +80,7 @@ def page_html(
         links=links,
         summary_files=summary_files,
         sentences=[sentence.replace(" %", "\N{NO-BREAK SPACE}%") for sentence in _at_a_glance(data)],
-        why_uncovered=_why_uncovered,
         summary_rows_shown=SUMMARY_ROWS_SHOWN,
-        coverage_rows_shown=_COVERAGE_ROWS_SHOWN,
         words_for_unnamed={OTHER: OTHER, UNLABELED: "nothing named"},
     )
 
@@ -102,13 +99,6 @@ def _dash(reason: str) -> Markup:
     return Markup(
         '<span class="undefined" title="{0}">&ndash;<span class="spoken"> {0}</span></span>'
     ).format(reason)
-
-
-def _why_uncovered(row: CoverageRow) -> str:
-    """Why a share of a category's activations or images is 0/0."""
-    if not row.activation_count:
-        return f"no image of {row.category} has a significant activation"
-    return f"{row.annotator or 'nobody'} has {'not ' if row.annotator else ''}begun to name {row.category}"
 
 
 def _at_a_glance(data: ReportData) -> list[str]:

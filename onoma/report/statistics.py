@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -22,7 +23,7 @@ from onoma.report.cells import (
     text,
     with_means,
 )
-from onoma.report.data import NamingSummary
+from onoma.report.data import CoverageRow, NamingSummary
 from onoma.science.matching import Kind
 
 Categories = Sequence[AnalysedCategory]
@@ -79,6 +80,56 @@ def _purity(purity: Mapping[str, Any] | None, key: str, person: str) -> Cell:
     if purity is None:
         return Cell(DASH, (None, 0), f"{person} has not begun to name it")
     return share(purity[key], purity.get("reasons", {}).get(key, ""))
+
+
+def coverage_table(coverage: Sequence[CoverageRow]) -> Table:
+    """How much is named, by category and annotator (paper, Figures 3 to 5)."""
+    rows = []
+    for row in coverage:
+        covered = partial(_covered, why=_why_uncovered(row))
+        concepts = count(row.concept_count)
+        removed = replace(listed(row.removed_concepts), values=("; ".join(row.removed_concepts),))
+        rows.append(
+            (
+                text(row.category),
+                text(row.annotator) if row.annotator else Cell("any annotator", ("",)),
+                covered(row.activation),
+                count(row.activation_count),
+                covered(row.partial),
+                covered(row.complete),
+                Cell("", (None,)) if row.annotator else covered(row.complete_by_one_annotator),
+                count(row.image_count),
+                count(row.left_out_count),
+                concepts if row.annotator else replace(concepts, printed=""),
+                replace(removed, printed="none") if row.annotator and not row.removed_concepts else removed,
+            )
+        )
+    columns = (
+        _CATEGORY,
+        Column("named by", ("annotator",), is_text=True),
+        Column("named, %", ("activation",), group="activations"),
+        Column("n", ("activations",), group="activations"),
+        Column("partly named, %", ("partial",), group="images"),
+        Column("wholly named, %", ("complete",), group="images"),
+        Column("wholly by one, %", ("complete_by_one_annotator",), group="images"),
+        Column("n", ("images",), group="images"),
+        Column("left out", ("images_left_out",), group="images"),
+        Column("kept", ("concepts",), group="concepts"),
+        Column("removed", ("removed_concepts",), is_text=True, group="concepts"),
+    )
+    caption = "Figures 3 to 5 in numbers. 'Any annotator': named by at least one; wholly by one: by one of them alone."
+    return Table("figures_3_to_5_coverage", caption, columns, tuple(rows))
+
+
+def _covered(value: float | None, why: str) -> Cell:
+    return Cell(DASH, (None,), why) if value is None else Cell(f"{100 * value:.1f}", (value,))
+
+
+def _why_uncovered(row: CoverageRow) -> str:
+    """Why a share of a category's activations or images is 0/0."""
+    if not row.activation_count:
+        return f"no image of {row.category} has a significant activation"
+    return f"{row.annotator or 'nobody'} has {'not ' if row.annotator else ''}begun to name {row.category}"
 
 
 def numbers_of_annotators(categories: Categories) -> range:
@@ -433,9 +484,12 @@ def labels_table(categories: Categories) -> Table:
     )
 
 
-def tables(categories: Categories, summaries: Sequence[NamingSummary]) -> dict[str, Table]:
-    """Every table of an analysis that has a row, by its name."""
+def tables(
+    categories: Categories, summaries: Sequence[NamingSummary], coverage: Sequence[CoverageRow]
+) -> dict[str, Table]:
+    """Every table of a study that has a row, by its name."""
     made = (
+        coverage_table(coverage),
         purity_table(categories, "CX", 2),
         purity_table(categories, "XC", 3),
         explanations_table(summaries),

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from onoma.report.data import ClassRow, CoverageRow, NamingSummary
+from onoma.report.data import ClassRow, NamingSummary
 
 Value = str | int | float | bool | None
 
@@ -45,23 +45,6 @@ def write_table1_csv(path: Path, classes: Sequence[ClassRow]) -> list[Path]:
             row.mean_abs_correlation,
         )
         for row in classes
-    )  # fmt: skip
-    return write_csv(path, header, rows)
-
-
-def write_coverage_csv(path: Path, coverage: Sequence[CoverageRow]) -> list[Path]:
-    """Coverage, one category and annotator a row; 'any annotator' has an empty annotator."""
-    header = (
-        "category", "annotator", "activation", "partial", "complete", "complete_by_one_annotator",
-        "activations", "images", "images_left_out", "concepts", "removed_concepts",
-    )  # fmt: skip
-    rows = (
-        (
-            row.category, row.annotator, row.activation, row.partial, row.complete,
-            row.complete_by_one_annotator, row.activation_count, row.image_count, row.left_out_count,
-            row.concept_count, "; ".join(row.removed_concepts),
-        )
-        for row in coverage
     )  # fmt: skip
     return write_csv(path, header, rows)
 

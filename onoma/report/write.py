@@ -38,7 +38,7 @@ def write_report(
     """
     (out / "figures").mkdir(parents=True, exist_ok=True)
     summary_files = _summary_files(data)
-    analysed = statistics.tables(data.analysed, data.summaries)
+    analysed = statistics.tables(data.analysed, data.summaries, data.coverage)
     steps = [
         *_table_steps(data, out, summary_files),
         *_analysis_steps(data, out, analysed),
@@ -73,10 +73,6 @@ def _table_steps(data: ReportData, out: Path, summary_files: dict[str, str]) -> 
     if data.classes:
         yield "table 1 as CSV", partial(tables.write_table1_csv, out / "table1.csv", data.classes)
         yield "table 1 as LaTeX", partial(tables.write_table1_tex, out / "table1.tex", data.classes)
-    yield (
-        "coverage as CSV",
-        partial(tables.write_coverage_csv, out / "figures_3_to_5_coverage.csv", data.coverage),
-    )
     for category, name in summary_files.items():
         of_category = [summary for summary in data.summaries if summary.category == category]
         yield (

@@ -107,7 +107,8 @@ def save(module: nn.Module, example_input: Tensor, metadata: Mapping[str, Any]) 
         example_input: (n, C, H, W) with n >= 2.
         metadata: "name", "classes", "preprocessing" (fields of Preprocessing); kept as JSON in the archive.
     Raises:
-        ValueError: the example is not two images or more, or the metadata say something else.
+        ValueError: the example is not two images or more, the metadata say something else, or torch cannot export the
+            network on it.
     """
     if odd := sorted(set(metadata) - set(METADATA_KEYS)):
         raise ValueError(f"metadata has '{odd[0]}'; it is an object of {', '.join(METADATA_KEYS)}")
@@ -115,9 +116,14 @@ def save(module: nn.Module, example_input: Tensor, metadata: Mapping[str, Any]) 
         raise ValueError(
             f"example input of shape {tuple(example_input.shape)}; two images or more are wanted"
         )
-    exported = torch.export.export(
-        module.eval(), (example_input,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
-    )
+    try:
+        exported = torch.export.export(
+            module.eval(), (example_input,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)
+        )
+    except Exception as error:
+        raise ValueError(
+            f"the network cannot be exported on images of {tuple(example_input.shape[1:])}: {first_line(error)}"
+        ) from error
     buffer = io.BytesIO()
     torch.export.save(exported, buffer, extra_files={METADATA_ENTRY: json.dumps(dict(metadata))})
     return without_pickles(buffer.getvalue())

@@ -52,17 +52,19 @@ def compute_maps(context: JobContext, of: Computing) -> dict[str, Any]:
     context.stage("reading the study")
     plan = fetch_plan(of.peers, context.params["study_id"])
     run = runs.begin(of.engine, plan.study, runs.computed(plan, of.settings.maps_precision))
+    items = _items(context, of.peers, plan)
     if not run.is_complete:
-        _draw(context, of, plan, run)
+        _draw(context, of, plan, run, items)
         runs.finish(of.engine, run.study_id)
     context.stage("publishing")
     publish(context, of.engine, of.peers, plan.study)
-    set_aside = shard_ledger.set_aside(of.engine, run.study_id)
-    return runs.counts(of.engine, run.study_id) | {"images_set_aside": len(set_aside)}
+    set_aside = len(shard_ledger.set_aside(of.engine, run.study_id))
+    counts = runs.counts(of.engine, run.study_id)
+    left_out = len(items) - counts["images"] - set_aside
+    return counts | {"images_left_out": left_out, "images_set_aside": set_aside}
 
 
-def _draw(context: JobContext, of: Computing, plan: Plan, run: MapRun) -> None:
-    items = _items(context, of.peers, plan)
+def _draw(context: JobContext, of: Computing, plan: Plan, run: MapRun, items: Sequence[Item]) -> None:
     limits = of.settings
     drawing = Drawing(plan, provenance(run), limits.map_batch_images, limits.max_image_pixels)
     classes = plan.network.model.classes

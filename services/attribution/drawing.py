@@ -23,7 +23,7 @@ from services.attribution.explainers import Cells, Explainers, cells_kept, pictu
 from services.attribution.plans import Plan
 from services.attribution.provenance import shard_metadata
 from services.attribution.shards import Stored, store_shard
-from services.runtime.errors import DataLoss, NotFound
+from services.runtime.errors import DataLoss, NotFound, Unavailable
 from services.runtime.objects import ObjectStore
 from services.runtime.preprocessing import preprocessing_of
 
@@ -95,7 +95,7 @@ def draw_shard(
             raising.
     Raises:
         ResourceExhausted: the disk is full.
-        Unavailable: the object store does not answer.
+        Unavailable: the object store does not answer, or the device fails on every image of a batch.
     """
     warnings: list[str] = []
     batches = [
@@ -185,8 +185,13 @@ def _halving(
     pictures: dict[str, Pixels | Cells],
     leave_out: Callable[[str, Exception], None],
 ) -> Iterator[tuple[list[str], Explained]]:
-    """Explains pictures together; where that fails, or memory ends, in halves, down to the one that fails."""
+    """Explains pictures together; where that fails, or memory ends, in halves, down to the one that fails.
+
+    Raises:
+        Unavailable: the device fails on each of several.
+    """
     waiting = [list(pictures)] if pictures else []
+    failed = 0
     while waiting:
         image_ids = waiting.pop()
         try:
@@ -194,6 +199,12 @@ def _halving(
         except (RuntimeError, ValueError) as error:  # torch's OutOfMemoryError is a RuntimeError
             if len(image_ids) == 1:
                 leave_out(image_ids[0], error)
+                failed += isinstance(error, RuntimeError)
+                if failed == len(pictures) > 1:
+                    raise Unavailable(
+                        f"none of {failed} images could be explained, the last for: {error}; free what its device "
+                        "lacks, and resume the job"
+                    ) from error
             else:
                 middle = len(image_ids) // 2
                 waiting += [image_ids[middle:], image_ids[:middle]]

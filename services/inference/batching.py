@@ -16,6 +16,8 @@ from services.runtime.errors import ResourceExhausted, Unavailable
 
 _waiting = Gauge("onoma_images_waiting", "Images that wait for a network.")
 
+RETRY_AFTER_S = 1.0  # when to ask again of what is refused because others are being served
+
 Images = npt.NDArray[np.float32]
 Outputs = tuple[npt.NDArray[np.float32], ...]
 
@@ -75,6 +77,7 @@ class Batcher:
                     f"{ahead} images are waiting for this network, and {len(images)} more would be over the "
                     f"{self._limits.queue_images} of ONOMA_QUEUE_IMAGES; send again a little later",
                     "QUEUE_FULL",
+                    retry_after_s=RETRY_AFTER_S,
                 )
             self._waiting.append(request)
             self._waiting_images += len(images)

@@ -19,12 +19,12 @@ from onoma.science.pictures import BrokenPicture, Preprocessing, normalise
 from onoma.science.xnn import Xnn, score
 from onoma.v1 import inference_pb2 as pb
 from services.inference import datasets, registry, tables, training
-from services.inference.batching import Outputs
+from services.inference.batching import RETRY_AFTER_S, Outputs
 from services.inference.reading_ahead import in_order
 from services.inference.sessions import Sessions
 from services.inference.settings import InferenceSettings
 from services.runtime.decoding import Decoders
-from services.runtime.errors import InvalidArgument, ResourceExhausted
+from services.runtime.errors import InvalidArgument, ResourceExhausted, Unavailable
 from services.runtime.objects import ObjectStore
 
 MAX_IMAGES = 256
@@ -50,13 +50,16 @@ class Predictor:
         self._threads = ThreadPoolExecutor(limits.decode_workers, thread_name_prefix="decode")
         self._streams = threading.Semaphore(limits.streams)
 
-    def predict(self, request: pb.PredictRequest) -> pb.PredictResponse:
+    def predict(self, request: pb.PredictRequest, is_wanted: Callable[[], bool]) -> pb.PredictResponse:
         """Scores of the network, and of the xNNs where a set is named, in the order of the model's classes.
 
+        Args:
+            is_wanted: whether somebody still waits for the answer; asked before each batch.
         Raises:
             InvalidArgument: no image or too many, one that is broken, or a set of xNNs of another model.
             NotFound: no picture has an id.
             ResourceExhausted: too many images are waiting for the network.
+            Unavailable: nobody waits for the answer.
         """
         count = len(request.image_ids) + len(request.contents)
         if not 1 <= count <= MAX_IMAGES:
@@ -67,6 +70,10 @@ class Predictor:
         waiting: deque[Future[Outputs]] = deque()
         predictions: list[pb.Prediction] = []
         while batch := list(islice(pictures, self._limits.batch_images)):
+            if not is_wanted():
+                for answer in waiting:
+                    answer.cancel()
+                raise Unavailable("the caller has left before all images were scored")
             waiting.append(self._submit(network, batch))
             if len(waiting) > 1:  # the network works on one batch while the next is decoded
                 predictions += network.predictions(waiting.popleft().result())
@@ -89,6 +96,7 @@ class Predictor:
                 f"{self._limits.streams} streams are being answered, as many as ONOMA_STREAMS allows; "
                 "send again later, or call Predict",
                 "TOO_MANY_STREAMS",
+                retry_after_s=RETRY_AFTER_S,
             )
         try:
             first = next(requests, None)

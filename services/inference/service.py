@@ -258,7 +258,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             yield pb.ListXnnScoresResponse(dnn_scores=dnn_scores, xnn_scores=xnn_scores, of_class=of_class)
 
     def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
-        return self._predictor.predict(request)
+        return self._predictor.predict(request, context.is_active)
 
     def PredictStream(
         self, request_iterator: Iterator[pb.PredictStreamRequest], context: Context

@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
+from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from onoma import cli
 from onoma.client import JobFailed, NotFound
+from onoma.science.program import load
 from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2, types_pb2
 from tests.conftest import OpenStudy
 from tests.networks import SHAPE, vgg_like
@@ -132,8 +135,8 @@ def test_a_picture_is_named_as_what_it_is(onoma, tmp_path: Path) -> None:
     picture.write_bytes(b"")
     out = tmp_path / "picture.jpg"
     code, text = onoma("explain", str(picture), "-s", "shapes", "-a", "Ada", "--out", str(out))
-    assert code == 1
-    assert "picture.jpg' does not end with .png" in text.replace("\n", "")
+    assert code == 2
+    assert "does not end with .png; the picture is written as PNG" in " ".join(text.replace("│", " ").split())
     assert not out.exists()
 
 
@@ -182,7 +185,7 @@ def test_pictures_are_scored_by_network_and_xnns(onoma, open_study: OpenStudy, t
     for row, prediction in zip(json.loads(text), wanted, strict=True):
         assert row["dnn_scores"] == pytest.approx(list(prediction.dnn_scores), abs=1e-3)
     code, text = onoma("predict", "tiny")
-    assert code != 0
+    assert code == 2
     assert "no picture to score" in text
 
 
@@ -304,6 +307,39 @@ def test_a_torchvision_network_is_exported_and_checked(onoma, tmp_path: Path) ->
     code, text = onoma("model", "check", str(file), "--json")
     assert code == 0, text
     assert json.loads(text)["map_layer"]
+
+
+def test_an_exported_network_wants_pictures_as_torchvisions_weights_of_that_name_do(
+    onoma, tmp_path: Path
+) -> None:
+    weights = tmp_path / "squeezenet1_1-b8a52dc0.safetensors"
+    save_file(torchvision.models.squeezenet1_1().state_dict(), weights)
+    for name, size, options, wanted in (
+        ("squeezenet1_1", 224, ("--weights", str(weights)), (256, "bilinear", (0.485, 0.456, 0.406))),
+        ("efficientnet_b0", 64, ("--size", "64"), (73, "bicubic", (0.485, 0.456, 0.406))),
+    ):
+        file = tmp_path / f"{name}.pt2"
+        code, text = onoma("model", "export", f"torchvision:{name}", "--out", str(file), *options)
+        assert code == 0, text
+        told = load(file.read_bytes()).metadata["preprocessing"]
+        assert (told["height"], told["width"]) == (size, size)
+        assert (told["resize_shorter_side"], told["interpolation"], tuple(told["mean"])) == wanted
+        assert f"shorter side to {wanted[0]} px ({wanted[1]})" in text
+
+
+def test_a_size_that_the_network_cannot_take_is_said(onoma, tmp_path: Path) -> None:
+    command = (
+        "model",
+        "export",
+        "torchvision:squeezenet1_1",
+        "--out",
+        str(tmp_path / "x.pt2"),
+        "--size",
+        "8",
+    )
+    code, text = onoma(*command)
+    assert code == 1
+    assert "the network cannot be exported on images of (3, 8, 8)" in text
 
 
 def test_ctrl_c_while_it_still_loads_ends_it_quietly() -> None:

@@ -188,7 +188,7 @@ def test_a_broken_picture_is_named_and_the_rest_goes_on(attribution, world, stor
     job = attribution.computed()
     assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED
     assert json.loads(job.result_json)["images"] == 18
-    assert len(job.warnings) == 2
+    assert json.loads(job.result_json)["images_left_out"] == len(job.warnings) == 2
     assert any("test/cross/torn.png: damaged or truncated" in line for line in job.warnings)
     assert any("test/cross/gone.png: no object" in line for line in job.warnings)
 
@@ -260,6 +260,25 @@ def test_a_batch_that_ends_memory_is_halved_and_a_picture_that_fails_is_left_out
     assert [id_ for ids, _ in found for id_ in ids] == list(pictures)[1:]
     assert left_out == [(bad, "a score of the network is NaN or infinite")]
     assert sizes[0] == 6
+
+
+def test_a_device_that_fails_on_every_image_of_a_batch_is_waited_for_and_none_is_left_out(
+    attribution, monkeypatch
+):
+    explain = explainers.explain
+    refusals = iter(range(11))  # of six images, and of their halves down to each
+
+    def explain_later(*arguments, **options):
+        if next(refusals, None) is not None:
+            raise torch.OutOfMemoryError("no memory left")
+        return explain(*arguments, **options)
+
+    monkeypatch.setattr(explainers, "explain", explain_later)
+    job = attribution.computed()
+    result = json.loads(job.result_json)
+    assert (result["images"], result["images_left_out"]) == (18, 0)
+    assert not job.warnings
+    assert next(refusals, None) is None
 
 
 def test_computing_again_writes_nothing_and_tells_the_same(attribution, world):

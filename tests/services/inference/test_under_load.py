@@ -7,10 +7,16 @@ from functools import partial
 import grpc
 import numpy as np
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from grpc_status import rpc_status
 
 from onoma.open_inference import v2_pb2 as pb
 from onoma.open_inference.v2_pb2_grpc import GRPCInferenceServiceStub
+from onoma.science.pictures import encode_png
+from onoma.v1 import inference_pb2
+from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from services.inference import sessions
+from services.inference.batching import RETRY_AFTER_S
 from services.inference.service import build
 from services.runtime.server import start
 from services.runtime.settings import RuntimeSettings
@@ -54,9 +60,14 @@ def server(network, registered_dir, tmp_path):
 
 
 @pytest.fixture
-def stub(server):
-    with grpc.insecure_channel(server.address) as channel:
-        yield GRPCInferenceServiceStub(channel)
+def channel(server):
+    with grpc.insecure_channel(server.address) as opened:
+        yield opened
+
+
+@pytest.fixture
+def stub(channel):
+    return GRPCInferenceServiceStub(channel)
 
 
 def calling(stub):
@@ -84,6 +95,9 @@ def test_calls_over_the_queue_are_refused_by_its_setting_and_those_within_answer
     (refused,) = (other for other in others if other.code() != grpc.StatusCode.OK)
     assert refused.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "over the 2 of ONOMA_QUEUE_IMAGES" in refused.details()
+    again, packed = RetryInfo(), rpc_status.from_call(refused).details[1]
+    assert packed.Unpack(again)
+    assert again.retry_delay.ToTimedelta().total_seconds() == RETRY_AFTER_S
     assert first.code() == grpc.StatusCode.OK
 
 
@@ -93,6 +107,20 @@ def test_a_caller_that_leaves_spoils_nothing_for_the_others(stub, network):
     leaves.cancel()
     network.may_run.set()
     assert first.code() == stays.code() == grpc.StatusCode.OK
+
+
+def test_images_of_a_caller_that_has_left_are_not_scored(channel, stub, network):
+    pictures = [encode_png(np.full((8, 8, 3), shade, np.uint8)) for shade in range(16)]
+    request = inference_pb2.PredictRequest(model="tiny", contents=pictures)
+    call = InferenceServiceStub(channel).Predict.future(request, timeout=DEADLINE_S)
+    assert network.is_running.wait(DEADLINE_S)
+    call.cancel()
+    stub.ServerLive(
+        pb.ServerLiveRequest(), timeout=DEADLINE_S
+    )  # on the same connection, after the cancellation
+    network.may_run.set()
+    assert calling(stub).result(DEADLINE_S).outputs
+    assert sum(network.batches) < len(pictures)
 
 
 def test_a_call_in_flight_is_answered_when_the_server_stops(server, stub, network):
