@@ -12,7 +12,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from services.inference import datasets, registry, tables
-from services.inference.training import checked_settings, load_xnn, xnns_of
+from services.inference.stored_xnns import load_xnn, xnns_of
+from services.inference.training import checked_settings
 from services.runtime.database import keep_deletions_out, session
 from services.runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.objects import ObjectStore

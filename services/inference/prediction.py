@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from onoma.science.pictures import BrokenPicture, Preprocessing, normalise
 from onoma.science.xnn import Xnn, score
 from onoma.v1 import inference_pb2 as pb
-from services.inference import datasets, registry, tables, training
+from services.inference import datasets, registry, stored_xnns, tables
 from services.inference.batching import RETRY_AFTER_S, Outputs
 from services.inference.reading_ahead import in_order
 from services.inference.sessions import Sessions
@@ -191,7 +191,7 @@ def _xnns(engine: Engine, store: ObjectStore, model: tables.Model, set_name: str
     row = registry.find(engine, tables.XnnSet, set_name)
     if row.model != model.name:
         raise InvalidArgument(f"set '{set_name}' explains model '{row.model}', not '{model.name}'")
-    return {xnn.class_name: training.load_xnn(store, xnn) for xnn in training.xnns_of(engine, row)}
+    return {xnn.class_name: stored_xnns.load_xnn(store, xnn) for xnn in stored_xnns.xnns_of(engine, row)}
 
 
 def _xnn_scores(xnns: dict[str, Xnn], model: tables.Model, features: torch.Tensor) -> npt.NDArray[np.float32]:

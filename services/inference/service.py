@@ -24,6 +24,7 @@ from services.inference import (
     messages,
     models,
     registry,
+    stored_xnns,
     tables,
     training,
     uploads,
@@ -223,11 +224,11 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     def GetXnnSet(self, request: pb.GetXnnSetRequest, context: Context) -> pb.GetXnnSetResponse:
         row = registry.find(self._engine, tables.XnnSet, request.name)
-        return pb.GetXnnSetResponse(xnn_set=messages.xnn_set(row, training.xnns_of(self._engine, row)))
+        return pb.GetXnnSetResponse(xnn_set=messages.xnn_set(row, stored_xnns.xnns_of(self._engine, row)))
 
     def ListXnnSets(self, request: pb.ListXnnSetsRequest, context: Context) -> pb.ListXnnSetsResponse:
         rows, token = registry.page(self._engine, tables.XnnSet, request.page_size, request.page_token)
-        xnn_sets = [messages.xnn_set(row, training.xnns_of(self._engine, row)) for row in rows]
+        xnn_sets = [messages.xnn_set(row, stored_xnns.xnns_of(self._engine, row)) for row in rows]
         return pb.ListXnnSetsResponse(xnn_sets=xnn_sets, next_page_token=token)
 
     def DeleteXnnSet(self, request: pb.DeleteXnnSetRequest, context: Context) -> pb.DeleteXnnSetResponse:
@@ -248,12 +249,14 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             xnns,
             messages.summary(given),
         )
-        return pb.ImportXnnSetResponse(xnn_set=messages.xnn_set(row, training.xnns_of(self._engine, row)))
+        return pb.ImportXnnSetResponse(xnn_set=messages.xnn_set(row, stored_xnns.xnns_of(self._engine, row)))
 
     def ListXnnScores(
         self, request: pb.ListXnnScoresRequest, context: Context
     ) -> Iterator[pb.ListXnnScoresResponse]:
-        found = training.scores_on_the_test_part(self._engine, self._store, request.name, request.class_name)
+        found = stored_xnns.scores_on_the_test_part(
+            self._engine, self._store, request.name, request.class_name
+        )
         for dnn_scores, xnn_scores, of_class in found:
             yield pb.ListXnnScoresResponse(dnn_scores=dnn_scores, xnn_scores=xnn_scores, of_class=of_class)
 

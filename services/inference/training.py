@@ -13,22 +13,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from sqlalchemy import Engine
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 from torch import Tensor
 
-from onoma.science.xnn import Xnn, from_tensors, score, to_tensors
+from onoma.science.xnn import Xnn, from_tensors, to_tensors
 from onoma.science.xnn_fitting import XnnSettings, widths
 from onoma.science.xnn_plan import beside, group_size, groups_of, on_device
 from onoma.science.xnn_training import TF32_REFUSED, Round, train_group
 from onoma.science.xnn_trunk import Trunk, codes_of, train_trunk
 from services.inference import datasets, figures, registry, rounds, tables
-from services.inference.features import PartFeatures, Pass, kept_features, part_features
+from services.inference.features import PartFeatures, Pass, part_features
 from services.inference.sessions import open_stored
 from services.inference.settings import InferenceSettings
+from services.inference.stored_xnns import is_imported, load_xnn, xnns_of
 from services.runtime.cores import cores
 from services.runtime.database import keep_deletions_out, session
 from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
@@ -90,7 +89,7 @@ def plan(engine: Engine, params: Mapping[str, Any]) -> Plan:
     with Session(engine) as opened:
         found = opened.get(tables.XnnSet, made.name)
     _refuse_other(found, made)
-    if found and _is_imported(xnns_of(engine, found)):
+    if found and is_imported(xnns_of(engine, found)):
         raise FailedPrecondition(
             f"set '{found.name}' was trained elsewhere and came with a study; give this one another name (--name)"
         )
@@ -296,52 +295,6 @@ def _whole_set(engine: Engine, store: ObjectStore, chosen: Plan) -> Iterator[Xnn
     rows = [xnn for xnn in xnns_of(engine, row) if xnn.settings_hash == chosen.settings_hash(xnn.class_name)]
     if len(rows) == len(chosen.model.classes):
         yield from (load_xnn(store, xnn) for xnn in rows)
-
-
-def xnns_of(engine: Engine, row: tables.XnnSet) -> Sequence[tables.Xnn]:
-    """The xNNs of a set, in the order of the model's classes."""
-    with Session(engine) as opened:
-        model = opened.get(tables.Model, row.model)
-        rows = opened.exec(select(tables.Xnn).where(col(tables.Xnn.set_name) == row.name)).all()
-    order = {name: index for index, name in enumerate(model.classes if model else [])}
-    return sorted(rows, key=lambda xnn: order.get(xnn.class_name, len(order)))
-
-
-def scores_on_the_test_part(
-    engine: Engine, store: ObjectStore, set_name: str, class_name: str
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]]:
-    """Scores of a class by the network and by its xNN, and whether each image is of the class, batch by batch.
-
-    Raises:
-        NotFound: no such set, or it has no xNN of the class.
-        FailedPrecondition: the features that it was measured on are no longer kept.
-    """
-    row = registry.find(engine, tables.XnnSet, set_name)
-    model = registry.find(engine, tables.Model, row.model)
-    dataset = registry.find(engine, tables.Dataset, row.dataset)
-    with Session(engine) as opened:
-        found = opened.get(tables.Xnn, (set_name, class_name))
-    if found is None:
-        known = ", ".join(f"'{xnn.class_name}'" for xnn in xnns_of(engine, row)) or "none"
-        raise NotFound(f"set '{set_name}' has no xNN of class '{class_name[:80]}', it has: {known}")
-    if _is_imported([found]):
-        raise FailedPrecondition(
-            f"set '{set_name}' came with a study, without the pictures that it was measured on; its figures came "
-            f"along (onoma xnn show {set_name})"
-        )
-    xnn, target = load_xnn(store, found), model.classes.index(class_name)
-    for shard in kept_features(engine, store, model, dataset, tables.TEST):
-        of_class = shard.class_indices == dataset.classes.index(class_name)
-        yield shard.scores[:, target], score(xnn, torch.from_numpy(shard.features)).numpy(), of_class
-
-
-def _is_imported(xnns: Sequence[tables.Xnn]) -> bool:
-    return any(xnn.settings_hash == tables.TRAINED_ELSEWHERE for xnn in xnns)
-
-
-def load_xnn(store: ObjectStore, row: tables.Xnn) -> Xnn:
-    """The xNN of a row."""
-    return from_tensors(load_tensors(store.get(row.weights_key)))
 
 
 class _Stopped(Exception):
