@@ -2,21 +2,19 @@
 
 import time
 import uuid
-from base64 import b64encode
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
-from sqlalchemy import JSON, Column, Engine, Executable, LargeBinary, Text, delete, func, insert, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Engine, func, insert, tuple_
 from sqlalchemy.sql import bindparam
 from sqlmodel import Session, col, select
 
 from onoma.v1 import naming_pb2 as pb
 from services.naming import acts, namings, studies
-from services.naming.acts import Edits, Place
+from services.naming.act_rows import Changes, as_json, from_json
+from services.naming.acts import Edits
 from services.naming.names import checked_id, shown
 from services.naming.namings import UNTOUCHED, Held, NamingKey
 from services.naming.tables import (
@@ -25,7 +23,6 @@ from services.naming.tables import (
     Annotator,
     Concept,
     Naming,
-    Placement,
     Study,
     StudyActivation,
 )
@@ -133,7 +130,7 @@ def record_all(opened: Session, study: Study, key: NamingKey, commands: Sequence
     for command in commands:
         asked = Asked(key, uuid.uuid4().hex, held.state.revision, command)
         needs = _Needs(opened, {key: held}, [asked])
-        changes = _Changes()
+        changes = Changes()
         held = _taken(opened, study, held, asked, needs, changes)
         changes.write(opened)
 
@@ -183,7 +180,7 @@ class _Batch:
     """What acts of one transaction need, read and locked together, and what they change."""
 
     def __init__(self, opened: Session, asked: Sequence[Asked], kept: Mapping[NamingKey, Held]) -> None:
-        self.changes = _Changes()
+        self.changes = Changes()
         self._opened = opened
         self._studies = self._locked_studies(asked)
         known = [
@@ -305,107 +302,7 @@ def _check_same(asked: Asked, category: str, revision: int, command: bytes) -> N
         )
 
 
-@dataclass(frozen=True)
-class _Changes:
-    """Rows to be written, of any number of acts of different namings."""
-
-    acts: list[dict[str, Any]] = field(default_factory=list)
-    namings: list[dict[str, Any]] = field(default_factory=list)
-    concepts: list[dict[str, Any]] = field(default_factory=list)
-    left: list[dict[str, str]] = field(default_factory=list)
-    placed: list[dict[str, Any]] = field(default_factory=list)
-
-    def add(self, key: NamingKey, edits: Edits) -> None:
-        """Adds what edits leave behind."""
-        for concept_id, (_, concept) in edits.concepts.items():
-            columns = {"name": concept.name, "place": concept.place, "standing": concept.standing}
-            self.concepts.append(key.columns() | {"concept_id": concept_id} | columns)
-        for id_, (_, place) in edits.placements.items():
-            if place is None:
-                self.left.append({"of_study": key.study_id, "of_annotator": key.annotator_id, "of_id": id_})
-            else:
-                columns = {
-                    "concept_id": place.concept_id,
-                    "reason": place.reason,
-                    "position": place.position,
-                }
-                self.placed.append(key.columns() | {"activation_id": id_} | columns)
-
-    def write(self, opened: Session) -> None:
-        """Writes all of it, what others refer to first."""
-        if not self.acts:
-            return
-        connection = opened.connection()
-        rows = dict(zip(_TABLES, (self.acts, self.namings, self.concepts, self.placed), strict=True))
-        if connection.dialect.name == "postgresql":
-            logged = [row | {"command": b64encode(row["command"]).decode()} for row in self.acts]
-            rows = rows | {_ACT: logged}
-            given = {table.name: of_table for table, of_table in rows.items()}
-            connection.execute(_at_once(), given | {"left": self.left})
-            return
-        for table, of_table in rows.items():
-            if of_table:
-                connection.execute(_row_by_row(table), of_table)
-        if self.left:
-            connection.execute(_DELETE_LEFT, self.left)
-
-
-_TABLES: tuple[Any, ...] = tuple(model.__table__ for model in (Act, Naming, Concept, Placement))  # type: ignore[attr-defined]
-_ACT, *_, _PLACEMENT = _TABLES
-_LEFT = ("of_study", "of_annotator", "of_id")  # keys of placements
-
-
-def _delete_placements(keys: Any) -> Any:
-    """Those of given keys, by the names in `_LEFT`."""
-    of = zip(_PLACEMENT.primary_key, _LEFT, strict=True)
-    return delete(_PLACEMENT).where(*(column == keys[name] for column, name in of))
-
-
-_DELETE_LEFT = _delete_placements({name: bindparam(name) for name in _LEFT})
-
-
-@cache
-def _at_once() -> Executable:
-    """For PostgreSQL all in one statement, the rows of a table as JSON: one text, kept prepared, for any number."""
-    *first, last = (_put_given(table) for table in _TABLES)
-    key = zip(_LEFT, _PLACEMENT.primary_key, strict=True)
-    left = _given("left", [Column(name, column.type) for name, column in key])
-    steps = [*first, _delete_placements(left.c)]
-    return last.add_cte(*(one.cte(f"step_{number}") for number, one in enumerate(steps)))
-
-
-def _given(name: str, columns: Iterable[Any]) -> Any:
-    """A table of rows that are given as JSON, with bytes in base 64."""
-    typed = (Column(one.name, Text() if isinstance(one.type, LargeBinary) else one.type) for one in columns)
-    rows = func.json_to_recordset(bindparam(name, type_=JSON()))
-    return rows.table_valued(*typed, name=f"{name}_given").render_derived(with_types=True)
-
-
-def _put_given(table: Any) -> Any:
-    given = _given(table.name, table.columns)
-    values = (
-        func.decode(given.c[one.name], "base64") if isinstance(one.type, LargeBinary) else given.c[one.name]
-        for one in table.columns
-    )
-    put = postgresql.insert(table).from_select(table.columns.keys(), select(*values))
-    return _or_replace(put, table)
-
-
-@cache
-def _row_by_row(table: Any) -> Executable:
-    put = _or_replace(sqlite.insert(table), table)
-    return put.returning(table.c.study_id)  # so that many go in one statement
-
-
-def _or_replace(put: Any, table: Any) -> Any:
-    """Rows as they are now, in the place of what is there; of the log nothing is ever replaced."""
-    if table is _ACT:
-        return put
-    new = {column.name: put.excluded[column.name] for column in table.columns if not column.primary_key}
-    return put.on_conflict_do_update(index_elements=table.primary_key.columns, set_=new)
-
-
-def _taken(opened: Session, study: Study, held: Held, asked: Asked, needs: _Needs, changes: _Changes) -> Held:
+def _taken(opened: Session, study: Study, held: Held, asked: Asked, needs: _Needs, changes: Changes) -> Held:
     """The naming after an act; what it changes is added to `changes`."""
     key, command = asked.key, asked.command
     kind = acts.kind_of(command)
@@ -432,7 +329,7 @@ def _taken(opened: Session, study: Study, held: Held, asked: Asked, needs: _Need
             "revision": after.revision,
             "request_id": asked.request_id,
             "command": _serialised(command),
-            "edits": _as_json(edits) if depth else {},
+            "edits": as_json(edits) if depth else {},
             "depth": depth,
             "time": time.time(),
         }
@@ -463,30 +360,7 @@ def _check_activations(opened: Session, study: Study, key: NamingKey, activation
 def _edits_at(opened: Session, depths: Sequence[tuple[str, str, str, int]]) -> dict[NamingKey, Edits]:
     """Edits of the latest act at a depth of each naming: (study, annotator, category, depth)."""
     rows = opened.connection().execute(_EDITS, {"depths": depths})
-    return {NamingKey(*key): _edits(written) for *key, written in rows}
-
-
-def _edits(written: dict[str, Any]) -> Edits:
-    return Edits(
-        {
-            id_: (acts.Concept(*before), acts.Concept(*after))
-            for id_, (before, after) in written["concepts"].items()
-        },
-        {
-            id_: (before and Place(*before), after and Place(*after))
-            for id_, (before, after) in written["placements"].items()
-        },
-    )
-
-
-def _as_json(edits: Edits) -> dict[str, Any]:
-    return {
-        "concepts": {id_: [astuple(side) for side in sides] for id_, sides in edits.concepts.items()},
-        "placements": {
-            id_: [side and (side.concept_id, side.reason, side.position) for side in sides]
-            for id_, sides in edits.placements.items()
-        },
-    }
+    return {NamingKey(*key): from_json(written) for *key, written in rows}
 
 
 def _of_naming(key: NamingKey) -> tuple[Any, ...]:

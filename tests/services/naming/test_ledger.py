@@ -16,7 +16,7 @@ from sqlmodel import Session, col, select
 
 from onoma.client.namings import after
 from onoma.v1 import naming_pb2 as pb
-from services.naming import acts, changes, ledger, namings
+from services.naming import act_rows, acts, changes, ledger, namings
 from services.naming.ledger import Asked
 from services.naming.namings import UNTOUCHED, Held, NamingKey
 from services.naming.tables import Act, Annotator, Concept, Naming, Placement, Study, StudyActivation
@@ -158,13 +158,13 @@ class Killed(Exception):
 @contextlib.contextmanager
 def killed_before_the_commit():
     """What writes an act dies when all of it is written and nothing committed."""
-    write = ledger._Changes.write
+    write = act_rows.Changes.write
 
     def dying(*arguments):
         write(*arguments)
         raise Killed
 
-    with mock.patch.object(ledger._Changes, "write", dying), contextlib.suppress(Killed):
+    with mock.patch.object(act_rows.Changes, "write", dying), contextlib.suppress(Killed):
         yield
 
 
