@@ -164,20 +164,7 @@ def prepare(
         raise ValueError(f"mass of dtype {dtype}; it can be {' or '.join(map(str, MASS_DTYPES))}")
     upper, lower = program.node(attachment), program.node(map_layer)
     path = carriers(program, attachment, map_layer)
-    if lower not in cuts(program, attachment):
-        raise ValueError(
-            f"map layer '{map_layer}' does not lie on every path to '{attachment}': mass would go around it"
-        )
-    if len(shape_of(lower)) != 4:
-        raise ValueError(f"map layer '{map_layer}' has shape {shape_of(lower)[1:]}: no rows and columns")
-    if channel_axis(lower) is None:
-        raise ValueError(
-            f"map layer '{map_layer}' has shape {shape_of(lower)} for two images, and its axes are not images, "
-            "channels, rows and columns"
-        )
-    if lower.op == "placeholder" or not shape_of(upper):
-        name = map_layer if lower.op == "placeholder" else attachment
-        raise ValueError(f"layer '{name}' is no operator that gives one tensor of activations; name another")
+    _check_layers(program, upper, lower)
     known = {node: _moved(value, device) for node, value in constants(program).items()}
     missing = [node for node in path if node is not lower and not has_rule(node)]
     if missing:
@@ -186,15 +173,7 @@ def prepare(
         raise ValueError(
             f"attachment layer '{attachment}' has shape {shape_of(upper)} for two images: they share its first axis"
         )
-    for node, value in known.items():
-        if _is_mask(node):
-            continue
-        if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
-            layers = ", ".join(f"'{user.name}'" for user in node.users)
-            raise ValueError(
-                f"weight '{node.target}' of layer {layers} is NaN or infinite; "
-                "export the network from a training that did not diverge"
-            )
+    _check_finite(known)
     signed = signed_nodes(program.graph_module.graph.nodes)
     below_zero = nodes_below_zero(path, signed)
     weights = {
@@ -209,6 +188,39 @@ def prepare(
     return Explainer(
         program, upper, lower, mode, tuple(path), known, weights, dtype, fixed, signed, below_zero
     )
+
+
+def _check_layers(program: Program, upper: fx.Node, lower: fx.Node) -> None:
+    """Raises where mass on `upper`, the attachment, cannot come down to `lower`, the map layer, and be drawn there."""
+    if lower not in cuts(program, upper.name):
+        raise ValueError(
+            f"map layer '{lower.name}' does not lie on every path to '{upper.name}': mass would go around it"
+        )
+    if len(shape_of(lower)) != 4:
+        raise ValueError(f"map layer '{lower.name}' has shape {shape_of(lower)[1:]}: no rows and columns")
+    if channel_axis(lower) is None:
+        raise ValueError(
+            f"map layer '{lower.name}' has shape {shape_of(lower)} for two images, and its axes are not images, "
+            "channels, rows and columns"
+        )
+    if lower.op == "placeholder" or not shape_of(upper):
+        node = lower if lower.op == "placeholder" else upper
+        raise ValueError(
+            f"layer '{node.name}' is no operator that gives one tensor of activations; name another"
+        )
+
+
+def _check_finite(values: Mapping[fx.Node, Any]) -> None:
+    """Raises where a weight is not finite; masks may be infinite."""
+    for node, value in values.items():
+        if _is_mask(node):
+            continue
+        if isinstance(value, Tensor) and value.is_floating_point() and not value.isfinite().all():
+            layers = ", ".join(f"'{user.name}'" for user in node.users)
+            raise ValueError(
+                f"weight '{node.target}' of layer {layers} is NaN or infinite; "
+                "export the network from a training that did not diverge"
+            )
 
 
 def _without_rule(missing: Sequence[fx.Node]) -> str:

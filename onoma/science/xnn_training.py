@@ -132,25 +132,7 @@ def train_group(
             are to be trained together on samples of their own.
     """
     device = device or features.device
-    if settings.precision == "tf32" and device.type != "cuda":
-        raise ValueError(TF32_REFUSED)
-    expected = (len(features), len(class_seeds))
-    if features.dim() != 2 or not tuple(scores.shape) == tuple(is_positive.shape) == expected:
-        shapes = ", ".join(str(tuple(array.shape)) for array in (features, scores, is_positive))
-        raise ValueError(
-            f"features (n, D), scores (n, C) and is_positive (n, C) have the shapes {shapes}, with C = "
-            f"{len(class_seeds)} class_seeds"
-        )
-    if is_positive.dtype != torch.bool:
-        raise ValueError(f"is_positive is of {is_positive.dtype}; it must be bool")
-    for count in is_positive.sum(0).tolist():
-        if count < 2:
-            raise ValueError(f"{count} training images of the class; at least 2 are needed")
-    if settings.negatives_per_positive and len(class_seeds) > 1:
-        raise ValueError(
-            f"{len(class_seeds)} classes share no images where negatives_per_positive is "
-            f"{settings.negatives_per_positive}; train them one by one, or give 0"
-        )
+    _check_arguments(features, scores, is_positive, settings, len(class_seeds), device)
     sample = torch.Generator().manual_seed(class_seeds[0])
     rows = _sample(is_positive[:, 0].cpu(), settings.negatives_per_positive, sample).to(features.device)
     scores, is_positive = scores.to(features.device), is_positive.to(features.device)
@@ -184,6 +166,36 @@ def train_group(
             pull_away_weight=settings.pull_away_weight * 0.8,
         )
     return [_best(of_class, score_range) for of_class, score_range in zip(rounds, ranges, strict=True)]
+
+
+def _check_arguments(
+    features: Tensor,
+    scores: Tensor,
+    is_positive: Tensor,
+    settings: XnnSettings,
+    class_count: int,
+    device: torch.device,
+) -> None:
+    """Raises what `train_group` says of them, but for values that are not finite."""
+    if settings.precision == "tf32" and device.type != "cuda":
+        raise ValueError(TF32_REFUSED)
+    expected = (len(features), class_count)
+    if features.dim() != 2 or not tuple(scores.shape) == tuple(is_positive.shape) == expected:
+        shapes = ", ".join(str(tuple(array.shape)) for array in (features, scores, is_positive))
+        raise ValueError(
+            f"features (n, D), scores (n, C) and is_positive (n, C) have the shapes {shapes}, with C = "
+            f"{class_count} class_seeds"
+        )
+    if is_positive.dtype != torch.bool:
+        raise ValueError(f"is_positive is of {is_positive.dtype}; it must be bool")
+    for count in is_positive.sum(0).tolist():
+        if count < 2:
+            raise ValueError(f"{count} training images of the class; at least 2 are needed")
+    if settings.negatives_per_positive and class_count > 1:
+        raise ValueError(
+            f"{class_count} classes share no images where negatives_per_positive is "
+            f"{settings.negatives_per_positive}; train them one by one, or give 0"
+        )
 
 
 def _fit_round(
