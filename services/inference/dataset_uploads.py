@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from math import isfinite
 
@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from services.inference import import_rows
 from services.inference.datasets import class_index
 from services.inference.importing import BATCH_SIZE
-from services.inference.intake import Intake, Refused
+from services.inference.intake import Intake, Refused, Taken
 from services.inference.layout import Item
 from services.inference.settings import InferenceSettings
 from services.inference.tables import Dataset
@@ -61,34 +61,35 @@ def receive(
         InvalidArgument: an item cannot be, or two have one path.
         FailedPrecondition: not one picture can be taken, or one cannot that may not be left out.
     """
-    import_id, paths, taken = uuid.uuid4().hex, set[str](), 0
-    refused: Refused | None = None
-    intake = Intake(engine, store, (), limits, decoders)
+    import_id = uuid.uuid4().hex
+
+    def look(result: Taken | Refused) -> None:
+        if all_or_nothing and isinstance(result, Refused):
+            raise FailedPrecondition(
+                f"nothing of the upload of {name!r} was stored, as {result.item.path} cannot be taken: {result.reason}"
+            )
+
     try:
-        with ThreadPoolExecutor(limits.import_workers) as pool:
-            while batch := list(_batch(items)):
-                for item, _ in batch:
-                    _check(item, classes, paths)
-                results = list(pool.map(intake.take, batch))
-                if all_or_nothing and (broken := next((r for r in results if isinstance(r, Refused)), None)):
-                    raise FailedPrecondition(
-                        f"nothing of the upload of {name!r} was stored, as {broken.item.path} cannot be taken: "
-                        f"{broken.reason}"
-                    )
-                store.flush()
-                import_rows.write(engine, name, import_id, classes, results)
-                for result in results:
-                    if isinstance(result, Refused):
-                        refused = refused or result
-                    else:
-                        taken += 1
+        taken, why_none = Intake(engine, store, (), limits, decoders).take_all(
+            _batches(items, classes), look, partial(import_rows.write, engine, name, import_id, classes)
+        )
         if not taken:
-            why = f"; the first, {refused.item.path}: {refused.reason}" if refused else ""
-            raise FailedPrecondition(f"the upload of {name!r} held no picture that can be taken{why}")
+            raise FailedPrecondition(f"the upload of {name!r} held no picture that can be taken{why_none}")
         return import_rows.publish(engine, name, import_id, classes, taken)
     except BaseException:  # a caller that hangs up as well: what came is seen by nobody, and goes
         import_rows.forget(engine, import_id)
         raise
+
+
+def _batches(
+    items: Iterator[tuple[Item, bytes]], classes: Sequence[str]
+) -> Iterator[Sequence[tuple[Item, bytes]]]:
+    """The items, each of them checked."""
+    paths = set[str]()
+    while batch := list(_batch(items)):
+        for item, _ in batch:
+            _check(item, classes, paths)
+        yield batch
 
 
 def _batch(items: Iterator[tuple[Item, bytes]]) -> Iterator[tuple[Item, bytes]]:

@@ -1,8 +1,8 @@
 """The import of a folder: a job that leaves a data set alone until its new content is whole."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from services.inference import import_rows
 from services.inference.datasets import class_index
 from services.inference.formats import read_layout
-from services.inference.intake import Intake, Refused, is_inside
+from services.inference.intake import Intake, is_inside
 from services.inference.layout import Item, Layout, seeded_order
 from services.inference.settings import InferenceSettings
 from services.inference.tables import TEST, TRAIN, Dataset
@@ -116,26 +116,19 @@ def import_dataset(
 
     context.stage("importing pictures", len(items))
     import_rows.forget(engine, context.job_id)
-    taken = 0
-    first_refusal = None
-    intake = Intake(engine, store, roots, limits, decoders, own_folder)
-    with ThreadPoolExecutor(limits.import_workers) as pool:
-        contents = layout.contents(items)
-        while batch := list(islice(contents, BATCH_SIZE)):
-            results = []
-            for result in pool.map(intake.take, batch):
-                context.check()
-                context.advance()
-                results.append(result)
-            store.flush()
-            import_rows.write(engine, plan.name, context.job_id, classes, results)
-            refused = [result for result in results if isinstance(result, Refused)]
-            taken += len(results) - len(refused)
-            first_refusal = first_refusal or next(iter(refused), None)
+    contents = layout.contents(items)
+    batches = iter(lambda: list(islice(contents, BATCH_SIZE)), [])
+
+    def count(_: object) -> None:
+        context.check()
+        context.advance()
+
+    taken, why_none = Intake(engine, store, roots, limits, decoders, own_folder).take_all(
+        batches, count, partial(import_rows.write, engine, plan.name, context.job_id, classes)
+    )
     if not taken:
-        why = f"; the first, {first_refusal.item.path}: {first_refusal.reason}" if first_refusal else ""
         raise FailedPrecondition(
-            f"{folder}: not one of {len(items)} files is a picture that can be taken{why}"
+            f"{folder}: not one of {len(items)} files is a picture that can be taken{why_none}"
         )
 
     if not folder.exists():

@@ -2,7 +2,8 @@
 
 import hashlib
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -51,7 +52,7 @@ def is_inside(path: Path, roots: Sequence[Path]) -> bool:
 
 
 class Intake:
-    """Puts pictures into the object store; called by several threads."""
+    """Puts pictures into the object store."""
 
     def __init__(
         self,
@@ -68,6 +69,34 @@ class Intake:
         self._limits = limits
         self._decoders = decoders
         self._own = [own_folder.resolve()] if own_folder else []
+
+    def take_all(
+        self,
+        batches: Iterable[Sequence[tuple[Item, Path | bytes | Pixels]]],
+        look: Callable[[Taken | Refused], None],
+        write: Callable[[Sequence[Taken | Refused]], None],
+    ) -> tuple[int, str]:
+        """Stores pictures batch by batch, in several threads, and has their rows written.
+
+        Args:
+            look: called with each result, in order, before anything of its batch is written; may raise to stop.
+            write: called with the results of each batch, once their objects are durable.
+        Returns:
+            How many were taken; and what ends a line that says why none was: the first refusal, or nothing.
+        """
+        taken, first = 0, None
+        with ThreadPoolExecutor(self._limits.import_workers) as pool:
+            for batch in batches:
+                results = []
+                for result in pool.map(self.take, batch):
+                    look(result)
+                    results.append(result)
+                self._store.flush()
+                write(results)
+                refused = [result for result in results if isinstance(result, Refused)]
+                taken += len(results) - len(refused)
+                first = first or next(iter(refused), None)
+        return taken, f"; the first, {first.item.path}: {first.reason}" if first else ""
 
     def take(self, content: tuple[Item, Path | bytes | Pixels]) -> Taken | Refused:
         """Stores one picture, a file or its bytes or pixels, or says why it cannot be taken.
