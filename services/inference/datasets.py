@@ -110,7 +110,7 @@ def pictures_bytes(engine: Engine, store: ObjectStore, image_ids: Sequence[str])
     yield from map(store.get, image_ids)
 
 
-def seen_by(model: tables.Model, data: bytes, decoders: Decoders) -> bytes:
+def model_input_png(model: tables.Model, data: bytes, decoders: Decoders) -> bytes:
     """PNG of what the model sees of a picture."""
     pixels = decoders.seen(data, Preprocessing(**model.preprocessing))
     # People wait for it: for a photograph of 224 px level 6 takes 12 ms, level 2 4 ms and 8 % more bytes.

@@ -92,7 +92,7 @@ def _delete_what_nobody_asks_for(opened: Session) -> None:
     models, datasets = opened.exec(select(Model)).all(), opened.exec(select(Dataset)).all()
     wanted = {key for pair in product(models, datasets) for key in features.cache_keys(*pair)}
     _delete_others(opened, FeatureShard, "cache_key", wanted)
-    _delete_others(opened, KeptCells, "seen_by", {kept_cells.seen_by(model) for model in models})
+    _delete_others(opened, KeptCells, "seen_by", {kept_cells.cache_key(model) for model in models})
     is_there = exists().where(col(Image.image_id) == KeptCells.image_id)
     opened.exec(delete(KeptCells).where(~is_there))
 

@@ -25,7 +25,7 @@ def keep(
     store: ObjectStore, model: tables.Model, image_ids: Sequence[str], cells: npt.NDArray[np.float32]
 ) -> list[tables.KeptCells]:
     """Stores the activations (n, C, h, w) of images; the rows are to be added once the store is flushed."""
-    key = seen_by(model)
+    key = cache_key(model)
     return [
         tables.KeptCells(
             seen_by=key,
@@ -43,13 +43,13 @@ def keys(engine: Engine, model: tables.Model, image_ids: Sequence[str]) -> dict[
         for start in range(0, len(image_ids), _ASKED_AT_ONCE):
             some = image_ids[start : start + _ASKED_AT_ONCE]
             query = select(row.image_id, row.object_key).where(
-                row.seen_by == seen_by(model), col(row.image_id).in_(some)
+                row.seen_by == cache_key(model), col(row.image_id).in_(some)
             )
             found |= dict(opened.exec(query).all())
     return found
 
 
-def seen_by(model: tables.Model) -> str:
+def cache_key(model: tables.Model) -> str:
     """SHA-256 of all that a picture's activations depend on beside the picture."""
     what = (model.model_hash, model.map_layer, model.preprocessing)
     return hashlib.sha256(repr(what).encode()).hexdigest()

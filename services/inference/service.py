@@ -172,7 +172,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             return
         model = registry.find(self._engine, tables.Model, model_name)
         for data in stored:
-            yield datasets.seen_by(model, data, self._decoders)
+            yield datasets.model_input_png(model, data, self._decoders)
 
     def CheckModel(self, request: pb.CheckModelRequest, context: Context) -> pb.CheckModelResponse:
         return models.check(self._store, request.object_key)
