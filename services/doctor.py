@@ -91,6 +91,35 @@ class Findings:
     freed: list[str] = field(default_factory=list)
 
 
+@dataclass
+class _Named:
+    """What rows name.
+
+    Attributes:
+        objects: keys of all that they name, needed or not.
+        needed: by key of an object that nothing can do without, the column, and what would make it whole.
+        rows: by column of `_NAMES`, what stands in it.
+    """
+
+    objects: set[str] = field(default_factory=set)
+    needed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    rows: dict[str, set[str]] = field(default_factory=dict)
+
+    def add(self, store: ObjectStore, service: str, table: str, row: Mapping[str, str | None]) -> None:
+        """Adds what a row names."""
+        for column, text in row.items():
+            keys = _KEY.findall(text or "")
+            if table == "job":
+                keys += [key for given in keys for key in _keys_inside(store, given)]
+            self.objects.update(keys)
+            if (name := f"{service}.{table}.{column}") in _WAYS_OUT:
+                for key in keys:
+                    if key not in self.needed:
+                        self.needed[key] = name, intern(_WAYS_OUT[name].format(**row))
+            if text and name in _NAMES:
+                self.rows.setdefault(name, set()).add(text)
+
+
 def doctor(
     data_dir: Path | None, progress: Progress, *, backups: Path | None, remove_orphans: bool, most: bool
 ) -> Findings:
@@ -143,30 +172,18 @@ def look_over(
         found.problems.append(str(error))
     stored = set(store.keys())
     found.object_count = len(stored)
-    mentioned: set[str] = set()
-    needed: dict[str, tuple[str, str]] = {}  # by key: the column, and what would make it whole
-    names: dict[str, set[str]] = {}
+    named = _Named()
     for service, engine in engines.items():
         found.row_counts[service] = 0
         found.problems += _damage(engine)
         for table, row in _rows(engine, service):
             found.row_counts[service] += 1
-            for column, text in row.items():
-                keys = _KEY.findall(text or "")
-                if table == "job":
-                    keys += [key for given in keys for key in _keys_inside(store, given)]
-                mentioned.update(keys)
-                if (name := f"{service}.{table}.{column}") in _WAYS_OUT:
-                    for key in keys:
-                        if key not in needed:
-                            needed[key] = name, intern(_WAYS_OUT[name].format(**row))
-                if text and name in _NAMES:
-                    names.setdefault(name, set()).add(text)
+            named.add(store, service, table, row)
             progress("rows", sum(found.row_counts.values()), 0)
         engine.dispose()
-    lacking = list(_lacking(names))
+    lacking = list(_lacking(named.rows))
     found.problems += lacking
-    orphans = sorted(stored - mentioned)
+    orphans = sorted(stored - named.objects)
     if remove_orphans:
         _check_removal(found, lacking, len(orphans), most=most)
     for done, key in enumerate(orphans, 1):
@@ -176,10 +193,10 @@ def look_over(
         elif size is not None:
             found.orphans[key] = size
         progress("orphans", done, len(orphans))
-    for done, (key, (name, way_out)) in enumerate(needed.items(), 1):
+    for done, (key, (name, way_out)) in enumerate(named.needed.items(), 1):
         if what := _fault(store, key):
             found.faults.append(Fault(key, what, name, way_out))
-        progress("objects", done, len(needed))
+        progress("objects", done, len(named.needed))
     if backups is not None:
         _restore(found, store, DirectoryStore(backups / "objects"))
     return found
