@@ -18,7 +18,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, jobs_pb2, naming_pb2, types_pb2
 from services.gateway.app import OPENAPI_FILE
 from services.gateway.backends import method_of
-from services.gateway.routes import HANDWRITTEN, ROUTES, Access
+from services.gateway.routes import HANDWRITTEN, ROUTES, Access, Handwritten, Route
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
@@ -70,52 +70,10 @@ def openapi(comments: dict[str, str]) -> dict[str, Any]:
     schemas: dict[str, Any] = {"Problem": PROBLEM}
     paths: dict[str, Any] = {}
     for route in ROUTES:
-        method = method_of(route.backend, route.rpc)
-        operation = _operation(
-            route.path, f"{route.backend}.{route.rpc}", comments.get(method.full_name, ""), route.access
-        )
-        request = method.input_type
-        unnamed = [field for field in request.fields if f"{{{field.name}}}" not in route.path]
-        if route.method == "GET":
-            operation["parameters"] += [
-                {
-                    "name": field.name,
-                    "in": "query",
-                    "description": comments.get(field.full_name, ""),
-                    "schema": _field_type(field, schemas, comments),
-                }
-                for field in unnamed
-                if field.type not in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_BYTES)
-            ]
-        elif unnamed:
-            body = {
-                "type": "object",
-                "properties": {field.name: _field(field, schemas, comments) for field in unnamed},
-            }
-            operation["requestBody"] = {"content": {"application/json": {"schema": body}}, "required": True}
-        media_type = "text/event-stream" if method.server_streaming else "application/json"
-        operation["responses"] |= _answer(media_type, _reference(method.output_type, schemas, comments))
+        operation = _of_rpc(route, schemas, comments)
         paths.setdefault(route.path, {})[route.method.lower()] = operation
-    pool = descriptor_pool.Default()
     for written in HANDWRITTEN:
-        operation = _operation(written.path, f"gateway.{written.name}", written.summary, written.access)
-        operation["parameters"] += [
-            {"name": name, "in": "query", "required": True, "schema": {"type": "string"}}
-            for name in written.query
-        ]
-        operation["parameters"] += [
-            {"name": name, "in": "query", "schema": {"type": "array", "items": {"type": "string"}}}
-            for name in written.lists
-        ]
-        if written.request:
-            schema = _reference(pool.FindMessageTypeByName(written.request), schemas, comments)
-            operation["requestBody"] = {"content": {"application/json": {"schema": schema}}, "required": True}
-        answer = (
-            _reference(pool.FindMessageTypeByName(written.response), schemas, comments)
-            if written.response
-            else written.schema or {"type": "string", "format": "binary"}
-        )
-        operation["responses"] |= _answer(written.media_type, answer)
+        operation = _of_handwritten(written, schemas, comments)
         paths.setdefault(written.path, {})[written.method.lower()] = operation
     return {
         "openapi": "3.1.0",
@@ -127,6 +85,62 @@ def openapi(comments: dict[str, str]) -> dict[str, Any]:
         "paths": dict(sorted(paths.items())),
         "components": {"schemas": dict(sorted(schemas.items()))},
     }
+
+
+def _of_rpc(route: Route, schemas: dict[str, Any], comments: dict[str, str]) -> dict[str, Any]:
+    """The operation of a route that is one RPC; messages that it needs are added to `schemas`."""
+    method = method_of(route.backend, route.rpc)
+    operation = _operation(
+        route.path, f"{route.backend}.{route.rpc}", comments.get(method.full_name, ""), route.access
+    )
+    request = method.input_type
+    unnamed = [field for field in request.fields if f"{{{field.name}}}" not in route.path]
+    if route.method == "GET":
+        operation["parameters"] += [
+            {
+                "name": field.name,
+                "in": "query",
+                "description": comments.get(field.full_name, ""),
+                "schema": _field_type(field, schemas, comments),
+            }
+            for field in unnamed
+            if field.type not in (FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_BYTES)
+        ]
+    elif unnamed:
+        body = {
+            "type": "object",
+            "properties": {field.name: _field(field, schemas, comments) for field in unnamed},
+        }
+        operation["requestBody"] = {"content": {"application/json": {"schema": body}}, "required": True}
+    media_type = "text/event-stream" if method.server_streaming else "application/json"
+    operation["responses"] |= _answer(media_type, _reference(method.output_type, schemas, comments))
+    return operation
+
+
+def _of_handwritten(
+    written: Handwritten, schemas: dict[str, Any], comments: dict[str, str]
+) -> dict[str, Any]:
+    """The operation of a route that is more than one RPC; messages that it needs are added to `schemas`."""
+    pool = descriptor_pool.Default()
+    operation = _operation(written.path, f"gateway.{written.name}", written.summary, written.access)
+    operation["parameters"] += [
+        {"name": name, "in": "query", "required": True, "schema": {"type": "string"}}
+        for name in written.query
+    ]
+    operation["parameters"] += [
+        {"name": name, "in": "query", "schema": {"type": "array", "items": {"type": "string"}}}
+        for name in written.lists
+    ]
+    if written.request:
+        schema = _reference(pool.FindMessageTypeByName(written.request), schemas, comments)
+        operation["requestBody"] = {"content": {"application/json": {"schema": schema}}, "required": True}
+    answer = (
+        _reference(pool.FindMessageTypeByName(written.response), schemas, comments)
+        if written.response
+        else written.schema or {"type": "string", "format": "binary"}
+    )
+    operation["responses"] |= _answer(written.media_type, answer)
+    return operation
 
 
 def _operation(path: str, name: str, summary: str, access: Access) -> dict[str, Any]:
