@@ -19,7 +19,7 @@ from starlette.routing import Route as HttpRoute
 from services.gateway import problems, sessions
 from services.gateway.activations import Activations
 from services.gateway.backends import Backends, method_of, open_backends, request_class
-from services.gateway.handwritten import handwritten_routes
+from services.gateway.handwritten import HandwrittenRoutes
 from services.gateway.messages import answered, event_stream, read_message
 from services.gateway.page import page_routes
 from services.gateway.pictures import Pictures
@@ -52,6 +52,7 @@ def build(settings: RuntimeSettings) -> Starlette:
     backends = open_backends(settings)
     of = read_settings(SignInSettings)
     sign_in = SignIn(settings, of)
+    handwritten = HandwrittenRoutes(backends, Reports(settings), Pictures(backends), Activations(backends))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -63,7 +64,7 @@ def build(settings: RuntimeSettings) -> Starlette:
             HttpRoute("/healthz", lambda _: PlainTextResponse("ok\n")),
             HttpRoute("/api/openapi.json", lambda _: FileResponse(OPENAPI_FILE)),
             *(_rpc_route(route, backends) for route in ROUTES),
-            *handwritten_routes(backends, Reports(settings), Pictures(backends), Activations(backends)),
+            *handwritten.routes(),
             *sign_in.routes(),
             *page_routes(),
         ],

@@ -21,7 +21,7 @@ from services.gateway.activations import MOST_ASKED_FOR, Activations
 from services.gateway.messages import answered, read_message
 from services.gateway.pictures import MOST_PICTURES, Pictures
 from services.gateway.protection import REPORT_POLICY
-from services.gateway.routes import ANNOTATOR, STUDY
+from services.gateway.routes import HANDWRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -33,41 +33,70 @@ if TYPE_CHECKING:
 _IMMUTABLE = "private, max-age=31536000, immutable"
 
 
-def handwritten_routes(
-    backends: Backends, reports: Reports, pictures: Pictures, activations: Activations
-) -> list[HttpRoute]:
-    """Those that HANDWRITTEN of routes.py describes."""
+class HandwrittenRoutes:
+    """What answers the routes that HANDWRITTEN of routes.py describes."""
 
-    async def accept_invitation(request: Request) -> Response:
+    def __init__(
+        self, backends: Backends, reports: Reports, pictures: Pictures, activations: Activations
+    ) -> None:
+        self._backends = backends
+        self._reports = reports
+        self._pictures = pictures
+        self._activations = activations
+
+    def routes(self) -> list[HttpRoute]:
+        """All of them, in the order of HANDWRITTEN."""
+        endpoints = {
+            "AcceptInvitation": self._accept_invitation,
+            "GetInvitation": self._get_invitation,
+            "ListActivations": self._list_activations,
+            "GetMaps": self._get_maps,
+            "GetStudyImages": self._study_images,
+            "GetStudyImage": self._study_image,
+            "GetImage": self._image_behind_a_result,
+            "GetReport": self._report,
+            "GetNamingsJson": self._namings,
+            "GetNamingsCsv": self._namings,
+        }
+        return [
+            # Files of a report may lie in folders, which OpenAPI's paths cannot say.
+            HttpRoute(one.path.replace("{file}", "{file:path}"), endpoints[one.name], methods=[one.method])
+            for one in HANDWRITTEN
+        ]
+
+    async def _accept_invitation(self, request: Request) -> Response:
         sign_in: SignIn = request.app.state.sign_in
         sign_in.check_tries(request)
         body = await read_message(request, naming_pb2.AcceptInvitationRequest)
         try:
-            accepted = await sessions.accept(request, backends, body.token)
+            accepted = await sessions.accept(request, self._backends, body.token)
         except grpc.RpcError as error:
             if error.code() in sessions.UNKNOWN_TOKEN:
                 sign_in.note_failure(request)
             raise
         response = answered(accepted)
         sessions.remember(request, response, accepted, body.token)
-        response.background = BackgroundTask(look_ahead, accepted.study, request.state.request_id)
+        response.background = BackgroundTask(self._look_ahead, accepted.study, request.state.request_id)
         return response
 
-    def look_ahead(study: naming_pb2.Study, request_id: str) -> None:
+    def _look_ahead(self, study: naming_pb2.Study, request_id: str) -> None:
         """Lists what the page asks for next, while the browser still draws its frame."""
         with contextlib.suppress(grpc.RpcError):  # who asks for it hears why it does not come
             for category in study.categories[:1]:
-                activations.of(study, category, request_id)
-            pictures.list_of(study.study_id, request_id)
+                self._activations.of(study, category, request_id)
+            self._pictures.list_of(study.study_id, request_id)
 
-    async def get_invitation(request: Request) -> Response:
-        session, _ = await sessions.annotator_of(request, backends)
+    async def _get_invitation(self, request: Request) -> Response:
+        session, _ = await sessions.annotator_of(request, self._backends)
         return answered(session)
 
-    async def list_activations(request: Request) -> Response:
-        session, _ = await sessions.annotator_of(request, backends)
+    async def _list_activations(self, request: Request) -> Response:
+        session, _ = await sessions.annotator_of(request, self._backends)
         visible = await run_in_threadpool(
-            activations.of, session.study, request.query_params.get("category", ""), request.state.request_id
+            self._activations.of,
+            session.study,
+            request.query_params.get("category", ""),
+            request.state.request_id,
         )
         # Asked for each time, as access may end, but sent again only where it has changed.
         headers = {"Cache-Control": "private, no-cache", "ETag": f'"{visible.version}"'}
@@ -75,8 +104,8 @@ def handwritten_routes(
             return Response(status_code=304, headers=headers)
         return Response(visible.json, media_type="application/json", headers=headers)
 
-    async def get_maps(request: Request) -> Response:
-        session, _ = await sessions.annotator_of(request, backends)
+    async def _get_maps(self, request: Request) -> Response:
+        session, _ = await sessions.annotator_of(request, self._backends)
         asked, request_id = request.query_params.getlist("activation_id"), request.state.request_id
         if len(asked) > MOST_ASKED_FOR:
             raise problems.RefusedError(
@@ -85,37 +114,37 @@ def handwritten_routes(
             )
         if asked:
             content = await run_in_threadpool(
-                activations.some_maps_npy, session.study.study_id, asked, request_id
+                self._activations.some_maps_npy, session.study.study_id, asked, request_id
             )
         else:
             category, version = (request.query_params.get(name, "") for name in ("category", "version"))
             content = await run_in_threadpool(
-                activations.maps_npy, session.study, category, version, request_id
+                self._activations.maps_npy, session.study, category, version, request_id
             )
         return Response(content, media_type="application/octet-stream", headers={"Cache-Control": _IMMUTABLE})
 
-    async def study_image(request: Request) -> Response:
-        session, _ = await sessions.annotator_of(request, backends)
-        return await image(request, session.study)
+    async def _study_image(self, request: Request) -> Response:
+        session, _ = await sessions.annotator_of(request, self._backends)
+        return await self._image(request, session.study)
 
-    async def image_behind_a_result(request: Request) -> Response:
-        return await image(request, await viewed_study(request))
+    async def _image_behind_a_result(self, request: Request) -> Response:
+        return await self._image(request, await self._viewed_study(request))
 
-    async def viewed_study(request: Request) -> naming_pb2.Study:
-        visitor = await sessions.check_viewer(request, backends, of_results=True)
+    async def _viewed_study(self, request: Request) -> naming_pb2.Study:
+        visitor = await sessions.check_viewer(request, self._backends, of_results=True)
         message = naming_pb2.GetStudyRequest(study_id=request.path_params["study_id"])
-        answer: naming_pb2.GetStudyResponse = await backends.call(
+        answer: naming_pb2.GetStudyResponse = await self._backends.call(
             "naming", "GetStudy", message, timeout_s=10, request_id=request.state.request_id, visitor=visitor
         )
         return answer.study
 
-    async def report(request: Request) -> Response:
-        study, name = await viewed_study(request), request.path_params["file"]
+    async def _report(self, request: Request) -> Response:
+        study, name = await self._viewed_study(request), request.path_params["file"]
         is_fresh = name == "index.html" and request.query_params.get("fresh") == "1"
         if is_fresh:  # it keeps analytics busy for minutes
             sessions.check_owner(request)
         try:
-            files = await run_in_threadpool(reports.of, study, is_fresh=is_fresh)
+            files = await run_in_threadpool(self._reports.of, study, is_fresh=is_fresh)
         except OnomaError as error:
             raise problems.RefusedError(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from error
         if name not in files:
@@ -124,14 +153,14 @@ def handwritten_routes(
         headers = {"Cache-Control": "no-store", "Content-Security-Policy": REPORT_POLICY}
         return Response(files[name], media_type=media_type, headers=headers)
 
-    async def namings(request: Request) -> Response:
-        visitor = await sessions.check_viewer(request, backends, of_results=False)
+    async def _namings(self, request: Request) -> Response:
+        visitor = await sessions.check_viewer(request, self._backends, of_results=False)
         as_csv = request.url.path.endswith(".csv")
         message = naming_pb2.ExportNamingsRequest(
             study_id=request.path_params["study_id"],
             format=naming_pb2.NAMINGS_FORMAT_CSV if as_csv else naming_pb2.NAMINGS_FORMAT_JSON,
         )
-        pieces = backends.events(
+        pieces = self._backends.events(
             "naming",
             "ExportNamings",
             message,
@@ -148,35 +177,24 @@ def handwritten_routes(
             },
         )
 
-    async def study_images(request: Request) -> Response:
-        session, _ = await sessions.annotator_of(request, backends)
+    async def _study_images(self, request: Request) -> Response:
+        session, _ = await sessions.annotator_of(request, self._backends)
         asked = dict.fromkeys(request.query_params.getlist("image_id"))
         if not 0 < len(asked) <= MOST_PICTURES:
             raise problems.RefusedError(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"image_id names {len(asked)} pictures; at least 1 and at most {MOST_PICTURES} are given at once",
             )
-        found = await run_in_threadpool(pictures.of, session.study, tuple(asked), request.state.request_id)
+        found = await run_in_threadpool(
+            self._pictures.of, session.study, tuple(asked), request.state.request_id
+        )
         addresses = {image_id: _data_url(one) for image_id, one in zip(asked, found, strict=True)}
         return JSONResponse(addresses, headers={"Cache-Control": _IMMUTABLE})
 
-    async def image(request: Request, study: naming_pb2.Study) -> Response:
+    async def _image(self, request: Request, study: naming_pb2.Study) -> Response:
         image_ids = (request.path_params["image_id"],)
-        (picture,) = await run_in_threadpool(pictures.of, study, image_ids, request.state.request_id)
+        (picture,) = await run_in_threadpool(self._pictures.of, study, image_ids, request.state.request_id)
         return Response(picture.content, media_type=picture.media_type, headers={"Cache-Control": _IMMUTABLE})
-
-    return [
-        HttpRoute("/api/invitations", accept_invitation, methods=["POST"]),
-        HttpRoute(ANNOTATOR, get_invitation),
-        HttpRoute(ANNOTATOR + "/activations", list_activations),
-        HttpRoute(ANNOTATOR + "/maps", get_maps),
-        HttpRoute(ANNOTATOR + "/images", study_images),
-        HttpRoute(ANNOTATOR + "/images/{image_id}", study_image),
-        HttpRoute(STUDY + "/images/{image_id}", image_behind_a_result),
-        HttpRoute(STUDY + "/report/{file:path}", report),
-        HttpRoute(STUDY + "/namings.json", namings),
-        HttpRoute(STUDY + "/namings.csv", namings),
-    ]
 
 
 def _data_url(picture: inference_pb2.GetImagesResponse) -> str:

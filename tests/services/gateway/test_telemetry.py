@@ -23,6 +23,13 @@ def test_requests_are_counted_by_route_and_status(owner):
     assert (count(ROUTE, 200), count("page", 404)) == (before[0] + 1, before[1] + 1)
 
 
+def test_namings_as_a_table_are_counted_apart_from_those_as_json(owner):
+    csv, as_json = f"{ROUTE}/namings.csv", f"{ROUTE}/namings.json"
+    before = count(csv, 200), count(as_json, 200)
+    owner.get("/api/studies/s1/namings.csv").raise_for_status()
+    assert (count(csv, 200), count(as_json, 200)) == (before[0] + 1, before[1])
+
+
 def test_a_method_that_nobody_knows_makes_no_row_of_its_own(owner):
     before = count("page", 405, "other") + count("page", 404, "other")
     owner.request("BREW", "/nowhere")
