@@ -10,6 +10,9 @@ LOCAL_FOLDER ?= onoma-local
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
 .DEFAULT_GOAL := env
+ifeq ($(MAKELEVEL),0) # the page is built while the environment is installed
+MAKEFLAGS += --jobs=2
+endif
 .PHONY: help env protos web data demo up up-local images test test-slow test-deploy wheel docs bench bench-gpu bench-parts bench-analysis bench-naming bench-page screenshots soak fuzz soak-kills soak-load lint format requirements clean
 
 help: ## print what there is
@@ -133,7 +136,8 @@ data:
 .venv/.installed: requirements/dev.txt pyproject.toml
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	@echo "installing what requirements/dev.txt lists, torch among it: some minutes and 7 GB"
-	$(PY) -m pip install --quiet -r requirements/dev.txt
+	$(PY) -m pip install --quiet --no-compile -r requirements/dev.txt
+	@$(PY) -m compileall -q -q -j 0 .venv/lib || true # as pip would, on all cores; files of other Pythons do not compile
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

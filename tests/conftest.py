@@ -13,6 +13,7 @@ import torch
 from onoma.client import Addresses, Client
 from onoma.v1 import inference_pb2, naming_pb2
 from services.up import Up, local_settings, start_all
+from tests.short_fits import short_fits
 from tests.synthetic import tiny_program, write_image_folder
 
 pytest_plugins = ["tests.minio_fixture", "tests.postgresql_fixture", "tests.ray_fixture"]
@@ -58,7 +59,8 @@ def study_with_maps(folder: Path, **places: Any) -> Iterator[OpenStudy]:
             client.import_dataset("shapes", str(images)).wait()
             client.register_model("tiny", tiny_program(images)).wait()
             short = inference_pb2.XnnSettings(epochs=4, batch_size=24)
-            client.train_xnn("tiny", "tiny", "shapes", settings=short).wait()
+            with short_fits():
+                client.train_xnn("tiny", "tiny", "shapes", settings=short).wait()
             study = client.create_study("shapes", "tiny", "shapes", "tiny", ["circle", "cross", "square"])
             client.compute_maps(study.study_id).wait()
             yield OpenStudy(running, client, client.open_study(study.study_id), images)

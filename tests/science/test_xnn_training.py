@@ -1,6 +1,6 @@
 """Explanation networks: the restart rule, and training on a small problem, alone and in groups."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import nan
@@ -20,9 +20,10 @@ from onoma.science.xnn_losses import faithfulness_loss
 from onoma.science.xnn_network import Layers, Networks, drawn_units, revive_dead, with_both_signs
 from onoma.science.xnn_plan import beside
 from onoma.science.xnn_training import MAX_ROUNDS, Fit, Round, mattering, train, train_group
+from tests.short_fits import short_fits
 
 SETTINGS = XnnSettings(epochs=30, batch_size=20)
-SEEDS = range(5)
+SEEDS = range(3)
 SHORT = XnnSettings(epochs=2, batch_size=100)
 
 
@@ -67,7 +68,7 @@ def test_arrays_of_other_lengths_are_refused_with_their_shapes(
 def of_seeds(
     problem: tuple[Tensor, Tensor, Tensor], settings: XnnSettings, keep: Callable[[int, Round], None]
 ) -> list[Fit]:
-    """Fits of the seeds 0 to 4, and each one's first round."""
+    """Fits of the seeds 0 to 2, and each one's first round."""
     features, scores, is_positive = problem
 
     def trained(seed: int) -> Fit:
@@ -91,6 +92,13 @@ def first_rounds() -> dict[int, Round]:
 @pytest.fixture(scope="module")
 def fits(problem: tuple[Tensor, Tensor, Tensor], first_rounds: dict[int, Round]) -> list[Fit]:
     return of_seeds(problem, SETTINGS, first_rounds.__setitem__)
+
+
+@pytest.fixture
+def soon_over() -> Iterator[None]:
+    """Where it does not matter how good the xNNs are."""
+    with short_fits():
+        yield
 
 
 @pytest.mark.parametrize(
@@ -269,11 +277,11 @@ def test_read_out_weights_start_with_both_signs(weights: list[float], expected: 
 def test_trained_xnns_give_the_networks_score(
     problem: tuple[Tensor, Tensor, Tensor], fits: list[Fit]
 ) -> None:
-    """Of five seeds four are accepted, and the median RMSE is below 3 % of the range, on images seen and held out."""
+    """Of three seeds two are accepted, and the median RMSE is below 3 % of the range, on images seen and held out."""
     features, scores, _ = problem
     score_range = float(scores.max() - scores.min())
     errors = [float(faithfulness_loss(score(fit.xnn, features), scores).sqrt()) for fit in fits]
-    assert sum(fit.accepted for fit in fits) >= 4
+    assert sum(fit.accepted for fit in fits) >= 2
     assert median(errors) < 0.03 * score_range
     assert median(fit.held_out_rmse for fit in fits) < 0.03 * score_range
 
@@ -287,12 +295,14 @@ def test_a_fit_reports_what_its_xnn_says(problem: tuple[Tensor, Tensor, Tensor],
         assert 0 <= fit.restart_count <= MAX_ROUNDS
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_the_same_seed_gives_the_same_xnn(problem: tuple[Tensor, Tensor, Tensor]) -> None:
     first, again, other = (to_tensors(train(*problem, SHORT, seed=seed).xnn) for seed in (3, 3, 4))
     assert all(first[name].equal(again[name]) for name in first)
     assert not first["encoder.0.weight"].equal(other["encoder.0.weight"])
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_training_leaves_the_global_random_state_alone(problem: tuple[Tensor, Tensor, Tensor]) -> None:
     torch.manual_seed(11)
     before = torch.get_rng_state()
@@ -300,6 +310,7 @@ def test_training_leaves_the_global_random_state_alone(problem: tuple[Tensor, Te
     assert torch.get_rng_state().equal(before)
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_training_leaves_its_inputs_alone(problem: tuple[Tensor, Tensor, Tensor]) -> None:
     copies = [tensor.clone() for tensor in problem]
     train(*problem, SHORT, seed=0)
@@ -320,12 +331,14 @@ def test_a_score_that_never_changes_is_learnt(problem: tuple[Tensor, Tensor, Ten
     torch.testing.assert_close(score(found.xnn, features), torch.full((400,), 7.0), atol=0.1, rtol=0)
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_features_that_are_all_zero_give_finite_weights(problem: tuple[Tensor, Tensor, Tensor]) -> None:
     features, scores, is_positive = problem
     found = train(torch.zeros_like(features), scores, is_positive, SHORT, seed=0)
     assert all(tensor.isfinite().all() for tensor in to_tensors(found.xnn).values())
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_a_handful_of_images_is_enough() -> None:
     features = torch.rand(4, 8, generator=torch.Generator().manual_seed(0))
     found = train(features, features.sum(1), torch.tensor([True, True, False, False]), SHORT, seed=0)
@@ -379,6 +392,7 @@ def test_damaged_features_and_scores_are_refused(
         train(*given, SHORT, seed=0)
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_features_of_double_precision_give_the_same_xnn(problem: tuple[Tensor, Tensor, Tensor]) -> None:
     features, scores, is_positive = problem
     single = to_tensors(train(features, scores, is_positive, SHORT, seed=0).xnn)
@@ -386,6 +400,7 @@ def test_features_of_double_precision_give_the_same_xnn(problem: tuple[Tensor, T
     assert all(single[name].equal(double[name]) for name in single)
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_features_are_read_from_a_file_and_left_there(
     problem: tuple[Tensor, Tensor, Tensor], tmp_path: Path
 ) -> None:
@@ -397,6 +412,7 @@ def test_features_are_read_from_a_file_and_left_there(
     assert all(found[name].equal(expected[name]) for name in expected)
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_classes_trained_beside_each_other_are_what_they_are_alone(
     problem: tuple[Tensor, Tensor, Tensor],
 ) -> None:
@@ -410,6 +426,7 @@ def test_classes_trained_beside_each_other_are_what_they_are_alone(
         assert all(found[name].equal(alone[name]) for name in alone)
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_an_xnn_can_have_one_x_feature(problem: tuple[Tensor, Tensor, Tensor]) -> None:
     found = train(*problem, replace(SHORT, x_feature_count=1), seed=0)
     assert found.mean_contributions.shape == (1,)
@@ -422,7 +439,7 @@ def test_xnns_trained_in_reduced_precision_are_as_faithful(
     first_rounds: dict[int, Round],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """First rounds of five seeds, seed by seed: the median error rises by less than 1 % of the range, if at all."""
+    """First rounds of three seeds, seed by seed: the median error rises by less than 1 % of the range, if at all."""
     monkeypatch.setattr(xnn_training, "MAX_ROUNDS", 0)
     reduced: dict[int, Round] = {}
     of_seeds(problem, replace(SETTINGS, precision="bf16"), reduced.__setitem__)
@@ -506,6 +523,7 @@ def test_a_class_that_ended_early_is_left_as_it_was_while_its_group_goes_on(thre
     assert [fit.held_out_rmse for fit in train_group(*given, 1, [10, 11])] == [0.1, 0.4]
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_rounds_that_were_kept_are_not_fitted_again_and_change_nothing(three, monkeypatch) -> None:
     """Killed after each of the rounds in turn, and gone on with."""
     monkeypatch.setattr(xnn_training, "FAITHFUL_SHARE", 0.0)

@@ -22,6 +22,7 @@ from onoma.science.program import load
 from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2, types_pb2
 from tests.conftest import OpenStudy
 from tests.networks import SHAPE, vgg_like
+from tests.short_fits import short_fits
 from tests.synthetic import write_image_folder
 
 
@@ -642,7 +643,8 @@ def test_a_data_set_a_model_and_xnns_are_deleted(onoma, open_study: OpenStudy) -
     program = b"".join(client.get_object(model.model_hash))
     client.register_model("to-go", program, classes=model.classes, preprocessing=model.preprocessing).wait()
     settings = inference_pb2.XnnSettings(epochs=1)
-    client.train_xnn("to-go", "to-go", "shapes", settings=settings).wait()
+    with short_fits():
+        client.train_xnn("to-go", "to-go", "shapes", settings=settings).wait()
     for kind, set_name in (("xnn", "set to-go"), ("model", "model to-go")):
         code, text = onoma(kind, "delete", "to-go", "--yes")
         assert (code, text.startswith(set_name)) == (0, True), text

@@ -10,13 +10,15 @@ from onoma.client import Client
 from onoma.v1 import inference_pb2, types_pb2
 from tests.conftest import OpenStudy
 from tests.networks import swin_like, vit_like
+from tests.short_fits import short_fits
 from tests.synthetic import CLASSES, tiny_program
 
 
 def maps_of(client: Client, name: str, kept: types_pb2.DatasetPart) -> tuple[list[str], np.ndarray]:
     """What each of a new study's activations is of, and its map."""
     short = inference_pb2.XnnSettings(epochs=2, batch_size=24)
-    client.train_xnn(name, name, "shapes", settings=short, keep_cells_of=kept).wait()
+    with short_fits():
+        client.train_xnn(name, name, "shapes", settings=short, keep_cells_of=kept).wait()
     study = client.create_study(f"{name} {kept}", name, "shapes", name, [CLASSES[0]]).study_id
     client.compute_maps(study).wait()
     columns = client.list_activations(study)

@@ -17,6 +17,7 @@ from services.runtime.objects import open_object_store
 from services.runtime.settings import RuntimeSettings
 from services.up import local_settings, start_all
 from tests.minio_fixture import MINIO
+from tests.short_fits import short_fits
 from tests.synthetic import tiny_program, write_image_folder
 
 CATEGORY = "circle"
@@ -74,7 +75,8 @@ def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         client.import_dataset("shapes", str(images)).wait()
         client.register_model("tiny", tiny_program(images)).wait()
         training = inference_pb2.XnnSettings(epochs=2, batch_size=24)
-        client.train_xnn("tiny", "tiny", "shapes", settings=training).wait()
+        with short_fits():
+            client.train_xnn("tiny", "tiny", "shapes", settings=training).wait()
         study = client.create_study("shapes", "tiny", "shapes", "tiny", [CATEGORY, "cross"])
         client.compute_maps(study.study_id).wait()
         client.open_study(study.study_id)

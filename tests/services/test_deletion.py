@@ -19,6 +19,7 @@ from services.runtime.database import open_database, session
 from services.runtime.job_table import RUNNING, Job
 from services.runtime.processes import process_name
 from tests.services.installations import CATEGORY, Installation, installation, objects, rows, running
+from tests.short_fits import short_fits
 
 __all__ = ["installation"]  # a fixture
 
@@ -171,7 +172,8 @@ def test_what_was_deleted_is_made_again_by_the_same_requests(
     for _ in range(2):
         client.import_dataset("copy", folder, request_id="same-import").wait()
         settings = inference_pb2.XnnSettings(epochs=1)
-        client.train_xnn("copy", "tiny", "copy", settings=settings, request_id="same-training").wait()
+        with short_fits():
+            client.train_xnn("copy", "tiny", "copy", settings=settings, request_id="same-training").wait()
         study = client.create_study("copy", "tiny", "copy", "copy", [CATEGORY], request_id="same-study")
         client.compute_maps(study.study_id, request_id="same-maps").wait()
         assert client.get_study("copy").activation_count > 0

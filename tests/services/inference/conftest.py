@@ -9,7 +9,6 @@ from pathlib import Path
 import grpc
 import pytest
 
-from onoma.science import xnn_training
 from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import jobs_pb2
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
@@ -18,6 +17,7 @@ from services.inference.service import build
 from services.runtime.server import start
 from services.runtime.settings import RuntimeSettings
 from tests import synthetic
+from tests.short_fits import short_fits
 
 DEADLINE_S = 60
 
@@ -88,11 +88,10 @@ class Inference:
         }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _few_rounds():
+@pytest.fixture(autouse=True)
+def _short_fits():
     """Tiny xNNs lean on one X-feature for longer than a test has time for."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(xnn_training, "MAX_ROUNDS", 1)
+    with short_fits():
         yield
 
 
@@ -149,7 +148,7 @@ def trained_dir(tmp_path_factory, registered_dir):
     """The same with a set of xNNs, "tiny", of all three classes."""
     data_dir = tmp_path_factory.mktemp("trained") / "onoma-data"
     shutil.copytree(registered_dir, data_dir)
-    with serving(data_dir, None) as inference:
+    with short_fits(), serving(data_dir, None) as inference:
         job = inference.trained()
         assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED, job.error
     return data_dir
