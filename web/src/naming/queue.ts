@@ -9,6 +9,8 @@ import { apply, DoesNotApply, isSameNaming, reusing, type View, viewOf } from ".
 export interface PendingAct {
   request_id: string;
   command: Command;
+  /** Of undo and redo: the revision they were meant for. At another one they would take back another tab's act. */
+  meant_for?: string;
 }
 
 export interface Queue {
@@ -56,24 +58,20 @@ function paint(view: View, { command }: PendingAct): View {
 /** Throws DoesNotApply where the act makes no sense now. */
 export function enqueue(queue: Queue, act: PendingAct): Queue {
   const view = apply(present(queue), act.command);
-  const after = { ...queue, pending: [...queue.pending, act] };
+  const revision = Number(queue.confirmed.naming.revision) + queue.pending.length;
+  const added = standsAlone(act) ? act : { ...act, meant_for: `${revision}` };
+  const after = { ...queue, pending: [...queue.pending, added] };
   painted.set(after, view);
   return after;
 }
 
-/** Whether the server had taken the first pending act before, and others have followed it. */
-export function isFollowed({ confirmed }: Queue, done: Done): boolean {
-  return "naming" in done && actsBetween(confirmed.naming, done.naming) > 1;
-}
-
-/** The first pending act is done. Undo and redo go where others may have followed it, as in `rebase`. */
+/** The first pending act is done. */
 export function acknowledge(queue: Queue, done: Done): Queue {
-  const [first, ...later] = queue.pending;
+  const [first, ...rest] = queue.pending;
   if (!first) throw new Error("an answer came without an act");
   const known = queue.confirmed.naming;
   const naming = "naming" in done ? done.naming : namingAfter(known, done.change);
   if (!naming) throw new Error("the answer to an act starts from another revision than its own");
-  const rest = actsBetween(known, naming) === 1 ? later : later.filter(standsAlone);
   const expected = paint(queue.confirmed, first);
   if (isSameNaming(expected.naming, naming)) {
     const after = { confirmed: expected, pending: rest };
@@ -101,10 +99,6 @@ export function rebase(queue: Queue, naming: Naming): { queue: Queue; lost: numb
 /** Neither undo nor redo, which mean the act that was last then. */
 function standsAlone({ command }: PendingAct): boolean {
   return !command.undo && !command.redo;
-}
-
-function actsBetween(before: Naming, after: Naming): number {
-  return Number(after.revision) - Number(before.revision);
 }
 
 /** The first pending act was refused: it is dropped with those that rested on it. */

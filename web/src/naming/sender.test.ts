@@ -100,11 +100,23 @@ test("an act whose answer was lost does not let undo take back what another devi
   const naming = { ...EMPTY, revision: "2", concepts: [collar, hem], pool: ["2"], undo_count: 2 };
   const nobody: Answer = { kind: "unreachable", message: "" };
   const undo: PendingAct = { request_id: "r3", command: UNDO };
-  const { state, send } = stage([create, undo], [nobody, { kind: "done", naming }]);
+  const stale: Answer = { kind: "stale", naming };
+  const { state, send } = stage([create, undo], [nobody, { kind: "done", naming }, stale]);
   await send();
-  expect(state.sent.map(({ request_id }) => request_id)).toEqual(["r1", "r1"]);
+  expect(state.sent.at(-1)).toEqual({ request_id: "r3", base: "1" });
   expect(state.queue.confirmed.naming.concepts.map(({ name }) => name)).toEqual(["collar", "hem"]);
   expect(state.told[0]).toContain("1 change of this tab no longer fitted");
+});
+
+test("an undo that was kept over a closed tab is sent for the revision it was meant for", async () => {
+  const before: Queue = { confirmed: viewOf({ ...EMPTY, revision: "4" }), pending: [] };
+  const kept = JSON.parse(
+    JSON.stringify([create, { request_id: "r3", command: UNDO }].reduce(enqueue, before).pending),
+  ) as PendingAct[];
+  const { state, send } = stage([]);
+  state.queue = { confirmed: viewOf({ ...EMPTY, revision: "6" }), pending: kept };
+  await send();
+  expect(state.sent.map(({ base }) => base)).toEqual(["6", "5"]);
 });
 
 test("after another tab's act, this tab's acts go on top of it", async () => {

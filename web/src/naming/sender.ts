@@ -1,13 +1,5 @@
 /** Sends the acts of a queue, waits and tries again when nobody answers. */
-import {
-  type Answer,
-  acknowledge,
-  isFollowed,
-  type PendingAct,
-  type Queue,
-  rebase,
-  refuse,
-} from "./queue";
+import { type Answer, acknowledge, type PendingAct, type Queue, rebase, refuse } from "./queue";
 
 export type Saving =
   // `elsewhere`: what is shown now was changed in another tab or on another device.
@@ -42,7 +34,8 @@ export function createSender(wiring: Wiring): () => Promise<void> {
     for (let act = wiring.read().pending[0]; act; act = wiring.read().pending[0]) {
       // What stands in the way stays said until the server answers: trying may take long, and a link is being typed.
       if (!isStuck) wiring.report({ kind: "saving" });
-      const answer = await wiring.send(act, wiring.read().confirmed.naming.revision);
+      const { revision } = wiring.read().confirmed.naming;
+      const answer = await wiring.send(act, act.meant_for ?? revision);
       isStuck = answer.kind === "signed_out" || answer.kind === "unreachable";
       if (answer.kind === "signed_out") {
         wiring.report(answer);
@@ -62,11 +55,7 @@ export function createSender(wiring: Wiring): () => Promise<void> {
 
   function take(answer: Extract<Answer, { kind: "done" | "stale" | "refused" | "closed" }>): void {
     if (answer.kind === "done") {
-      const before = wiring.read();
-      const after = acknowledge(before, answer);
-      wiring.write(after);
-      const lost = before.pending.length - 1 - after.pending.length;
-      if (lost > 0 || isFollowed(before, answer)) wiring.tell(changedElsewhere(lost));
+      wiring.write(acknowledge(wiring.read(), answer));
       return;
     }
     if (answer.kind === "refused") {
@@ -84,7 +73,11 @@ export function createSender(wiring: Wiring): () => Promise<void> {
     }
     const { queue, lost } = rebase(wiring.read(), answer.naming);
     wiring.write(queue);
-    wiring.tell(changedElsewhere(lost));
+    wiring.tell(
+      lost === 0
+        ? "This naming was also changed in another tab; both changes are here."
+        : `This naming was also changed in another tab; ${changes(lost)} of this tab no longer fitted.`,
+    );
   }
 
   return async () => {
@@ -96,12 +89,6 @@ export function createSender(wiring: Wiring): () => Promise<void> {
       running = false;
     }
   };
-}
-
-function changedElsewhere(lost: number): string {
-  return lost === 0
-    ? "This naming was also changed in another tab; both changes are here."
-    : `This naming was also changed in another tab; ${changes(lost)} of this tab no longer fitted.`;
 }
 
 function changes(count: number): string {
