@@ -101,9 +101,9 @@ function standsAlone({ command }: PendingAct): boolean {
   return !command.undo && !command.redo;
 }
 
-/** The first pending act was refused: it is dropped with those that rested on it. */
+/** The first pending act was refused: it is dropped with those that rested on it, as undo and redo do. */
 export function refuse({ confirmed, pending }: Queue): { queue: Queue; lost: number } {
-  const kept = replayable(confirmed, pending.slice(1));
+  const kept = replayable(confirmed, pending.slice(1).filter(standsAlone));
   return { queue: { confirmed, pending: kept }, lost: pending.length - kept.length };
 }
 

@@ -149,6 +149,16 @@ test("what no longer fits after another tab's act is lost visibly, and so is und
   expect(state.sent.map(({ request_id }) => request_id)).toEqual(["r2", "r4"]);
 });
 
+test("an undo of a refused act does not take back the act before it", async () => {
+  const other: PendingAct = { request_id: "r3", command: createConcept(["2"], "hem") };
+  const undo: PendingAct = { request_id: "r4", command: UNDO };
+  const refused: Answer = { kind: "refused", message: "a name is too long" };
+  const { state, send } = stage([create, other, undo], ["take", refused]);
+  await send();
+  expect(state.sent.map(({ request_id }) => request_id)).toEqual(["r1", "r3"]);
+  expect(present(state.queue).naming.concepts.map(({ name }) => name)).toEqual(["collar"]);
+});
+
 test("a refused act is dropped with those that rested on it", async () => {
   const refused: Answer = { kind: "refused", message: "the study is closed" };
   const { state, send } = stage([create, rename], [refused]);
