@@ -114,6 +114,8 @@ lint: env web/node_modules/.installed ## check style, types, import rules, secur
 	scripts/scan-secrets.sh
 	.venv/bin/buf lint protos
 	.venv/bin/buf format --diff --exit-code protos
+	@# against the last commit; BREAKS=1 for a change that is meant, before the first release
+	$(if $(BREAKS),,.venv/bin/buf breaking protos --against '.git#ref=HEAD,subdir=protos')
 	cd web && npm run lint
 
 format: env web/node_modules/.installed ## write code in the house's form
