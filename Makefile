@@ -1,4 +1,4 @@
-# Onoma: `make` builds the environment in .venv, `make help` prints what there is.
+# Onoma: `make` alone prints what there is.
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -9,13 +9,13 @@ DEMO_FOLDER ?= onoma-demo
 LOCAL_FOLDER ?= onoma-local
 WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print)
 
-.DEFAULT_GOAL := env
-ifeq ($(MAKELEVEL),0) # the page is built while the environment is installed
+.DEFAULT_GOAL := help
+ifeq ($(MAKELEVEL)$(word 2,$(MAKECMDGOALS)),0) # for one goal the page is built while the environment is installed
 MAKEFLAGS += --jobs=2
 endif
 .PHONY: help env protos web data demo up up-local images test test-slow test-deploy wheel docs bench bench-gpu bench-parts bench-analysis bench-naming bench-page screenshots soak fuzz soak-kills soak-load lint format requirements clean
 
-help: ## print what there is
+help: ## print this
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 env: $(STUBS) ## build the environment in .venv
@@ -114,7 +114,7 @@ lint: env web/node_modules/.installed ## check style, types, import rules, secur
 	scripts/scan-secrets.sh
 	.venv/bin/buf lint protos
 	.venv/bin/buf format --diff --exit-code protos
-	@# against the last commit; BREAKS=1 for a change that is meant, before the first release
+	@# what is not committed yet against what is; BREAKS=1 for a change that is meant, before the first release
 	$(if $(BREAKS),,.venv/bin/buf breaking protos --against '.git#ref=HEAD,subdir=protos')
 	cd web && npm run lint
 

@@ -38,7 +38,12 @@ def torchvision_program(
         raise ValueError(f"'{source}' is not torchvision:NAME with one of: {', '.join(known)}")
     state = _state_dict(weights) if weights else None
     names = names_in(classes) if classes else []
+    entries = list(torchvision.models.get_model_weights(name))
+    used = next((one for one in entries if weights and Path(one.url).stem == weights.stem), entries[0])
+    preprocessing = _preprocessing(used, size)
     options: dict[str, object] = {"num_classes": len(names)} if names else {}
+    if name.startswith("vit_"):
+        options["image_size"] = preprocessing.height
     if name in ("googlenet", "inception_v3"):
         options |= {"init_weights": True}
     network = torchvision.models.get_model(name, weights=None, **options).eval()
@@ -49,12 +54,9 @@ def torchvision_program(
             raise ValueError(
                 f"{weights} does not fit {source}: {str(error).splitlines()[-1].strip()}"
             ) from error
-    entries = list(torchvision.models.get_model_weights(name))
-    used = next((one for one in entries if weights and Path(one.url).stem == weights.stem), entries[0])
-    preprocessing = _preprocessing(used, size)
     metadata = {
         "name": name,
-        "classes": names or list(used.meta["categories"]),
+        "classes": names or list(used.meta["categories"] or entries[0].meta["categories"]),
         "preprocessing": asdict(preprocessing),
     }
     example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+import os
 import re
 from dataclasses import asdict
 from itertools import chain
@@ -134,7 +135,7 @@ def add(
 
 
 def _class_names(given: str) -> list[str]:
-    return names_in(Path(given)) if given and Path(given).is_file() else listed(given)
+    return names_in(Path(given)) if os.path.isfile(given) else listed(given)  # noqa: PTH113  names may be too long for a path
 
 
 def _read_preprocessing(file: Path) -> types_pb2.Preprocessing:

@@ -47,7 +47,7 @@ def compute_maps(context: JobContext, of: Computing) -> dict[str, Any]:
         FailedPrecondition: model, xNNs or data set are not those that the study's first maps were made of, its maps
             were imported, or Ray is asked for and not installed.
         ResourceExhausted: the disk is full; what was committed stays, and the job can be resumed.
-        Unavailable: Ray does not get on; likewise.
+        Unavailable: Ray or the device does not get on; likewise.
     """
     context.stage("reading the study")
     plan = fetch_plan(of.peers, context.params["study_id"])

@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
+import torch
 
 from onoma.science.activations import Explained
 from onoma.science.batch_size import images_at_once
 from onoma.science.excitation import can_look_from
 from onoma.science.pictures import BrokenPicture, Pixels
+from onoma.science.program import first_line
 from onoma.v1 import attribution_pb2 as pb
 from services.attribution.explainers import Cells, Explainers, cells_kept, picture_seen
 from services.attribution.plans import Plan
@@ -95,7 +97,7 @@ def draw_shard(
             raising.
     Raises:
         ResourceExhausted: the disk is full.
-        Unavailable: the object store does not answer, or the device fails on every image of a batch.
+        Unavailable: the object store does not answer, or the device fails or has no memory for one image.
     """
     warnings: list[str] = []
     batches = [
@@ -188,23 +190,18 @@ def _halving(
     """Explains pictures together; where that fails, or memory ends, in halves, down to the one that fails.
 
     Raises:
-        Unavailable: the device fails on each of several.
+        Unavailable: memory ends on a single one, as it would on any other, or the device has failed.
     """
     waiting = [list(pictures)] if pictures else []
-    failed = 0
     while waiting:
         image_ids = waiting.pop()
         try:
             explained = explain([pictures[image_id] for image_id in image_ids])
-        except (RuntimeError, ValueError) as error:  # torch's OutOfMemoryError is a RuntimeError
+        except (RuntimeError, ValueError) as error:  # torch's errors of a device are RuntimeErrors
             if len(image_ids) == 1:
+                if isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError):
+                    raise Unavailable(f"the device cannot draw maps now: {first_line(error)}") from error
                 leave_out(image_ids[0], error)
-                failed += isinstance(error, RuntimeError)
-                if failed == len(pictures) > 1:
-                    raise Unavailable(
-                        f"none of {failed} images could be explained, the last for: {error}; free what its device "
-                        "lacks, and resume the job"
-                    ) from error
             else:
                 middle = len(image_ids) // 2
                 waiting += [image_ids[middle:], image_ids[:middle]]

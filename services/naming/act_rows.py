@@ -63,7 +63,7 @@ class Changes:
 
 _TABLES: tuple[Any, ...] = tuple(
     model.__table__ for model in (tables.Act, tables.Naming, tables.Concept, tables.Placement)
-)  # type: ignore[attr-defined]
+)
 _ACT, *_, _PLACEMENT = _TABLES
 _LEFT = ("of_study", "of_annotator", "of_id")  # keys of placements
 

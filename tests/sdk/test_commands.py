@@ -450,7 +450,8 @@ def test_a_program_that_torch_saved_is_registered_with_what_it_does_not_say(
     assert code == 0, text
     for key in ("classes", "preprocessing"):
         assert f"{key}: not in the file; say it with onoma model add --{key}" in text
-    add = ("model", "add", str(file), "--name", "plain", "--classes", "a,b,c,d")
+    names = [letter * 70 for letter in "abcd"]  # together longer than a path may be
+    add = ("model", "add", str(file), "--name", "plain", "--classes", ",".join(names))
     code, text = onoma(*add)
     assert (code, "say it (--preprocessing)" in text) == (1, True), text
     for content, said in (
@@ -465,7 +466,9 @@ def test_a_program_that_torch_saved_is_registered_with_what_it_does_not_say(
     how.write_text('{"channels": 3, "height": 32, "width": 32, "interpolation": "bicubic"}')
     code, text = onoma(*add, "--preprocessing", str(how), "--json")
     assert (code, _told(text)["name"]) == (0, "plain")
-    said = open_study.client.get_model("plain").preprocessing
+    model = open_study.client.get_model("plain")
+    assert list(model.classes) == names
+    said = model.preprocessing
     assert (said.channels, said.height, said.width) == (3, 32, 32)
     assert said.interpolation == types_pb2.INTERPOLATION_BICUBIC
     open_study.client.delete_model("plain")

@@ -300,7 +300,7 @@ def test_undoing_all_and_redoing_all_comes_back_to_the_same(engine, messages):
         states.append(visible(engine, key))
         act(engine, key, uuid.uuid4().hex, revision + step, pb.Command(undo=pb.UndoAct()))
     assert visible(engine, key) == untouched
-    for concepts, discards, pool in states:
+    for concepts, discards, pool in [untouched, *states]:
         placed = [id_ for pile in (*concepts, *discards) for id_ in pile.activation_ids]
         assert sorted([*placed, *pool]) == IDS
     for step, state in enumerate(reversed(states)):

@@ -53,6 +53,11 @@ test.each([
     problem("ABORTED", { reason: "STALE_REVISION", naming: { revision: "9" } }),
     { kind: "stale", naming: { revision: "9" } },
   ],
+  [
+    400,
+    problem("INVALID_ARGUMENT", { reason: "UNKNOWN_REVISION", naming: { revision: "2" } }),
+    { kind: "stale", naming: { revision: "2" } },
+  ],
   [409, problem("ALREADY_EXISTS"), { kind: "refused", message: "why" }],
   [400, problem("FAILED_PRECONDITION"), { kind: "refused", message: "why" }],
   [

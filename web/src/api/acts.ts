@@ -31,7 +31,9 @@ export async function sendAct(
 }
 
 function isStale(error: unknown): error is ApiError {
-  return error instanceof ApiError && error.problem.reason === "STALE_REVISION";
+  if (!(error instanceof ApiError)) return false;
+  // The second: an undo that was meant for a revision that the naming has not come to.
+  return ["STALE_REVISION", "UNKNOWN_REVISION"].includes(error.problem.reason ?? "");
 }
 
 /** What another tab left: it comes with the refusal where it is small, and is asked for where not. */
