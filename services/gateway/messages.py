@@ -79,9 +79,10 @@ async def read_body(request: Request, most_bytes: int) -> bytes:
     async for chunk in request.stream():
         content += chunk
         if len(content) > most_bytes:
+            most = f"{most_bytes >> 20} MiB" if most_bytes >> 20 else f"{most_bytes >> 10} KiB"
             raise problems.RefusedError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"the request has over {most_bytes // 1024:,} KiB, more than the server takes; send less at once",
+                f"the request has over {most}, more than the server takes; send less at once",
                 "TOO_LARGE",
             )
     return bytes(content)

@@ -104,10 +104,10 @@ def test_a_flush_that_fails_is_repeated_by_the_next(store, monkeypatch):
 
     key = store.put(b"some bytes")
     with monkeypatch.context() as patched:
-        patched.setattr(directory_store, "_sync", full)
+        patched.setattr(directory_store, "sync", full)
         with pytest.raises(ResourceExhausted):
             store.flush()
-    monkeypatch.setattr(directory_store, "_sync", synced.append)
+    monkeypatch.setattr(directory_store, "sync", synced.append)
     store.flush()
     assert file_of(store, key) in synced
 
@@ -116,7 +116,7 @@ def test_an_object_that_another_process_put_is_made_durable_too(store, monkeypat
     key = store.put(b"some bytes")
     other, synced = DirectoryStore(store._path), []
     other.put(b"some bytes")
-    monkeypatch.setattr(directory_store, "_sync", synced.append)
+    monkeypatch.setattr(directory_store, "sync", synced.append)
     other.flush()
     assert {file_of(store, key), file_of(store, key).parent} <= set(synced)
 
