@@ -38,9 +38,8 @@ def torchvision_program(
         raise ValueError(f"'{source}' is not torchvision:NAME with one of: {', '.join(known)}")
     state = _state_dict(weights) if weights else None
     names = names_in(classes) if classes else []
-    entries = list(torchvision.models.get_model_weights(name))
-    used = next((one for one in entries if weights and Path(one.url).stem == weights.stem), entries[0])
-    preprocessing = _preprocessing(used, size)
+    used = weights_of(name, weights)
+    preprocessing = preprocessing_of(used, size)
     options: dict[str, object] = {"num_classes": len(names)} if names else {}
     if name.startswith("vit_"):
         options["image_size"] = preprocessing.height
@@ -56,14 +55,21 @@ def torchvision_program(
             ) from error
     metadata = {
         "name": name,
-        "classes": names or list(used.meta["categories"] or entries[0].meta["categories"]),
+        "classes": names or list(used.meta["categories"] or weights_of(name).meta["categories"]),
         "preprocessing": asdict(preprocessing),
     }
     example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
     return save(network, example, metadata), preprocessing
 
 
-def _preprocessing(weights: torchvision.models.WeightsEnum, size: int | None) -> Preprocessing:
+def weights_of(name: str, file: Path | None = None) -> torchvision.models.WeightsEnum:
+    """torchvision's weights of a network: those whose file is named like this one, else the first that there are."""
+    entries = list(torchvision.models.get_model_weights(name))
+    return next((one for one in entries if file and Path(one.url).stem == file.stem), entries[0])
+
+
+def preprocessing_of(weights: torchvision.models.WeightsEnum, size: int | None) -> Preprocessing:
+    """How pictures become the input that weights were trained on, or the like of `size` pixels."""
     how = weights.transforms()
     [own_size], [resized] = how.crop_size, how.resize_size
     size = own_size if size is None else size

@@ -25,7 +25,7 @@ def test_the_table_has_every_network() -> None:
     "name",
     [
         "squeezenet1_1",
-        "mobilenet_v3_large",
+        pytest.param("mobilenet_v3_large", marks=pytest.mark.slow),
         pytest.param("shufflenet_v2_x1_0", marks=pytest.mark.slow),
         "resnet18",
     ],

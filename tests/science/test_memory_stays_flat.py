@@ -28,6 +28,7 @@ def test_memory_stays_flat_over_many_images() -> None:
     assert code == 0
 
 
+@pytest.mark.slow
 def test_a_leak_of_16_kb_an_image_is_seen() -> None:
     code, grown = soaked("--leak", "16")
     assert grown == pytest.approx(16, abs=BOUND_KB)

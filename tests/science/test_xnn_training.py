@@ -499,7 +499,7 @@ def assert_same_score(found: Fit, wanted: Fit, features: Tensor) -> None:
     assert worst < 1e-4 * float(expected.max() - expected.min())
 
 
-@pytest.mark.parametrize("pairs", ["features", "images"])
+@pytest.mark.parametrize("pairs", ["features", pytest.param("images", marks=pytest.mark.slow)])
 def test_a_group_gives_each_class_the_xnn_that_it_has_alone(three, monkeypatch, pairs) -> None:
     """Through restarts too, in which only some of the classes are fitted again."""
     monkeypatch.setattr(xnn_training, "MAX_ROUNDS", 2)

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from onoma import cli
+from onoma.cli import export
 from onoma.client import JobFailed, NotFound
 from onoma.science.program import load
 from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2, types_pb2
@@ -313,19 +314,32 @@ def test_a_torchvision_network_is_exported_and_checked(onoma, tmp_path: Path) ->
 def test_an_exported_network_wants_pictures_as_torchvisions_weights_of_that_name_do(
     onoma, tmp_path: Path
 ) -> None:
-    weights = tmp_path / "squeezenet1_1-b8a52dc0.safetensors"
+    weights, file = tmp_path / "squeezenet1_1-b8a52dc0.safetensors", tmp_path / "squeezenet.pt2"
     save_file(torchvision.models.squeezenet1_1().state_dict(), weights)
-    for name, size, options, wanted in (
-        ("squeezenet1_1", 224, ("--weights", str(weights)), (256, "bilinear", (0.485, 0.456, 0.406))),
-        ("efficientnet_b0", 64, ("--size", "64"), (73, "bicubic", (0.485, 0.456, 0.406))),
-    ):
-        file = tmp_path / f"{name}.pt2"
-        code, text = onoma("model", "export", f"torchvision:{name}", "--out", str(file), *options)
-        assert code == 0, text
-        told = load(file.read_bytes()).metadata["preprocessing"]
-        assert (told["height"], told["width"]) == (size, size)
-        assert (told["resize_shorter_side"], told["interpolation"], tuple(told["mean"])) == wanted
-        assert f"shorter side to {wanted[0]} px ({wanted[1]})" in text
+    command = ("model", "export", "torchvision:squeezenet1_1", "--weights", str(weights), "--out", str(file))
+    code, text = onoma(*command)
+    assert code == 0, text
+    told = load(file.read_bytes()).metadata["preprocessing"]
+    assert (told["height"], told["width"], told["resize_shorter_side"]) == (224, 224, 256)
+    assert "shorter side to 256 px (bilinear), centre of 224 x 224, mean (0.485, 0.456, 0.406)" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "size", "wanted"),
+    [
+        ("efficientnet_b0", "", 64, (64, 73, "bicubic", 0.485)),
+        ("inception_v3", "mine.pth", None, (299, 342, "bilinear", 0.485)),
+        ("resnet50", "resnet50-11ad3fa6.pth", None, (224, 232, "bilinear", 0.485)),
+        ("vit_b_16", "vit_b_16_swag-9ac1b537.pth", None, (384, 384, "bicubic", 0.485)),
+        ("vgg16", "vgg16_features-amdegroot-88682ab5.pth", None, (224, 256, "bilinear", 0.48235)),
+    ],
+)
+def test_torchvisions_weights_are_known_by_the_name_of_their_file(
+    name: str, file: str, size: int | None, wanted: tuple[int, int, str, float]
+) -> None:
+    used = export.weights_of(name, Path(file) if file else None)
+    found = export.preprocessing_of(used, size)
+    assert (found.height, found.resize_shorter_side, found.interpolation, round(found.mean[0], 5)) == wanted
 
 
 def test_a_size_that_the_network_cannot_take_is_said(onoma, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ def world(store):
     return make_world(store, pictures_a_class=150)
 
 
+@pytest.mark.slow
 def test_with_a_machine_killed_over_its_shards_the_maps_are_those_of_the_local_engine(
     make_computing, killing_the_second
 ):

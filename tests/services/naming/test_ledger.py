@@ -245,7 +245,7 @@ def visible(engine, key):
 
 
 quick = settings(
-    max_examples=30,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -268,6 +268,7 @@ def test_a_cluster_that_does_not_answer_is_named_within_seconds(sqlite, monkeypa
     assert (caught.value.reason, written) == ("NO_RAY_CLUSTER", [])
 
 
+@pytest.mark.slow
 def test_the_two_ports_of_a_cluster_do_the_work_and_are_not_taken_for_each_other(
     sqlite, server, ray_environment, monkeypatch
 ):

@@ -55,8 +55,8 @@ test.each([
   ],
   [
     400,
-    problem("INVALID_ARGUMENT", { reason: "UNKNOWN_REVISION", naming: { revision: "2" } }),
-    { kind: "stale", naming: { revision: "2" } },
+    problem("INVALID_ARGUMENT", { reason: "UNKNOWN_REVISION" }),
+    { kind: "refused", message: "why" },
   ],
   [409, problem("ALREADY_EXISTS"), { kind: "refused", message: "why" }],
   [400, problem("FAILED_PRECONDITION"), { kind: "refused", message: "why" }],
@@ -74,6 +74,15 @@ test.each([
 ])("an answer of %i %o is understood", async (status, body, answer) => {
   serverAnswers(status, body);
   expect(await sendAct(ADDRESS, ACT, "3")).toEqual(answer);
+});
+
+test("an undo that was meant for a revision that never came is put on the naming as it stands", async () => {
+  const naming = { revision: "2" };
+  serverAnswers(400, problem("INVALID_ARGUMENT", { reason: "UNKNOWN_REVISION", naming }));
+  expect(await sendAct(ADDRESS, { ...ACT, meant_for: "3" }, "3")).toEqual({
+    kind: "stale",
+    naming,
+  });
 });
 
 test("a server that says when to ask again is asked again", async () => {

@@ -10,10 +10,11 @@ const LONGEST_ANSWER_MS = 20_000;
 /** Sends one act; never throws for what a network or server can do. */
 export async function sendAct(
   address: NamingAddress,
-  { request_id, command }: PendingAct,
+  act: PendingAct,
   base_revision: string,
 ): Promise<Answer> {
   const { category, ...path } = address;
+  const { request_id, command } = act;
   try {
     const { naming, change } = await answered(
       api.POST("/api/studies/{study_id}/annotators/{annotator_id}/acts", {
@@ -26,14 +27,15 @@ export async function sendAct(
     if (naming) return { kind: "done", naming };
     return { kind: "unreachable", message: "the server answered without what the act changed" };
   } catch (error) {
-    return isStale(error) ? presentOf(error, address) : answerOf(error);
+    return isStale(error, act) ? presentOf(error, address) : answerOf(error);
   }
 }
 
-function isStale(error: unknown): error is ApiError {
+function isStale(error: unknown, act: PendingAct): error is ApiError {
   if (!(error instanceof ApiError)) return false;
-  // The second: an undo that was meant for a revision that the naming has not come to.
-  return ["STALE_REVISION", "UNKNOWN_REVISION"].includes(error.problem.reason ?? "");
+  const { reason } = error.problem;
+  // An act before it was not taken: the naming has not come to the revision that it was meant for.
+  return reason === "STALE_REVISION" || (reason === "UNKNOWN_REVISION" && !!act.meant_for);
 }
 
 /** What another tab left: it comes with the refusal where it is small, and is asked for where not. */
