@@ -35,6 +35,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000)
 
 
+def pytest_unconfigure() -> None:
+    """At the end it may go: extensions complain of what is left."""
+    gc.unfreeze()
+
+
 @dataclass(frozen=True)
 class OpenStudy:
     """What the main job leaves behind, up to naming."""
