@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from onoma import cli
+from tests.command_line import run_apart
 from tests.worked_example import FILE as EXAMPLE
 from tests.worked_example import VALUES, compare
 
@@ -17,18 +18,7 @@ from tests.worked_example import VALUES, compare
 @pytest.fixture
 def analyse(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
     """Runs `onoma analyse ARGUMENTS`; returns exit code, output and errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["onoma", "analyse", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return lambda *arguments: run_apart(["onoma", "analyse", *map(str, arguments)], monkeypatch, capfd)
 
 
 def test_the_worked_example_comes_out_as_json(analyse) -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -201,15 +200,17 @@ def test_a_file_that_is_no_picture_is_named(onoma, open_study: OpenStudy, tmp_pa
     assert (code, f"{bad}: " in text, "stream" in text) == (1, True, False), text
 
 
-def test_what_an_import_left_out_is_counted_by_reason(onoma, tmp_path: Path, open_study: OpenStudy) -> None:
+def test_what_an_import_left_out_is_counted_by_reason(
+    onoma, onoma_apart, tmp_path: Path, open_study: OpenStudy
+) -> None:
     picture = open_study.client.get_image(next(open_study.client.list_images("shapes")).image_id).content
     for name in ("a/1.png", "b/1.png"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(picture)
     for number in range(3):
         (tmp_path / "a" / f"broken-{number}.png").write_bytes(b"no picture")
-    code, text = onoma("dataset", "add", str(tmp_path), "--name", "with-issues", "--json")
-    assert (code, _told(text)["skipped_count"]) == (0, 3)
+    code, out, _ = onoma_apart("dataset", "add", str(tmp_path), "--name", "with-issues", "--json")
+    assert (code, json.loads(out)["skipped_count"]) == (0, 3)
     code, text = onoma("dataset", "issues", "with-issues")
     assert (code, "broken-2.png" in text, "by reason" in text) == (0, True, True), text
     assert re.search(r"^ *3 +skipped", text, re.MULTILINE), text
@@ -223,9 +224,7 @@ def test_scores_of_network_and_xnns_are_drawn(onoma, tmp_path: Path) -> None:
     assert all(name in drawn for name in ("circle, n = ", "cross, n = ", "square, n = "))
 
 
-def test_a_sweep_shows_faithfulness_and_sparsity_by_k(
-    onoma, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sweep_shows_faithfulness_and_sparsity_by_k(onoma_apart, tmp_path: Path) -> None:
     plot = tmp_path / "k.svg"
     sweep = (
         "xnn",
@@ -239,18 +238,15 @@ def test_a_sweep_shows_faithfulness_and_sparsity_by_k(
         "--plot",
         str(plot),
     )
-    monkeypatch.setattr("sys.argv", ["onoma", *sweep, "--json"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    written = capfd.readouterr()
-    assert ended.value.code == 0, written.err
-    rows = json.loads(written.out)  # the bars stand elsewhere
-    assert "K = 3" in written.err
+    code, out, err = onoma_apart(*sweep, "--json")
+    assert code == 0, err
+    rows = json.loads(out)  # the bars stand elsewhere
+    assert "K = 3" in err
     assert [row["x_feature_count"] for row in rows] == [1, 3]
     assert rows[0]["significant_mean"] <= 1
     assert "K, X-features a class" in plot.read_text()
-    code, _ = onoma("xnn", "show", "tiny-k3")
-    assert code == 0
+    code, _, err = onoma_apart("xnn", "show", "tiny-k3")
+    assert code == 0, err
 
 
 @pytest.mark.parametrize("features", ["0..3", "5..2", "a few", "1..65", ""])
@@ -453,7 +449,7 @@ def test_a_file_that_is_no_program_is_refused_by_check(onoma, tmp_path: Path) ->
 
 
 def test_a_program_that_torch_saved_is_registered_with_what_it_does_not_say(
-    onoma, open_study: OpenStudy, tmp_path: Path
+    onoma, onoma_apart, open_study: OpenStudy, tmp_path: Path
 ) -> None:
     file, how = tmp_path / "plain.pt2", tmp_path / "how.json"
     exported = torch.export.export(
@@ -478,8 +474,8 @@ def test_a_program_that_torch_saved_is_registered_with_what_it_does_not_say(
         code, text = onoma(*add, "--preprocessing", str(how))
         assert (code, f"{how}: " in text, said in " ".join(text.split())) == (1, True, True), text
     how.write_text('{"channels": 3, "height": 32, "width": 32, "interpolation": "bicubic"}')
-    code, text = onoma(*add, "--preprocessing", str(how), "--json")
-    assert (code, _told(text)["name"]) == (0, "plain")
+    code, out, _ = onoma_apart(*add, "--preprocessing", str(how), "--json")
+    assert (code, json.loads(out)["name"]) == (0, "plain")
     model = open_study.client.get_model("plain")
     assert list(model.classes) == names
     said = model.preprocessing
@@ -669,33 +665,28 @@ def test_a_data_set_a_model_and_xnns_are_deleted(onoma, open_study: OpenStudy) -
     assert client.get_model("tiny") == model
 
 
-def test_what_jobs_made_is_told_as_json(onoma, open_study: OpenStudy) -> None:
+def test_what_jobs_made_is_told_as_json(onoma_apart, open_study: OpenStudy) -> None:
     client = open_study.client
-    code, text = onoma("xnn", "train", "tiny", "shapes", "--name", "told", "--epochs", "1", "--json")
-    assert (code, len(_told(text)["xnns"])) == (0, 3)
+    code, out, _ = onoma_apart("xnn", "train", "tiny", "shapes", "--name", "told", "--epochs", "1", "--json")
+    assert (code, len(json.loads(out)["xnns"])) == (0, 3)
     study = client.create_study("told", "tiny", "shapes", "told", ["circle"])
-    code, text = onoma("maps", "compute", "told", "--json")
-    assert code == 0, text
-    assert _told(text)["activations"] > 0
+    code, out, err = onoma_apart("maps", "compute", "told", "--json")
+    assert code == 0, err
+    assert json.loads(out)["activations"] > 0
     client.delete_study(study.study_id)
     client.delete_xnn_set("told")
 
 
-def _told(text: str) -> Any:
-    """The JSON object of an output; bars and warnings go to standard error."""
-    return json.JSONDecoder().raw_decode(text, text.index("{"))[0]
-
-
 @pytest.mark.usefixtures("named_category")
-def test_a_study_is_analysed_as_it_stands(onoma, open_study: OpenStudy) -> None:
-    code, text = onoma("study", "analyse", "shapes", "--shuffles", "5", "--json")
-    assert code == 0
-    assert set(_told(text)["expected"]) == set(open_study.study.categories)
-    code, text = onoma("study", "analyse", "shapes", "--shuffles", "0")
-    assert code == 0
-    assert "circle" in text
-    assert "%" in text
-    assert "0." not in text
+def test_a_study_is_analysed_as_it_stands(onoma_apart, open_study: OpenStudy) -> None:
+    code, out, err = onoma_apart("study", "analyse", "shapes", "--shuffles", "5", "--json")
+    assert code == 0, err
+    assert set(json.loads(out)["expected"]) == set(open_study.study.categories)
+    code, table, err = onoma_apart("study", "analyse", "shapes", "--shuffles", "0")
+    assert code == 0, err
+    assert "circle" in table
+    assert "%" in table
+    assert "0." not in table
 
 
 @pytest.mark.parametrize(
