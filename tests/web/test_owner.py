@@ -87,7 +87,7 @@ def test_a_study_is_made_opened_and_closed_on_the_page(naming: Naming):
     )
     assert [settings.contrastive, settings.blind, settings.suggestions] == [False, False, False]
     # A job that is gone, as after a restored backup, is forgotten.
-    page.evaluate("id => sessionStorage.setItem(`onoma/maps-job/${id}`, 'gone')", study.study_id)
+    page.evaluate("id => localStorage.setItem(`onoma/maps-job/${id}`, 'gone')", study.study_id)
     page.reload()
     page.get_by_role("button", name="Compute the maps").click()
     expect(page.get_by_role("alert")).to_have_count(0)

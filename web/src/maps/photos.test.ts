@@ -21,14 +21,19 @@ function stageCaches() {
 }
 
 /** A visit that shows photographs in one turn of the page; what was fetched for them. */
-async function visit(ids: string[], togetherStatus = 200): Promise<string[]> {
+async function visit(
+  ids: string[],
+  togetherStatus: number | "never answered" = 200,
+): Promise<string[]> {
   vi.resetModules();
   const fetched: string[] = [];
-  vi.stubGlobal("fetch", async (url: string) => {
+  vi.stubGlobal("fetch", async (url: string, { signal }: { signal: AbortSignal }) => {
     fetched.push(url.replace(FOLDER, ""));
     const asked = new URLSearchParams(url.split("?")[1]).getAll("image_id");
     if (asked.length === 0)
       return new Response(url.slice(-1), { headers: { "Content-Type": "image/png" } });
+    if (togetherStatus === "never answered")
+      return new Promise((_, fails) => signal.addEventListener("abort", fails));
     const addresses = Object.fromEntries(asked.map((id) => [id, address(id)]));
     return new Response(JSON.stringify(addresses), { status: togetherStatus });
   });
@@ -58,6 +63,17 @@ test("photographs come in a few answers, what was wanted first in the first", as
 test("where an answer fails, each photograph is asked for", async () => {
   stageCaches();
   expect(await visit(["a", "b"], 503)).toEqual(["?image_id=a&image_id=b", "/a", "/b"]);
+});
+
+test("where an answer never comes, each photograph is asked for after a while", async () => {
+  stageCaches();
+  const waits = vi.spyOn(AbortSignal, "timeout").mockImplementation(() => {
+    const soon = new AbortController();
+    setTimeout(() => soon.abort(), 5);
+    return soon.signal;
+  });
+  expect(await visit(["a", "b"], "never answered")).toEqual(["?image_id=a&image_id=b", "/a", "/b"]);
+  waits.mockRestore();
 });
 
 test("what came is held for later visits, whatever they show first", async () => {

@@ -14,6 +14,7 @@ import { heldPhotos, holdPhotos } from "./heldPhotos";
 const [AT_ONCE, TOGETHER] = globalThis.caches ? [2, 24] : [4, 1];
 const KEPT_BYTES = 96 * 1024 * 1024;
 const RETRY_MS = 2000;
+const LONGEST_ANSWER_MS = 60_000;
 
 interface Photo {
   state: "waiting" | "loading" | "here" | "failed";
@@ -122,12 +123,17 @@ async function askTogether(urls: readonly string[]): Promise<ReadonlyMap<string,
   const folder = urls[0]?.slice(0, urls[0].lastIndexOf("/"));
   const ids = urls.map((url) => url.slice(url.lastIndexOf("/") + 1));
   try {
-    const response = await fetch(`${folder}?${ids.map((id) => `image_id=${id}`).join("&")}`);
+    const response = await ask(`${folder}?${ids.map((id) => `image_id=${id}`).join("&")}`);
     const found: Record<string, string> = response.ok ? await response.json() : {};
     return new Map(Object.entries(found).map(([id, src]) => [`${folder}/${id}`, src]));
   } catch {
     return new Map();
   }
+}
+
+/** A connection may be open with nobody at its other end; it must not keep the others' place. */
+function ask(url: string): Promise<Response> {
+  return fetch(url, { signal: AbortSignal.timeout(LONGEST_ANSWER_MS) });
 }
 
 function show(found: ReadonlyMap<string, string>): void {
@@ -139,7 +145,7 @@ function show(found: ReadonlyMap<string, string>): void {
 
 async function fetchAlone(url: string): Promise<void> {
   try {
-    const response = await fetch(url);
+    const response = await ask(url);
     if (response.ok) {
       const found = new Map([[url, await addressOf(response)]]);
       show(found);

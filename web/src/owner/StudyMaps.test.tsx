@@ -1,6 +1,7 @@
 import { act } from "react";
 import { createRoot, type Root } from "react-dom/client";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { NoAnswerError } from "../api/client";
 import type { Job, JobState, Study } from "../api/openapi";
 import { StudyMaps } from "./StudyMaps";
 import { loadMapsJob } from "./studies";
@@ -12,7 +13,7 @@ const onDone = vi.fn();
 let place: HTMLElement;
 let root: Root;
 
-/** The page of a study whose maps were begun in this tab. */
+/** The page of a study whose maps were begun in this browser. */
 async function show(activation_count: number, state: JobState, warnings: string[]): Promise<void> {
   const job: Partial<Job> = { job_id: "j", state, warnings, error: "", stage: "", done: "0" };
   vi.mocked(loadMapsJob).mockResolvedValue(job as Job);
@@ -24,7 +25,7 @@ const lines = () => [...place.querySelectorAll("li")].map(({ textContent }) => t
 
 beforeEach(() => {
   vi.stubGlobal("IS_REACT_ACT_ENVIRONMENT", true);
-  sessionStorage.setItem(KEY, "j");
+  localStorage.setItem(KEY, "j");
   onDone.mockClear();
   place = document.createElement("div");
   root = createRoot(place);
@@ -32,6 +33,7 @@ beforeEach(() => {
 
 afterEach(() => {
   act(() => root.unmount());
+  vi.useRealTimers();
   vi.unstubAllGlobals();
 });
 
@@ -43,13 +45,23 @@ test("what the maps leave out is said once they are there, until it is closed", 
   expect(lines()).toEqual(["a.png: cut off; left out", "b.png: set aside"]);
   await act(async () => place.querySelector("button")?.click());
   expect(place.textContent).toBe("");
-  expect(sessionStorage.getItem(KEY)).toBeNull();
+  expect(localStorage.getItem(KEY)).toBeNull();
 });
 
 test("maps whose first are there before their job ends keep what is to be said", async () => {
   await show(8, "JOB_STATE_RUNNING", []);
   expect(place.textContent).toBe("");
-  expect(sessionStorage.getItem(KEY)).toBe("j");
+  expect(localStorage.getItem(KEY)).toBe("j");
+});
+
+test("a question that got no answer is said until the next one gets one", async () => {
+  vi.useFakeTimers();
+  vi.mocked(loadMapsJob).mockRejectedValueOnce(new NoAnswerError("The server does not answer."));
+  await show(0, "JOB_STATE_RUNNING", []);
+  expect(place.textContent).toContain("The server does not answer.");
+  await act(() => vi.advanceTimersByTimeAsync(1000));
+  expect(place.textContent).not.toContain("The server does not answer.");
+  expect(place.querySelector("progress")).not.toBeNull();
 });
 
 test("of many warnings the first few are shown, and how many more there are", async () => {
@@ -61,7 +73,7 @@ test("of many warnings the first few are shown, and how many more there are", as
 test("maps without a warning say nothing more, and are not looked for again", async () => {
   await show(8, "JOB_STATE_SUCCEEDED", []);
   expect(place.textContent).toBe("");
-  expect(sessionStorage.getItem(KEY)).toBeNull();
+  expect(localStorage.getItem(KEY)).toBeNull();
 });
 
 test("maps that failed say what was left out by then beside the reason", async () => {

@@ -11,13 +11,13 @@ const WARNINGS_SHOWN = 5;
 /** Starts a study's maps, shows how far they are, and afterwards what its owner should know of them. */
 export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void }) {
   const key = `onoma/maps-job/${study.study_id}`;
-  const [jobId, setJobId] = useState(() => sessionStorage.getItem(key));
+  const [jobId, setJobId] = useState(() => localStorage.getItem(key));
   const [job, setJob] = useState<Job | null>(null);
   const [refusal, setRefusal] = useState<unknown>(null);
   const isOver = job !== null && !["JOB_STATE_PENDING", "JOB_STATE_RUNNING"].includes(job.state);
 
   const forget = useCallback(() => {
-    sessionStorage.removeItem(key);
+    localStorage.removeItem(key);
     setJobId(null);
     setJob(null);
   }, [key]);
@@ -25,33 +25,38 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
   useEffect(() => {
     if (jobId === null || isOver) return;
     let isWanted = true;
+    let timer: ReturnType<typeof setTimeout> | undefined;
     const look = () =>
       loadMapsJob(jobId).then(
         (found) => {
           if (!isWanted) return;
           setJob(found);
+          setRefusal(null);
+          timer = setTimeout(look, LOOK_EVERY_MS);
           if (found.state !== "JOB_STATE_SUCCEEDED") return;
-          if (found.warnings.length === 0) sessionStorage.removeItem(key);
+          if (found.warnings.length === 0) localStorage.removeItem(key);
           onDone();
         },
         (error: unknown) => {
           if (!isWanted) return;
           if (error instanceof ApiError && error.status === 404) forget();
-          else setRefusal(error);
+          else {
+            setRefusal(error);
+            timer = setTimeout(look, LOOK_EVERY_MS);
+          }
         },
       );
     void look();
-    const timer = setInterval(look, LOOK_EVERY_MS);
     return () => {
       isWanted = false;
-      clearInterval(timer);
+      clearTimeout(timer);
     };
   }, [jobId, isOver, key, forget, onDone]);
 
   async function start() {
     try {
       const started = await startMaps(study.study_id);
-      sessionStorage.setItem(key, started.job_id);
+      localStorage.setItem(key, started.job_id);
       setJob(started);
       setJobId(started.job_id);
       setRefusal(null);
