@@ -57,10 +57,10 @@ def list_jobs(
 
 
 @app.command()
-def watch(job: JobId) -> None:
-    """Wait for a job behind a bar; fails as it does."""
+def watch(job: JobId, json: Json = False) -> None:
+    """Wait for a job behind a bar, and say what it made; fails as it does."""
     with Client() as client:
-        _wait(_found(client, job))
+        _wait(_found(client, job), json)
 
 
 @app.command()
@@ -81,16 +81,20 @@ def cancel(job: JobId) -> None:
 
 
 @app.command()
-def resume(job: JobId) -> None:
+def resume(job: JobId, json: Json = False) -> None:
     """Go on with a failed or cancelled job, and wait for it; finished parts are not done again."""
     with Client() as client:
         found = _found(client, job)
         found.resume()
-        _wait(found)
+        _wait(found, json)
 
 
-def _wait(job: RunningJob) -> None:
-    for name, value in wait(job, job.message.kind).items():
+def _wait(job: RunningJob, json: bool) -> None:
+    made = wait(job, job.message.kind)
+    if json:
+        print_json(made)
+        return
+    for name, value in made.items():
         console.print(f"{name}: {value}", markup=False)
 
 

@@ -22,10 +22,13 @@ from onoma.science.program import (
     scores_node,
 )
 from onoma.science.program_archive import RefusedProgram
+from onoma.science.study_file import check_text
 
 _PROBABILITIES = (torch.ops.aten._softmax.default, torch.ops.aten.sigmoid.default)
 _KEEPS_PROBABILITIES = frozenset({*MOVES, torch.ops.aten._to_copy.default, torch.ops.aten.clamp.default})
+_WITHOUT = "export it without: an xNN learns the sum of evidence that comes before (docs/howto/own-model.md)"
 _DEPENDS_ON_OTHERS = 1e-3  # of the largest score: rounding is far less
+_ROUNDED = 1e-5  # of a sum of shares
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def checked_classes(classes: Any, class_count: int) -> list[str]:  # Any: the pr
     """The names of the classes in the order of the scores.
 
     Raises:
-        ValueError: they are not as many distinct names as there are scores.
+        ValueError: they are not as many distinct names of whole characters as there are scores.
     """
     if not classes:
         raise ValueError(
@@ -156,6 +159,8 @@ def checked_classes(classes: Any, class_count: int) -> list[str]:  # Any: the pr
         raise ValueError(f"{len(classes)} class names for {class_count} scores; give one name a score")
     if not all(name.strip() for name in classes):
         raise ValueError("a class name is empty; give every score a name (--classes)")
+    for name in classes:
+        check_text(name, "a class name")
     doubled = sorted({name for name in classes if classes.count(name) > 1})
     if doubled:
         raise ValueError(f"class names must be distinct; twice: {', '.join(doubled)}")
@@ -211,8 +216,7 @@ def require_explainable(program: Program, attachment: str, map_layer: str) -> No
         last = last.all_input_nodes[0]
     if last.target in _PROBABILITIES:
         raise ValueError(
-            f"the network ends in {operator_name(last)}, so its scores are probabilities; "
-            "export it without: an xNN learns the sum of evidence that comes before (docs/howto/own-model.md)"
+            f"the network ends in {operator_name(last)}, so its scores are probabilities; {_WITHOUT}"
         )
     images = torch.randn(3, *program.input_shape, generator=torch.Generator().manual_seed(0))
     try:
@@ -226,6 +230,10 @@ def require_explainable(program: Program, attachment: str, map_layer: str) -> No
         raise ValueError(
             "the network's scores of images of noise are NaN or infinite; "
             "export one whose scores are finite numbers whatever the image, as logits are"
+        )
+    if _are_shares(together):
+        raise ValueError(
+            f"every image's scores are shares of {together[0].sum():.4g}, as of a softmax; {_WITHOUT}"
         )
     if not _differ(together, alone):
         return
@@ -247,6 +255,14 @@ def _scores(program: Program, images: torch.Tensor) -> tuple[torch.Tensor, torch
     with torch.inference_mode():
         together, *alone = (program.scores(few) for few in (images, *torch.split(images, 1)))
     return together, torch.cat(alone)
+
+
+def _are_shares(scores: torch.Tensor) -> bool:
+    """Whether (n, classes) scores are never negative and every image's sum to the same while they differ."""
+    sums = scores.sum(1)
+    difference = (sums - sums[0]).abs().max()
+    moved = (scores - scores[0]).abs().sum(1).max()
+    return bool((scores >= 0).all() and difference <= _ROUNDED * sums[0] and 100 * difference < moved)
 
 
 def _differ(together: torch.Tensor, alone: torch.Tensor) -> bool:

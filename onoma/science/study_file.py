@@ -97,18 +97,23 @@ def _check_values(document: Any) -> None:
     while parts:
         where, value = parts.pop()
         if isinstance(value, str):
-            _check_text(value, where)
+            check_text(value, where)
         elif isinstance(value, int) and value.bit_length() > _MOST_BITS:
             raise ValueError(f"{where} has a whole number beyond 2^{_MOST_BITS}")
         elif isinstance(value, list | tuple):
             parts += [(where, entry) for entry in value]
         elif isinstance(value, Mapping):
             for key in value:
-                _check_text(key, where)
+                check_text(key, where)
             parts += [(f"{where}, {key!r}", entry) for key, entry in value.items()]
 
 
-def _check_text(text: str, where: str) -> None:
+def check_text(text: str, where: str) -> None:
+    """Refuses what JSON can write and no table or message can hold.
+
+    Raises:
+        ValueError: it has half of a character; `where` begins the line.
+    """
     if not text.isascii():
         try:
             text.encode()

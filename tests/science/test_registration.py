@@ -84,6 +84,35 @@ def test_a_network_that_gives_probabilities_is_refused(last: nn.Module, name: st
     assert reason.startswith(f"the network ends in {name}.default, so its scores are probabilities")
 
 
+class Percent(nn.Module):
+    """Says shares as percent, by a softmax or by the powers of its logarithm."""
+
+    def __init__(self, *, logarithm: bool) -> None:
+        super().__init__()
+        self.logarithm = logarithm
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """(n, classes)."""
+        return 100 * (scores.log_softmax(1).exp() if self.logarithm else scores.softmax(1))
+
+
+@pytest.mark.parametrize("logarithm", [True, False])
+def test_scores_that_are_shares_of_one_sum_are_refused_however_they_are_made(logarithm: bool) -> None:
+    torch.manual_seed(0)
+    [reason] = report_of(nn.Sequential(*vgg_like(), Percent(logarithm=logarithm))).reasons
+    assert reason.startswith("every image's scores are shares of 100, as of a softmax; export it without")
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.01])
+def test_scores_that_are_never_negative_are_no_shares(weight: float) -> None:
+    """Of a network that says the same of every image the sums are the same, too."""
+    network = nn.Sequential(*vgg_like(), nn.ReLU())
+    last = next(layer for layer in reversed(network) if isinstance(layer, nn.Linear))
+    nn.init.constant_(last.weight, weight)
+    nn.init.constant_(last.bias, 1.0)
+    assert report_of(network).reasons == ()
+
+
 class AsManyAsImages(nn.Module):
     """Adds a constant that is made for as many images as there are."""
 

@@ -673,6 +673,9 @@ def test_what_jobs_made_is_told_as_json(onoma_apart, open_study: OpenStudy) -> N
     code, out, err = onoma_apart("maps", "compute", "told", "--json")
     assert code == 0, err
     assert json.loads(out)["activations"] > 0
+    job = next(one for one in client.list_jobs() if one.message.kind == "compute_maps")
+    code, again, err = onoma_apart("job", "watch", job.job_id, "--json")
+    assert (code, json.loads(again)) == (0, json.loads(out)), err
     client.delete_study(study.study_id)
     client.delete_xnn_set("told")
 

@@ -213,6 +213,10 @@ def test_class_names_that_do_not_fit_are_told(inference, classes, line):
     ("metadata", "line"),
     [
         ({"classes": "abc", "preprocessing": PREPROCESSING}, "the program's classes are not a list of names"),
+        (
+            {"classes": ["a", "b", "\ud800"], "preprocessing": PREPROCESSING},
+            "a class name has the text '\\ud800'",
+        ),
         ({"classes": [1, 2, 3], "preprocessing": PREPROCESSING}, "are not a list of names"),
         (
             {"classes": list(CLASSES)},
