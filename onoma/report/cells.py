@@ -106,7 +106,7 @@ def number(value: float | None, digits: int = 2, note: str = "") -> Cell:
     """A number; `note` says why where there is none."""
     if value is None:
         return Cell(DASH, (None,), note)
-    return Cell(f"{value:.{digits}f}".replace("-", MINUS), (value,), note)
+    return Cell(f"{value:z.{digits}f}".replace("-", MINUS), (value,), note)
 
 
 def share(ratio: Mapping[str, Any] | None, why: str) -> Cell:

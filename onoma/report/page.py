@@ -92,7 +92,7 @@ def percent(share: float | None, reason: str = "0 of 0", digits: int = 1) -> str
 
 def number(value: float | None, digits: int, reason: str = "0 of 0") -> str:
     """A number with a true minus sign, or a dash that gives the reason on hover."""
-    return _dash(reason) if value is None else f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return _dash(reason) if value is None else f"{value:z,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _dash(reason: str) -> Markup:

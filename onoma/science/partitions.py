@@ -42,7 +42,7 @@ def compare_partitions(table: NDArray[np.int64]) -> PartitionMeasures | None:
     rows, columns = table.sum(axis=1), table.sum(axis=0)
     rows, columns, table = rows[rows > 0], columns[columns > 0], table[np.ix_(rows > 0, columns > 0)]
     row_entropy, column_entropy = _entropy(rows, total), _entropy(columns, total)
-    information = max(row_entropy + column_entropy - _entropy(table[table > 0], total), 0.0)
+    information = max(0.0, row_entropy + column_entropy - _entropy(table[table > 0], total))
     mean_entropy = (row_entropy + column_entropy) / 2
     same = int((table > 0).sum()) == rows.size == columns.size
     squares = table.astype(np.float64) ** 2
@@ -50,7 +50,7 @@ def compare_partitions(table: NDArray[np.int64]) -> PartitionMeasures | None:
         ari=_adjusted_rand(table, rows, columns, total),
         ami=1.0 if same else _adjusted_information(information, mean_entropy, rows, columns, total),
         v_measure=1.0 if mean_entropy == 0 else information / mean_entropy,
-        variation_of_information=max(row_entropy + column_entropy - 2 * information, 0.0),
+        variation_of_information=max(0.0, row_entropy + column_entropy - 2 * information),
         bcubed_precision=float((squares / rows[:, None]).sum() / total),
         bcubed_recall=float((squares / columns).sum() / total),
     )

@@ -7,7 +7,8 @@ from torch import Tensor
 def significant(terms: Tensor, share: float = 0.9) -> Tensor:
     """Smallest set of positive terms holding `share` of the positive sum [P 3.3].
 
-    Terms are taken in descending order, the first index first where they are equal. The bias is not a term.
+    Terms are taken in descending order, the first index first where they are equal. The bias is not a term. A sum that
+    falls short by rounding alone has reached the share: by 1e-12 of it in float64, by 1e-6 where terms are coarser.
 
     Args:
         terms: (..., K) contributions w_i * x_i, any float dtype.
@@ -25,8 +26,8 @@ def significant(terms: Tensor, share: float = 0.9) -> Tensor:
     descending, order = evidence.sort(dim=-1, descending=True, stable=True)
     before = descending.cumsum(-1) - descending  # held by the terms already taken
     wanted = share * evidence.sum(-1, keepdim=True)
-    # a sum that falls short by rounding alone has been reached
-    taken = (before < wanted * (1 - 1e-12)) & (descending > 0)
+    rounding = 1e-12 if terms.dtype == torch.float64 else 1e-6
+    taken = (descending > 0) & ((before < wanted * (1 - rounding)) | (share == 1))
     return taken.new_zeros(taken.shape).scatter(-1, order, taken)
 
 
@@ -40,8 +41,12 @@ def significant_in_groups(groups: Tensor, terms: Tensor, share: float = 0.9) -> 
     Returns:
         (n,) bool.
     Raises:
-        ValueError: as `significant`.
+        ValueError: as `significant`, or there are not as many groups as terms.
     """
+    if groups.shape != terms.shape:
+        raise ValueError(
+            f"{len(terms)} terms with {len(groups)} groups; give each term the group that it is in"
+        )
     order = groups.argsort(stable=True)
     sizes = groups.bincount()
     starts = sizes.cumsum(0) - sizes

@@ -38,6 +38,7 @@ _WANTED_STEPS = 150  # of an epoch, within those bounds of a batch: fewer cost f
 _COMMON_SEED = (
     104_729  # sets what the classes have in common apart from the weights of a class of the same seed
 )
+_SMALLEST = 1e-6  # spread that features or scores are divided by
 _BLOCK = 4096  # images that are read at once where all of them are
 
 
@@ -54,7 +55,7 @@ class XnnSettings:
         reconstruction_weight: a_rec, where Lp is in squared score units; 1 where the paper has 15, which costs
             faithfulness (docs/xnns.md).
         pull_away_weight: a_pt, likewise; 0.5 where the paper has 5, since it pays for X-features that die.
-        reconstruction_q: q inside the logarithm.
+        reconstruction_q: q inside the logarithm, of features divided by their standard deviation [ours].
         reconstructed_units: units of the attachment drawn anew for each step, to reconstruct those alone; 0 or as many
             as there are takes all, as the paper does. Lr is a mean over units, so the draw changes no expectation.
         negatives_per_positive: images of other classes sampled for each of the class's own; 0 takes all.
@@ -191,7 +192,13 @@ def _units(examples: Examples) -> Units:
     """Of rows in random order."""
     some, _ = examples.take(torch.arange(min(_BLOCK, len(examples.rows))))
     scores = examples.all_scores()
-    return Units(some.std().clamp(min=1e-6), scores.mean(0), scores.std(0).clamp(min=1e-6))
+    return Units(scale_of(some), scores.mean(0), scores.std(0).clamp(min=_SMALLEST))
+
+
+def scale_of(features: Tensor) -> Tensor:
+    """What features are divided by: their standard deviation; where they are all but one number, that number."""
+    spread = features.std()
+    return (spread if spread >= _SMALLEST else features.abs().max()).clamp(min=_SMALLEST)
 
 
 def _warm_start(

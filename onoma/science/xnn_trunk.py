@@ -19,6 +19,7 @@ from onoma.science.xnn_fitting import (
     Examples,
     XnnSettings,
     products_of,
+    scale_of,
     widths,
 )
 from onoma.science.xnn_network import Layers, drawn_units
@@ -70,8 +71,8 @@ def train_trunk(
     examples = Examples(features, rows, scores.to(features.device), device)
     generator = torch.Generator(device).manual_seed(seed)
     count, width = features.shape[1], widths(features.shape[1], settings.x_feature_count)[0]
-    first, _ = examples.take(torch.arange(min(_BATCH, len(features))))
-    scale = first.std().clamp(min=1e-6)
+    any_rows = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:_BATCH]
+    scale = scale_of(examples.take(any_rows)[0])
     mean, spread = scores.mean(0).to(device), scores.std(0).clamp(min=1e-6).to(device)
     encoder, decoder = Layers(count, width, [generator]), Layers(width, count, [generator])
     read_out = Layers(width, scores.shape[1], [generator])

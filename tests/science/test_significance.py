@@ -54,12 +54,19 @@ def test_a_share_reached_but_for_rounding_is_reached() -> None:
     assert significant(terms).tolist() == [False, True, True, True]
 
 
+@pytest.mark.parametrize("tenths", [[9.0, 1.0], [3.24, 0.36], [2.07, 0.23], [5.4, 0.6]])
+def test_a_share_reached_but_for_the_rounding_of_float32_is_reached(tenths: list[float]) -> None:
+    """The larger holds nine tenths; as float32 0.9 of the sum lies above some of them."""
+    for dtype in (torch.float32, torch.float64):
+        assert significant(torch.tensor(tenths, dtype=dtype)).tolist() == [True, False]
+
+
 def test_without_a_positive_term_the_set_is_empty() -> None:
     assert not significant(torch.tensor([[0.0, -1.0], [0.0, 0.0]])).any()
 
 
 def test_the_whole_share_takes_every_positive_term() -> None:
-    assert significant(torch.tensor([1.0, 100.0, -1.0, 0.0, 0.001]), 1.0).tolist() == [
+    assert significant(torch.tensor([1.0, 100.0, -1.0, 0.0, 1e-9]), 1.0).tolist() == [
         True,
         True,
         False,
@@ -97,3 +104,8 @@ def test_groups_of_any_size_in_any_order_are_judged_as_alone(
     for group in range(len(groups)):
         alone = significant(terms[numbers == group].double(), share)
         assert found[numbers == group].equal(alone)
+
+
+def test_terms_and_groups_of_unlike_number_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 terms with 2 groups"):
+        significant_in_groups(torch.tensor([0, 0]), torch.tensor([1.0, 2.0, 3.0]))

@@ -339,6 +339,13 @@ def test_features_that_are_all_zero_give_finite_weights(problem: tuple[Tensor, T
 
 
 @pytest.mark.usefixtures("soon_over")
+def test_features_that_are_all_one_number_give_finite_weights(problem: tuple[Tensor, Tensor, Tensor]) -> None:
+    features, scores, is_positive = problem
+    fit = train(torch.full_like(features, 3.0), scores, is_positive, SHORT, 0)
+    assert not fit.accepted
+    assert all(weights.isfinite().all() for weights in to_tensors(fit.xnn).values())
+
+
 def test_a_handful_of_images_is_enough() -> None:
     features = torch.rand(4, 8, generator=torch.Generator().manual_seed(0))
     found = train(features, features.sum(1), torch.tensor([True, True, False, False]), SHORT, seed=0)

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from onoma.science import xnn_trunk
 from onoma.science.xnn import score, to_tensors, x_features
-from onoma.science.xnn_fitting import XnnSettings
+from onoma.science.xnn_fitting import XnnSettings, scale_of
 from onoma.science.xnn_training import train
 from onoma.science.xnn_trunk import codes_of, train_trunk
 
@@ -43,6 +44,23 @@ def test_the_same_seed_gives_the_same_trunk(problem: tuple[Tensor, Tensor]) -> N
     first, again, other = (train_trunk(*problem, short, seed) for seed in (0, 0, 1))
     assert first.weight.equal(again.weight)
     assert not first.weight.equal(other.weight)
+
+
+def test_a_trunk_takes_its_scale_from_images_of_all_classes(
+    problem: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Features come class by class; the first class here has none."""
+    features, scores = problem
+    features = torch.cat([torch.zeros(300, 64), features])
+    scales: list[float] = []
+
+    def noted(some: Tensor) -> Tensor:
+        scales.append(float(scale_of(some)))
+        return scale_of(some)
+
+    monkeypatch.setattr(xnn_trunk, "scale_of", noted)
+    train_trunk(features, torch.cat([scores[:300], scores]), XnnSettings(epochs=1, shared_trunk=True), seed=0)
+    assert scales == [pytest.approx(float(features.std()), rel=0.2)]
 
 
 def test_classes_share_the_first_layer_bit_by_bit(problem: tuple[Tensor, Tensor]) -> None:
