@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +26,7 @@ from onoma.cli.output import (
 from onoma.client import Client, FailedPrecondition
 from onoma.enum_names import PART_VALUES
 from onoma.extras import needs
-from onoma.feature_counts import FeatureCountRow
+from onoma.faithfulness import class_row, feature_count_row, optional
 from onoma.v1 import inference_pb2, types_pb2
 
 if TYPE_CHECKING:
@@ -253,7 +252,6 @@ def show(
             panels = [_scores(client, name, xnn.class_name) for xnn in xnn_set.xnns]
             save(lambda: scores_figure([panel for panel in panels if panel]), *draw_to)
     if csv or latex:
-        from onoma.report.study import class_row
         from onoma.report.tables import write_table1_csv, write_table1_tex
 
         rows = [class_row(xnn) for xnn in xnn_set.xnns]
@@ -287,7 +285,7 @@ def list_sets(json: Json = False) -> None:
         print_table(
             ("set", "model", "data set", "xNNs", "agreement"),
             [
-                (s.name, s.model, s.dataset, len(s.xnns), percent(_optional(s, "argmax_agreement"), 2))
+                (s.name, s.model, s.dataset, len(s.xnns), percent(optional(s, "argmax_agreement"), 2))
                 for s in sets
             ],
             empty="no explanation networks yet: onoma xnn train MODEL DATASET trains them",
@@ -324,20 +322,6 @@ def check_figure_path(path: Path) -> tuple[Path, list[str]]:
     return path.with_suffix(""), [form]
 
 
-def feature_count_row(xnn_set: inference_pb2.XnnSet) -> FeatureCountRow:
-    """A set's figures, to compare with those of other K."""
-    relative = [error for error in map(_relative, xnn_set.xnns) if error is not None]
-    significant = [xnn.significant_mean for xnn in xnn_set.xnns if xnn.HasField("significant_mean")]
-    return FeatureCountRow(
-        x_feature_count=xnn_set.settings.x_feature_count,
-        rmse=fmean(relative) if relative else None,
-        worst_rmse=max(relative, default=None),
-        significant_mean=fmean(significant) if significant else None,
-        mattering_mean=fmean(xnn.mattering_count for xnn in xnn_set.xnns),
-        argmax_agreement=_optional(xnn_set, "argmax_agreement"),
-    )
-
-
 def _scores(client: Client, set_name: str, class_name: str) -> ClassScores | None:
     """None where the class's data set has no test image."""
     import numpy as np
@@ -354,6 +338,7 @@ def _scores(client: Client, set_name: str, class_name: str) -> ClassScores | Non
 
 def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
     """Prints a set of xNNs: the paper's columns, those that are ours, then the figures over all classes."""
+    rows = [class_row(xnn) for xnn in xnn_set.xnns]
     print_table(
         (
             "class",
@@ -368,32 +353,32 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
         ),
         [
             (
-                x.class_name,
-                x.image_count,
-                x.significant_count,
-                _optional(x, "significant_mean"),
-                percent(_optional(x, "dnn_accuracy")),
-                percent(_optional(x, "xnn_accuracy")),
-                x.rmse,
-                x.score_min,
-                x.score_max,
+                row.class_name,
+                row.image_count,
+                row.significant_count,
+                row.significant_mean,
+                percent(row.dnn_accuracy),
+                percent(row.xnn_accuracy),
+                row.rmse,
+                row.score_min,
+                row.score_max,
             )
-            for x in xnn_set.xnns
+            for row in rows
         ],
     )
     print_table(
         ("class", "RMSE of\nrange", "mean\n|corr.|", "matter", "at\nfirst", "re-\nstarts", "accepted"),
         [
             (
-                x.class_name,
-                relative_rmse(x),
-                _optional(x, "mean_abs_correlation"),
-                x.mattering_count,
-                x.first_mattering_count,
-                x.restart_count,
-                x.accepted,
+                row.class_name,
+                percent(row.rmse_share, 2),
+                row.mean_abs_correlation,
+                row.mattering_count,
+                row.first_mattering_count,
+                row.restart_count,
+                row.accepted,
             )
-            for x in xnn_set.xnns
+            for row in rows
         ],
     )
     console.print(
@@ -410,17 +395,3 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
             f"over {xnn_set.test_image_count} test images: DNN accuracy {xnn_set.dnn_accuracy:.2%}, "
             f"xNN accuracy {xnn_set.xnn_accuracy:.2%}, arg-max agreement {xnn_set.argmax_agreement:.2%}"
         )
-
-
-def relative_rmse(xnn: inference_pb2.Xnn) -> str | None:
-    """RMSE as a share of the score's range, in per cent; None where the range is empty."""
-    return percent(_relative(xnn), 2)
-
-
-def _relative(xnn: inference_pb2.Xnn) -> float | None:
-    score_range = xnn.score_max - xnn.score_min
-    return xnn.rmse / score_range if score_range > 0 else None
-
-
-def _optional(message: inference_pb2.Xnn | inference_pb2.XnnSet, field: str) -> float | None:
-    return getattr(message, field) if message.HasField(field) else None

@@ -485,12 +485,21 @@ class Client:
         *,
         categories: Sequence[str] = (),
         contrastive: bool = True,
+        significant_share: float | None = None,
     ) -> attribution_pb2.AttributeResponse:
         """Significant activations and maps of one picture that need not be stored; of the network's own answer, or of
         several classes in one pass.
+
+        Args:
+            significant_share: of the positive evidence, in (0, 1]; that of the set where none is given.
         """
         request = attribution_pb2.AttributeRequest(
-            model=model, xnn_set=xnn_set, categories=categories, content=content, contrastive=contrastive
+            model=model,
+            xnn_set=xnn_set,
+            categories=categories,
+            content=content,
+            contrastive=contrastive,
+            significant_share=significant_share,
         )
         response: attribution_pb2.AttributeResponse = self._transport.call(
             "attribution", "Attribute", request

@@ -1,9 +1,9 @@
 """A study's numbers and maps as a folder that anybody can open: one page, tables, figures."""
 
+from onoma.faithfulness import ClassRow
 from onoma.report.analysed import AnalysedCategory, analysed_category
 from onoma.report.data import (
     CategoryMaps,
-    ClassRow,
     CoverageRow,
     ImportedMaps,
     MapSample,

@@ -9,33 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from onoma.faithfulness import ClassRow
 from onoma.report.analysed import AnalysedCategory, Json
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class's row of Table 1: the fields of Xnn in inference.proto, described there."""
-
-    class_name: str
-    image_count: int
-    significant_count: int
-    significant_mean: float | None
-    dnn_accuracy: float | None
-    xnn_accuracy: float | None
-    rmse: float
-    score_min: float
-    score_max: float
-    mattering_count: int = 0
-    first_mattering_count: int = 0
-    restart_count: int = 0
-    accepted: bool = True
-    mean_abs_correlation: float | None = None
-
-    @property
-    def rmse_share(self) -> float | None:
-        """RMSE over the score's range; None where the range is 0."""
-        score_range = self.score_max - self.score_min
-        return self.rmse / score_range if score_range > 0 else None
+from onoma.science.analysis_options import CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -250,11 +226,14 @@ class ReportData:
         dnn_accuracy: over all test images.
         xnn_accuracy: of the xNNs' arg-max over all test images.
         test_image_count: what the last three rest on.
+        xnn_significant_share: of the positive evidence, that Table 1's significant activations hold; the maps' may be
+            another.
         coverage: by category, then annotator, then 'any'.
         summaries: by category, then annotator.
         maps: by category.
         created: when, as it is to be printed.
         analysed: the analysis by category; empty where nobody has a naming.
+        confidence: of the analysis's intervals.
         suspects: perhaps right for the wrong reason, by category, the least usual first.
         suspect_count: how many the analysis names; some are shown.
         pictures: uint8 (h, w, 3) RGB or (h, w, 1) grey, as the network saw them, of some images, by id.
@@ -271,12 +250,14 @@ class ReportData:
     dnn_accuracy: float | None
     xnn_accuracy: float | None
     test_image_count: int
+    xnn_significant_share: float
     coverage: tuple[CoverageRow, ...]
     summaries: tuple[NamingSummary, ...]
     maps: tuple[CategoryMaps, ...]
     provenance: Provenance
     created: str
     analysed: tuple[AnalysedCategory, ...] = ()
+    confidence: float = CONFIDENCE
     suspects: tuple[Suspect, ...] = ()
     suspect_count: int = 0
     pictures: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from onoma.feature_counts import FeatureCountRow
+from onoma.faithfulness import FeatureCountRow
 from onoma.pictures_of_maps import boxes_for_missing_glyphs, enlarge, font_families, overlay
 from onoma.report.analysed import AnalysedCategory
 from onoma.report.data import CategoryMaps, CoverageRow, MapSample

@@ -358,7 +358,7 @@ def _few(names: Sequence[str]) -> Cell:
     return listed(names) if len(names) <= _MOST_COLUMNS else text(f"{len(names)} annotators")
 
 
-def accuracy_table(categories: Categories) -> Table:
+def accuracy_table(categories: Categories, confidence: float) -> Table:
     """The network's accuracy by explanation, against the rest of the category; the surest losses first."""
     rows = []
     for one in categories:
@@ -379,8 +379,8 @@ def accuracy_table(categories: Categories) -> Table:
     )
     caption = (
         "Accuracy of the network, %, among the images with an explanation and among the rest of their category, with "
-        "95 % intervals (Wilson; Newcombe for the difference). The surest losses come first; several explanations are "
-        "looked at, and intervals are not corrected for that."
+        f"{100 * confidence:g} % intervals (Wilson; Newcombe for the difference). The surest losses come first; "
+        "several explanations are looked at, and intervals are not corrected for that."
     )
     return Table("accuracy", caption, columns, tuple(row for _, row in rows))
 
@@ -485,9 +485,16 @@ def labels_table(categories: Categories) -> Table:
 
 
 def tables(
-    categories: Categories, summaries: Sequence[NamingSummary], coverage: Sequence[CoverageRow]
+    categories: Categories,
+    summaries: Sequence[NamingSummary],
+    coverage: Sequence[CoverageRow],
+    confidence: float,
 ) -> dict[str, Table]:
-    """Every table of a study that has a row, by its name."""
+    """Every table of a study that has a row, by its name.
+
+    Args:
+        confidence: of the intervals.
+    """
     made = (
         coverage_table(coverage),
         purity_table(categories, "CX", 2),
@@ -498,7 +505,7 @@ def tables(
         named_by_table(categories),
         other_measures_table(categories),
         consensus_table(categories),
-        accuracy_table(categories),
+        accuracy_table(categories, confidence),
         places_table(categories),
         removed_table(categories),
         labels_table(categories),

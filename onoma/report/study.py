@@ -19,10 +19,10 @@ from onoma.client import AnalysisOptions, Client
 from onoma.client.analysis import AS_BY_DEFAULT
 from onoma.client.columns import map_arrays
 from onoma.enum_names import MODES, PARTS
+from onoma.faithfulness import class_row, optional
 from onoma.report.analysed import AnalysedCategory, analysed_category
 from onoma.report.data import (
     CategoryMaps,
-    ClassRow,
     CoverageRow,
     ImportedMaps,
     MapSample,
@@ -34,6 +34,7 @@ from onoma.report.data import (
 )
 from onoma.report.page import SUMMARY_ROWS_SHOWN, THUMB_PX
 from onoma.report.write import write_report
+from onoma.science.analysis_options import CONFIDENCE
 from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, naming_pb2, types_pb2
 
 MAPS_PER_X_FEATURE = 6
@@ -116,15 +117,17 @@ def gather(
         xnn_set=xnn_set.name,
         annotators=tuple(people.values()),
         classes=tuple(class_row(x) for x in xnn_set.xnns),
-        argmax_agreement=_optional(xnn_set, "argmax_agreement"),
-        dnn_accuracy=_optional(xnn_set, "dnn_accuracy"),
-        xnn_accuracy=_optional(xnn_set, "xnn_accuracy"),
+        argmax_agreement=optional(xnn_set, "argmax_agreement"),
+        dnn_accuracy=optional(xnn_set, "dnn_accuracy"),
+        xnn_accuracy=optional(xnn_set, "xnn_accuracy"),
         test_image_count=xnn_set.test_image_count,
+        xnn_significant_share=xnn_set.settings.significant_share,
         coverage=tuple(_coverage_row(row, people) for row in client.get_coverage(study.study_id)),
         summaries=tuple(summaries),
         maps=tuple(_named(client, study, maps, people)),
         provenance=_provenance(study, made_by, model, xnn_set),
         analysed=tuple(analysed),
+        confidence=CONFIDENCE if options.confidence is None else options.confidence,
         suspects=tuple(suspects),
         suspect_count=suspect_count,
         pictures=_pictures(client, study, summaries),
@@ -272,34 +275,14 @@ def _pictures(
     return {image_id: _model_input(client, study.model, image_id, THUMB_PX) for image_id in ids}
 
 
-def class_row(xnn: inference_pb2.Xnn) -> ClassRow:
-    """One class's row of Table 1."""
-    return ClassRow(
-        class_name=xnn.class_name,
-        image_count=xnn.image_count,
-        significant_count=xnn.significant_count,
-        significant_mean=_optional(xnn, "significant_mean"),
-        dnn_accuracy=_optional(xnn, "dnn_accuracy"),
-        xnn_accuracy=_optional(xnn, "xnn_accuracy"),
-        rmse=xnn.rmse,
-        score_min=xnn.score_min,
-        score_max=xnn.score_max,
-        mattering_count=xnn.mattering_count,
-        first_mattering_count=xnn.first_mattering_count,
-        restart_count=xnn.restart_count,
-        accepted=xnn.accepted,
-        mean_abs_correlation=_optional(xnn, "mean_abs_correlation"),
-    )
-
-
 def _coverage_row(row: analytics_pb2.Coverage, people: dict[str, str]) -> CoverageRow:
     return CoverageRow(
         category=row.category,
         annotator=people.get(row.annotator_id, row.annotator_id),
-        activation=_optional(row, "activation"),
-        partial=_optional(row, "partial"),
-        complete=_optional(row, "complete"),
-        complete_by_one_annotator=_optional(row, "complete_by_one_annotator"),
+        activation=optional(row, "activation"),
+        partial=optional(row, "partial"),
+        complete=optional(row, "complete"),
+        complete_by_one_annotator=optional(row, "complete_by_one_annotator"),
         activation_count=row.activation_count,
         image_count=row.image_count,
         left_out_count=row.left_out_count,
@@ -357,9 +340,3 @@ def _imported(made_by: attribution_pb2.MapProvenance) -> ImportedMaps:
 
 def _texts(values: Iterable[tuple[str, object]]) -> tuple[tuple[str, str], ...]:
     return tuple((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in values)
-
-
-def _optional(
-    message: inference_pb2.Xnn | inference_pb2.XnnSet | analytics_pb2.Coverage, field: str
-) -> float | None:
-    return getattr(message, field) if message.HasField(field) else None

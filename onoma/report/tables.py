@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from onoma.report.data import ClassRow, NamingSummary
+from onoma.faithfulness import ClassRow
+from onoma.report.data import NamingSummary
 
 Value = str | int | float | bool | None
 
@@ -88,7 +89,7 @@ def write_table1_tex(path: Path, classes: Sequence[ClassRow], *, ours: bool = Fa
             _number(row.dnn_accuracy, 3),
             _number(row.xnn_accuracy, 3),
             _number(row.rmse, 3),
-            f"${row.score_min:.3g}$ to ${row.score_max:.3g}$",
+            _range(row.score_min, row.score_max),
         ]
         if ours:
             cells += [
@@ -131,6 +132,10 @@ def _csv_cell(cell: Value) -> Value:
     if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
         return "'" + cell
     return cell
+
+
+def _range(low: float | None, high: float | None) -> str:
+    return "--" if low is None or high is None else f"${low:.3g}$ to ${high:.3g}$"
 
 
 def _number(value: float | None, digits: int) -> str:

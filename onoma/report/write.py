@@ -38,7 +38,7 @@ def write_report(
     """
     (out / "figures").mkdir(parents=True, exist_ok=True)
     summary_files = _summary_files(data)
-    analysed = statistics.tables(data.analysed, data.summaries, data.coverage)
+    analysed = statistics.tables(data.analysed, data.summaries, data.coverage, data.confidence)
     steps = [
         *_table_steps(data, out, summary_files),
         *_analysis_steps(data, out, analysed),

@@ -98,6 +98,7 @@ def _explain_other(
         categories=[category] if category else [],
         content=content,
         contrastive=reader.study.settings.contrastive,
+        significant_share=reader.study.settings.significant_share,
     )
     with asking("attribution"):
         live = reader.peers.attribution.Attribute(request, timeout=reader.timeout_s)

@@ -29,18 +29,23 @@ def attribute(
     decoders: Decoders,
     *,
     contrastive: bool = True,
+    significant_share: float | None = None,
 ) -> pb.AttributeResponse:
     """Significant activations and maps of one picture.
 
     Args:
         categories: classes to explain, all in one pass down; the network's own answer when empty.
         contrastive: what kind of map.
+        significant_share: of the positive evidence, in (0, 1]; that of the set where none is given.
     Raises:
-        InvalidArgument: the file is no picture, the model has no such class, or a class comes twice.
+        InvalidArgument: the file is no picture, the share is none, the model has no such class, or a class comes twice.
         FailedPrecondition: the set has no xNN of a class.
     """
     model = network.model
     classes = list(model.classes)
+    share = network.xnn_set.settings.significant_share if significant_share is None else significant_share
+    if not 0 < share <= 1:
+        raise InvalidArgument(f"significant_share {share}: use a share over 0, at most 1")
     for category in categories:
         if category not in classes:
             raise InvalidArgument(f"model '{model.name}' has no class '{category[:80]}'")
@@ -55,7 +60,6 @@ def attribute(
     with explainers.matmul_precision():
         seen = look_at(explainer, [pixels], preprocessing)
     categories = categories or [classes[int(seen.scores[0].argmax())]]
-    share = network.xnn_set.settings.significant_share
     xnns = [(classes.index(category), explainers.xnn(network, category)) for category in categories]
     with explainers.matmul_precision():
         explained = explain_classes(explainer, xnns, seen, share, contrastive=contrastive)

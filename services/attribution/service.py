@@ -139,6 +139,9 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
                 request.content,
                 self._decoders,
                 contrastive=request.contrastive if request.HasField("contrastive") else True,
+                significant_share=request.significant_share
+                if request.HasField("significant_share")
+                else None,
             )
 
 

@@ -19,9 +19,15 @@ _BLOCK = 4096
 
 
 def table_1_row(
-    fit: Fit, test: PartFeatures, target: int, class_index: int, settings: XnnSettings
+    fit: Fit,
+    model: tables.Model,
+    dataset: tables.Dataset,
+    test: PartFeatures,
+    name: str,
+    settings: XnnSettings,
 ) -> dict[str, Any]:
-    """The row of Table 1, with the columns that are ours; what is 0/0 is left out."""
+    """The row of Table 1 of a class, with the columns that are ours; what is 0/0 is left out."""
+    target, class_index = model.classes.index(name), dataset.classes.index(name)
     features, scores = torch.from_numpy(test.features), torch.from_numpy(test.scores)
     metrics: dict[str, Any] = {
         "mean_contributions": fit.mean_contributions.tolist(),
@@ -32,14 +38,13 @@ def table_1_row(
         "image_count": 0,
         "significant_count": 0,
     }
-    if not len(features):
+    counted = _labels(model, dataset, test) >= 0
+    if not counted.any():
         return metrics
     predicted = _scores(fit.xnn, test)
-    metrics["rmse"] = float((predicted - scores[:, target]).double().square().mean().sqrt())
-    metrics["score_min"], metrics["score_max"] = (
-        float(scores[:, target].min()),
-        float(scores[:, target].max()),
-    )
+    wanted, found = scores[counted, target], predicted[counted]
+    metrics["rmse"] = float((found - wanted).double().square().mean().sqrt())
+    metrics["score_min"], metrics["score_max"] = float(wanted.min()), float(wanted.max())
     own = torch.from_numpy(test.class_indices == class_index)
     if not own.any():
         return metrics
@@ -75,13 +80,12 @@ def of_the_set(
     Args:
         xnns: one a class of the model, in its order; none where a class has no xNN of this training.
     """
-    known = np.array([model.classes.index(c) if c in model.classes else -1 for c in dataset.classes])
-    wanted = known[test.class_indices]
-    counted = torch.from_numpy(wanted >= 0)
+    wanted = _labels(model, dataset, test)
+    counted = wanted >= 0
     summary: dict[str, Any] = {"test_image_count": int(counted.sum())}
     if not counted.any():
         return summary
-    labels = torch.from_numpy(wanted)[counted]
+    labels = wanted[counted]
     dnn = torch.from_numpy(test.scores)[counted].argmax(1)
     summary["dnn_accuracy"] = float((dnn == labels).double().mean())
     scores = [_scores(xnn, test)[counted] for xnn in xnns]
@@ -90,6 +94,12 @@ def of_the_set(
         summary["argmax_agreement"] = float((predicted == dnn).double().mean())
         summary["xnn_accuracy"] = float((predicted == labels).double().mean())
     return summary
+
+
+def _labels(model: tables.Model, dataset: tables.Dataset, test: PartFeatures) -> Tensor:
+    """The model's class (n,) of each test image; -1 where the model does not know it."""
+    known = np.array([model.classes.index(c) if c in model.classes else -1 for c in dataset.classes])
+    return torch.from_numpy(known[test.class_indices])
 
 
 def _scores(xnn: Xnn, test: PartFeatures) -> Tensor:

@@ -266,7 +266,7 @@ def _train_group(
         keep=keep,
     )
     rows = []
-    for name, fit, target, class_index in zip(group, fits, targets, class_indices, strict=True):
+    for name, fit in zip(group, fits, strict=True):
         xnn = from_tensors(to_tensors(trunk.under(fit.xnn) if trunk else fit.xnn))
         rows.append(
             tables.Xnn(
@@ -275,7 +275,7 @@ def _train_group(
                 weights_key=store.put(save_tensors(to_tensors(xnn))),
                 settings_hash=hashes[name],
                 metrics=figures.table_1_row(
-                    replace(fit, xnn=xnn), test, target, class_index, chosen.settings
+                    replace(fit, xnn=xnn), chosen.model, chosen.dataset, test, name, chosen.settings
                 ),
             )
         )

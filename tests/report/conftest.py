@@ -64,6 +64,7 @@ def named() -> ReportData:
         dnn_accuracy=0.91,
         xnn_accuracy=None,
         test_image_count=4,
+        xnn_significant_share=0.9,
         coverage=(
             CoverageRow("T-shirt/top", "Ann", 6 / 7, 1.0, 0.75, None, 7, 4, 1, 2, ("noise",)),
             CoverageRow("T-shirt/top", "", 6 / 7, 1.0, 0.75, 0.75, 7, 4, 1, 0),

@@ -118,6 +118,12 @@ def test_ambiguous_names_are_shown_apart(named: ReportData, tmp_path: Path) -> N
     assert float(of_p["one_to_one_ambiguous_mean"]) > 0
 
 
+def test_intervals_are_called_by_their_confidence(analysed: ReportData) -> None:
+    """They are those of the analysis; here only what they are called changes."""
+    for confidence, said in ((0.95, "95 % intervals"), (0.5, "50 % intervals"), (0.999, "99.9 % intervals")):
+        assert said in statistics.accuracy_table(analysed.analysed, confidence).caption
+
+
 def test_headings_over_columns_span_them_in_latex(analysed: ReportData, tmp_path: Path) -> None:
     write_report(analysed, tmp_path)
     lines = (tmp_path / "table6_compatibility.tex").read_text(encoding="utf-8").splitlines()

@@ -47,11 +47,11 @@ def test_the_report_asks_each_annotators_namings_once_and_the_bar_moves_within_a
 
 
 def test_what_the_report_shows_is_the_study(client: Client, tmp_path: Path) -> None:
-    page = Page(
-        write_study_report(client, client.get_study("s"), tmp_path, options=AnalysisOptions(shuffles=0))
-    )
+    options = AnalysisOptions(shuffles=0, confidence=0.8)
+    page = Page(write_study_report(client, client.get_study("s"), tmp_path, options=options))
     words = " ".join(page.text.split())
     assert "no shuffles were asked for" in page.titles
+    assert "with 80\N{NO-BREAK SPACE}% intervals" in page.text or "with 80 % intervals" in page.text
     assert "on average over annotators" in words
     rows = rows_of(tmp_path / "pairs.csv")
     assert Counter(row["category"] for row in rows) == {"class 000": 6, "class 001": 6}

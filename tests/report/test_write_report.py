@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from onoma.report import ReportData, write_report
+from onoma.report import ClassRow, ReportData, write_report
 
 VOID = {"meta", "link", "br", "img", "col"}
 
@@ -88,6 +88,26 @@ def test_undefined_numbers_are_a_dash_with_the_reason(named: ReportData, tmp_pat
     assert "no image of hat & cap has a significant activation" in page.titles
     assert "nan" not in page.text.lower().split()
     assert "None" not in page.text
+
+
+def test_a_set_that_nothing_was_measured_of_has_dashes(named: ReportData, tmp_path: Path) -> None:
+    """Its data set has no test image."""
+    bare = ClassRow("bird", 0, 0, None, None, None, None, None, None)
+    page = Page(write_report(replace(named, classes=(bare,), test_image_count=0), tmp_path)[0])
+    assert "no test images" in page.titles
+    assert "the score is the same on every image" not in page.titles
+    [row] = rows_of(tmp_path / "table1.csv")
+    assert [row[name] for name in ("rmse", "score_min", "score_max", "rmse_share_of_range")] == [""] * 4
+    assert r"bird & 0 & 0 & -- & -- & -- & -- & -- \\" in (tmp_path / "table1.tex").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_table_1_says_the_share_that_its_own_counts_rest_on(named: ReportData, tmp_path: Path) -> None:
+    """A study's maps may be drawn by another."""
+    maps = replace(named.provenance, significant_share=0.5)
+    page = Page(write_report(replace(named, provenance=maps, xnn_significant_share=0.8), tmp_path)[0])
+    assert "hold 80" in page.text
 
 
 def test_undefined_numbers_are_empty_cells_and_numbers_keep_their_sign(

@@ -49,6 +49,8 @@ class World:
     categories: dict[str, Any] = field(default_factory=dict)
     live_x_features: list[int] = field(default_factory=lambda: [0, 2])
     live_category: str = "p"
+    significant_share: float = 0.9
+    attributed: list[attribution_pb2.AttributeRequest] = field(default_factory=list)
     is_attribution_down: bool = False
     method: str = "Excitation Backprop"
     boxes: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
@@ -178,6 +180,7 @@ class StandInAttribution(attribution_pb2_grpc.AttributionServiceServicer):
         return attribution_pb2.GetMapProvenanceResponse(provenance=provenance)
 
     def Attribute(self, request: Any, context: grpc.ServicerContext) -> attribution_pb2.AttributeResponse:
+        self._world.attributed.append(request)
         x_features = self._world.live_x_features
         response = attribution_pb2.AttributeResponse(
             activations=types_pb2.ActivationColumns(
@@ -213,7 +216,9 @@ class StandInNaming(naming_pb2_grpc.NamingServiceServicer):
                 part=types_pb2.DATASET_PART_TEST,
                 xnn_set="x",
                 categories=self._world.categories,
-                settings=naming_pb2.StudySettings(min_concept_images=3),
+                settings=naming_pb2.StudySettings(
+                    min_concept_images=3, significant_share=self._world.significant_share
+                ),
             )
         )
 

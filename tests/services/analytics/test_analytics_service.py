@@ -161,6 +161,13 @@ def test_a_picture_outside_the_study_gets_inferred_names_with_their_support(anal
     assert response.model_input_png.startswith(b"\x89PNG")
 
 
+def test_a_picture_outside_the_study_is_explained_by_the_studys_share(analytics: Stub, world: World) -> None:
+    """Not by that of the set of xNNs, which may be another."""
+    world.significant_share = 0.5
+    explain(analytics, content=picture("a holiday"))
+    assert world.attributed[-1].significant_share == 0.5
+
+
 def test_an_image_asked_for_another_category_is_outside_the_study(analytics: Stub) -> None:
     response = explain(analytics, image_id=image_id("p5"), category="q")
     assert not response.in_study

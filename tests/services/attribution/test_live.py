@@ -94,6 +94,25 @@ def test_a_live_answer_says_what_made_it_as_the_study_does(attribution, attribut
     assert not live.dataset
 
 
+def test_significant_x_features_hold_the_share_that_is_asked_for(attribute):
+    content = png(draw("circle", np.random.default_rng(5)))
+    whole, few = (attribute(content, "circle", significant_share=share) for share in (1.0, 0.01))
+    assert len(whole.activations.x) > len(few.activations.x) == 1
+    assert (whole.provenance.significant_share, few.provenance.significant_share) == (1.0, 0.01)
+    assert sum(whole.activations.share) == pytest.approx(1)
+    assert few.activations.x_feature[0] == whole.activations.x_feature[0]
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.01, float("nan")])
+def test_a_share_that_is_none_is_refused(attribute, share):
+    content = png(draw("circle", np.random.default_rng(5)))
+    code, said = refusal(lambda: attribute(content, "circle", significant_share=share))
+    assert (code, said) == (
+        Code.INVALID_ARGUMENT,
+        f"significant_share {share}: use a share over 0, at most 1",
+    )
+
+
 @pytest.mark.parametrize(
     ("categories", "said"),
     [

@@ -7,6 +7,7 @@ from contextlib import closing
 import grpc
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 from safetensors.numpy import load as load_tensors
 from sqlalchemy.pool import NullPool
 from sqlmodel import Session, create_engine, select
@@ -337,6 +338,8 @@ def test_without_any_test_image_all_is_trained_and_told(on):
     assert len(found.xnns) == 3
     assert found.test_image_count == 0
     assert not found.HasField("dnn_accuracy")
+    for field in ("rmse", "score_min", "score_max"):
+        assert not found.xnns[0].HasField(field)
 
 
 def test_where_no_class_has_images_enough_nothing_is_trained_or_named(on):
@@ -348,6 +351,30 @@ def test_where_no_class_has_images_enough_nothing_is_trained_or_named(on):
     )
     assert len(job.warnings) == 3
     assert refusal(inference.xnn_set)[0] == grpc.StatusCode.NOT_FOUND
+
+
+def test_pictures_of_classes_that_the_model_does_not_know_are_not_measured_on(registered, tmp_path):
+    folder = synthetic.write_image_folder(tmp_path / "more", train=6, test=2)
+    for part, name in (("train", "hat"), ("test", "hat"), ("test", "umbrella")):
+        (folder / part / name).mkdir()
+        for number, path in enumerate(sorted((folder / part / "circle").iterdir())):
+            picture = ImageOps.solarize(Image.open(path), 40 * len(name))
+            picture.save(folder / part / name / f"{number}.png")
+    registered.dataset(folder, "more")
+    job = registered.trained(dataset="more")
+    assert job.state == SUCCEEDED, job.error
+    found = registered.xnn_set()
+    names, dnn = scores_of_tests(registered, "more")
+    known = np.isin(names, CLASSES)
+    assert (known.sum(), (~known).sum()) == (6, 4)
+    assert found.test_image_count == 6
+    for target, xnn in enumerate(found.xnns):
+        request = pb.ListXnnScoresRequest(name="tiny", class_name=xnn.class_name)
+        xnn_scores = [s for part in registered.calls.ListXnnScores(request) for s in part.xnn_scores]
+        errors = (dnn[:, target] - xnn_scores)[known]
+        assert xnn.rmse == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-3)
+        of_class = dnn[known, target]
+        assert (xnn.score_min, xnn.score_max) == pytest.approx((of_class.min(), of_class.max()), abs=1e-5)
 
 
 def test_a_class_of_the_model_that_the_data_set_lacks_is_told(registered, tmp_path):
