@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
-from itertools import combinations
 from math import comb
 from multiprocessing import get_context
 from statistics import fmean
@@ -16,7 +15,7 @@ from onoma.science.agreement import spread
 from onoma.science.analysis_options import Options
 from onoma.science.category_analysis import add_value, analyse_category
 from onoma.science.plain_numbers import Json, put
-from onoma.science.study_file import StudyFile
+from onoma.science.study_file import ALL_TOGETHER, StudyFile
 
 Progress = Callable[[int, int], None]
 DEFAULTS = Options()
@@ -56,7 +55,7 @@ def analyse_categories(
     Raises:
         ValueError: as `analyse`.
     """
-    _check(file, options)
+    _check(options)
     names = list(file.study.categories)
     work = {name: 1 + (_pairs(file, name) if options.with_pairs else 0) for name in names}
     total, done = sum(work.values()), 0
@@ -119,7 +118,7 @@ def averages(categories: Iterable[Mapping[str, Any]]) -> Json:
     values: dict[str, list[float | None]] = {}
     for category in categories:
         coverages = dict(category["coverage"])
-        by_any = coverages.pop("any")
+        by_any = coverages.pop(ALL_TOGETHER)
         for key in ("activation", "partial", "complete"):
             add_value(values, f"coverage_{key}", spread(_values(coverages, key)).mean)
         for key in ("activation", "partial", "complete", "complete_by_one_annotator"):
@@ -136,7 +135,7 @@ def averages(categories: Iterable[Mapping[str, Any]]) -> Json:
     return found
 
 
-def _check(file: StudyFile, options: Options) -> None:
+def _check(options: Options) -> None:
     if options.shuffles < 0:
         raise ValueError(f"{options.shuffles} shuffles cannot be made; 0 leaves the baseline out")
     if options.seed < 0:
@@ -147,13 +146,6 @@ def _check(file: StudyFile, options: Options) -> None:
         raise ValueError(f"the time limit is {options.time_limit_s} s; it must be positive")
     if not 0 < options.confidence < 1:
         raise ValueError(f"the confidence is {options.confidence}; it must be between 0 and 1")
-    seen: dict[str, tuple[str, str]] = {}
-    for pair in combinations(file.study.annotators, 2):
-        if seen.setdefault("-".join(pair), pair) != pair:
-            raise ValueError(
-                f"the pairs {seen['-'.join(pair)]} and {pair} would both be called '{'-'.join(pair)}'; "
-                "rename an annotator"
-            )
 
 
 def _report(progress: Progress, before: int, total: int, now: int) -> None:

@@ -30,7 +30,7 @@ from onoma.science.plain_numbers import Json, plain_ratio, plain_ratios, plain_s
 from onoma.science.practice_answers import practice_answers
 from onoma.science.purity import purity
 from onoma.science.study_data import Category, Naming
-from onoma.science.study_file import StudyFile
+from onoma.science.study_file import ALL_TOGETHER, StudyFile
 from onoma.science.summary import Reading, summary
 
 _READINGS = {
@@ -63,6 +63,7 @@ def analyse_category(
     category = file.study.categories[name]
     namings = [by_name(naming) for naming in file.study.cleaned(name)]
     judge = _Judge(file.vocabulary)
+    keys = pair_keys(file.study.annotators)
     shuffles = _shuffles_of_pairs(name, namings, options)
     pairs: Json = {}
     others: Json = {}
@@ -71,9 +72,10 @@ def analyse_category(
     joins: list[Join] = []
     closest: tuple[PairAgreement, Naming, Naming] | None = None
     for done, (left, right) in enumerate(combinations(namings, 2) if options.with_pairs else (), start=1):
-        key = f"{left.annotator}-{right.annotator}"
+        annotators = left.annotator, right.annotator
+        key = keys[annotators]
         pair = pair_agreement(left, right, options.time_limit_s)
-        counts, seed = shuffles[key]
+        counts, seed = shuffles[annotators]
         by_chance = shuffled_agreement(left, right, counts, seed, options.time_limit_s) if counts else {}
         chance.append(by_chance)
         pairs[key] = _pair(pair, left, right, judge, by_chance, summaries)
@@ -169,23 +171,37 @@ class _Judge:
         ]
 
 
+def pair_keys(annotators: Sequence[str]) -> dict[tuple[str, str], str]:
+    """What each pair is called in the statistics: "left-right", numbered where an earlier pair is called so."""
+    keys: dict[tuple[str, str], str] = {}
+    taken = set()
+    for pair in combinations(annotators, 2):
+        key, number = "-".join(pair), 1
+        while key in taken:
+            number += 1
+            key = f"{'-'.join(pair)} ({number})"
+        taken.add(key)
+        keys[pair] = key
+    return keys
+
+
 def _shuffles_of_pairs(
     category: str, namings: Sequence[Naming], options: Options
-) -> dict[str, tuple[dict[Kind, int], tuple[int, int]]]:
+) -> dict[tuple[str, str], tuple[dict[Kind, int], tuple[int, int]]]:
     """How many shuffles each pair gets, and a seed of its own, whatever the order of the annotators."""
     seeds = {}
     for left, right in combinations(namings, 2):
         names = sorted((left.annotator, right.annotator))
-        seeds[f"{left.annotator}-{right.annotator}"] = crc32("\0".join([category, *names]).encode())
+        seeds[left.annotator, right.annotator] = crc32("\0".join([category, *names]).encode())
     each, more = divmod(options.shuffles, len(seeds)) if seeds else (0, 0)
-    by_chance = sorted(seeds, key=lambda key: (seeds[key], key))
+    by_chance = sorted(seeds, key=lambda pair: (seeds[pair], pair))
     found = {}
-    for rank, key in enumerate(by_chance):
+    for rank, pair in enumerate(by_chance):
         count = each + (rank < more)
         counts = dict.fromkeys(Kind, count)
         counts[Kind.ONE_TO_ONE] = max(count, min(SHUFFLES_OF_A_PAIR, options.shuffles))
         counts = {kind: count for kind, count in counts.items() if count}
-        found[key] = (counts, (options.seed, seeds[key]))
+        found[pair] = (counts, (options.seed, seeds[pair]))
     return found
 
 
@@ -339,7 +355,7 @@ def _partitions(pair: PairAgreement) -> Json | None:
 def _coverages(category: Category, namings: Sequence[Naming]) -> Json:
     found = {naming.annotator: _coverage(coverage(category, naming), _NO_ACTIVATION) for naming in namings}
     why = _NO_ACTIVATION if namings else "nobody named the category"
-    found["any"] = _coverage(coverage_by_any(category, namings), why)
+    found[ALL_TOGETHER] = _coverage(coverage_by_any(category, namings), why)
     return found
 
 

@@ -18,7 +18,7 @@ from onoma.science.study_data import (
 )
 
 _MOST_BITS = 1023  # as floating point allows
-_TAKEN = "any"  # a key beside the annotators' in the statistics
+ALL_TOGETHER = "any"  # a key beside the annotators' in the statistics
 _KNOWN = {
     "categories", "annotators", "namings", "min_cluster_images",
     "label_judgements", "overrulings", "synonyms", "vague_words",
@@ -198,8 +198,10 @@ def _check_annotators(annotators: tuple[str, ...]) -> None:
     for i, annotator in enumerate(annotators):
         if annotator in annotators[:i]:
             raise ValueError(f"annotator {annotator!r} is listed twice")
-        if annotator == _TAKEN:
-            raise ValueError(f"no annotator can be called '{_TAKEN}': it stands for all of them together")
+        if annotator == ALL_TOGETHER:
+            raise ValueError(
+                f"no annotator can be called '{ALL_TOGETHER}': it stands for all of them together"
+            )
 
 
 def _minimum(document: Mapping[str, Any]) -> int:

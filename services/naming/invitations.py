@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine
 from sqlmodel import Session, col, func, select
 
+from onoma.science.study_file import ALL_TOGETHER
 from onoma.v1 import naming_pb2 as pb
 from services.naming import namings, studies
 from services.naming.names import checked_id, checked_name, shown
@@ -89,9 +90,14 @@ def add(opened: Session, study: Study, name: str, role: str = ANNOTATOR, request
     """A new annotator or viewer, with no link yet.
 
     Raises:
+        InvalidArgument: statistics would take the name for all annotators together.
         AlreadyExists: the study has one of that name.
         ResourceExhausted: it has 500.
     """
+    if name == ALL_TOGETHER:
+        raise InvalidArgument(
+            f"no annotator can be called '{ALL_TOGETHER}': it stands for all of them together"
+        )
     if named(opened, study, name) is not None:
         raise AlreadyExists(
             f"study {shown(study.name)} has an annotator {shown(name)} already; choose another name, or renew "

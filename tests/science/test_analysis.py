@@ -232,10 +232,18 @@ def test_options_out_of_their_range_are_refused(options: Options, message: str) 
         analyse(synthetic_study(1, 2, 20), options)
 
 
-def test_pairs_of_one_name_are_refused() -> None:
-    changed = document(annotators=["a-b", "c", "a", "b-c"], namings={})
-    with pytest.raises(ValueError, match="would both be called 'a-b-c'; rename an annotator"):
-        analyse(study_from_document(changed))
+def test_pairs_that_would_be_called_alike_are_numbered() -> None:
+    changed = small_document()
+    names = dict(zip(changed["annotators"], ["a", "b-c", "a-b"], strict=True))
+    changed["annotators"] = [*names.values(), "c"]
+    changed["namings"] = {names[name]: naming for name, naming in changed["namings"].items()}
+    changed["namings"]["c"] = changed["namings"]["a"]
+    wanted = ["a-b-c", "a-a-b", "a-c", "b-c-a-b", "b-c-c", "a-b-c (2)"]
+    for found in analysed(changed).values():
+        assert list(found["pairs"]) == wanted
+        assert found["pairs"]["a-b-c"]["annotators"] == ["a", "b-c"]
+        assert found["pairs"]["a-b-c (2)"]["annotators"] == ["a-b", "c"]
+        assert found["pair_summary"]["jaccard"]["n"] == 6
 
 
 # What changes only what it should.

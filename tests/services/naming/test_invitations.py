@@ -83,6 +83,13 @@ def test_display_names_are_unique_in_a_study(server, study):
     assert server.invite(server.open_study().study_id, "\u00e9va")
 
 
+def test_nobody_is_called_as_all_are_together(server) -> None:
+    study = server.open_study()
+    code, message = refusal(lambda: server.invite(study.study_id, "any"))
+    assert (code, "it stands for all of them together" in message) == (Code.INVALID_ARGUMENT, True)
+    assert server.invite(study.study_id, "Any")
+
+
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\rb"])
 def test_display_names_that_cannot_be_are_refused(server, study, name):
     assert refusal(lambda: server.invite(study.study_id, name))[0] == Code.INVALID_ARGUMENT
