@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
@@ -22,10 +23,13 @@ pytest_plugins = ["tests.minio_fixture", "tests.postgresql_fixture", "tests.ray_
 
 def pytest_configure() -> None:
     """The tests' products are small: a second core gains little, and costs tenfold where others use it. So it is in the
-    processes that tests start.
+    processes that tests start. What else the machine does must not fail an example of a property.
     """
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("tests")
 
 
 def pytest_collection_finish() -> None:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tests.ports import free_port
+
 UNAVAILABLE_503 = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -36,8 +38,8 @@ class Proxy:
     def up(self) -> None:
         """Lets connections through, at the same port as before."""
         self.hold.set()
-        listening = socket.create_server(("127.0.0.1", self.port))
-        self._listening, self.port = listening, listening.getsockname()[1]
+        self.port = self.port or free_port()
+        self._listening = listening = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(listening,), daemon=True).start()
 
     def down(self) -> None:

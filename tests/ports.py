@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 _FIRST = 20_000
+_given: set[int] = set()  # to servers that may not listen yet
 
 
 def free_port() -> int:
@@ -16,6 +17,9 @@ def free_port() -> int:
     """
     outgoing = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="utf-8").split()
     for port in random.SystemRandom().sample(range(_FIRST, int(outgoing[0])), 100):
+        if port in _given:
+            continue
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            _given.add(port)
             return port
     raise RuntimeError(f"no free port from {_FIRST} to {outgoing[0]}")

@@ -222,11 +222,12 @@ class NamingServicer(naming_pb2_grpc.NamingServiceServicer):
 
     def _looks(self, to: object, study_id: str, context: Context) -> Iterator[None]:
         """One now, one after each ring, and one every few seconds, until it is time for the client to ask again."""
-        yield
         if not self._watchers.acquire(blocking=False):
+            yield
             return
         try:
             with self.bell.listening(to, _access_to(study_id)) as rung:
+                yield
                 context.add_callback(rung.set)
                 until = time.monotonic() + _WATCH_S
                 while time.monotonic() < until:

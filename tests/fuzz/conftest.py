@@ -12,7 +12,6 @@ EXAMPLES = int(os.environ.get("ONOMA_FUZZ_EXAMPLES", "15"))
 
 fuzzing = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     database=None,
     derandomize="ONOMA_FUZZ_EXAMPLES" not in os.environ,  # short runs are the same everywhere
     suppress_health_check=list(HealthCheck),

@@ -63,7 +63,7 @@ def brute_force(table: Table, kind: Kind) -> tuple[int, int, list[tuple[int, int
 
 
 @pytest.mark.parametrize("kind", Kind)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(table=tables())
 def test_every_tiny_graph_agrees_with_brute_force(kind: Kind, table: Table) -> None:
     value, count, first = brute_force(table, kind)
@@ -88,7 +88,7 @@ def one_to_one_of_edges(graph: Overlaps, deadline: float) -> Solution:
         (Kind.BICLIQUE, solve_bicliques),
     ],
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(table=tables())
 def test_what_serves_large_graphs_agrees_with_brute_force_too(kind: Kind, solve, table: Table) -> None:
     value, count, first = brute_force(table, kind)

@@ -18,7 +18,7 @@ def table_of(left: list[int], right: list[int]) -> np.ndarray:
     return table
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(pairs=labels)
 def test_measures_agree_with_the_libraries(pairs: list[tuple[int, int]]) -> None:
     left, right = (list(side) for side in zip(*pairs, strict=True))
@@ -31,7 +31,7 @@ def test_measures_agree_with_the_libraries(pairs: list[tuple[int, int]]) -> None
     assert got.variation_of_information == pytest.approx(wanted, abs=1e-9)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(pairs=labels)
 def test_bcubed_is_a_mean_over_activations(pairs: list[tuple[int, int]]) -> None:
     left, right = (np.array(side) for side in zip(*pairs, strict=True))

@@ -16,7 +16,7 @@ TERMS = st.lists(st.integers(-20, 20), min_size=1, max_size=6)
 SHARES = st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9, 1.0])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TERMS, SHARES)
 def test_no_smaller_set_of_positive_terms_holds_the_share(terms: list[int], share: float) -> None:
     taken = significant(torch.tensor(terms, dtype=torch.float32), share)
@@ -30,7 +30,7 @@ def test_no_smaller_set_of_positive_terms_holds_the_share(terms: list[int], shar
         assert all(sum(some) < wanted for some in smaller)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TERMS, SHARES)
 def test_each_image_is_judged_by_itself(terms: list[int], share: float) -> None:
     one = torch.tensor(terms, dtype=torch.float64)
@@ -92,7 +92,7 @@ def test_any_float_type_is_taken(dtype: torch.dtype) -> None:
     assert significant(torch.tensor([9.0, 1.0], dtype=dtype)).tolist() == [True, False]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(TERMS, min_size=1, max_size=6), SHARES, st.randoms())
 def test_groups_of_any_size_in_any_order_are_judged_as_alone(
     groups: list[list[int]], share: float, random: random.Random

@@ -185,7 +185,7 @@ def mutations(draw: st.DrawFn) -> Any:
     return document
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(document=mutations())
 def test_any_document_is_analysed_or_refused_in_a_line(document: Any) -> None:
     told, found = "", None

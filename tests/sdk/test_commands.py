@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_the_list_says_why_a_job_failed(onoma, open_study: OpenStudy, tmp_path: 
 
 
 @pytest.fixture(scope="module")
-def named_category(open_study: OpenStudy) -> str:
+def named_category(open_study: OpenStudy) -> Iterator[str]:
     """One of the categories in which "Ada of the commands" has put all maps in one concept."""
     client, study = open_study.client, open_study.study
     annotator = client.invite_annotator(study.study_id, "Ada of the commands").annotator
@@ -98,7 +99,10 @@ def named_category(open_study: OpenStudy) -> str:
             client.act(naming, naming_pb2.Command(create=create))
             named = category
     assert named is not None
-    return named
+    yield named
+    client.delete_annotator(
+        study.study_id, annotator.annotator_id
+    )  # the module may come again, and invite her
 
 
 def test_explain_says_the_names_and_writes_a_picture(

@@ -36,7 +36,7 @@ NAME = "to travel"
 
 
 @pytest.fixture(scope="module")
-def original(open_study: OpenStudy) -> naming_pb2.Study:
+def original(open_study: OpenStudy) -> Iterator[naming_pb2.Study]:
     """An open study with two annotators who have named, one who has not, a viewer, and words decided by hand."""
     client = open_study.client
     settings = naming_pb2.StudySettings(
@@ -65,7 +65,9 @@ def original(open_study: OpenStudy) -> naming_pb2.Study:
     vocabulary.synonyms.add(words=["rim", "edge"])
     client.set_vocabulary(study.study_id, vocabulary)
     client.overrule_labels(study.study_id, "whole", "thing", naming_pb2.LABEL_OUTCOME_SUBSET, "Ada")
-    return client.get_study(study.study_id)
+    yield client.get_study(study.study_id)
+    client.close_study(study.study_id)
+    client.delete_study(study.study_id)  # the module may come again, and only one can have the name
 
 
 @pytest.fixture(scope="module")

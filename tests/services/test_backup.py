@@ -29,29 +29,30 @@ from tests.services.installations import CATEGORY, Installation, installation, o
 __all__ = ["installation"]  # a fixture
 
 
-def name_on(client: Client, study_id: str, annotator_id: str, stop: threading.Event) -> list[str]:
-    """Makes concepts until it is told to stop; returns the ids of those that were answered."""
+def name_on(
+    client: Client, study_id: str, annotator_id: str, stop: threading.Event, answered: list[str]
+) -> None:
+    """Makes concepts until it is told to stop, and tells the ids of those that were answered."""
     naming = client.get_naming(study_id, annotator_id, CATEGORY)
-    answered = []
     while not stop.is_set():
         concept_id = str(uuid.uuid4())
         create = naming_pb2.CreateConcept(concept_id=concept_id, name=f"concept {len(answered)}")
         naming = client.act(naming, naming_pb2.Command(create=create))
         answered.append(concept_id)
-    return answered
 
 
 def test_a_backup_made_while_people_name_has_every_answered_act_and_becomes_an_installation(
     installation: Installation, tmp_path: Path
 ) -> None:
-    study_id, stop, answered = installation.study_id, threading.Event(), []
+    study_id, stop = installation.study_id, threading.Event()
+    answered: list[str] = []
     with running(installation.settings) as client:
         annotator_id = client.invite_annotator(study_id, "one who names on").annotator.annotator_id
         before = name_on_for(client, study_id, annotator_id, acts=5)
-        namer = threading.Thread(
-            target=lambda: answered.extend(name_on(client, study_id, annotator_id, stop))
-        )
+        namer = threading.Thread(target=name_on, args=(client, study_id, annotator_id, stop, answered))
         namer.start()
+        while not answered and namer.is_alive():
+            time.sleep(0.01)
         made, damaged = back_up(installation.settings, tmp_path / "backups")
         stop.set()
         namer.join()

@@ -24,7 +24,7 @@ def test_no_log_line_of_the_main_job_has_a_name_or_a_token(open_study: OpenStudy
     ):
         with pytest.raises(OnomaError):
             refused()
-    with httpx2.Client(base_url=open_study.running.page_url) as page:
+    with httpx2.Client(base_url=open_study.running.page_url, timeout=120) as page:
         page.post("/api/invitations", json={"token": token}).raise_for_status()
         path = f"/api/studies/{study_id}/annotators/{annotator_id}"
         naming = page.get(f"{path}/naming?category=circle").json()["naming"]

@@ -10,11 +10,12 @@ import urllib.request
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from onoma.v1 import inference_pb2, inference_pb2_grpc
 from services.up import SERVICES, _listen, local_settings, start_all
 from tests.services.certified import Authority
+from tests.services.health import becomes
 
 DEADLINE_S = 30
 
@@ -47,10 +48,7 @@ def test_every_service_and_the_page_answer_and_all_ends_at_a_stop(settings):
         assert list(running.addresses) == list(SERVICES)
         for address in running.addresses.values():
             with grpc.insecure_channel(address) as channel:
-                answer = health_pb2_grpc.HealthStub(channel).Check(
-                    health_pb2.HealthCheckRequest(), timeout=DEADLINE_S
-                )
-            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+                assert becomes(channel, health_pb2.HealthCheckResponse.SERVING)
         with urllib.request.urlopen(f"{running.page_url}/healthz", timeout=DEADLINE_S) as page:
             assert page.status == 200
     finally:

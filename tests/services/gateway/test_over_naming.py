@@ -159,6 +159,6 @@ def test_a_stream_ends_when_its_link_is_taken_back(naming, opened):
     time.sleep(1)
     assert not answered
     naming.calls.RevokeInvitation(pb.RevokeInvitationRequest(study_id=study_id, annotator_id=annotator_id))
-    reader.join(timeout=5)
+    reader.join(timeout=30)
     assert answered[0].text.count("data: ") == 1
     assert ada.get(path, params={"category": "boat"}).status_code == 401

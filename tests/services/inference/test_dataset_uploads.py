@@ -149,7 +149,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(inference, monkeypatch):
     engine = open_database(RuntimeSettings(data_dir=inference.data_dir), "inference")
     with Session(engine) as opened:
         rows = select(func.count()).select_from(DatasetImage).where(col(DatasetImage.dataset) == "sent")
-        for _ in range(100):  # the server hears of it a moment later
+        for _ in range(1000):  # the server hears of it a moment later
             if not (left := opened.exec(rows).one()):
                 break
             opened.rollback()

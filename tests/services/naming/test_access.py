@@ -40,7 +40,7 @@ def call(channel, path, method, request, token):
         response_deserializer=getattr(pb, method.output_type.name).FromString,
     )
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
-    answer = caller(iter([request]) if method.client_streaming else request, timeout=2, metadata=metadata)
+    answer = caller(iter([request]) if method.client_streaming else request, timeout=20, metadata=metadata)
     if not method.server_streaming:
         return [answer]
     return [next(iter(answer))]

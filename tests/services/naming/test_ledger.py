@@ -246,7 +246,6 @@ def visible(engine, key):
 
 quick = settings(
     max_examples=20,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
@@ -310,7 +309,6 @@ def test_undoing_all_and_redoing_all_comes_back_to_the_same(engine, messages):
 
 
 @given(messages=sent)
-@settings(deadline=None)
 def test_an_acts_inverse_takes_it_back(messages):
     state = acts.State()
     for message in filter(None, messages):

@@ -108,7 +108,7 @@ def test_a_stream_ends_when_its_link_is_revoked(server, study, open_server, monk
 
 
 def test_a_stream_ends_when_its_link_expires(server, study, monkeypatch):
-    monkeypatch.setattr(invitations, "_DAY_S", 2.0 / invitations.LINK_DAYS)
+    monkeypatch.setattr(invitations, "_DAY_S", 5.0 / invitations.LINK_DAYS)
     desk, token = invited(server, study)
     messages, code, _ = left_of(watched_by(server, desk, token))
     assert (messages, code) == ([], grpc.StatusCode.UNAUTHENTICATED)

@@ -33,11 +33,12 @@ def decoders():
 
 @pytest.fixture
 def hostile(monkeypatch):
-    """Decoders that do what a picture says, with a second for each."""
+    """Decoders that do what a picture says, with three seconds for each."""
+    monkeypatch.setattr(decoding, "_END_S", 30.0)  # how one ended is told, however long it took
     command = (sys.executable, "-P", "-m", "tests.services.runtime.hostile_decoder")
     monkeypatch.setattr(decoding, "_COMMAND", command)
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
-    opened = Decoders(1, max_pixels=1000, seconds=1.0)
+    opened = Decoders(1, max_pixels=1000, seconds=3.0)
     yield opened
     opened.close()
 
@@ -73,8 +74,8 @@ def test_what_is_no_picture_is_refused_as_in_place(decoders):
     [
         ("crash", "was ended by signal 11"),
         ("exit", "ended with 3"),
-        ("spin", "took over 1 s"),
-        ("sleep", "took over 1 s"),
+        ("spin", "took over 3 s"),
+        ("sleep", "took over 3 s"),
         ("swell", "more memory"),
         ("raise", "ended with 1"),
         ("much", "was ended by signal 9"),

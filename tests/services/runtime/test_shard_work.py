@@ -1,11 +1,11 @@
 """Work in shards: done once whoever dies, on this process or on Ray, and cut down to the item that ends its worker."""
 
+import contextlib
 import os
 import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
@@ -233,6 +233,13 @@ def test_ray_that_ends_its_process_amid_the_work_leaves_what_is_done(sqlite, on_
     assert written == ITEMS
 
 
+def is_of_ray(process: psutil.Process) -> bool:
+    """Whether it is; False where it has ended meanwhile."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return "ray" in process.name()
+    return False
+
+
 def test_a_job_that_is_cancelled_ends_ray(sqlite, on_ray):
     work, _ = work_of(sqlite, make_worker=worker_that_never_ends)
     job = context()
@@ -240,7 +247,7 @@ def test_a_job_that_is_cancelled_ends_ray(sqlite, on_ray):
         working = pool.submit(work_through, job, work, "ray")
         while not any(row.state == shard_ledger.RUNNING for row in rows(sqlite)) and not working.done():
             time.sleep(0.1)
-        of_ray = [one for one in psutil.Process().children(recursive=True) if "ray" in one.name()]
+        of_ray = [one for one in psutil.Process().children(recursive=True) if is_of_ray(one)]
         job.cancelled.set()
         with pytest.raises(Cancelled):
             working.result(60)
@@ -252,7 +259,7 @@ def test_a_job_that_is_cancelled_ends_ray(sqlite, on_ray):
 @pytest.mark.parametrize("listens", [False, True], ids=["nobody there", "it never answers"])
 def test_a_cluster_that_does_not_answer_is_named_within_seconds(sqlite, monkeypatch, scheme, listens):
     monkeypatch.setattr(ray_engine, "ANSWER_S", 1.0)
-    with closing(socket.socket()) as there:
+    with contextlib.closing(socket.socket()) as there:
         there.bind(("127.0.0.1", 0))
         if listens:
             there.listen()
@@ -272,7 +279,7 @@ def test_a_cluster_that_does_not_answer_is_named_within_seconds(sqlite, monkeypa
 def test_the_two_ports_of_a_cluster_do_the_work_and_are_not_taken_for_each_other(
     sqlite, server, ray_environment, monkeypatch
 ):
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
         client = f"127.0.0.1:{free.getsockname()[1]}"
     with started_cluster(ray_client_server_port=int(client.rpartition(":")[2])) as cluster:
         for address, answer in (

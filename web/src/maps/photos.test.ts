@@ -3,6 +3,7 @@ import { createElement } from "react";
 import { createRoot } from "react-dom/client";
 import { beforeEach, expect, test, vi } from "vitest";
 
+const SOON_ENOUGH = { timeout: 10_000 };
 const FOLDER = "/api/studies/s/annotators/a/images";
 const address = (id: string) => `data:image/png;base64,${btoa(id)}`;
 
@@ -46,7 +47,7 @@ async function visit(
   await vi.waitFor(() => {
     const sources = [...page.querySelectorAll("img")].map((img) => img.getAttribute("src"));
     expect(sources).toEqual(ids.map(address));
-  });
+  }, SOON_ENOUGH);
   root.unmount();
   return fetched;
 }
@@ -80,9 +81,9 @@ test("what came is held for later visits, whatever they show first", async () =>
   const texts = stageCaches();
   await visit(["a", "b"]);
   await visit(["e"]);
-  await vi.waitFor(() => expect(texts.size).toBe(3));
+  await vi.waitFor(() => expect(texts.size).toBe(3), SOON_ENOUGH);
   expect(await visit(["e", "b", "c", "d"])).toEqual(["?image_id=c&image_id=d"]);
-  await vi.waitFor(() => expect(texts.size).toBe(5));
+  await vi.waitFor(() => expect(texts.size).toBe(5), SOON_ENOUGH);
   expect(await visit(["c", "a"])).toEqual([]);
 });
 
@@ -96,7 +97,7 @@ test("where what is held cannot be read, photographs come from the server, one a
 test("one photograph that cannot be read leaves the others that are held", async () => {
   const texts = stageCaches();
   await visit(["a", "b"]);
-  await vi.waitFor(() => expect(texts.size).toBe(2));
+  await vi.waitFor(() => expect(texts.size).toBe(2), SOON_ENOUGH);
   const store = await caches.open("");
   const match = vi.spyOn(store, "match").mockRejectedValueOnce(new Error("storage"));
   expect(await visit(["b", "a"])).toEqual(["/b"]);

@@ -6,6 +6,8 @@ import { openCategory, openNaming, rememberStands } from "./opening";
 import { choose, NOTHING } from "./selection";
 import { idsShown, select, useNaming } from "./store";
 
+const SOON_ENOUGH = { timeout: 10_000 };
+
 vi.mock("../api/naming");
 
 const IDS = ["t1", "t2", "t3"];
@@ -123,7 +125,7 @@ test("examples that are on their way are waited for", async () => {
 test("a link that is being opened is not opened twice", async () => {
   vi.mocked(api.loadNaming).mockClear();
   const openings = [openNaming("s", "a", "hat"), openNaming("s", "a", "hat")];
-  await vi.waitFor(() => expect(answers).toHaveLength(1));
+  await vi.waitFor(() => expect(answers).toHaveLength(1), SOON_ENOUGH);
   answers[0]?.();
   await Promise.all(openings);
   expect(api.loadNaming).toHaveBeenCalledTimes(1);
