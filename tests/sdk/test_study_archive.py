@@ -79,19 +79,6 @@ def archive(
     return path
 
 
-@pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A fresh installation: another data folder, another database."""
-    running = start_all(
-        local_settings(tmp_path_factory.mktemp("elsewhere") / "data", free_ports=True), http_port=0
-    )
-    try:
-        with Client(Addresses(**running.addresses)) as client:
-            yield client
-    finally:
-        running.stop()
-
-
 class _Killed(Exception):
     """Stands for a process that ends in the middle."""
 
@@ -110,12 +97,34 @@ def _import_and_be_killed_after(method: str, client: Client, archive: Path, name
 
 
 @pytest.fixture(scope="module")
-def imported(elsewhere: Client, archive: Path) -> naming_pb2.Study:
-    """The study there, after imports that were killed once the model, the pictures and the xNNs had come."""
-    for method in ("register_model", "upload_dataset", "import_xnn_set"):
-        _import_and_be_killed_after(method, elsewhere, archive)
-        assert not list(elsewhere.list_studies())
-    return import_study(elsewhere, archive).study
+def there(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Client, naming_pb2.Study]]:
+    """A fresh installation: another data folder, another database; and the study there, after imports that were killed
+    once the model, the pictures and the xNNs had come.
+    """
+    settings = local_settings(tmp_path_factory.mktemp("elsewhere") / "data", free_ports=True)
+    running = start_all(settings, http_port=0)
+    try:
+        with Client(Addresses(**running.addresses)) as client:
+            for method in ("register_model", "upload_dataset", "import_xnn_set"):
+                _import_and_be_killed_after(method, client, archive)
+                assert not list(client.list_studies())
+            yield client, import_study(client, archive).study
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def elsewhere(there: tuple[Client, naming_pb2.Study]) -> Client:
+    """The client of the other installation."""
+    return there[0]
+
+
+@pytest.fixture
+def imported(there: tuple[Client, naming_pb2.Study]) -> naming_pb2.Study:
+    """The study in the other installation."""
+    return there[1]
 
 
 def statistics(client: Client, study_id: str) -> dict[str, Any]:
