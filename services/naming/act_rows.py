@@ -22,15 +22,22 @@ class Changes:
 
     acts: list[dict[str, Any]] = field(default_factory=list)
     namings: list[dict[str, Any]] = field(default_factory=list)
+    made: list[dict[str, Any]] = field(default_factory=list)
     concepts: list[dict[str, Any]] = field(default_factory=list)
     left: list[dict[str, str]] = field(default_factory=list)
     placed: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, key: NamingKey, edits: Edits) -> None:
-        """Adds what edits leave behind."""
+    def add(self, key: NamingKey, edits: Edits, made: str) -> None:
+        """Adds what edits leave behind.
+
+        Args:
+            made: id of the concept that the act makes; empty for none. It must not be another's by then: the same id
+                may have been chosen in two categories at once.
+        """
         for concept_id, (_, concept) in edits.concepts.items():
             columns = {"name": concept.name, "place": concept.place, "standing": concept.standing}
-            self.concepts.append(key.columns() | {"concept_id": concept_id} | columns)
+            rows = self.made if concept_id == made else self.concepts
+            rows.append(key.columns() | {"concept_id": concept_id} | columns)
         for id_, (_, place) in edits.placements.items():
             if place is None:
                 self.left.append({"of_study": key.study_id, "of_annotator": key.annotator_id, "of_id": id_})
@@ -43,28 +50,43 @@ class Changes:
                 self.placed.append(key.columns() | {"activation_id": id_} | columns)
 
     def write(self, opened: Session) -> None:
-        """Writes all of it, what others refer to first."""
+        """Writes all of it, what others refer to first.
+
+        Raises:
+            IntegrityError: a request id or the id of a concept that an act makes is taken.
+        """
         if not self.acts:
             return
         connection = opened.connection()
-        rows = dict(zip(_TABLES, (self.acts, self.namings, self.concepts, self.placed), strict=True))
         if connection.dialect.name == "postgresql":
             logged = [row | {"command": b64encode(row["command"]).decode()} for row in self.acts]
-            rows = rows | {_ACT: logged}
-            given = {table.name: of_table for table, of_table in rows.items()}
-            connection.execute(_at_once(), given | {"left": self.left})
+            given = {put.rows: getattr(self, put.rows) for put in _PUTS} | {"acts": logged, "left": self.left}
+            connection.execute(_at_once(), given)
             return
-        for table, of_table in rows.items():
-            if of_table:
-                connection.execute(_row_by_row(table), of_table)
+        for put in _PUTS:
+            if rows := getattr(self, put.rows):
+                connection.execute(_row_by_row(put), rows)
         if self.left:
             connection.execute(_DELETE_LEFT, self.left)
 
 
-_TABLES: tuple[Any, ...] = tuple(
-    model.__table__ for model in (tables.Act, tables.Naming, tables.Concept, tables.Placement)
+@dataclass(frozen=True)
+class _Put:
+    """Which rows go into which table, and whether they take the place of those that have their keys."""
+
+    rows: str
+    table: Any
+    replaces: bool
+
+
+_PUTS = (
+    _Put("acts", tables.Act.__table__, replaces=False),
+    _Put("namings", tables.Naming.__table__, replaces=True),
+    _Put("made", tables.Concept.__table__, replaces=False),
+    _Put("concepts", tables.Concept.__table__, replaces=True),
+    _Put("placed", tables.Placement.__table__, replaces=True),
 )
-_ACT, *_, _PLACEMENT = _TABLES
+_PLACEMENT: Any = tables.Placement.__table__
 _LEFT = ("of_study", "of_annotator", "of_id")  # keys of placements
 
 
@@ -80,7 +102,7 @@ _DELETE_LEFT = _delete_placements({name: bindparam(name) for name in _LEFT})
 @cache
 def _at_once() -> Executable:
     """For PostgreSQL all in one statement, the rows of a table as JSON: one text, kept prepared, for any number."""
-    *first, last = (_put_given(table) for table in _TABLES)
+    *first, last = map(_put_given, _PUTS)
     key = zip(_LEFT, _PLACEMENT.primary_key, strict=True)
     left = _given("left", [Column(name, column.type) for name, column in key])
     steps = [*first, _delete_placements(left.c)]
@@ -94,28 +116,28 @@ def _given(name: str, columns: Iterable[Any]) -> Any:
     return rows.table_valued(*typed, name=f"{name}_given").render_derived(with_types=True)
 
 
-def _put_given(table: Any) -> Any:
-    given = _given(table.name, table.columns)
+def _put_given(put: _Put) -> Any:
+    columns = put.table.columns
+    given = _given(put.rows, columns)
     values = (
         func.decode(given.c[one.name], "base64") if isinstance(one.type, LargeBinary) else given.c[one.name]
-        for one in table.columns
+        for one in columns
     )
-    put = postgresql.insert(table).from_select(table.columns.keys(), select(*values))
-    return _or_replace(put, table)
+    return _statement(put, postgresql.insert(put.table).from_select(columns.keys(), select(*values)))
 
 
 @cache
-def _row_by_row(table: Any) -> Executable:
-    put = _or_replace(sqlite.insert(table), table)
-    return put.returning(table.c.study_id)  # so that many go in one statement
+def _row_by_row(put: _Put) -> Executable:
+    statement = _statement(put, sqlite.insert(put.table))
+    return statement.returning(put.table.c.study_id)  # so that many go in one statement
 
 
-def _or_replace(put: Any, table: Any) -> Any:
-    """Rows as they are now, in the place of what is there; of the log nothing is ever replaced."""
-    if table is _ACT:
-        return put
-    new = {column.name: put.excluded[column.name] for column in table.columns if not column.primary_key}
-    return put.on_conflict_do_update(index_elements=table.primary_key.columns, set_=new)
+def _statement(put: _Put, insert: Any) -> Any:
+    if not put.replaces:
+        return insert
+    table = put.table
+    new = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
+    return insert.on_conflict_do_update(index_elements=table.primary_key.columns, set_=new)
 
 
 def as_json(edits: Edits) -> dict[str, Any]:

@@ -107,7 +107,8 @@ def act_all(
         InvalidArgument, NotFound, AlreadyExists, ResourceExhausted: the command cannot be; see `acts.apply`.
         Unavailable: the study was being changed.
     Raises:
-        IntegrityError: one of several acts has a request id that was used for another act; none is done.
+        IntegrityError: one of several acts has a request id that was used for another act, or makes a concept with an
+            id that another act is making in another category; none is done.
     """
 
     def work(opened: Session) -> list[Done | ServiceError]:
@@ -145,7 +146,10 @@ def locked(opened: Session, keys: Sequence[NamingKey]) -> dict[NamingKey, int]:
     missing = _of_annotators(opened, [key for key in keys if key not in revisions])
     if missing:
         zeros = {"revision": 0, "undo_count": 0, "redo_count": 0}
-        opened.execute(insert(Naming.__table__), [key.columns() | zeros for key in missing])
+        # In one order, so that two replicas cannot wait for each other.
+        opened.execute(
+            insert(Naming.__table__), [key.columns() | zeros for key in sorted(missing, key=NamingKey.row)]
+        )
     return revisions | dict.fromkeys(missing, 0)
 
 
@@ -337,7 +341,7 @@ def _taken(opened: Session, study: Study, held: Held, asked: Asked, needs: _Need
     changes.namings.append(
         key.columns() | {"revision": after.revision, "undo_count": undo_count, "redo_count": redo_count}
     )
-    changes.add(key, edits)
+    changes.add(key, edits, chosen)
     return Held(replace(after, done=(), undone=()), undo_count, redo_count)
 
 

@@ -47,10 +47,10 @@ _CONNECTION = {
 }
 # PostgreSQL's advisory locks: that migrations hold, and that what deletes keeps what adds out by.
 _MIGRATION_LOCK, _DELETION_LOCK = 0x0E0A, 0x0E0B
-# What passes by itself: SQLite's result codes, and PostgreSQL's classes 08 (connection), 53 (resources),
-# 57 (an operator stepped in).
+# What passes by itself: SQLite's result codes, and PostgreSQL's classes 08 (connection), 40 (two waited for each
+# other), 53 (resources), 57 (an operator stepped in).
 _PASSING = (
-    "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "08", "53", "57"
+    "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "08", "40", "53", "57"
 )  # fmt: skip
 
 

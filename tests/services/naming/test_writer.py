@@ -1,5 +1,7 @@
 """Acts that are taken together: each by itself, the memory never believed against the database."""
 
+import contextlib
+import threading
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
@@ -12,12 +14,13 @@ from sqlmodel import Session
 
 from onoma.v1 import naming_pb2 as pb
 from services.naming import acts, ledger, namings, writer
+from services.naming.act_rows import Changes
 from services.naming.ledger import Asked, Done
 from services.naming.namings import Held, NamingKey
-from services.naming.tables import Annotator
+from services.naming.tables import Annotator, Study, StudyActivation
 from services.naming.writer import Writer
 from services.runtime.database import open_database, session
-from services.runtime.errors import Aborted, InvalidArgument, NotFound, Unavailable
+from services.runtime.errors import Aborted, AlreadyExists, InvalidArgument, NotFound, Unavailable
 from tests.services.naming.test_ledger import IDS, new_naming, quick, replayed, some_messages, take_alone
 
 
@@ -143,6 +146,66 @@ def test_a_request_id_that_was_used_before_disturbs_nobody_else(engine):
     started.close()
     assert isinstance(answers[0].exception(), InvalidArgument)
     assert [answer.result().held.state.revision for answer in answers[1:]] == [2, 1]
+
+
+def two_categories(engine):
+    """Keys of one annotator's untouched namings of two categories, and an activation of each."""
+    boat = new_naming(engine)
+    with session(engine) as opened:
+        opened.get(Study, boat.study_id).categories = ["boat", "shoe"]
+        opened.add(StudyActivation(study_id=boat.study_id, activation_id="s1", category="shoe", image_id="i"))
+    return {boat: IDS[0], NamingKey(boat.study_id, boat.annotator_id, "shoe"): "s1"}
+
+
+def assert_one_has_the_concept(engine, places, answers):
+    """Ids of concepts are the annotator's own: the act that came second was refused, and changed nothing."""
+    assert sorted(type(one).__name__ for one in answers) == ["AlreadyExists", "Done"]
+    for (key, activation_id), answer in zip(places.items(), answers, strict=True):
+        held = stored(engine, key)
+        if isinstance(answer, Done):
+            assert visible(held) == visible(answer.held)
+            assert acts.members(held.state, "c1") == [activation_id]
+        else:
+            assert visible(held) == visible(namings.UNTOUCHED)
+
+
+def test_an_id_that_two_categories_choose_at_once_is_that_of_one_concept(engine):
+    places, started = two_categories(engine), Writer(engine)
+    bystander = three(engine)[0]
+    asked = [Asked(key, f"r-{key.category}", 0, create("c1", [id_])) for key, id_ in places.items()]
+    asked.append(Asked(bystander, "b", 0, create("c1")))
+    waiting = [Future() for _ in asked]
+    started._do(list(zip(asked, waiting, strict=True)))
+    started.close()
+    answers = [one.exception() or one.result() for one in waiting]
+    assert_one_has_the_concept(engine, places, answers[:2])
+    assert answers[2].held.state.revision == 1
+
+
+def test_an_id_that_two_replicas_take_at_once_is_that_of_one_concept(engine, monkeypatch):
+    """On PostgreSQL both have read that it is free; SQLite lets one in at a time."""
+    places, both = two_categories(engine), threading.Barrier(2)
+    write = Changes.write
+
+    def together(self, opened):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)
+        write(self, opened)
+
+    monkeypatch.setattr(Changes, "write", together)
+    replicas = [Writer(engine), Writer(engine)]
+
+    def act(replica, key, activation_id):
+        try:
+            return replica.act(Asked(key, f"r-{key.category}", 0, create("c1", [activation_id])))
+        except AlreadyExists as error:
+            return error
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(act, replicas, places.keys(), places.values()))
+    for replica in replicas:
+        replica.close()
+    assert_one_has_the_concept(engine, places, answers)
 
 
 def test_a_request_that_comes_again_is_answered_within_a_batch(engine):
