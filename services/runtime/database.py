@@ -23,7 +23,13 @@ from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, even
 from sqlalchemy.exc import ArgumentError
 from sqlmodel import Session
 
-from services.runtime.errors import FailedPrecondition, ResourceExhausted, ServiceError, Unavailable
+from services.runtime.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    ResourceExhausted,
+    ServiceError,
+    Unavailable,
+)
 from services.runtime.settings import RuntimeSettings
 
 # Those that have migrations.
@@ -259,6 +265,8 @@ def _translate(context: ExceptionContext) -> ServiceError | None:
             f"the database {where} is damaged ({line}); restore it from a backup, or move it away to begin anew",
             "DATABASE_DAMAGED",
         )
+    if isinstance(error, psycopg.DataError) and "NUL" in line:
+        return InvalidArgument("a text of the request holds a zero byte (NUL), as no id or name does")
     away = isinstance(error, psycopg.OperationalError) and not code  # never reached, or cut off
     if away or context.is_disconnect or code.startswith(_PASSING):
         return Unavailable(f"the database {where} is not to be had now: {line}", "DATABASE_UNAVAILABLE")

@@ -46,6 +46,7 @@ class DirectoryStore:
         self._process = process_name()
         self._not_durable: list[Path] = []
         self._lock = threading.Lock()
+        self._flushing = threading.Lock()
         self._remove_abandoned()
 
     def put(self, data: bytes, *, again: bool = False) -> str:
@@ -110,20 +111,17 @@ class DirectoryStore:
         return (file.name for file in self._path.glob("??/*") if is_key(file.name))
 
     def flush(self) -> None:
-        """See ObjectStore."""
-        with self._lock:
-            files, self._not_durable = set(self._not_durable), []
-        try:
-            with self._full_disk_named():
-                if len(files) > _SYNC_ALL_ABOVE:
-                    _sync_file_system(self._path)
-                else:
-                    for path in (*files, *{file.parent for file in files}, *([self._path] if files else [])):
-                        sync(path)
-        except BaseException:
+        """See ObjectStore; one after another: what another flush has taken up is durable only once that is done."""
+        with self._flushing:
             with self._lock:
-                self._not_durable.extend(files)
-            raise
+                files, self._not_durable = set(self._not_durable), []
+            try:
+                with self._full_disk_named():
+                    self._make_durable(files)
+            except BaseException:
+                with self._lock:
+                    self._not_durable.extend(files)
+                raise
 
     def prove(self) -> None:
         """See ObjectStore; beside the objects, so that no folder of them is made."""
@@ -146,6 +144,13 @@ class DirectoryStore:
                 "or say where it is with ONOMA_DATA_DIR",
                 "OBJECT_STORE_SILENT",
             )
+
+    def _make_durable(self, files: set[Path]) -> None:
+        if len(files) > _SYNC_ALL_ABOVE:
+            _sync_file_system(self._path)
+        elif files:
+            for path in (*files, *{file.parent for file in files}, self._path):
+                sync(path)
 
     def _file(self, key: str) -> Path:
         check_key(key)

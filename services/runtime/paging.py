@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from typing import Any
 
 from services.runtime.errors import InvalidArgument
@@ -31,8 +32,19 @@ def read_token(token: str, *types: type) -> list[Any]:
     """
     try:
         position = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except ValueError:
+    except (ValueError, RecursionError):
         position = None
-    if not isinstance(position, list) or [type(value) for value in position] != list(types):
+    if (
+        not isinstance(position, list)
+        or [type(value) for value in position] != list(types)
+        or not all(map(_has_a_place, position))
+    ):
         raise InvalidArgument("page_token is not one that this list gave: start without one")
     return position
+
+
+def _has_a_place(value: str | int | float) -> bool:
+    """Whether a column of a database can be compared with it."""
+    if isinstance(value, str):
+        return not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value)
+    return math.isfinite(value) and abs(value) < 2**63

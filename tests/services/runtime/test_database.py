@@ -1,5 +1,6 @@
 """SQLite and PostgreSQL alike: migrated once, written by many, clear when something is wrong with them."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -16,7 +17,7 @@ from sqlmodel import Session, select
 
 from services.runtime import database
 from services.runtime.database import open_database, session
-from services.runtime.errors import FailedPrecondition, ResourceExhausted, Unavailable
+from services.runtime.errors import FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable
 from services.runtime.jobs import Job
 from services.runtime.settings import RuntimeSettings
 from tests.migrations import assert_migrations_match
@@ -55,6 +56,14 @@ def test_services_share_a_database_without_meeting(settings, service):
     engine = open_database(settings, service)
     assert "alembic_version" in inspect(engine).get_table_names()
     engine.dispose()
+
+
+def test_an_id_with_a_zero_byte_is_no_fault_of_the_server(engine):
+    """SQLite looks for it and finds nothing; PostgreSQL holds no such text."""
+    refused = pytest.raises(InvalidArgument, match="zero byte")
+    with refused if engine.dialect.name == "postgresql" else contextlib.nullcontext():
+        with session(engine) as opened:
+            assert opened.get(Job, "job\0") is None
 
 
 def test_a_session_commits_at_its_end(engine):

@@ -4,7 +4,9 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,28 @@ def test_an_object_that_another_process_put_is_made_durable_too(store, monkeypat
     monkeypatch.setattr(directory_store, "sync", synced.append)
     other.flush()
     assert {file_of(store, key), file_of(store, key).parent} <= set(synced)
+
+
+def test_a_flush_does_not_return_before_another_that_took_up_its_objects(store, monkeypatch):
+    begun, go_on, synced = threading.Event(), threading.Event(), []
+
+    def slow(path):
+        begun.set()
+        assert go_on.wait(30)
+        synced.append(path)
+
+    monkeypatch.setattr(directory_store, "sync", slow)
+    key = store.put(b"of both")
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(store.flush)
+        assert begun.wait(30)
+        second = threads.submit(store.flush)
+        time.sleep(0.2)  # in which it would have returned
+        assert not second.done()
+        go_on.set()
+        second.result(30)
+        assert file_of(store, key) in synced
+        first.result(30)
 
 
 def test_many_objects_are_made_durable_by_one_sync(store, monkeypatch):
