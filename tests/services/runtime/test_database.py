@@ -61,9 +61,11 @@ def test_services_share_a_database_without_meeting(settings, service):
 def test_an_id_with_a_zero_byte_is_no_fault_of_the_server(engine):
     """SQLite looks for it and finds nothing; PostgreSQL holds no such text."""
     refused = pytest.raises(InvalidArgument, match="zero byte")
-    with refused if engine.dialect.name == "postgresql" else contextlib.nullcontext():
-        with session(engine) as opened:
-            assert opened.get(Job, "job\0") is None
+    with (
+        refused if engine.dialect.name == "postgresql" else contextlib.nullcontext(),
+        session(engine) as opened,
+    ):
+        assert opened.get(Job, "job\0") is None
 
 
 def test_a_session_commits_at_its_end(engine):
