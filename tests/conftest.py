@@ -18,18 +18,20 @@ from services.up import Up, local_settings, start_all
 from tests.short_fits import short_fits
 from tests.synthetic import tiny_program, write_image_folder
 
+# What else the machine does must not fail an example of a property. Here, before any module makes settings of its own.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 pytest_plugins = ["tests.minio_fixture", "tests.postgresql_fixture", "tests.ray_fixture"]
 
 
 def pytest_configure() -> None:
     """The tests' products are small: a second core gains little, and costs tenfold where others use it. So it is in the
-    processes that tests start. What else the machine does must not fail an example of a property.
+    processes that tests start.
     """
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    slow = [hypothesis.HealthCheck.too_slow]
-    hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=slow)
-    hypothesis.settings.load_profile("tests")
 
 
 def pytest_collection_finish() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -52,7 +53,8 @@ def build(settings: RuntimeSettings) -> Starlette:
     backends = open_backends(settings)
     of = read_settings(SignInSettings)
     sign_in = SignIn(settings, of)
-    handwritten = HandwrittenRoutes(backends, Reports(settings), Pictures(backends), Activations(backends))
+    pictures = Pictures(backends)
+    handwritten = HandwrittenRoutes(backends, Reports(settings), pictures, Activations(backends))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -61,9 +63,9 @@ def build(settings: RuntimeSettings) -> Starlette:
 
     app = Starlette(
         routes=[
-            HttpRoute("/healthz", lambda _: PlainTextResponse("ok\n")),
+            HttpRoute("/healthz", _healthz),
             HttpRoute("/api/openapi.json", lambda _: FileResponse(OPENAPI_FILE)),
-            *(_rpc_route(route, backends) for route in ROUTES),
+            *(_rpc_route(route, backends, pictures) for route in ROUTES),
             *handwritten.routes(),
             *sign_in.routes(),
             *page_routes(),
@@ -86,7 +88,12 @@ def build(settings: RuntimeSettings) -> Starlette:
     return app
 
 
-def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
+async def _healthz(_: Request) -> Response:
+    """Says that requests are served, on no thread that work could hold."""
+    return PlainTextResponse("ok\n")
+
+
+def _rpc_route(route: Route, backends: Backends, pictures: Pictures) -> HttpRoute:
     """One row of the table: check, translate, call, translate."""
     message_class, method = request_class(route.backend, route.rpc), method_of(route.backend, route.rpc)
 
@@ -105,12 +112,15 @@ def _rpc_route(route: Route, backends: Backends) -> HttpRoute:
             "visitor": visitor,
         }
         message = await read_message(request, message_class)
-        given = [name for name in route.owners_fields if visitor.invitation and message.HasField(name)]
-        if given:
+        given = {field.name for field, _ in message.ListFields()}
+        if visitor.invitation and (forbidden := [name for name in route.owners_fields if name in given]):
             raise problems.RefusedError(
                 grpc.StatusCode.PERMISSION_DENIED,
-                f"{' and '.join(given)} can be set by the study's owner alone: leave it out",
+                f"{' and '.join(forbidden)} can be set by the study's owner alone: leave it out",
             )
+        if visitor.invitation and route.picture_field in given:
+            image_ids = (getattr(message, route.picture_field),)
+            await run_in_threadpool(pictures.check, message.study_id, image_ids, request.state.request_id)
         if method.server_streaming:
             return await event_stream(backends.events(route.backend, route.rpc, message, **options))
         return answered(await backends.call(route.backend, route.rpc, message, **options))
@@ -143,6 +153,7 @@ class _Envelope:
         scope.setdefault("state", {})["request_id"] = request_id
         is_https = scope["scheme"] == "https" or self._public_url.startswith("https://")
         safety = safety_headers(is_https=is_https) | {REQUEST_ID: request_id}
+        scope["state"]["envelope"] = safety
 
         async def send_with_headers(message: AsgiMessage) -> None:
             if message["type"] == "http.response.start":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from anyio import CapacityLimiter, to_thread
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from starlette.concurrency import run_in_threadpool
 
 from onoma.v1 import (
     analytics_pb2,
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from services.runtime.settings import RuntimeSettings
 
 MAX_STREAMS = 128  # each holds a thread
+_LONG_S = (
+    60  # calls that may take longer have threads of their own, few: others' acts must not wait for those
+)
+_MOST_LONG_CALLS = 8
 
 # Name in the route table -> (file of stubs, name of the service).
 SERVICES = {
@@ -83,6 +87,7 @@ class Backends:
     channels: tuple[grpc.Channel, ...]
     stubs: dict[str, Any]
     _watching: CapacityLimiter
+    _long_calls: CapacityLimiter
     _keys: Keys | None
 
     async def call(
@@ -102,10 +107,9 @@ class Backends:
         Raises:
             grpc.RpcError: as the service answered, or DEADLINE_EXCEEDED after `timeout_s`.
         """
-        method = getattr(self.stubs[backend], rpc)
-        return await run_in_threadpool(
-            method, request, timeout=timeout_s, metadata=self._metadata(backend, request_id, visitor)
-        )
+        metadata = self._metadata(backend, request_id, visitor)
+        call = partial(getattr(self.stubs[backend], rpc), request, timeout=timeout_s, metadata=metadata)
+        return await to_thread.run_sync(call, limiter=self._long_calls if timeout_s > _LONG_S else None)
 
     async def events(
         self,
@@ -193,5 +197,6 @@ def open_backends(settings: RuntimeSettings) -> Backends:
             "attribution_jobs": jobs_pb2_grpc.JobServiceStub(attribution),
         },
         _watching=CapacityLimiter(MAX_STREAMS),
+        _long_calls=CapacityLimiter(_MOST_LONG_CALLS),
         _keys=keys_of(settings),
     )

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import mimetypes
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
 import grpc
+from anyio import CapacityLimiter, to_thread
 from starlette.background import BackgroundTask
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route as HttpRoute
 
-from onoma.client import OnomaError
+from onoma.client import OnomaError, ResourceExhausted, ServerUnavailable
 from onoma.v1 import inference_pb2, naming_pb2
 from services.gateway import problems, sessions
 from services.gateway.activations import MOST_ASKED_FOR, Activations
@@ -24,12 +24,15 @@ from services.gateway.protection import REPORT_POLICY
 from services.gateway.routes import HANDWRITTEN
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from services.gateway.backends import Backends
     from services.gateway.reports import Reports
     from services.gateway.signing_in import SignIn
 
+_MOST_LOADS = 20  # at once: many who open a study wait for one list, and acts must not wait for their threads
+Given = TypeVarTuple("Given")
+Found = TypeVar("Found")
 _IMMUTABLE = "private, max-age=31536000, immutable"
 
 
@@ -43,6 +46,7 @@ class HandwrittenRoutes:
         self._reports = reports
         self._pictures = pictures
         self._activations = activations
+        self._loading = CapacityLimiter(_MOST_LOADS)
 
     def routes(self) -> list[HttpRoute]:
         """All of them, in the order of HANDWRITTEN."""
@@ -79,12 +83,16 @@ class HandwrittenRoutes:
         response.background = BackgroundTask(self._look_ahead, accepted.study, request.state.request_id)
         return response
 
-    def _look_ahead(self, study: naming_pb2.Study, request_id: str) -> None:
+    async def _look_ahead(self, study: naming_pb2.Study, request_id: str) -> None:
         """Lists what the page asks for next, while the browser still draws its frame."""
         with contextlib.suppress(grpc.RpcError):  # who asks for it hears why it does not come
             for category in study.categories[:1]:
-                self._activations.of(study, category, request_id)
-            self._pictures.list_of(study.study_id, request_id)
+                await self._loaded(self._activations.of, study, category, request_id)
+            await self._loaded(self._pictures.list_of, study.study_id, request_id)
+
+    async def _loaded(self, load: Callable[[Unpack[Given]], Found], *arguments: *Given) -> Found:
+        """What a function that blocks brings."""
+        return await to_thread.run_sync(load, *arguments, limiter=self._loading)
 
     async def _get_invitation(self, request: Request) -> Response:
         session, _ = await sessions.annotator_of(request, self._backends)
@@ -92,7 +100,7 @@ class HandwrittenRoutes:
 
     async def _list_activations(self, request: Request) -> Response:
         session, _ = await sessions.annotator_of(request, self._backends)
-        visible = await run_in_threadpool(
+        visible = await self._loaded(
             self._activations.of,
             session.study,
             request.query_params.get("category", ""),
@@ -113,12 +121,12 @@ class HandwrittenRoutes:
                 f"{len(asked)} maps by their ids; at most {MOST_ASKED_FOR} are given: ask for all of a category",
             )
         if asked:
-            content = await run_in_threadpool(
+            content = await self._loaded(
                 self._activations.some_maps_npy, session.study.study_id, asked, request_id
             )
         else:
             category, version = (request.query_params.get(name, "") for name in ("category", "version"))
-            content = await run_in_threadpool(
+            content = await self._loaded(
                 self._activations.maps_npy, session.study, category, version, request_id
             )
         return Response(content, media_type="application/octet-stream", headers={"Cache-Control": _IMMUTABLE})
@@ -144,7 +152,13 @@ class HandwrittenRoutes:
         if is_fresh:  # it keeps analytics busy for minutes
             sessions.check_owner(request)
         try:
-            files = await run_in_threadpool(self._reports.of, study, is_fresh=is_fresh)
+            files = await self._reports.of(study, is_fresh=is_fresh)
+        except ServerUnavailable as error:
+            raise problems.unanswered(str(error)) from error
+        except ResourceExhausted as error:
+            raise problems.RefusedError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), error.reason or "BUSY"
+            ) from error
         except OnomaError as error:
             raise problems.RefusedError(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from error
         if name not in files:
@@ -185,15 +199,13 @@ class HandwrittenRoutes:
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"image_id names {len(asked)} pictures; at least 1 and at most {MOST_PICTURES} are given at once",
             )
-        found = await run_in_threadpool(
-            self._pictures.of, session.study, tuple(asked), request.state.request_id
-        )
+        found = await self._loaded(self._pictures.of, session.study, tuple(asked), request.state.request_id)
         addresses = {image_id: _data_url(one) for image_id, one in zip(asked, found, strict=True)}
         return JSONResponse(addresses, headers={"Cache-Control": _IMMUTABLE})
 
     async def _image(self, request: Request, study: naming_pb2.Study) -> Response:
         image_ids = (request.path_params["image_id"],)
-        (picture,) = await run_in_threadpool(self._pictures.of, study, image_ids, request.state.request_id)
+        (picture,) = await self._loaded(self._pictures.of, study, image_ids, request.state.request_id)
         return Response(picture.content, media_type=picture.media_type, headers={"Cache-Control": _IMMUTABLE})
 
 

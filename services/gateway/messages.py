@@ -36,7 +36,7 @@ async def read_message(request: Request, message_class: type[Message]) -> Any:
             )
         try:
             values = json.loads(await read_body(request, _MAX_BODY_BYTES) or b"{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise problems.RefusedError(
                 grpc.StatusCode.INVALID_ARGUMENT, f"the body is not JSON: {error}"
             ) from error

@@ -46,7 +46,7 @@ class Pictures:
             RefusedError: NOT_FOUND where one is not of the study.
             grpc.RpcError: attribution or inference could not answer.
         """
-        self._check(study.study_id, image_ids, request_id)
+        self.check(study.study_id, image_ids, request_id)
         found = self._kept_of(study.study_id, image_ids)
         missing = [image_id for image_id in image_ids if image_id not in found]
         if missing:
@@ -61,7 +61,13 @@ class Pictures:
                 found[image_id] = picture
         return [found[image_id] for image_id in image_ids]
 
-    def _check(self, study_id: str, image_ids: Iterable[str], request_id: str) -> None:
+    def check(self, study_id: str, image_ids: Iterable[str], request_id: str) -> None:
+        """Refuses pictures that are not of the study; blocks.
+
+        Raises:
+            RefusedError: NOT_FOUND.
+            grpc.RpcError: attribution could not answer.
+        """
         if not self._are_known(study_id, image_ids):
             self.list_of(study_id, request_id)
         known = self._listed.get(study_id, _NOTHING_LISTED)[1]

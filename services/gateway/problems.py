@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
 
+# As gRPC writes them: where services are is nobody's business outside.
+_ADDRESS = re.compile(r"\b(ipv4|ipv6|unix|dns):")
 log = logging.getLogger(__name__)
 
 # gRPC status -> HTTP status, as google/rpc/code.proto maps them.
@@ -105,8 +108,19 @@ def of_rpc(request: Request, error: Exception) -> JSONResponse:
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not extra:  # gRPC itself: the services give reasons
         extra["reason"] = "TOO_LARGE" if "larger than max" in message else "BUSY"
     if code is grpc.StatusCode.UNAVAILABLE:
-        message = f"a service of Onoma does not answer ({message})"
+        if _ADDRESS.search(message):
+            message = unanswered(message).message
+        else:
+            message = f"a service of Onoma does not answer ({message})"
     return _problem(request, HTTP_STATUS[code], code.name, message, **extra)
+
+
+def unanswered(why: str) -> RefusedError:
+    """What is said where a service does not answer; `why`, with its address, goes to the log only."""
+    log.warning("a service does not answer: %s", why)
+    return RefusedError(
+        grpc.StatusCode.UNAVAILABLE, "a service of Onoma does not answer; the gateway's log says which"
+    )
 
 
 def of_http(request: Request, error: Exception) -> JSONResponse:
@@ -119,7 +133,9 @@ def of_http(request: Request, error: Exception) -> JSONResponse:
 def of_bug(request: Request, error: Exception) -> JSONResponse:
     """The answer where the gateway itself failed; the traceback goes to the log only."""
     log.error("request %s failed", request.state.request_id, exc_info=error)
-    return _problem(request, 500, "INTERNAL", "internal error of the gateway; its log has more")
+    answer = _problem(request, 500, "INTERNAL", "internal error of the gateway; its log has more")
+    answer.headers.update(request.state.envelope)  # Starlette sends this one past every middleware
+    return answer
 
 
 def _problem(

@@ -39,6 +39,14 @@ def safety_headers(*, is_https: bool) -> dict[str, str]:
     return _SAFETY | _OVER_TLS if is_https else _SAFETY
 
 
+def _host_of(origin: str) -> str:
+    """Host and port; empty where it has none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # brackets that are no address
+        return ""
+
+
 def check_origin(method: str, headers: Headers, public_url: str) -> None:
     """Refuses what a page of another site had the browser send, with the browser's cookies.
 
@@ -54,7 +62,7 @@ def check_origin(method: str, headers: Headers, public_url: str) -> None:
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     own = {headers.get("host", ""), urlsplit(public_url).netloc}
     is_foreign_site = site is not None and site not in ("same-origin", "none")
-    is_foreign_origin = origin is not None and (urlsplit(origin).netloc or origin) not in own
+    is_foreign_origin = origin is not None and (_host_of(origin) or origin) not in own
     if is_foreign_site or is_foreign_origin:
         raise RefusedError(
             grpc.StatusCode.PERMISSION_DENIED,

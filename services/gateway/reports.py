@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import tempfile
-import threading
 import time
 import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from anyio import CapacityLimiter, Lock, to_thread
 
 from onoma.client import Addresses, Client
 from onoma.report.study import write_study_report
@@ -42,10 +44,12 @@ class Reports:
 
     def __init__(self, settings: RuntimeSettings) -> None:
         self._settings = settings
-        self._writing = threading.Lock()
+        # Who waits for a report holds no thread meanwhile: others' calls need those.
+        self._of_study: WeakValueDictionary[str, Lock] = WeakValueDictionary()
+        self._writing = CapacityLimiter(1)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
-    def of(self, study: naming_pb2.Study, *, is_fresh: bool) -> Report:
+    async def of(self, study: naming_pb2.Study, *, is_fresh: bool) -> Report:
         """A study's report; takes seconds to minutes where it has to be written.
 
         Args:
@@ -55,11 +59,18 @@ class Reports:
             OnomaError: a service refuses or fails.
         """
         study_id = study.study_id
-        with self._writing:
+        async with self._of_study.setdefault(study_id, Lock()):
             kept = self._kept.get(study_id)
-            if is_fresh or kept is None or kept.study != study or not self._are_all_there(kept):
+            if (
+                is_fresh
+                or kept is None
+                or kept.study != study
+                or not await to_thread.run_sync(self._are_all_there, kept)
+            ):
                 self._kept.pop(study_id, None)
-                self._kept[study_id] = self._written(study_id)
+                self._kept[study_id] = await to_thread.run_sync(
+                    self._written, study_id, limiter=self._writing
+                )
             self._kept.move_to_end(study_id)
             while len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)

@@ -41,6 +41,8 @@ class Route:
     timeout_s: float = 10.0
     # Fields of the request that are the owner's alone: others could keep a service busy by them.
     owners_fields: tuple[str, ...] = ()
+    # Field that names a picture, which for others than the owner has to be one that the study shows.
+    picture_field: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,16 @@ ROUTES = (
     Route("POST", STUDY + "/vocabulary", "naming", "SetVocabulary", Access.OWNER),
     Route("POST", STUDY + "/overrulings", "naming", "OverruleLabels", Access.OWNER),
     Route("GET", ANNOTATOR + "/summary", "analytics", "GetSummary", Access.RESULTS, timeout_s=60),
-    Route("GET", ANNOTATOR + "/explanation", "analytics", "ExplainImage", Access.RESULTS, timeout_s=60),
+    Route(
+        "GET",
+        ANNOTATOR + "/explanation",
+        "analytics",
+        "ExplainImage",
+        Access.RESULTS,
+        60,
+        ("content",),
+        picture_field="image_id",
+    ),
     Route("GET", "/api/inference/jobs", "inference_jobs", "ListJobs", Access.OWNER),
     Route("GET", "/api/attribution/jobs", "attribution_jobs", "ListJobs", Access.OWNER),
     Route("GET", "/api/attribution/jobs/{job_id}", "attribution_jobs", "GetJob", Access.OWNER),

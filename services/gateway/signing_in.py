@@ -26,7 +26,7 @@ from services.gateway.page import styles
 from services.gateway.problems import RefusedError, of_refusal
 from services.gateway.settings import owner_signs_in_by, reached_by
 from services.runtime import audit
-from services.runtime.access import AUTHORIZATION, BY_ACCESS_TOKEN, SIT_AT_THE_MACHINE, token_of
+from services.runtime.access import AUTHORIZATION, BY_ACCESS_TOKEN, SIT_AT_THE_MACHINE, bearer, token_of
 from services.runtime.errors import Unauthenticated
 from services.runtime.rates import Buckets
 from services.runtime.settings import is_loopback
@@ -76,13 +76,26 @@ class SignIn:
         """The owner who asks; None where it is somebody else."""
         if caller := self._signed_in_as(request):
             return caller
-        token = token_of(request.headers.get(AUTHORIZATION, ""))
-        if token and self._is_access_token(token):
+        if self._brings_access_token(request):
             return BY_ACCESS_TOKEN
         client = request.client.host if request.client else ""
         if self._is_open_here and is_loopback(client) and is_loopback(request.url.hostname or ""):
             return SIT_AT_THE_MACHINE
         return None
+
+    def _brings_access_token(self, request: Request) -> bool:
+        """Whether the request carries the owner's token; after many wrong ones nobody looks for a while."""
+        given = request.headers.get(AUTHORIZATION, "")
+        if (
+            not self._access_token
+            or not given.startswith(bearer(""))
+            or self._failures.wait_s(_address(request))
+        ):
+            return False
+        if self._is_access_token(token_of(given)):
+            return True
+        self.note_failure(request)
+        return False
 
     def _signed_in_as(self, request: Request) -> Caller | None:
         session = request.cookies.get(_cookie(self.is_https(request)), "")

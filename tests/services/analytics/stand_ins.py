@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ class World:
 
 def worked_example() -> World:
     """The example's input in the form of the services."""
-    example = EXAMPLE["input"]
+    example = deepcopy(EXAMPLE["input"])  # tests change it
     namings = {
         annotator: {
             category: {

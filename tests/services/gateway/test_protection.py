@@ -11,7 +11,7 @@ from grpc_status import rpc_status
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from services.gateway import page
+from services.gateway import page, sessions
 from services.gateway.app import build
 from services.gateway.protection import REPORT_POLICY
 from services.gateway.routes import HANDWRITTEN, ROUTES
@@ -60,6 +60,31 @@ def test_every_answer_carries_the_safety_headers(owner, routes):
         assert headers["x-request-id"], address
 
 
+def test_a_fault_of_the_gateways_own_carries_them_too(owner, monkeypatch):
+    def fault(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(sessions, "check_owner", fault)
+    answer = asked(owner, "GET", "/api/studies", x_request_id="abcdef0123456789")
+    assert (answer.status_code, answer.json()["code"]) == (500, "INTERNAL")
+    assert "frame-ancestors" in answer.headers["content-security-policy"]
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+def test_a_body_of_endless_brackets_is_no_json(owner):
+    headers = {"content-type": "application/json"}
+    answer = owner.post("/api/invitations", content="[" * 200_000, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "INVALID_ARGUMENT")
+
+
+def test_addresses_of_services_are_not_told(settings):
+    settings = settings.model_copy(update={"naming_address": "127.0.0.1:9"})
+    with TestClient(build(settings), base_url="http://127.0.0.1:8080", client=LOOPBACK) as browser:
+        answer = browser.get("/api/studies")
+    assert (answer.status_code, answer.json()["code"]) == (503, "UNAVAILABLE")
+    assert "127.0.0.1:9" not in answer.text
+
+
 def test_https_is_kept_to(settings, monkeypatch):
     with TestClient(build(settings), base_url="https://onoma.test") as browser:
         assert "max-age=31536000" in browser.get("/healthz").headers["strict-transport-security"]
@@ -73,6 +98,7 @@ FOREIGN = [
     {"origin": "https://evil.example"},
     {"origin": "null"},
     {"origin": "http://127.0.0.1:9999"},
+    {"origin": "http://["},
     {"sec_fetch_site": "cross-site"},
     {"sec_fetch_site": "same-site", "origin": "http://127.0.0.1:8080"},
     {"sec_fetch_site": "same-origin", "origin": "https://evil.example"},

@@ -129,6 +129,17 @@ def test_a_viewer_reads_results_of_the_own_study_alone(viewer: TestClient, metho
     assert (answer.status_code, answer.json()["code"]) == (403, "PERMISSION_DENIED")
 
 
+def test_an_explanation_shows_a_viewer_no_picture_of_others(viewer: TestClient, owner: TestClient):
+    path = "/api/studies/s1/annotators/ada/explanation"
+    other = viewer.get(path, params={"image_id": "of another study"})
+    assert (other.status_code, other.json()["code"]) == (404, "NOT_FOUND")
+    sent = viewer.get(path, params={"content": "aGF0"})
+    assert (sent.status_code, "content can be set by the study's owner alone" in sent.text) == (403, True)
+    # The stand-in for analytics does not serve these: the request has gone on to it.
+    assert viewer.get(path, params={"image_id": "image1"}).json()["code"] == "UNIMPLEMENTED"
+    assert owner.get(path, params={"image_id": "of another study"}).json()["code"] == "UNIMPLEMENTED"
+
+
 @pytest.mark.parametrize(
     ("path", "field"), [("agreement", "shuffles"), ("agreement", "timeLimitS"), ("consensus", "time_limit_s")]
 )

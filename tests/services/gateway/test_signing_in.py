@@ -145,6 +145,16 @@ def test_a_forged_id_token_lets_nobody_in(with_provider, provider, key, algorith
     assert not is_owner(with_provider)
 
 
+def test_the_owners_token_cannot_be_guessed_by_programs_either(with_token):
+    def get(token):
+        return with_token.get("/api/studies", headers={"authorization": f"Bearer {token}"}).status_code
+
+    assert get(TOKEN) == 200
+    assert [get(f"guess {number}") for number in range(12)] == [403] * 12
+    assert get(TOKEN) == 403  # nobody looks for a while
+    assert with_token.get("/api/studies", headers={"authorization": f"Basic {TOKEN}"}).status_code == 403
+
+
 def test_a_way_back_that_this_browser_did_not_begin_lets_nobody_in(with_provider, provider):
     assert sign_in(with_provider, provider, state="another").status_code == 401
     assert provider.token_requests == []

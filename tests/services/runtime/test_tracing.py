@@ -19,7 +19,7 @@ DEADLINE_S = 20
 _exporter = InMemorySpanExporter()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)  # once, also where the module comes in two turns
 def _collected():
     tracing.add_processor(SimpleSpanProcessor(_exporter), "test")
 
