@@ -11,7 +11,8 @@ _RETRY = {
     "initialBackoff": "0.1s",
     "maxBackoff": "2s",
     "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
+    # A server that stops cancels what it has not begun with.
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
 
 

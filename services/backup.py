@@ -19,7 +19,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime
@@ -53,6 +53,9 @@ def back_up(settings: RuntimeSettings, folder: Path) -> tuple[Path, list[str]]:
         ServiceError: the database or the object store does not answer.
         OSError: the folder cannot be written.
     """
+    source = open_object_store(
+        settings, make=False
+    )  # an empty one in the place of what is away would look whole
     made = folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     made.mkdir(parents=True)
     if settings.database_url:
@@ -62,15 +65,15 @@ def back_up(settings: RuntimeSettings, folder: Path) -> tuple[Path, list[str]]:
             "--format=custom",
             "--no-owner",
             "--no-privileges",
+            "--strict-names",  # a schema that is not there is no whole backup
             *(f"--schema={name}" for name in SERVICES_WITH_DATABASE),
             f"--file={made / DUMP}",
         )
     else:
         for name in _COPIED_IN_ORDER:
             copy_sqlite(settings.data_dir / f"{name}.db", made / f"{name}.db")
-    source = open_object_store(settings)
     keys = sorted(source.keys())
-    lacking = copy_objects(keys, source, DirectoryStore(folder / "objects"))
+    lacking = copy_objects(keys, source, DirectoryStore(folder / "objects"), _kept_whole(folder))
     damaged = [key for key in lacking if source.exists(key)]
     summary = {
         "onoma": version("onoma"),
@@ -80,18 +83,34 @@ def back_up(settings: RuntimeSettings, folder: Path) -> tuple[Path, list[str]]:
     }
     partial = made / f"{SUMMARY}.partial"
     partial.write_text(json.dumps(summary, indent=1) + "\n")
+    sync(partial)
     partial.replace(made / SUMMARY)
+    for path in (made, folder):
+        sync(path)
     return made, damaged
 
 
-def copy_objects(keys: Iterable[str], source: ObjectStore, target: ObjectStore) -> list[str]:
-    """Copies what the target lacks, each object's hash checked; returns those damaged at the source, or gone."""
+def _kept_whole(folder: Path) -> set[str]:
+    """Objects of the backups that came to their end; what one that was cut off has left may be torn."""
+    return {
+        key for written in folder.glob(f"*/{SUMMARY}") for key in json.loads(written.read_text())["objects"]
+    }
+
+
+def copy_objects(
+    keys: Iterable[str], source: ObjectStore, target: ObjectStore, whole: Set[str] = frozenset()
+) -> list[str]:
+    """Copies what the target lacks, each object's hash checked; returns those damaged at the source, or gone.
+
+    Args:
+        whole: those that need no look where the target has them; of others it is compared.
+    """
 
     one_large = threading.Lock()
 
     def copied(key: str) -> bool:
         try:
-            if not target.exists(key):
+            if key not in whole or not target.exists(key):
                 with one_large if source.size(key) >= _LARGE_BYTES else nullcontext():
                     target.put(source.get(key))
         except (DataLoss, NotFound):

@@ -79,10 +79,14 @@ def restore(settings: RuntimeSettings, backup: Path) -> int:
 
 def _check_empty(settings: RuntimeSettings) -> None:
     if not settings.database_url:
-        there = [name for name in SERVICES_WITH_DATABASE if (settings.data_dir / f"{name}.db").exists()]
+        # What SQLite has left beside a database that was taken away would be put into the one that takes its place.
+        files = [
+            f"{name}.db{end}" for name in SERVICES_WITH_DATABASE for end in ("", "-wal", "-shm", "-journal")
+        ]
+        there = [file for file in files if (settings.data_dir / file).exists()]
         if there:
             raise FailedPrecondition(
-                f"{settings.data_dir} has a database of {there[0]} already: restore into an empty folder "
+                f"{settings.data_dir} has {there[0]} of a database already: restore into an empty folder "
                 "(ONOMA_DATA_DIR), with no service running"
             )
         return
@@ -90,15 +94,15 @@ def _check_empty(settings: RuntimeSettings) -> None:
     try:
         with psycopg.connect(url.render_as_string(hide_password=False), connect_timeout=10) as connection:
             found = connection.execute(
-                "SELECT schemaname FROM pg_tables WHERE schemaname = ANY(%s) LIMIT 1",
+                "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s) LIMIT 1",
                 [list(SERVICES_WITH_DATABASE)],
             ).fetchone()
     except psycopg.OperationalError as error:
         raise Unavailable(f"the database does not answer: {' '.join(str(error).split())}") from error
     if found:
         raise FailedPrecondition(
-            f"the database has tables of {found[0]} already: restore into an empty one, before any service has started "
-            "on it (those that have made their tables by starting: DROP SCHEMA inference, attribution, naming CASCADE)"
+            f"the database has the schema {found[0]} already: restore into an empty one, before any service has "
+            "started on it (after a start: DROP SCHEMA inference, attribution, naming CASCADE)"
         )
 
 

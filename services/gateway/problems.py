@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 _ADDRESS = re.compile(r"\b(ipv4|ipv6|unix|dns):")
 log = logging.getLogger(__name__)
 
-# gRPC status -> HTTP status, as google/rpc/code.proto maps them.
+# gRPC status -> HTTP status, as google/rpc/code.proto maps them but for the first.
 HTTP_STATUS = {
-    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.CANCELLED: 503,  # by a server that stops; a browser that has left reads no answer
     grpc.StatusCode.UNKNOWN: 500,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,

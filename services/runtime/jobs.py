@@ -68,6 +68,7 @@ class Jobs:
         self._owner = process_name()
         self._wake = threading.Event()
         self.closing = threading.Event()
+        self._ended = threading.Event()
         self._in_hand: JobContext | None = None
         self._worker = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._beat = threading.Thread(target=self._renew, name="jobs-lease", daemon=True)
@@ -122,7 +123,7 @@ class Jobs:
     def cancel(self, job_id: str) -> Job:
         """Asks a job to stop; one that waits is cancelled at once, one that has ended stays as it is."""
         with session(self._engine) as opened:
-            row = _found(opened, job_id)
+            row = _found(opened, job_id, lock=True)
             if row.state == PENDING:
                 row.state, row.update_time = CANCELLED, time.time()
             elif row.state == RUNNING:
@@ -136,7 +137,7 @@ class Jobs:
             FailedPrecondition: it is waiting, running or done.
         """
         with session(self._engine) as opened:
-            row = _found(opened, job_id)
+            row = _found(opened, job_id, lock=True)
             if row.state not in (FAILED, CANCELLED):
                 raise FailedPrecondition(
                     f"job {job_id} is {row.state}; only a failed or cancelled one resumes"
@@ -182,6 +183,7 @@ class Jobs:
             else:
                 self._wake.wait(_IDLE_S)
                 self._wake.clear()
+        self._ended.set()
 
     def _claim(self) -> Job | None:
         """The oldest job that waits or whose worker is gone, now leased to this process."""
@@ -282,7 +284,9 @@ class Jobs:
         """Writes the progress of the job in hand, renews its lease and hears whether it is to stop."""
         written: dict[str, Any] = {}
         renew_at = 0.0
-        while not self.closing.wait(_BEAT_S):
+        while not self._ended.wait(
+            _BEAT_S
+        ):  # also while it drains: nobody else is to take the job up before it ends
             if (context := self._in_hand) is None:
                 continue
             columns = {"job_id": context.job_id, **context.progress()}
@@ -396,8 +400,9 @@ def job_message(row: Job) -> pb.Job:
     return message
 
 
-def _found(opened: Session, job_id: str) -> Job:
-    row = opened.get(Job, job_id)
+def _found(opened: Session, job_id: str, *, lock: bool = False) -> Job:
+    """The job; with a lock no worker takes it up meanwhile."""
+    row = opened.get(Job, job_id, with_for_update=lock)
     if row is None:
         raise NotFound(f"no job '{job_id[:80]}'; onoma job list shows those there are")
     return row

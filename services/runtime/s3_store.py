@@ -82,7 +82,10 @@ class S3Store:
 
     def exists(self, key: str) -> bool:
         """See ObjectStore."""
-        return self._known(key) is not None
+        if self._known(key) is not None:
+            return True
+        self.check()
+        return False
 
     def size(self, key: str) -> int:
         """See ObjectStore."""
@@ -124,9 +127,14 @@ class S3Store:
             self.delete(key)
 
     def check(self) -> None:
-        """See ObjectStore."""
+        """See ObjectStore; a bucket that was removed is no empty store."""
         with self._translated():
-            self._impatient.bucket_exists(bucket_name=self._bucket)
+            if self._impatient.bucket_exists(bucket_name=self._bucket):
+                return
+        raise Unavailable(
+            f"the object store has no bucket {self._bucket} now; put it back, or say which it is with ONOMA_S3_BUCKET",
+            "OBJECT_STORE_SILENT",
+        )
 
     def _known(self, key: str) -> Object | None:
         """What the server says of an object; None where it has none."""

@@ -68,8 +68,10 @@ def environment(objects: list[Object], container: Object) -> dict[str, str]:
         match variable:
             case {"value": value}:
                 told[variable["name"]] = value
-            case {"valueFrom": {"configMapKeyRef": {"name": name, "key": key}}}:
-                told[variable["name"]] = of_kind(objects, "ConfigMap")[name]["data"][key]
+            case {"valueFrom": {"configMapKeyRef": {"name": name, "key": key, **more}}}:
+                data = of_kind(objects, "ConfigMap")[name]["data"]
+                if key in data or not more.get("optional"):
+                    told[variable["name"]] = data[key]
             case {"valueFrom": {"secretKeyRef": {"name": name, "key": key}}}:
                 told[variable["name"]] = f"{name}/{key}"
     return told
@@ -419,6 +421,18 @@ def test_backups_are_made_by_one_that_reaches_rows_and_objects_alone(
     assert added == wanted | {("backup", "kube-system", 53)}
     taken = k8s.arrows(objects, "ingress") - k8s.arrows(rendered(overlay), "ingress")
     assert taken == (wanted if overlay == "dev" else set())
+
+
+@pytest.mark.parametrize("where", ["settings", "object-store"])
+def test_a_bucket_is_that_of_services_and_backups(tmp_path: Path, where: str) -> None:
+    objects = with_component(tmp_path, "dev", "backups")
+    by_name = of_kind(objects, "ConfigMap")
+    [name] = [name for name in by_name if name == where or name.startswith(f"{where}-")]
+    by_name[name]["data"]["ONOMA_S3_BUCKET"] = "ours"
+    pods = k8s.pods(objects)
+    for who in ("inference", "attribution", "backup"):
+        [container] = pods[who].spec["containers"]
+        assert environment(objects, container)["ONOMA_S3_BUCKET"] == "ours", who
 
 
 def test_owners_may_sign_in_at_a_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

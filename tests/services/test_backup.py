@@ -139,6 +139,32 @@ def test_a_backup_that_was_cut_off_is_none(installation: Installation, tmp_path:
         restore(installation.empty(), made)
 
 
+def test_what_a_backup_that_was_cut_off_has_torn_is_put_again(
+    installation: Installation, tmp_path: Path
+) -> None:
+    """As after the power went away: the file has its name, and not its bytes."""
+    made, _ = back_up(installation.settings, tmp_path)
+    (made / SUMMARY).unlink()
+    torn = next((tmp_path / "objects").glob("??/*"))
+    torn.write_bytes(b"")
+    made.rename(made.with_name("cut off"))
+    made, damaged = back_up(installation.settings, tmp_path)
+    assert damaged == []
+    restored = installation.empty()
+    restore(restored, made)
+    assert objects(restored) == objects(installation.settings)
+
+
+def test_what_sqlite_left_beside_a_database_is_not_put_into_the_restored_one(tmp_path: Path) -> None:
+    settings = RuntimeSettings(data_dir=tmp_path / "data")
+    settings.data_dir.mkdir()
+    (settings.data_dir / "naming.db-wal").write_bytes(b"of another")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / SUMMARY).write_text('{"database": "sqlite", "objects": []}')
+    with pytest.raises(FailedPrecondition, match=r"naming\.db-wal"):
+        restore(settings, tmp_path / "one")
+
+
 def test_an_object_that_is_damaged_in_use_is_named_and_the_rest_backed_up(tmp_path: Path) -> None:
     settings = local_settings(tmp_path / "data")
     for name in SERVICES_WITH_DATABASE:
@@ -217,9 +243,12 @@ def test_an_empty_installation_goes_by_commands(tmp_path: Path) -> None:
 
     nothing = run("backup", "first", str(tmp_path / "backups"))
     assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1)
-    assert "naming.db" in nothing.stderr
+    assert "say where it is with ONOMA_DATA_DIR" in nothing.stderr
     for _ in range(2):  # the second finds nothing to do
         assert run("migrate", "first").returncode == 0
+    unmounted = run("backup", "first", str(tmp_path / "backups"))
+    assert (unmounted.returncode, "mount it again" in unmounted.stderr) == (1, True)
+    DirectoryStore(tmp_path / "first" / "objects")  # as services make it that start
     made = run("backup", "first", str(tmp_path / "backups"))
     assert made.returncode == 0, made.stderr
     assert run("restore", "second", made.stdout.strip()).returncode == 0

@@ -1,5 +1,6 @@
 """Jobs: started once, seen while they go, stopped and resumed, taken over from a process that was killed."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import text
+from sqlalchemy.event import listen
 from sqlmodel import Session, select
 
 from onoma.v1 import jobs_pb2 as pb
@@ -300,6 +302,38 @@ def test_a_lease_is_renewed_while_the_job_goes_and_no_other_worker_takes_it(open
     gate.go_on.set()
     row = ended(first, job_id)
     assert (row.result, row.attempts) == ({"done": True}, 1)
+
+
+def test_a_lease_is_renewed_while_a_draining_server_lets_its_job_come_to_an_end(open_jobs):
+    begun, go_on, pause = threading.Event(), threading.Event(), threading.Event()
+
+    def work(context):
+        begun.set()
+        go_on.wait(DEADLINE_S)
+        return {"by": "the first"}
+
+    first = open_jobs(lease_s=3, work=work)
+    job_id = first.start("work", {}).job_id
+    assert begun.wait(DEADLINE_S)
+    first.drain()
+    lease = first.get(job_id).lease_until
+    while first.get(job_id).lease_until == lease:
+        pause.wait(0.05)
+    go_on.set()
+    assert ended(first, job_id).result == {"by": "the first"}
+
+
+@pytest.mark.parametrize("act", ["cancel", "resume"])
+def test_a_job_is_locked_while_it_is_decided_what_becomes_of_it(open_jobs, engine, act):
+    """On PostgreSQL a worker that takes it up meanwhile waits, or finds another; SQLite lets one in at a time."""
+    some = open_jobs(work=lambda context: {})
+    job_id = some.start("work", {}).job_id
+    ended(some, job_id)
+    statements = []
+    listen(engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    with contextlib.suppress(FailedPrecondition):
+        getattr(some, act)(job_id)
+    assert any("FOR UPDATE" in one for one in statements) == (engine.dialect.name == "postgresql")
 
 
 KILLED = """

@@ -41,6 +41,15 @@ def test_a_server_that_went_away_is_unavailable_and_named(minio_binary, tmp_path
         server.kill()
 
 
+@needs_minio
+def test_a_bucket_that_was_removed_is_no_empty_store(minio_server):
+    store = S3Store(minio_server.settings.model_copy(update={"s3_bucket": "here-and-gone"}))
+    store._client.remove_bucket(bucket_name="here-and-gone")
+    for look in (store.check, lambda: store.exists("0" * 64)):
+        with pytest.raises(Unavailable, match="no bucket here-and-gone now"):
+            look()
+
+
 def test_a_server_that_is_not_there_is_unavailable_and_named():
     settings = RuntimeSettings(
         object_store="s3",
