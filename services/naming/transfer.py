@@ -34,7 +34,7 @@ def export_namings(opened: Session, request: pb.ExportNamingsRequest) -> Iterato
     """
     _check_format(request.format)
     study = studies.get(opened, request.study_id)
-    wanted = [namings.check_annotator(opened, study, id_) for id_ in request.annotator_ids]
+    wanted = [namings.check_annotator(opened, study, id_) for id_ in dict.fromkeys(request.annotator_ids)]
     if not request.annotator_ids:
         everyone = select(Annotator).where(Annotator.study_id == study.study_id, Annotator.role == ANNOTATOR)
         wanted = list(opened.exec(everyone.order_by(col(Annotator.place))))
@@ -113,19 +113,25 @@ def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[li
         if known is not None:
             return [], known.annotator_count, known.concept_count
         studies.check_open(study)
-        changed, concept_count = [], 0
+        changed: dict[NamingKey, str] = {}
+        concept_count = 0
         for writer, by_category in document.namings.items():
             annotator = _found_or_added(opened, study, document.annotators.get(writer, writer))
             for category, naming in by_category.items():
                 key = NamingKey(study_id, annotator.annotator_id, category)
                 namings.check_key(opened, key)
+                if key in changed:
+                    raise InvalidArgument(
+                        f"{shown(changed[key])} and {shown(writer)} are one annotator here and both name category "
+                        f"{shown(category)}; put the two namings together"
+                    )
                 state = namings.load(opened, key).state
                 commands = list(_commands(naming, state))
                 concept_count += sum(command.HasField("create") for command in commands)
                 if not commands and state.revision == 0:
                     commands = _commands_without_trace()
                 ledger.record_all(opened, study, key, commands)
-                changed.append(key)
+                changed[key] = writer
         opened.add(
             NamingImport(
                 study_id=study_id,
@@ -135,7 +141,7 @@ def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[li
                 concept_count=concept_count,
             )
         )
-        return changed, len(document.namings), concept_count
+        return list(changed), len(document.namings), concept_count
 
     return transact(engine, work)
 
