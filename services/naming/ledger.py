@@ -33,6 +33,7 @@ from services.runtime.errors import Aborted, InvalidArgument, NotFound, ServiceE
 # Activations of categories, kept because each act needs them. Their keys name all that they depend on.
 _activations: dict[tuple[str, str, int], frozenset[str]] = {}
 _MAX_CATEGORIES = 256
+_MAX_PAGE_BYTES = 8 * 1024 * 1024  # of the commands on one page of the log
 
 # Statements of each batch, built once.
 _BY_NAMING = (col(Naming.study_id), col(Naming.annotator_id), col(Naming.category))
@@ -164,20 +165,31 @@ def _of_annotators(opened: Session, keys: Sequence[NamingKey]) -> list[NamingKey
 
 
 def page(opened: Session, key: NamingKey, page_size: int, page_token: str) -> tuple[list[pb.LoggedAct], str]:
-    """Acts of the log, oldest first, and the token of the next page; empty on the last."""
+    """Acts of the log, oldest first, and the token of the next page; empty on the last.
+
+    A page has fewer acts than asked for where they are large: a message has to hold it, and so has memory.
+    """
     size = paging.checked_page_size(page_size, default=1_000, largest=10_000)
     after = paging.read_token(page_token, int)[0] if page_token else 0
     query = select(Act.revision, Act.request_id, Act.command, Act.time).where(
         *_of_naming(key), Act.revision > after
     )
-    logged = []
-    for revision, request_id, command, seconds in opened.exec(
-        query.order_by(col(Act.revision)).limit(size + 1)
-    ):
-        entry = pb.LoggedAct(revision=revision, request_id=request_id, command=pb.Command.FromString(command))
-        entry.time.FromDatetime(datetime.fromtimestamp(seconds, UTC))
-        logged.append(entry)
-    return logged[:size], paging.make_token(logged[size - 1].revision) if len(logged) > size else ""
+    logged: list[pb.LoggedAct] = []
+    size_bytes = 0
+    few_at_once = {"yield_per": 20}
+    with opened.exec(
+        query.order_by(col(Act.revision)).limit(size + 1), execution_options=few_at_once
+    ) as rows:
+        for revision, request_id, command, seconds in rows:
+            size_bytes += len(command)
+            if logged and (len(logged) == size or size_bytes > _MAX_PAGE_BYTES):
+                return logged, paging.make_token(logged[-1].revision)
+            entry = pb.LoggedAct(
+                revision=revision, request_id=request_id, command=pb.Command.FromString(command)
+            )
+            entry.time.FromDatetime(datetime.fromtimestamp(seconds, UTC))
+            logged.append(entry)
+    return logged, ""
 
 
 class _Batch:
