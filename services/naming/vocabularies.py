@@ -54,10 +54,13 @@ def put(engine: Engine, request: pb.SetVocabularyRequest) -> pb.Vocabulary:
             raise InvalidArgument(
                 f"the group of synonyms {group} has fewer than two words; add one, or leave it out"
             )
-        for word in group:
-            if word.casefold() in seen:
-                raise InvalidArgument(f"{word!r} is in two groups of synonyms; put them together")
-            seen.add(word.casefold())
+        folded = [word.casefold() for word in group]
+        for place, word in enumerate(folded):
+            if word in folded[:place]:
+                raise InvalidArgument(f"{group[place]!r} is in one group of synonyms twice; leave one out")
+            if word in seen:
+                raise InvalidArgument(f"{group[place]!r} is in two groups of synonyms; put them together")
+        seen.update(folded)
 
     def change(vocabulary: pb.Vocabulary) -> None:
         if vocabulary.revision != request.base_revision:

@@ -73,11 +73,19 @@ def test_every_decision_is_kept_with_who_and_when(server, study):
 
 
 @pytest.mark.parametrize(
-    ("groups", "vague"),
-    [([["alone"]], []), ([["a", "b"], ["B", "c"]], []), ([["a", ""]], []), ([], ["\x07"])],
+    ("groups", "vague", "words"),
+    [
+        ([["alone"]], [], "has fewer than two words"),
+        ([["a", "b"], ["B", "c"]], [], "'B' is in two groups of synonyms; put them together"),
+        ([["collar", "Collar"]], [], "'Collar' is in one group of synonyms twice; leave one out"),
+        ([["a", ""]], [], "synonym is empty"),
+        ([], ["\x07"], "control character"),
+    ],
 )
-def test_bad_words_are_refused(server, study, groups, vague):
-    assert refusal(lambda: put(server, study, groups, vague))[0] == Code.INVALID_ARGUMENT
+def test_bad_words_are_refused(server, study, groups, vague, words):
+    code, message = refusal(lambda: put(server, study, groups, vague))
+    assert code == Code.INVALID_ARGUMENT
+    assert words in message
     assert present(server, study).revision == 0
 
 
