@@ -354,7 +354,9 @@ def _taken(opened: Session, study: Study, held: Held, asked: Asked, needs: _Need
         key.columns() | {"revision": after.revision, "undo_count": undo_count, "redo_count": redo_count}
     )
     changes.add(key, edits, chosen)
-    return Held(replace(after, done=(), undone=()), undo_count, redo_count)
+    # Those that ended are in the tables, where `_Needs` finds their ids; an undo's edits hold what it brings back.
+    standing = {id_: concept for id_, concept in after.concepts.items() if concept.standing}
+    return Held(replace(after, concepts=standing, done=(), undone=()), undo_count, redo_count)
 
 
 def _check_activations(opened: Session, study: Study, key: NamingKey, activation_ids: Sequence[str]) -> None:

@@ -1,7 +1,9 @@
 """Acts that are taken together: each by itself, the memory never believed against the database."""
 
 import contextlib
+import queue
 import threading
+import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
@@ -261,8 +263,41 @@ def test_a_writer_that_is_closed_does_what_waits_and_refuses_the_rest(engine):
         started.act(Asked(key, "b", 1, create("c2")))
 
 
+class SlowQueue(queue.SimpleQueue):
+    """One in which an act takes a moment to come in, as when its thread is paused there."""
+
+    def put(self, one):
+        if one is not None:
+            time.sleep(0.3)
+        super().put(one)
+
+
+def test_an_act_that_comes_as_the_writer_closes_is_answered(engine, monkeypatch):
+    monkeypatch.setattr(writer, "queue", SimpleNamespace(SimpleQueue=SlowQueue))
+    key, started = new_naming(engine), Writer(engine)
+    asked, answers = Asked(key, "a", 0, create("c1")), queue.SimpleQueue()
+    threading.Thread(target=lambda: answers.put(started.act(asked)), daemon=True).start()
+    time.sleep(0.1)
+    started.close()
+    assert answers.get(timeout=10).held.state.revision == 1
+
+
+def test_concepts_that_ended_are_not_kept_in_memory(engine):
+    key, kept = new_naming(engine), {}
+    commands = [create("c1", IDS[:1]), pb.Command(undo=pb.UndoAct()), create("c2"), create("c3")]
+    commands.append(pb.Command(merge=pb.MergeConcepts(source_concept_id="c2", target_concept_id="c3")))
+    for revision, command in enumerate(commands):
+        ledger.act_all(engine, [Asked(key, f"r{revision}", revision, command)], kept)
+    assert list(kept[key].state.concepts) == ["c3"]
+    [again] = ledger.act_all(engine, [Asked(key, "again", 5, create("c1"))], kept)
+    assert isinstance(again, AlreadyExists)
+    ledger.act_all(engine, [Asked(key, "undo", 5, pb.Command(undo=pb.UndoAct()))], kept)
+    assert list(kept[key].state.concepts) == ["c3", "c2"]
+    assert visible(kept[key]) == visible(stored(engine, key))
+
+
 def test_memory_is_bounded(engine, monkeypatch):
-    monkeypatch.setattr(writer, "_MOST_PLACEMENTS", 5)
+    monkeypatch.setattr(writer, "_MOST_KEPT", 5)
     kept = writer._Kept()
     held = stored(engine, new_naming(engine))
     for number in range(20):
