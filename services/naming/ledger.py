@@ -47,7 +47,7 @@ _STUDIES = (
     select(Study)
     .where(col(Study.study_id).in_(bindparam("ids", expanding=True)))
     .order_by(Study.study_id)
-    .with_for_update(read=True)
+    .with_for_update(read=True, skip_locked=True)
 )
 _BY_REQUEST = (col(Act.study_id), col(Act.annotator_id), col(Act.request_id))
 _REQUESTS = select(*_BY_REQUEST, Act.category, Act.revision, Act.command).where(
@@ -62,6 +62,10 @@ _LATEST = (
     .group_by(*_OF_ACT)
 )
 _EDITS = select(*_OF_ACT, Act.edits).where(tuple_(*_OF_ACT, col(Act.revision)).in_(_LATEST))
+
+
+class StudyBusy(Unavailable):
+    """Somebody else keeps the study, for an import say; on PostgreSQL, for SQLite's writers wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def act_all(
         Aborted: the naming has gone on since `base_revision`; carries the naming as it stands.
         FailedPrecondition: the study takes no acts, or there is nothing to undo or redo.
         InvalidArgument, NotFound, AlreadyExists, ResourceExhausted: the command cannot be; see `acts.apply`.
-        Unavailable: the study was being changed.
+        StudyBusy: the study is being changed; the acts of other studies do not wait for that.
     Raises:
         IntegrityError: one of several acts has a request id that was used for another act, or makes a concept with an
             id that another act is making in another category; none is done.
@@ -233,7 +237,7 @@ class _Batch:
         checked_id(asked.request_id, "request id")
         if key not in self._held:
             namings.check_key(self._opened, key)
-            raise Unavailable("the study was being changed; try again")
+            raise StudyBusy("the study is being changed (an import, say); try again")
         study, held = self._studies[key.study_id], self._held[key]
         revision = held.state.revision
         shown_in = namings.order(self._opened, study, key)
@@ -257,7 +261,7 @@ class _Batch:
         return Done(_taken(self._opened, study, held, asked, self._needs, self.changes), shown_in, held)
 
     def _locked_studies(self, asked: Sequence[Asked]) -> dict[str, Study]:
-        """The studies, kept in their state until the transaction ends."""
+        """The studies, kept in their state until the transaction ends; without those that somebody else keeps."""
         ids = {one.key.study_id for one in asked if "\0" not in one.key.study_id}
         return {study.study_id: study for study in self._opened.exec(_STUDIES, params={"ids": ids})}
 

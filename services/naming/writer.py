@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from services.naming import ledger
-from services.naming.ledger import Asked, Done
+from services.naming.ledger import Asked, Done, StudyBusy
 from services.naming.namings import Held, NamingKey
 from services.runtime.errors import ServiceError, Unavailable
 
@@ -21,6 +21,9 @@ _MOST_AT_ONCE = 64
 _MANY = 4
 _GATHER_S = 0.015
 _MOST_KEPT = 500_000  # placements and concepts of the namings that are kept in memory
+
+_STUDY_WAIT_S = 8.0  # below the deadline that the gateway gives an act
+_STUDY_LOOK_S = 0.25
 
 _Waiting = tuple[Asked, "Future[Done]"]
 
@@ -38,14 +41,27 @@ class Writer:
         self._thread.start()
 
     def act(self, asked: Asked) -> Done:
-        """The naming after an act, once that is in the database; raises the error that `ledger.act_all` has for it."""
+        """The naming after an act, once that is in the database; raises the error that `ledger.act_all` has for it.
+
+        While somebody else keeps the study it is tried again and again: the thread goes on with the other studies.
+        """
+        until = time.monotonic() + _STUDY_WAIT_S
+        with _waiting.track_inprogress():
+            while True:
+                try:
+                    return self._answer(asked)
+                except StudyBusy:
+                    if time.monotonic() > until:
+                        raise
+                time.sleep(_STUDY_LOOK_S)
+
+    def _answer(self, asked: Asked) -> Done:
         answer: Future[Done] = Future()
         with self._closing:
             if self._is_closed:
                 raise Unavailable("the naming service is stopping; try again")
             self._asked.put((asked, answer))
-        with _waiting.track_inprogress():
-            return answer.result()
+        return answer.result()
 
     def held(self, key: NamingKey, revision: int) -> Held | None:
         """A naming at a revision, where it is in memory."""
