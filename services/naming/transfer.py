@@ -14,7 +14,7 @@ from services.naming.names import checked_id, checked_name, shown
 from services.naming.namings import NamingKey
 from services.naming.tables import ANNOTATOR, Annotator, Naming, NamingImport, Study, StudyActivation
 from services.naming.transactions import transact
-from services.runtime.errors import InvalidArgument, ResourceExhausted
+from services.runtime.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 
 MAX_IMPORT_BYTES = 256 * 1024 * 1024
 _REASON_PREFIX = "DISCARD_REASON_"
@@ -94,7 +94,7 @@ def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[li
         Namings that changed, annotators added or found, and concepts made.
     Raises:
         InvalidArgument: the document is not one, does not fit the study, or the request id came with another.
-        FailedPrecondition: the study takes no acts.
+        FailedPrecondition: the study takes no acts, or an annotator was deleted since the request was first done.
     """
     _check_format(request.format)
     document = _READ[request.format](request.text)
@@ -111,12 +111,13 @@ def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[li
                 "REQUEST_ID_REUSED",
             )
         if known is not None:
+            _check_there(opened, study, document)
             return [], known.annotator_count, known.concept_count
         studies.check_open(study)
         changed: dict[NamingKey, str] = {}
         concept_count = 0
         for writer, by_category in document.namings.items():
-            annotator = _found_or_added(opened, study, document.annotators.get(writer, writer))
+            annotator = _found_or_added(opened, study, _name_of(document, writer))
             for category, naming in by_category.items():
                 key = NamingKey(study_id, annotator.annotator_id, category)
                 namings.check_key(opened, key)
@@ -194,8 +195,21 @@ def _rows(opened: Session, study: Study, annotators: Sequence[Annotator]) -> Ite
                 yield (display_name, category, "", "", id_, images[id_], reason)
 
 
-def _found_or_added(opened: Session, study: Study, display_name: str) -> Annotator:
-    name = checked_name(display_name, "display name")
+def _name_of(document: documents.Document, writer: str) -> str:
+    return checked_name(document.annotators.get(writer, writer), "display name")
+
+
+def _check_there(opened: Session, study: Study, document: documents.Document) -> None:
+    for name in (_name_of(document, writer) for writer in document.namings):
+        if invitations.named(opened, study, name) is None:
+            raise FailedPrecondition(
+                f"this was imported before, and annotator {shown(name)} was deleted since; to import it again send "
+                "another request id",
+                "ANNOTATOR_DELETED",
+            )
+
+
+def _found_or_added(opened: Session, study: Study, name: str) -> Annotator:
     return invitations.named(opened, study, name) or invitations.add(opened, study, name)
 
 

@@ -134,6 +134,19 @@ def test_the_same_import_twice_is_one(server, study, desk):
     assert refusal(lambda: take_in(server, study, changed, "r"))[0] == Code.INVALID_ARGUMENT
 
 
+def test_an_import_is_not_repeated_for_an_annotator_who_was_deleted_since(server, study):
+    take_in(server, study, DOCUMENT, "r")
+    (annotator_id,) = export(server, study)["annotators"]
+    server.calls.DeleteAnnotator(
+        pb.DeleteAnnotatorRequest(study_id=study.study_id, annotator_id=annotator_id), timeout=30
+    )
+    code, message = refusal(lambda: take_in(server, study, DOCUMENT, "r"))
+    assert code == Code.FAILED_PRECONDITION
+    assert "annotator 'Ada' was deleted since" in message
+    assert not export(server, study)["annotators"]
+    assert take_in(server, study, DOCUMENT, "another") == (1, 1)
+
+
 @pytest.mark.parametrize("format", [pb.NAMINGS_FORMAT_JSON, pb.NAMINGS_FORMAT_CSV])
 def test_an_annotators_own_export_comes_in_without_a_change(server, study, named, format):
     before = named.naming()
