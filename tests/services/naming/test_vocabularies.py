@@ -2,9 +2,12 @@
 
 import grpc
 import pytest
+from sqlmodel import Session, select
 
 from onoma.science.labels import VAGUE
 from onoma.v1 import naming_pb2 as pb
+from services.naming.tables import VocabularyChange
+from services.runtime.database import open_database
 from tests.services.naming.test_refusals import refusal
 
 Code = grpc.StatusCode
@@ -70,6 +73,27 @@ def test_every_decision_is_kept_with_who_and_when(server, study):
     assert all(one.time.seconds > 0 for one in after.overrulings)
     put(server, study, [["a", "b"]], base_revision=2)
     assert len(present(server, study).overrulings) == 2
+
+
+def test_many_decisions_are_not_stored_again_with_each(server, study, clean_database):
+    for number in range(5):
+        overrule(server, study, first=f"beak {number}")
+    put(server, study, [["a", "b"]], base_revision=5)
+    for number in range(5, 8):
+        overrule(server, study, first=f"beak {number}")
+    assert [one.first for one in present(server, study).overrulings] == [
+        f"beak {number}" for number in range(8)
+    ]
+    engine = open_database(clean_database, "naming")
+    with Session(engine) as opened:
+        rows = opened.exec(select(VocabularyChange.revision).order_by(VocabularyChange.revision)).all()
+    engine.dispose()
+    assert rows == [
+        1,
+        5,
+        6,
+        9,
+    ]  # the first decision, the last before the change of words, that, the last of all
 
 
 @pytest.mark.parametrize(
