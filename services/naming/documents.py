@@ -8,7 +8,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,8 +26,12 @@ _NEEDED = {"annotator", "category", "activation_id"}
 # What a spreadsheet takes for a formula (OWASP, CSV injection); an apostrophe before it is taken off again.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _PIECE = 1_000_000  # characters
+_PILE = "the discard pile"
 
 _Text = Annotated[str, Field(strict=True)]
+_Concepts = dict[
+    tuple[str, str, bool, str], "Concept"
+]  # by annotator, category, whether it has an id, id or name
 
 
 class _Part(BaseModel):
@@ -79,10 +84,10 @@ def read_json(text: str) -> Document:
     """The document that a JSON text holds.
 
     Raises:
-        InvalidArgument: it is none; says where.
+        InvalidArgument: it is none, or contradicts itself; says where.
     """
     try:
-        return Document.model_validate_json(text)
+        document = Document.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))[:200] or "document"
@@ -90,23 +95,23 @@ def read_json(text: str) -> Document:
             f"not a document of namings (onoma-namings, version {VERSION}; see docs/namings-format.md): "
             f"{where}: {first['msg']}"
         ) from error
+    json.loads(text, object_pairs_hook=_check_keys)  # of keys that come twice the last one has counted
+    _check_places(document)
+    return document
 
 
 def read_csv(text: str) -> Document:
     """The document that a table holds: annotators stand under their display names.
 
     Raises:
-        InvalidArgument: a column is missing, or a row says nothing that can be taken in; says which.
+        InvalidArgument: a column is missing or unknown, a row says nothing that can be taken in, or the table
+            contradicts itself; says which and where.
     """
     rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     document = Document(format="onoma-namings", version=VERSION, namings={})
-    concepts: dict[tuple[str, str, str], Concept] = {}
+    concepts: _Concepts = {}
     try:
-        missing = _NEEDED - set(rows.fieldnames or ())
-        if missing:
-            raise InvalidArgument(
-                f"the table has no column {shown(min(missing))}; its first line has to name {', '.join(COLUMNS)}"
-            )
+        _check_columns(rows.fieldnames or ())
         for row in rows:
             if None in row or None in row.values():
                 raise InvalidArgument(
@@ -119,20 +124,39 @@ def read_csv(text: str) -> Document:
         raise InvalidArgument(
             f"what follows line {rows.line_num} of the table is not CSV: {error}"
         ) from error
+    _check_places(document)
     return document
 
 
-def _take_row(
-    document: Document, concepts: dict[tuple[str, str, str], Concept], row: dict[str, str], line: int
-) -> None:
+def _check_columns(names: Sequence[str]) -> None:
+    known = f"its columns are {', '.join(COLUMNS)}"
+    if missing := _NEEDED - set(names):
+        raise InvalidArgument(f"the table has no column {shown(min(missing))}; {known}")
+    for name, count in Counter(names).items():
+        if name not in COLUMNS:
+            raise InvalidArgument(f"the table has a column {shown(name)}, which says nothing here; {known}")
+        if count > 1:
+            raise InvalidArgument(f"the table has the column {name!r} twice; leave one out")
+
+
+def _take_row(document: Document, concepts: _Concepts, row: dict[str, str], line: int) -> None:
     annotator, category, activation = row["annotator"], row["category"], row["activation_id"]
     concept_id, name, reason = (row.get(column, "") for column in ("concept_id", "concept", "discard_reason"))
     naming = document.namings.setdefault(annotator, {}).setdefault(category, Naming(concepts=[]))
+    if (concept_id or name) and reason:
+        raise InvalidArgument(
+            f"line {line} of the table has a concept and a discard_reason; an activation is in a concept or discarded"
+        )
     if concept_id or name:
-        key = (annotator, category, concept_id or f"name {name}")
+        key = (annotator, category, bool(concept_id), concept_id or name)
         if key not in concepts:
             concepts[key] = Concept(id=concept_id, name=name, activations=[])
             naming.concepts.append(concepts[key])
+        if concepts[key].name != name:
+            raise InvalidArgument(
+                f"line {line} of the table names concept {shown(concept_id)} {shown(name)}, and a line before it "
+                f"{shown(concepts[key].name)}; give it one name in all its rows"
+            )
         if activation:
             concepts[key].activations.append(activation)
     elif reason and activation:
@@ -142,6 +166,45 @@ def _take_row(
         raise InvalidArgument(
             f"line {line} of the table names neither a concept nor an activation with a discard_reason; leave it out"
         )
+
+
+def _check_keys(pairs: list[tuple[str, object]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        [(twice, _)] = Counter(key for key, _ in pairs).most_common(1)
+        raise InvalidArgument(
+            f"the document has the key {shown(twice)} twice in one object; put the two together"
+        )
+
+
+def _check_places(document: Document) -> None:
+    for annotator, by_category in document.namings.items():
+        for category, naming in by_category.items():
+            _check_naming(naming, f"the naming of category {shown(category)} by {shown(annotator)}")
+
+
+def _check_naming(naming: Naming, what: str) -> None:
+    places: dict[str, str] = {}
+    for activation, place in _mentions(naming):
+        if activation in places:
+            raise InvalidArgument(
+                f"{what} has activation {shown(activation)} twice, in {places[activation]} and in {place}; "
+                "leave one out"
+            )
+        places[activation] = place
+    for activation in naming.discard_reasons:
+        if places.get(activation) != _PILE:
+            raise InvalidArgument(
+                f"{what} has a discard reason for activation {shown(activation)}, which it does not discard; "
+                "leave it out, or discard the activation"
+            )
+
+
+def _mentions(naming: Naming) -> Iterator[tuple[str, str]]:
+    """Each activation and the place it is given."""
+    for number, concept in enumerate(naming.concepts, start=1):
+        place = f"concept {number} ({shown(concept.name)})"
+        yield from ((activation, place) for activation in concept.activations)
+    yield from ((activation, _PILE) for activation in naming.discarded)
 
 
 def write_json(
@@ -166,8 +229,11 @@ def write_csv(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
     """A table, row by row, in which no spreadsheet finds a formula."""
     written = io.StringIO()
     table = csv.writer(written, lineterminator="\n")
+    quoting = csv.writer(written, lineterminator="\n", quoting=csv.QUOTE_ALL)
     for row in (COLUMNS, *rows):
-        table.writerow(f"'{cell}" if _FORMULA.match(cell) else cell for cell in row)
+        # Python before 3.13 leaves a carriage return bare unless it ends lines, and it would end one when read.
+        writer = quoting if any("\r" in cell for cell in row) else table
+        writer.writerow(f"'{cell}" if _FORMULA.match(cell) else cell for cell in row)
         yield written.getvalue()
         written.seek(0)
         written.truncate()

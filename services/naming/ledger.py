@@ -33,6 +33,7 @@ from services.runtime.errors import Aborted, InvalidArgument, NotFound, ServiceE
 # Activations of categories, kept because each act needs them. Their keys name all that they depend on.
 _activations: dict[tuple[str, str, int], frozenset[str]] = {}
 _MAX_CATEGORIES = 256
+_MAX_PAGE_BYTES = 8 * 1024 * 1024  # of the commands on one page of the log
 
 # Statements of each batch, built once.
 _BY_NAMING = (col(Naming.study_id), col(Naming.annotator_id), col(Naming.category))
@@ -46,7 +47,7 @@ _STUDIES = (
     select(Study)
     .where(col(Study.study_id).in_(bindparam("ids", expanding=True)))
     .order_by(Study.study_id)
-    .with_for_update(read=True)
+    .with_for_update(read=True, skip_locked=True)
 )
 _BY_REQUEST = (col(Act.study_id), col(Act.annotator_id), col(Act.request_id))
 _REQUESTS = select(*_BY_REQUEST, Act.category, Act.revision, Act.command).where(
@@ -61,6 +62,10 @@ _LATEST = (
     .group_by(*_OF_ACT)
 )
 _EDITS = select(*_OF_ACT, Act.edits).where(tuple_(*_OF_ACT, col(Act.revision)).in_(_LATEST))
+
+
+class StudyBusy(Unavailable):
+    """Somebody else keeps the study, for an import say; on PostgreSQL, for SQLite's writers wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def act_all(
         Aborted: the naming has gone on since `base_revision`; carries the naming as it stands.
         FailedPrecondition: the study takes no acts, or there is nothing to undo or redo.
         InvalidArgument, NotFound, AlreadyExists, ResourceExhausted: the command cannot be; see `acts.apply`.
-        Unavailable: the study was being changed.
+        StudyBusy: the study is being changed; the acts of other studies do not wait for that.
     Raises:
         IntegrityError: one of several acts has a request id that was used for another act, or makes a concept with an
             id that another act is making in another category; none is done.
@@ -164,20 +169,31 @@ def _of_annotators(opened: Session, keys: Sequence[NamingKey]) -> list[NamingKey
 
 
 def page(opened: Session, key: NamingKey, page_size: int, page_token: str) -> tuple[list[pb.LoggedAct], str]:
-    """Acts of the log, oldest first, and the token of the next page; empty on the last."""
+    """Acts of the log, oldest first, and the token of the next page; empty on the last.
+
+    A page has fewer acts than asked for where they are large: a message has to hold it, and so has memory.
+    """
     size = paging.checked_page_size(page_size, default=1_000, largest=10_000)
     after = paging.read_token(page_token, int)[0] if page_token else 0
     query = select(Act.revision, Act.request_id, Act.command, Act.time).where(
         *_of_naming(key), Act.revision > after
     )
-    logged = []
-    for revision, request_id, command, seconds in opened.exec(
-        query.order_by(col(Act.revision)).limit(size + 1)
-    ):
-        entry = pb.LoggedAct(revision=revision, request_id=request_id, command=pb.Command.FromString(command))
-        entry.time.FromDatetime(datetime.fromtimestamp(seconds, UTC))
-        logged.append(entry)
-    return logged[:size], paging.make_token(logged[size - 1].revision) if len(logged) > size else ""
+    logged: list[pb.LoggedAct] = []
+    size_bytes = 0
+    few_at_once = {"yield_per": 20}
+    with opened.exec(
+        query.order_by(col(Act.revision)).limit(size + 1), execution_options=few_at_once
+    ) as rows:
+        for revision, request_id, command, seconds in rows:
+            size_bytes += len(command)
+            if logged and (len(logged) == size or size_bytes > _MAX_PAGE_BYTES):
+                return logged, paging.make_token(logged[-1].revision)
+            entry = pb.LoggedAct(
+                revision=revision, request_id=request_id, command=pb.Command.FromString(command)
+            )
+            entry.time.FromDatetime(datetime.fromtimestamp(seconds, UTC))
+            logged.append(entry)
+    return logged, ""
 
 
 class _Batch:
@@ -221,7 +237,7 @@ class _Batch:
         checked_id(asked.request_id, "request id")
         if key not in self._held:
             namings.check_key(self._opened, key)
-            raise Unavailable("the study was being changed; try again")
+            raise StudyBusy("the study is being changed (an import, say); try again")
         study, held = self._studies[key.study_id], self._held[key]
         revision = held.state.revision
         shown_in = namings.order(self._opened, study, key)
@@ -245,7 +261,7 @@ class _Batch:
         return Done(_taken(self._opened, study, held, asked, self._needs, self.changes), shown_in, held)
 
     def _locked_studies(self, asked: Sequence[Asked]) -> dict[str, Study]:
-        """The studies, kept in their state until the transaction ends."""
+        """The studies, kept in their state until the transaction ends; without those that somebody else keeps."""
         ids = {one.key.study_id for one in asked if "\0" not in one.key.study_id}
         return {study.study_id: study for study in self._opened.exec(_STUDIES, params={"ids": ids})}
 
@@ -342,7 +358,9 @@ def _taken(opened: Session, study: Study, held: Held, asked: Asked, needs: _Need
         key.columns() | {"revision": after.revision, "undo_count": undo_count, "redo_count": redo_count}
     )
     changes.add(key, edits, chosen)
-    return Held(replace(after, done=(), undone=()), undo_count, redo_count)
+    # Those that ended are in the tables, where `_Needs` finds their ids; an undo's edits hold what it brings back.
+    standing = {id_: concept for id_, concept in after.concepts.items() if concept.standing}
+    return Held(replace(after, concepts=standing, done=(), undone=()), undo_count, redo_count)
 
 
 def _check_activations(opened: Session, study: Study, key: NamingKey, activation_ids: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ def checked_name(name: str, what: str, *, may_be_empty: bool = False) -> str:
     Raises:
         InvalidArgument: over 200 characters, blank where it may not be, or with a control character.
     """
-    normal = unicodedata.normalize("NFC", name) if len(name) <= _MAX_RAW else name
+    normal = _composed(name)
     if len(normal) > MAX_NAME:
         raise InvalidArgument(f"{what} has {len(normal)} characters; at most {MAX_NAME} are allowed")
     for character in normal:
@@ -31,6 +31,15 @@ def checked_name(name: str, what: str, *, may_be_empty: bool = False) -> str:
     if not may_be_empty and not normal:
         raise InvalidArgument(f"{what} is empty; use 1 to {MAX_NAME} characters")
     return normal.strip()
+
+
+def as_kept(name: str) -> str:
+    """`name` as `checked_name` leaves it, to look it up."""
+    return _composed(name).strip()
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name) if len(name) <= _MAX_RAW else name
 
 
 def checked_id(value: str, what: str) -> str:

@@ -101,7 +101,7 @@ class Held:
     """A naming as it stands.
 
     Attributes:
-        state: its revision, concepts and placements; the acts that undo and redo reach stay in the log.
+        state: its revision, standing concepts and placements; the acts that undo and redo reach stay in the log.
         undo_count: acts that undo can take back.
         redo_count: acts that redo can bring back.
     """

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from sqlmodel import Session, col, select, tuple_
 from onoma.enum_names import PART_VALUES, PARTS
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1 import types_pb2
-from services.naming.names import checked_id, checked_name, shown
+from services.naming.names import as_kept, checked_id, checked_name, shown
 from services.naming.tables import CLOSED, DRAFT, OPEN, Study
 from services.naming.transactions import transact
 from services.runtime import paging
@@ -38,7 +39,7 @@ def get(opened: Session, study_id: str, lock: str = "") -> Study:
 
 
 def find(opened: Session, id_or_name: str) -> Study:
-    """The study of that id, or of that name where only one has it.
+    """The study of that id, or of that name, as it was given or as it is kept, where only one has it.
 
     Raises:
         NotFound: there is none.
@@ -48,7 +49,8 @@ def find(opened: Session, id_or_name: str) -> Study:
         row = opened.get(Study, id_or_name)
         if row is not None:
             return row
-        rows = opened.exec(select(Study).where(Study.name == id_or_name).order_by(Study.create_time)).all()
+        has_name = col(Study.name).in_({id_or_name, as_kept(id_or_name)})
+        rows = opened.exec(select(Study).where(has_name).order_by(Study.create_time)).all()
         if len(rows) == 1:
             return rows[0]
         if rows:
@@ -212,7 +214,7 @@ def checked_request(request: pb.CreateStudyRequest) -> dict[str, Any]:
         raise InvalidArgument(f"part {request.part} is none of {', '.join(types_pb2.DatasetPart.keys())}")
     if not request.categories:
         raise InvalidArgument("a study needs at least one category; name the classes whose images are shown")
-    twice = sorted({name for name in request.categories if list(request.categories).count(name) > 1})
+    twice = sorted(name for name, count in Counter(request.categories).items() if count > 1)
     if twice:
         raise InvalidArgument(f"category {shown(twice[0])} is named twice; name it once")
     return {

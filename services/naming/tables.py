@@ -147,7 +147,10 @@ class Placement(SQLModel, table=True):
 
 
 class VocabularyChange(SQLModel, table=True):
-    """A study's vocabulary after one change; the latest counts, and no row is ever changed."""
+    """A study's vocabulary after one change; the latest counts.
+
+    No row is ever changed. Of those in a row that differ in decisions alone the first and the last are kept.
+    """
 
     __tablename__ = "vocabulary_change"
 

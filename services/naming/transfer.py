@@ -14,7 +14,7 @@ from services.naming.names import checked_id, checked_name, shown
 from services.naming.namings import NamingKey
 from services.naming.tables import ANNOTATOR, Annotator, Naming, NamingImport, Study, StudyActivation
 from services.naming.transactions import transact
-from services.runtime.errors import InvalidArgument, ResourceExhausted
+from services.runtime.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 
 MAX_IMPORT_BYTES = 256 * 1024 * 1024
 _REASON_PREFIX = "DISCARD_REASON_"
@@ -34,7 +34,7 @@ def export_namings(opened: Session, request: pb.ExportNamingsRequest) -> Iterato
     """
     _check_format(request.format)
     study = studies.get(opened, request.study_id)
-    wanted = [namings.check_annotator(opened, study, id_) for id_ in request.annotator_ids]
+    wanted = [namings.check_annotator(opened, study, id_) for id_ in dict.fromkeys(request.annotator_ids)]
     if not request.annotator_ids:
         everyone = select(Annotator).where(Annotator.study_id == study.study_id, Annotator.role == ANNOTATOR)
         wanted = list(opened.exec(everyone.order_by(col(Annotator.place))))
@@ -94,7 +94,7 @@ def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[li
         Namings that changed, annotators added or found, and concepts made.
     Raises:
         InvalidArgument: the document is not one, does not fit the study, or the request id came with another.
-        FailedPrecondition: the study takes no acts.
+        FailedPrecondition: the study takes no acts, or an annotator was deleted since the request was first done.
     """
     _check_format(request.format)
     document = _READ[request.format](request.text)
@@ -111,21 +111,28 @@ def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[li
                 "REQUEST_ID_REUSED",
             )
         if known is not None:
+            _check_there(opened, study, document)
             return [], known.annotator_count, known.concept_count
         studies.check_open(study)
-        changed, concept_count = [], 0
+        changed: dict[NamingKey, str] = {}
+        concept_count = 0
         for writer, by_category in document.namings.items():
-            annotator = _found_or_added(opened, study, document.annotators.get(writer, writer))
+            annotator = _found_or_added(opened, study, _name_of(document, writer))
             for category, naming in by_category.items():
                 key = NamingKey(study_id, annotator.annotator_id, category)
                 namings.check_key(opened, key)
+                if key in changed:
+                    raise InvalidArgument(
+                        f"{shown(changed[key])} and {shown(writer)} are one annotator here and both name category "
+                        f"{shown(category)}; put the two namings together"
+                    )
                 state = namings.load(opened, key).state
                 commands = list(_commands(naming, state))
                 concept_count += sum(command.HasField("create") for command in commands)
                 if not commands and state.revision == 0:
                     commands = _commands_without_trace()
                 ledger.record_all(opened, study, key, commands)
-                changed.append(key)
+                changed[key] = writer
         opened.add(
             NamingImport(
                 study_id=study_id,
@@ -135,7 +142,7 @@ def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[li
                 concept_count=concept_count,
             )
         )
-        return changed, len(document.namings), concept_count
+        return list(changed), len(document.namings), concept_count
 
     return transact(engine, work)
 
@@ -188,8 +195,21 @@ def _rows(opened: Session, study: Study, annotators: Sequence[Annotator]) -> Ite
                 yield (display_name, category, "", "", id_, images[id_], reason)
 
 
-def _found_or_added(opened: Session, study: Study, display_name: str) -> Annotator:
-    name = checked_name(display_name, "display name")
+def _name_of(document: documents.Document, writer: str) -> str:
+    return checked_name(document.annotators.get(writer, writer), "display name")
+
+
+def _check_there(opened: Session, study: Study, document: documents.Document) -> None:
+    for name in (_name_of(document, writer) for writer in document.namings):
+        if invitations.named(opened, study, name) is None:
+            raise FailedPrecondition(
+                f"this was imported before, and annotator {shown(name)} was deleted since; to import it again send "
+                "another request id",
+                "ANNOTATOR_DELETED",
+            )
+
+
+def _found_or_added(opened: Session, study: Study, name: str) -> Annotator:
     return invitations.named(opened, study, name) or invitations.add(opened, study, name)
 
 

@@ -1,7 +1,7 @@
 """How the labels of a study are compared: synonyms, vague words, and people's decisions, with who and when."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -27,9 +27,8 @@ def present(opened: Session, study_id: str) -> pb.Vocabulary:
         NotFound: no such study.
     """
     studies.get(opened, study_id)
-    query = select(VocabularyChange).where(VocabularyChange.study_id == study_id)
-    row = opened.exec(query.order_by(col(VocabularyChange.revision).desc()).limit(1)).first()
-    return pb.Vocabulary.FromString(row.vocabulary) if row else pb.Vocabulary(vague_words=VAGUE)
+    rows = _latest(opened, study_id, 1)
+    return _read(rows[0]) if rows else pb.Vocabulary(vague_words=VAGUE)
 
 
 def put(engine: Engine, request: pb.SetVocabularyRequest) -> pb.Vocabulary:
@@ -54,10 +53,13 @@ def put(engine: Engine, request: pb.SetVocabularyRequest) -> pb.Vocabulary:
             raise InvalidArgument(
                 f"the group of synonyms {group} has fewer than two words; add one, or leave it out"
             )
-        for word in group:
-            if word.casefold() in seen:
-                raise InvalidArgument(f"{word!r} is in two groups of synonyms; put them together")
-            seen.add(word.casefold())
+        folded = [word.casefold() for word in group]
+        for place, word in enumerate(folded):
+            if word in folded[:place]:
+                raise InvalidArgument(f"{group[place]!r} is in one group of synonyms twice; leave one out")
+            if word in seen:
+                raise InvalidArgument(f"{group[place]!r} is in two groups of synonyms; put them together")
+        seen.update(folded)
 
     def change(vocabulary: pb.Vocabulary) -> None:
         if vocabulary.revision != request.base_revision:
@@ -120,6 +122,10 @@ def _changed(engine: Engine, study_id: str, change: Callable[[pb.Vocabulary], No
         vocabulary = present(opened, study_id)
         change(vocabulary)
         vocabulary.revision += 1
+        earlier = _latest(opened, study_id, 2)
+        # Decisions are only ever added, with who and when: a row between two of the same words says nothing more.
+        if len(earlier) == 2 and all(_words(_read(row)) == _words(vocabulary) for row in earlier):
+            opened.delete(earlier[0])
         opened.add(
             VocabularyChange(
                 study_id=study_id,
@@ -131,3 +137,16 @@ def _changed(engine: Engine, study_id: str, change: Callable[[pb.Vocabulary], No
         return vocabulary
 
     return transact(engine, work)
+
+
+def _latest(opened: Session, study_id: str, count: int) -> Sequence[VocabularyChange]:
+    query = select(VocabularyChange).where(VocabularyChange.study_id == study_id)
+    return opened.exec(query.order_by(col(VocabularyChange.revision).desc()).limit(count)).all()
+
+
+def _read(row: VocabularyChange) -> pb.Vocabulary:
+    return pb.Vocabulary.FromString(row.vocabulary)
+
+
+def _words(vocabulary: pb.Vocabulary) -> tuple[list[list[str]], list[str]]:
+    return [list(group.words) for group in vocabulary.synonyms], list(vocabulary.vague_words)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from services.naming import ledger
-from services.naming.ledger import Asked, Done
+from services.naming.ledger import Asked, Done, StudyBusy
 from services.naming.namings import Held, NamingKey
 from services.runtime.errors import ServiceError, Unavailable
 
@@ -20,7 +20,10 @@ _MOST_AT_ONCE = 64
 # While many act, a transaction waits a moment for more of them: each costs as much by itself as ten acts in it.
 _MANY = 4
 _GATHER_S = 0.015
-_MOST_PLACEMENTS = 500_000  # of the namings that are kept in memory
+_MOST_KEPT = 500_000  # placements and concepts of the namings that are kept in memory
+
+_STUDY_WAIT_S = 8.0  # below the deadline that the gateway gives an act
+_STUDY_LOOK_S = 0.25
 
 _Waiting = tuple[Asked, "Future[Done]"]
 
@@ -33,17 +36,32 @@ class Writer:
         self._kept = _Kept()
         self._asked: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._is_closed = False
+        self._closing = threading.Lock()  # nothing is put behind the end
         self._thread = threading.Thread(target=self._run, name="naming-writer", daemon=True)
         self._thread.start()
 
     def act(self, asked: Asked) -> Done:
-        """The naming after an act, once that is in the database; raises the error that `ledger.act_all` has for it."""
-        if self._is_closed:
-            raise Unavailable("the naming service is stopping; try again")
-        answer: Future[Done] = Future()
-        self._asked.put((asked, answer))
+        """The naming after an act, once that is in the database; raises the error that `ledger.act_all` has for it.
+
+        While somebody else keeps the study it is tried again and again: the thread goes on with the other studies.
+        """
+        until = time.monotonic() + _STUDY_WAIT_S
         with _waiting.track_inprogress():
-            return answer.result()
+            while True:
+                try:
+                    return self._answer(asked)
+                except StudyBusy:
+                    if time.monotonic() > until:
+                        raise
+                time.sleep(_STUDY_LOOK_S)
+
+    def _answer(self, asked: Asked) -> Done:
+        answer: Future[Done] = Future()
+        with self._closing:
+            if self._is_closed:
+                raise Unavailable("the naming service is stopping; try again")
+            self._asked.put((asked, answer))
+        return answer.result()
 
     def held(self, key: NamingKey, revision: int) -> Held | None:
         """A naming at a revision, where it is in memory."""
@@ -52,8 +70,9 @@ class Writer:
 
     def close(self) -> None:
         """Does what waits, then ends."""
-        self._is_closed = True
-        self._asked.put(None)
+        with self._closing:
+            self._is_closed = True
+            self._asked.put(None)
         self._thread.join()
 
     def _run(self) -> None:
@@ -108,16 +127,20 @@ class _Kept(OrderedDict[NamingKey, Held]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._placements = 0
+        self._size = 0
 
     def __setitem__(self, key: NamingKey, held: Held) -> None:
         if key in self:
             del self[key]
         super().__setitem__(key, held)
-        self._placements += len(held.state.placements) + 1
-        while self._placements > _MOST_PLACEMENTS and len(self) > 1:
+        self._size += _size(held)
+        while self._size > _MOST_KEPT and len(self) > 1:
             del self[next(iter(self))]
 
     def __delitem__(self, key: NamingKey) -> None:
-        self._placements -= len(self[key].state.placements) + 1
+        self._size -= _size(self[key])
         super().__delitem__(key)
+
+
+def _size(held: Held) -> int:
+    return len(held.state.placements) + len(held.state.concepts) + 1

@@ -3,6 +3,7 @@
 import pytest
 
 from onoma.v1 import naming_pb2 as pb
+from services.naming import ledger
 from tests.services.naming.conftest import ACTIVATIONS, create
 
 A, B, C, D = ACTIVATIONS["boat"][:4]
@@ -148,6 +149,19 @@ def test_the_log_lists_commands_as_sent_by_page(desk):
     rest = desk.acts(page_token=page.next_page_token)
     assert [(act.request_id, act.command.WhichOneof("command")) for act in rest.acts] == [("second", "undo")]
     assert rest.next_page_token == ""
+
+
+def test_a_page_of_the_log_ends_where_a_message_would_grow_too_large(desk, monkeypatch):
+    monkeypatch.setattr(ledger, "_MAX_PAGE_BYTES", 100)
+    small, large = ACTIVATIONS["boat"][:1], ACTIVATIONS["boat"]  # the large one is over the limit by itself
+    for ids in (small, large, small, small, small, small, large):
+        desk.act(discard=pb.DiscardActivations(activation_ids=ids))
+    pages, token = [], ""
+    while not pages or token:
+        page = desk.acts(page_token=token)
+        pages.append([act.revision for act in page.acts])
+        token = page.next_page_token
+    assert pages == [[1], [2], [3, 4, 5, 6], [7]]
 
 
 def test_the_same_request_twice_is_one_act(desk):

@@ -92,6 +92,14 @@ def test_the_export_can_be_of_some_annotators(server, study, named):
     assert refusal(lambda: export(server, study, "x"))[0] == Code.NOT_FOUND
 
 
+def test_an_annotator_who_is_named_twice_is_exported_once(server, study, named):
+    once, twice = (
+        exported(server, study.study_id, [named.annotator_id] * count, pb.NAMINGS_FORMAT_JSON)
+        for count in (1, 2)
+    )
+    assert once == twice
+
+
 def without_ids(document):
     names = document["annotators"]
     for by_category in document["namings"].values():
@@ -124,6 +132,19 @@ def test_the_same_import_twice_is_one(server, study, desk):
     assert desk.naming() == after
     changed = DOCUMENT | {"namings": {}}
     assert refusal(lambda: take_in(server, study, changed, "r"))[0] == Code.INVALID_ARGUMENT
+
+
+def test_an_import_is_not_repeated_for_an_annotator_who_was_deleted_since(server, study):
+    take_in(server, study, DOCUMENT, "r")
+    (annotator_id,) = export(server, study)["annotators"]
+    server.calls.DeleteAnnotator(
+        pb.DeleteAnnotatorRequest(study_id=study.study_id, annotator_id=annotator_id), timeout=30
+    )
+    code, message = refusal(lambda: take_in(server, study, DOCUMENT, "r"))
+    assert code == Code.FAILED_PRECONDITION
+    assert "annotator 'Ada' was deleted since" in message
+    assert not export(server, study)["annotators"]
+    assert take_in(server, study, DOCUMENT, "another") == (1, 1)
 
 
 @pytest.mark.parametrize("format", [pb.NAMINGS_FORMAT_JSON, pb.NAMINGS_FORMAT_CSV])
@@ -183,6 +204,9 @@ def test_a_naming_that_was_taken_back_comes_in_as_one(server, study, desk):
     assert without_ids(export(server, other)) == {"Ada": {"boat": empty}}
 
 
+BOAT = {"boat": {"concepts": []}}
+
+
 def naming_document(**naming):
     return DOCUMENT | {"namings": {"Ada": {"boat": {"concepts": []} | naming}, "New": {}}}
 
@@ -197,7 +221,39 @@ def naming_document(**naming):
         (DOCUMENT | {"namings": {"Ada": {"hat": {"concepts": []}}}}, Code.INVALID_ARGUMENT, "category 'hat'"),
         (DOCUMENT | {"namings": {"": {}}}, Code.INVALID_ARGUMENT, "display name is empty"),
         (naming_document(discarded=["x"]), Code.NOT_FOUND, "no activation 'x'"),
-        (naming_document(discarded=[A, A]), Code.INVALID_ARGUMENT, "twice"),
+        (
+            naming_document(discarded=[A, A]),
+            Code.INVALID_ARGUMENT,
+            "naming of category 'boat' by 'Ada' has activation 'boat000' twice, in the discard pile and in the "
+            "discard pile",
+        ),
+        (
+            naming_document(
+                concepts=[{"name": "bow", "activations": [A]}, {"name": "stern", "activations": [B, A]}]
+            ),
+            Code.INVALID_ARGUMENT,
+            "'boat000' twice, in concept 1 ('bow') and in concept 2 ('stern')",
+        ),
+        (
+            naming_document(concepts=[{"name": "bow", "activations": [A]}], discarded=[A]),
+            Code.INVALID_ARGUMENT,
+            "'boat000' twice, in concept 1 ('bow') and in the discard pile",
+        ),
+        (
+            naming_document(discarded=[B], discard_reasons={A: "noise"}),
+            Code.INVALID_ARGUMENT,
+            "a discard reason for activation 'boat000', which it does not discard",
+        ),
+        (
+            json.dumps(naming_document(discarded=[A])).replace('"New"', '"Ada"'),
+            Code.INVALID_ARGUMENT,
+            "has the key 'Ada' twice",
+        ),
+        (
+            naming_document() | {"annotators": {"New": "Ada"}, "namings": {"Ada": BOAT, "New": BOAT}},
+            Code.INVALID_ARGUMENT,
+            "'Ada' and 'New' are one annotator here and both name category 'boat'",
+        ),
         (
             naming_document(discarded=[A], discard_reasons={A: "dull"}),
             Code.INVALID_ARGUMENT,
@@ -298,6 +354,27 @@ def test_what_is_exported_comes_in_as_it_was(server, study, format):
             'annotator,category,activation_id,concept\nAda,boat,"boat000" x,bow\n',
             "what follows line 1 of the table is not CSV",
         ),
+        (
+            "annotator,category,concept_id,concept,activation_id\n"
+            "Ada,boat,x,bow,boat000\nAda,boat,x,prow,boat001\n",
+            "line 3 of the table names concept 'x' 'prow', and a line before it 'bow'",
+        ),
+        (
+            "annotator,category,activation_id,concept_id,Concept\nAda,boat,boat000,x,bow\n",
+            "a column 'Concept', which says nothing here",
+        ),
+        (
+            "annotator,category,activation_id,concept,concept\nAda,boat,boat000,bow,prow\n",
+            "the column 'concept' twice",
+        ),
+        (
+            "annotator,category,activation_id,concept,discard_reason\nAda,boat,boat000,bow,noise\n",
+            "line 2 of the table has a concept and a discard_reason",
+        ),
+        (
+            "annotator,category,activation_id,concept\nAda,boat,boat000,bow\nAda,boat,boat000,stern\n",
+            "'boat000' twice, in concept 1 ('bow') and in concept 2 ('stern')",
+        ),
         ("annotator,category,activation_id,concept\nAda,hat,boat000,bow\n", "no category 'hat'"),
         ("annotator,category,activation_id,discard_reason\nAda,boat,boat000,dull\n", "'dull' is none of"),
     ],
@@ -313,6 +390,18 @@ def test_a_table_of_a_spreadsheet_needs_no_ids_of_concepts(server, study, desk):
     table = f"\ufeffconcept,annotator,category,activation_id\r\nbow,Ada,boat,{B}\r\nbow,Ada,boat,{A}\r\n"
     assert take_in(server, study, table, format=pb.NAMINGS_FORMAT_CSV) == (1, 1)
     assert [(c.name, list(c.activation_ids)) for c in desk.naming().concepts] == [("bow", [B, A])]
+
+
+def test_a_concept_of_an_id_and_one_of_a_name_stay_apart_in_a_table(server, study, desk):
+    table = f"annotator,category,concept_id,concept,activation_id\nAda,boat,name x,y,{A}\nAda,boat,,x,{B}\n"
+    assert take_in(server, study, table, format=pb.NAMINGS_FORMAT_CSV) == (1, 2)
+    assert [(c.name, list(c.activation_ids)) for c in desk.naming().concepts] == [("y", [A]), ("x", [B])]
+
+
+def test_a_table_comes_back_whatever_its_categories_are_named():
+    rows = [("Ada", category, "c", "bow", "a", "image", "") for category in ("a\rb", "\rc", "d\ne", 'x,"y"')]
+    read = documents.read_csv("".join(documents.write_csv(rows)))
+    assert list(read.namings["Ada"]) == [row[1] for row in rows]
 
 
 def test_an_import_that_was_cut_off_changes_nothing(server, study, desk):

@@ -2,9 +2,12 @@
 
 import grpc
 import pytest
+from sqlmodel import Session, select
 
 from onoma.science.labels import VAGUE
 from onoma.v1 import naming_pb2 as pb
+from services.naming.tables import VocabularyChange
+from services.runtime.database import open_database
 from tests.services.naming.test_refusals import refusal
 
 Code = grpc.StatusCode
@@ -72,12 +75,41 @@ def test_every_decision_is_kept_with_who_and_when(server, study):
     assert len(present(server, study).overrulings) == 2
 
 
+def test_many_decisions_are_not_stored_again_with_each(server, study, clean_database):
+    for number in range(5):
+        overrule(server, study, first=f"beak {number}")
+    put(server, study, [["a", "b"]], base_revision=5)
+    for number in range(5, 8):
+        overrule(server, study, first=f"beak {number}")
+    assert [one.first for one in present(server, study).overrulings] == [
+        f"beak {number}" for number in range(8)
+    ]
+    engine = open_database(clean_database, "naming")
+    with Session(engine) as opened:
+        rows = opened.exec(select(VocabularyChange.revision).order_by(VocabularyChange.revision)).all()
+    engine.dispose()
+    assert rows == [
+        1,
+        5,
+        6,
+        9,
+    ]  # the first decision, the last before the change of words, that, the last of all
+
+
 @pytest.mark.parametrize(
-    ("groups", "vague"),
-    [([["alone"]], []), ([["a", "b"], ["B", "c"]], []), ([["a", ""]], []), ([], ["\x07"])],
+    ("groups", "vague", "words"),
+    [
+        ([["alone"]], [], "has fewer than two words"),
+        ([["a", "b"], ["B", "c"]], [], "'B' is in two groups of synonyms; put them together"),
+        ([["collar", "Collar"]], [], "'Collar' is in one group of synonyms twice; leave one out"),
+        ([["a", ""]], [], "synonym is empty"),
+        ([], ["\x07"], "control character"),
+    ],
 )
-def test_bad_words_are_refused(server, study, groups, vague):
-    assert refusal(lambda: put(server, study, groups, vague))[0] == Code.INVALID_ARGUMENT
+def test_bad_words_are_refused(server, study, groups, vague, words):
+    code, message = refusal(lambda: put(server, study, groups, vague))
+    assert code == Code.INVALID_ARGUMENT
+    assert words in message
     assert present(server, study).revision == 0
 
 

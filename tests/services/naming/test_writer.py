@@ -1,7 +1,9 @@
 """Acts that are taken together: each by itself, the memory never believed against the database."""
 
 import contextlib
+import queue
 import threading
+import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
@@ -13,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from onoma.v1 import naming_pb2 as pb
-from services.naming import acts, ledger, namings, writer
+from services.naming import acts, ledger, namings, studies, writer
 from services.naming.act_rows import Changes
 from services.naming.ledger import Asked, Done
 from services.naming.namings import Held, NamingKey
@@ -208,6 +210,39 @@ def test_an_id_that_two_replicas_take_at_once_is_that_of_one_concept(engine, mon
     assert_one_has_the_concept(engine, places, answers)
 
 
+@pytest.fixture
+def postgresql(engine):
+    if engine.dialect.name != "postgresql":
+        pytest.skip("writers of SQLite wait for each other")
+    return engine
+
+
+def test_who_keeps_a_study_keeps_nobody_from_another(postgresql):
+    kept, other, started = new_naming(postgresql), new_naming(postgresql), Writer(postgresql)
+    with ThreadPoolExecutor(1) as threads:
+        with session(postgresql) as opened:
+            studies.get(opened, kept.study_id, lock="write")
+            waits = threads.submit(started.act, Asked(kept, "a", 0, create("c1")))
+            assert started.act(Asked(other, "b", 0, create("c1"))).held.state.revision == 1
+            assert not waits.done()
+        assert waits.result(10).held.state.revision == 1
+    started.close()
+
+
+def test_a_study_that_is_kept_for_long_makes_its_acts_unavailable(postgresql, monkeypatch):
+    monkeypatch.setattr(writer, "_STUDY_WAIT_S", 0.5)
+    kept, started = new_naming(postgresql), Writer(postgresql)
+    with session(postgresql) as opened:
+        studies.get(opened, kept.study_id, lock="write")
+        with pytest.raises(Unavailable, match="the study is being changed"):
+            started.act(Asked(kept, "a", 0, create("c1")))
+        unknown = NamingKey(kept.study_id, "nobody", kept.category)
+        with pytest.raises(NotFound):
+            started.act(Asked(unknown, "b", 0, create("c1")))
+    started.close()
+    assert visible(stored(postgresql, kept)) == visible(namings.UNTOUCHED)
+
+
 def test_a_request_that_comes_again_is_answered_within_a_batch(engine):
     keys, kept = three(engine), {}
     asked = [Asked(key, "a", 0, create("c1", IDS[:1])) for key in keys]
@@ -244,7 +279,8 @@ def test_a_transaction_waits_for_more_acts_only_while_many_act(monkeypatch):
         return [Done(namings.UNTOUCHED, ()) for _ in asked]
 
     monkeypatch.setattr(ledger, "act_all", act_all)
-    monkeypatch.setattr(writer, "time", SimpleNamespace(sleep=lambda seconds: seen.append("waits")))
+    clock = SimpleNamespace(sleep=lambda seconds: seen.append("waits"), monotonic=time.monotonic)
+    monkeypatch.setattr(writer, "time", clock)
     started = Writer(None)
     for _ in range(3):
         started.act(one)
@@ -261,8 +297,41 @@ def test_a_writer_that_is_closed_does_what_waits_and_refuses_the_rest(engine):
         started.act(Asked(key, "b", 1, create("c2")))
 
 
+class SlowQueue(queue.SimpleQueue):
+    """One in which an act takes a moment to come in, as when its thread is paused there."""
+
+    def put(self, one):
+        if one is not None:
+            time.sleep(0.3)
+        super().put(one)
+
+
+def test_an_act_that_comes_as_the_writer_closes_is_answered(engine, monkeypatch):
+    monkeypatch.setattr(writer, "queue", SimpleNamespace(SimpleQueue=SlowQueue))
+    key, started = new_naming(engine), Writer(engine)
+    asked, answers = Asked(key, "a", 0, create("c1")), queue.SimpleQueue()
+    threading.Thread(target=lambda: answers.put(started.act(asked)), daemon=True).start()
+    time.sleep(0.1)
+    started.close()
+    assert answers.get(timeout=10).held.state.revision == 1
+
+
+def test_concepts_that_ended_are_not_kept_in_memory(engine):
+    key, kept = new_naming(engine), {}
+    commands = [create("c1", IDS[:1]), pb.Command(undo=pb.UndoAct()), create("c2"), create("c3")]
+    commands.append(pb.Command(merge=pb.MergeConcepts(source_concept_id="c2", target_concept_id="c3")))
+    for revision, command in enumerate(commands):
+        ledger.act_all(engine, [Asked(key, f"r{revision}", revision, command)], kept)
+    assert list(kept[key].state.concepts) == ["c3"]
+    [again] = ledger.act_all(engine, [Asked(key, "again", 5, create("c1"))], kept)
+    assert isinstance(again, AlreadyExists)
+    ledger.act_all(engine, [Asked(key, "undo", 5, pb.Command(undo=pb.UndoAct()))], kept)
+    assert list(kept[key].state.concepts) == ["c3", "c2"]
+    assert visible(kept[key]) == visible(stored(engine, key))
+
+
 def test_memory_is_bounded(engine, monkeypatch):
-    monkeypatch.setattr(writer, "_MOST_PLACEMENTS", 5)
+    monkeypatch.setattr(writer, "_MOST_KEPT", 5)
     kept = writer._Kept()
     held = stored(engine, new_naming(engine))
     for number in range(20):
