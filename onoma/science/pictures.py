@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
@@ -197,8 +197,9 @@ def _bits_a_channel(image: Image.Image, data: bytes) -> int:
     if image.format == "PNG":
         return max(8, data[24])
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return max(8, *image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
-    if image.format == "PPM":
+        bits: tuple[int, ...] = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
+        return max(8, *bits)
+    if isinstance(image, PpmImagePlugin.PpmImageFile):
         settings = image.tile[0].args
         white = settings[1] if isinstance(settings, tuple) else 255
         return 16 if image.mode == "I" or white > 255 else 8
@@ -243,7 +244,7 @@ def _eight_bit_grey(image: Image.Image, bits: int, notes: list[str]) -> Image.Im
 
 def _is_white_zero(image: TiffImagePlugin.TiffImageFile) -> bool:
     """Whether 0 is white, which Pillow sees to in grey of 8 bits alone; a file that says nothing it takes for such."""
-    return image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0) == 0
+    return not image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0)
 
 
 def _what_else(data: bytes) -> str:
