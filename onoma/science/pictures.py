@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PpmImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 64_000_000
@@ -23,6 +23,7 @@ _NOTES = {
     "YCbCr": "YCbCr made RGB",
     "HSV": "HSV made RGB",
 }
+_MADE_WHITE = "transparent places made white"
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -133,17 +134,18 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """
     if not data:
         raise BrokenPicture("empty file")
+    # Pillow has a limit of its own, one for the process. It stays: GIF's reader takes memory as it opens a file.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _refuse_unless_one_still(image, max_pixels)
-            image.load()
             return _upright(image, data)
     except BrokenPicture:
         raise
     except UnidentifiedImageError:
         raise BrokenPicture(f"{_what_else(data)}; taken are {', '.join(FORMATS)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BrokenPicture(f"too many pixels declared, limit {max_pixels:,}: {error}") from error
+        raise BrokenPicture(f"declares far more pixels than the limit, {max_pixels:,}") from error
     except Exception as error:  # Pillow's readers raise nearly everything on damaged files
         raise BrokenPicture(f"damaged or truncated: {error or type(error).__name__}") from error
 
@@ -176,35 +178,73 @@ def _upright(image: Image.Image, data: bytes) -> Picture:
     notes: list[str] = []
     if image.format == "MPO":
         notes.append("several pictures in one JPEG, the first taken")
-    if image.mode.startswith("I") or (image.format == "PNG" and data[24] == 16):
-        notes.append("16 bits a channel made 8")
+    bits = _bits_a_channel(image, data)
+    if bits > 8:
+        notes.append(f"{bits} bits a channel made 8")
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    eight_bit = _eight_bit(image, notes)
+    image.load()
+    eight_bit = _eight_bit(image, bits, notes)
     if orientation in _TRANSPOSITIONS:
-        eight_bit = eight_bit.transpose(_TRANSPOSITIONS[orientation])
+        if image.format != "TIFF":  # those are upright once they are loaded
+            eight_bit = eight_bit.transpose(_TRANSPOSITIONS[orientation])
         notes.append(f"turned upright, EXIF orientation {orientation}")
     pixels = np.asarray(eight_bit)
     return Picture(pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis], tuple(notes))
 
 
-def _eight_bit(image: Image.Image, notes: list[str]) -> Image.Image:
+def _bits_a_channel(image: Image.Image, data: bytes) -> int:
+    """What the file has, before it is loaded; at least 8."""
+    if image.format == "PNG":
+        return max(8, data[24])
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits: tuple[int, ...] = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
+        return max(8, *bits)
+    if isinstance(image, PpmImagePlugin.PpmImageFile):
+        settings = image.tile[0].args
+        white = settings[1] if isinstance(settings, tuple) else 255
+        return 16 if image.mode == "I" or white > 255 else 8
+    return 8
+
+
+def _eight_bit(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
     """`image` as "L" or "RGB"; what was done about it is added to `notes`."""
     mode = image.mode
     if mode.startswith("I;16") or (mode == "I" and image.format in ("PNG", "PPM")):
-        # 65535 / 255 = 257: white stays white.
-        return Image.fromarray(np.rint(np.asarray(image, np.float32).clip(0, 65535) / 257).astype(np.uint8))
+        return _eight_bit_grey(image, bits, notes)
     if mode in ("I", "F", "LAB"):
         raise BrokenPicture(f"pixels of mode {mode} have no agreed white: save it as 8-bit RGB")
     if mode in _NOTES:
         notes.append(_NOTES[mode])
     target = "L" if mode in ("1", "L", "LA", "La") else "RGB"
+    transparent = image.info.get("transparency")
+    if bits == 16 and isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)  # as Pillow keeps the pixels
     if image.has_transparency_data:
         layered = image if mode == "RGBA" else image.convert("RGBA")
         if layered.getchannel("A").getextrema() != (255, 255):
-            notes.append("transparent places made white")
+            notes.append(_MADE_WHITE)
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, layered).convert(target)
     return image if mode == target else image.convert(target)
+
+
+def _eight_bit_grey(image: Image.Image, bits: int, notes: list[str]) -> Image.Image:
+    """Grey of more than 8 bits as "L": white stays white."""
+    values = np.asarray(image, np.float32)
+    white = 2.0**bits - 1
+    grey = np.rint(values.clip(0, white) / np.float32(white / 255)).astype(np.uint8)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_white_zero(image):
+        grey = 255 - grey
+    is_transparent = values == image.info.get("transparency", -1)
+    if is_transparent.any():
+        notes.append(_MADE_WHITE)
+        grey[is_transparent] = 255
+    return Image.fromarray(grey)
+
+
+def _is_white_zero(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether 0 is white, which Pillow sees to in grey of 8 bits alone; a file that says nothing it takes for such."""
+    return not image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 0)
 
 
 def _what_else(data: bytes) -> str:
@@ -232,7 +272,9 @@ def _what_else(data: bytes) -> str:
 def model_input(picture: Picture, preprocessing: Preprocessing) -> Pixels:
     """The picture as the network sees it, before mean and std.
 
-    Resizing and cropping follow torchvision's Resize and CenterCrop on Pillow images.
+    Resizing and cropping follow torchvision's Resize and CenterCrop on Pillow images, to a rounding: Pillow resamples
+    rows before columns or after, whichever is cheaper, and of a box of a portrait it is often the other way than of
+    the whole. On smooth pictures values differ by 1 of 255 at most (bilinear) or 2 (bicubic), on noise by more.
 
     Returns:
         uint8 (height, width, channels).

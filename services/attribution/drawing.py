@@ -142,8 +142,8 @@ def _batches(
     takes_cells = can_look_from(explainer)
     by_id = {item.image_id: item for item in items}
 
-    def leave_out(image_id: str, error: Exception) -> None:
-        warnings.append(f"{by_id[image_id].path}: {error}; left out")
+    def leave_out(image_id: str, reason: object) -> None:
+        warnings.append(f"{by_id[image_id].path}: {reason}; left out")
 
     def seen(item: Item) -> Pixels | Cells | None:
         cells = _kept(store, item) if takes_cells else None
@@ -151,9 +151,17 @@ def _batches(
             return cells
         try:
             return picture_seen(store.get(item.image_id), preprocessing, of.max_image_pixels)
-        except (BrokenPicture, DataLoss, NotFound) as error:
+        except BrokenPicture as error:
             leave_out(item.image_id, error)
-            return None
+        except (DataLoss, NotFound) as error:
+            # Not the error's own words: to repeat the job does not help, as its shards are done.
+            what = "damaged" if isinstance(error, DataLoss) else "gone"
+            leave_out(
+                item.image_id,
+                f"its picture, object {item.image_id}, is {what}, and stays out of this study: restore it (onoma "
+                "doctor says how) and make a new study",
+            )
+        return None
 
     size = of.batch_images or images_at_once(explainer)
     with ThreadPoolExecutor(_DECODERS) as pool:
@@ -185,7 +193,7 @@ def _kept(store: ObjectStore, item: Item) -> Cells | None:
 def _halving(
     explain: Callable[[list[Pixels | Cells]], Explained],
     pictures: dict[str, Pixels | Cells],
-    leave_out: Callable[[str, Exception], None],
+    leave_out: Callable[[str, object], None],
 ) -> Iterator[tuple[list[str], Explained]]:
     """Explains pictures together; where that fails, or memory ends, in halves, down to the one that fails.
 

@@ -122,7 +122,7 @@ def _by_id(file: Path, columns: int) -> Iterator[tuple[int, int, list[str]]]:
 def _lines(file: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
     """Number and fields of each line that is not empty; the last field may hold blanks."""
     try:
-        with file.open(encoding="utf-8") as text:
+        with file.open(encoding="utf-8-sig") as text:
             for number, line in enumerate(text, 1):
                 fields = line.split(maxsplit=columns - 1)
                 if fields and len(fields) < columns:

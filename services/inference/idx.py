@@ -44,6 +44,8 @@ class _ImageFile:
 def read_idx(folder: Path) -> Layout:
     """train-images-idx3-ubyte and train-labels-idx1-ubyte; the same with t10k (or test) where they are there.
 
+    Each may be gzipped (.gz); where it is there in both forms, the unpacked one is read.
+
     Classes are named by classes.txt (one a line), by Fashion-MNIST's ten names where the folder's name or its
     parent's holds "fashion", else by their numbers.
 
@@ -51,7 +53,10 @@ def read_idx(folder: Path) -> Layout:
         MalformedDataset: a file is missing, truncated or of another kind, or counts differ.
         OSError: a file cannot be read.
     """
-    matches = [match for path in sorted(folder.iterdir()) if (match := IMAGE_FILE.fullmatch(path.name))]
+    names = {path.name for path in folder.iterdir()}
+    # torchvision leaves the archive beside what it unpacked.
+    names -= {f"{name}.gz" for name in names}
+    matches = [match for name in sorted(names) if (match := IMAGE_FILE.fullmatch(name))]
     image_files: dict[str, _ImageFile] = {}
     labels: dict[str, npt.NDArray[np.uint8]] = {}
     for match in matches:
@@ -151,7 +156,7 @@ def _read_images(image_file: _ImageFile, wanted: dict[int, Item]) -> Iterator[tu
 def _class_names(folder: Path, at_least: int) -> tuple[str, ...]:
     names_file = folder / "classes.txt"
     if names_file.exists():
-        names = tuple(line.strip() for line in names_file.read_text("utf-8").splitlines() if line.strip())
+        names = _names_in(names_file)
         if len(set(names)) < len(names):
             raise MalformedDataset(f"{names_file} names two classes alike")
         said_by = str(names_file)
@@ -162,3 +167,11 @@ def _class_names(folder: Path, at_least: int) -> tuple[str, ...]:
     if len(names) < at_least:
         raise MalformedDataset(f"{folder} has label {at_least - 1}, but {said_by} names {len(names)} classes")
     return names
+
+
+def _names_in(file: Path) -> tuple[str, ...]:
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise MalformedDataset(f"{file} is not UTF-8 text: {error.reason} at byte {error.start:,}") from error
+    return tuple(line.strip() for line in lines if line.strip())

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Engine, delete, func, insert
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, exists, select
 
 from services.inference.intake import Refused, Taken
 from services.inference.tables import (
@@ -20,21 +20,27 @@ from services.inference.tables import (
     ImportIssue,
     XnnSet,
 )
-from services.runtime.database import keep_deletions_out, session
+from services.runtime.database import keep_additions_out, keep_deletions_out, session
 from services.runtime.errors import Aborted, AlreadyExists
 
 
 def forget(engine: Engine, import_id: str) -> None:
-    """Removes what an import wrote before it was cut off."""
+    """Removes what an import wrote before it was cut off; nothing of one that is a data set's content by now."""
+    is_content = exists().where(col(Dataset.import_id) == import_id)
     with session(engine) as opened:
+        # A publication whose answer was lost may still be at its end.
+        keep_additions_out(opened)
         for table in (DatasetImage, ImportIssue):
-            opened.exec(delete(table).where(col(table.import_id) == import_id))
+            opened.exec(delete(table).where(col(table.import_id) == import_id, ~is_content))
 
 
 def write(
     engine: Engine, name: str, import_id: str, classes: Sequence[str], results: Sequence[Taken | Refused]
 ) -> None:
-    """Rows of some results, in one transaction; their objects have to be durable already."""
+    """Rows of some results, in one transaction, in place of what the import has of their paths.
+
+    Their objects have to be durable already. There is something where a worker that lost the job's lease wrote last.
+    """
     indices = {name: index for index, name in enumerate(classes)}
     pictures, images, issues = {}, [], []
     for result in results:
@@ -64,6 +70,9 @@ def write(
     insert_new = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[engine.dialect.name]
     with session(engine) as opened:
         keep_deletions_out(opened)
+        paths = [result.item.path for result in results]
+        for table in (DatasetImage, ImportIssue):
+            opened.exec(delete(table).where(col(table.import_id) == import_id, col(table.path).in_(paths)))
         connection = opened.connection()
         if pictures:
             # In one order, so that two imports of the same pictures cannot wait for each other.
@@ -111,7 +120,7 @@ def publish(engine: Engine, name: str, import_id: str, classes: Sequence[str], t
             raise Aborted(
                 f"another import of data set {name!r} ended in the meantime, or it was deleted: import it again"
             )
-        before = opened.get(Dataset, name)
+        before = opened.get(Dataset, name, with_for_update=True)  # no set is claimed meanwhile (check_there)
         trained = opened.exec(select(XnnSet.name).where(XnnSet.dataset == name).order_by(XnnSet.name)).all()
         if before and trained and before.content_hash != dataset.content_hash:
             raise AlreadyExists(

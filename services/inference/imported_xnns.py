@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from onoma.science.xnn_fitting import XnnSettings
 from services.inference import datasets, registry, tables
 from services.inference.stored_xnns import load_xnn, xnns_of
 from services.inference.training import checked_settings
@@ -106,7 +107,8 @@ def _refuse_other(
 ) -> None:
     def content(one: tables.XnnSet, xnns: list[tables.Xnn]) -> tuple[object, ...]:
         weights = {xnn.class_name: (xnn.weights_key, xnn.metrics) for xnn in xnns}
-        return one.model, one.dataset, one.settings, one.summary, weights
+        settings = asdict(XnnSettings()) | one.settings  # it may be of before a setting was there
+        return one.model, one.dataset, settings, one.summary, weights
 
     if content(found, has) != content(wanted, rows):
         raise AlreadyExists(

@@ -2,11 +2,14 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from onoma.science.pictures import Pixels
+
+_LIKE_A_BYTE = re.compile(r"\\(x[0-9a-f]{2})")
 
 
 class MalformedDataset(ValueError):
@@ -59,8 +62,9 @@ def files(items: Iterable[Item]) -> Iterator[tuple[Item, Path]]:
 
 
 def readable(name: str) -> str:
-    """A file's name as text; bytes that are not UTF-8 become \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A file's name as text, another for each name: bytes that are not UTF-8 become \\xNN, and so does a backslash
+    that would look like the first of one."""
+    return os.fsencode(_LIKE_A_BYTE.sub(r"\\x5c\1", name)).decode("utf-8", "backslashreplace")
 
 
 def seeded_order(items: Iterable[Item], seed: int, purpose: str) -> list[Item]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,10 @@ def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[st
         onnx_error=onnx_error,
     )
     with session(engine) as opened:
-        _refuse_other(opened.get(tables.Model, row.name), row)
+        found = opened.get(tables.Model, row.name)
+        _refuse_other(found, row)
+        if found:
+            row.preprocessing = found.preprocessing  # to the bit: caches are looked up by it
         opened.merge(row)
     context.advance()
     return {"model": params["name"]}
@@ -125,14 +129,24 @@ def register(context: JobContext, engine: Engine, store: ObjectStore) -> dict[st
 
 def _refuse_other(found: tables.Model | None, row: tables.Model) -> None:
     """A model that is used must not change under its xNNs: the same name means the same everything."""
-    same = ("model_hash", "classes", "preprocessing", "attachment_layer", "map_layer", "mode")
-    differing = [field for field in same if found and getattr(found, field) != getattr(row, field)]
+    if found is None:
+        return
+    same = ("model_hash", "classes", "attachment_layer", "map_layer", "mode")
+    differing = [field for field in same if getattr(found, field) != getattr(row, field)]
+    if _as_sent(found.preprocessing) != _as_sent(row.preprocessing):
+        differing.append("preprocessing")
     if differing:
         raise AlreadyExists(
             f"model '{row.name}' is registered, and differs in {differing[0]} "
             f"({getattr(found, differing[0])}, not {getattr(row, differing[0])}); give this one another name",
             "NAME_TAKEN",
         )
+
+
+def _as_sent(preprocessing: Mapping[str, Any]) -> dict[str, Any]:
+    """Its numbers as messages carry them, in which models of archives come."""
+    lists = {name: np.float32(preprocessing[name]).tolist() for name in ("mean", "std")}
+    return {**preprocessing, **lists}
 
 
 def _taken(name: str) -> AlreadyExists:

@@ -8,12 +8,17 @@ from sqlalchemy import Engine
 from sqlmodel import Session, select
 
 from services.inference import tables
-from services.runtime.errors import InvalidArgument, NotFound
+from services.runtime.errors import Aborted, InvalidArgument, NotFound
 from services.runtime.paging import checked_page_size, make_token, read_token
 
 _NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,64}")
 WHAT = {tables.Dataset: "data set", tables.Model: "model", tables.XnnSet: "set of xNNs"}
 _COMMANDS = {tables.Dataset: "dataset", tables.Model: "model", tables.XnnSet: "xnn"}
+# How they come, and what tells one from another of the same name.
+_CONTENT = {
+    tables.Dataset: ("imported", ("content_hash",)),
+    tables.Model: ("registered", ("model_hash", "classes", "preprocessing", "attachment_layer")),
+}
 
 Named = TypeVar("Named", tables.Dataset, tables.Model, tables.XnnSet)
 
@@ -44,11 +49,22 @@ def find(engine: Engine, table: type[Named], name: str) -> Named:
     return row
 
 
-def check_there(opened: Session, *rows: Named) -> None:
-    """Raises NotFound where one of them was deleted since it was read."""
+def check_there(opened: Session, *rows: tables.Dataset | tables.Model) -> None:
+    """Returns where all of them are as they were read, and stay so until the transaction ends.
+
+    Raises:
+        NotFound: one was deleted.
+        Aborted: another one has its name now.
+    """
     for row in rows:
-        if opened.get(type(row), row.name) is None:
+        found = opened.get(type(row), row.name, with_for_update={"read": True})
+        if found is None:
             raise not_found(type(row), row.name)
+        how, fields = _CONTENT[type(row)]
+        if any(getattr(found, field) != getattr(row, field) for field in fields):
+            raise Aborted(
+                f"{WHAT[type(row)]} {row.name!r} was {how} anew in the meantime, as another one: start this again"
+            )
 
 
 def not_found(table: type[Named], name: str) -> NotFound:

@@ -38,14 +38,25 @@ def rgb():
     return Image.fromarray(gradient())
 
 
-def png(width, height, depth, compressed):
+def png(width, height, depth, compressed, transparent=b""):
     """An RGB PNG put together by hand: Pillow writes none of 16 bits, and none that declares too much."""
 
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", compressed) + chunk(b"IEND", b"")
+    chunks = [(b"IHDR", header), (b"IDAT", compressed), (b"IEND", b"")]
+    if transparent:
+        chunks.insert(1, (b"tRNS", transparent))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks)
+
+
+def grey_tiff(width, bits, photometric, data):
+    """A TIFF of one row put together by hand: Pillow writes none of 12 bits, and none of 16 in which 0 is white."""
+    tags = {256: width, 257: 1, 258: bits, 259: 1, 262: photometric, 273: 0, 277: 1, 278: 1, 279: len(data)}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + data
 
 
 def test_png_gives_back_its_pixels_without_a_note():
@@ -68,8 +79,9 @@ def test_each_format_is_read_and_its_media_type_known(kind):
     assert media_type(data) == {"PPM": "image/x-portable-anymap"}.get(kind, f"image/{kind.lower()}")
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotation_is_undone(orientation):
+def test_exif_rotation_is_undone(orientation, kind):
     upright = gradient()
     stored = {
         1: upright,
@@ -83,9 +95,9 @@ def test_exif_rotation_is_undone(orientation):
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = decode(file_of(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif))
+    picture = decode(file_of(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif))
     assert np.array_equal(picture.pixels, upright)
-    assert bool(picture.notes) == (orientation != 1)
+    assert picture.notes == ((f"turned upright, EXIF orientation {orientation}",) if orientation > 1 else ())
 
 
 def test_unreadable_exif_does_not_cost_the_picture():
@@ -148,9 +160,51 @@ def test_sixteen_bit_grey_is_scaled_so_that_white_stays_white(kind):
     assert picture.notes == ("16 bits a channel made 8",)
 
 
-def test_sixteen_bit_colour_is_noted():
-    row = b"\0" + bytes([200, 1, 100, 2, 50, 3] * 2)
-    picture = decode(png(2, 1, 16, zlib.compress(row)))
+def test_sixteen_bit_grey_in_which_zero_is_white_is_no_negative():
+    data = struct.pack("<3H", 0, 257 * 100, 65535)
+    assert decode(grey_tiff(3, 16, 0, data)).pixels.tolist() == [[[255], [155], [0]]]
+    assert decode(grey_tiff(3, 16, 1, data)).pixels.tolist() == [[[0], [100], [255]]]
+
+
+def test_twelve_bit_grey_keeps_its_white():
+    picture = decode(grey_tiff(2, 12, 1, bytes([0x80, 0x8F, 0xFF])))
+    assert picture.pixels.tolist() == [[[128], [255]]]
+    assert picture.notes == ("12 bits a channel made 8",)
+
+
+def test_a_turned_tiff_of_sixteen_bits_is_upright_with_both_notes():
+    values = np.array([[0, 65535, 257 * 100]], np.uint16)
+    picture = decode(file_of(Image.fromarray(values), "TIFF", tiffinfo={0x0112: 3}))
+    assert picture.pixels.tolist() == [[[100], [255], [0]]]
+    assert picture.notes == ("16 bits a channel made 8", "turned upright, EXIF orientation 3")
+
+
+def test_the_transparent_grey_of_sixteen_bits_becomes_white():
+    values = np.array([[0, 1, 257 * 100]], np.uint16)
+    picture = decode(file_of(Image.fromarray(values), "PNG", transparency=0))
+    assert picture.pixels.tolist() == [[[255], [0], [100]]]
+    assert picture.notes == ("16 bits a channel made 8", "transparent places made white")
+
+
+def test_the_transparent_colour_of_sixteen_bits_becomes_white():
+    transparent, other = bytes([200, 1, 100, 2, 50, 3]), bytes([1, 1, 2, 2, 3, 3])
+    picture = decode(png(2, 1, 16, zlib.compress(b"\0" + transparent + other), transparent))
+    assert picture.pixels.tolist() == [[[255, 255, 255], [1, 2, 3]]]
+
+
+SIXTEEN_BIT_COLOUR = bytes([200, 200, 100, 100, 50, 50] * 2)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(2, 1, 16, zlib.compress(b"\0" + SIXTEEN_BIT_COLOUR)),
+        b"P6 2 1 65535\n" + SIXTEEN_BIT_COLOUR,
+        b"P3 2 1 65535\n" + b"51400 25700 12850 " * 2,
+    ],
+)
+def test_sixteen_bit_colour_is_noted(data):
+    picture = decode(data)
     assert picture.pixels.tolist() == [[[200, 100, 50]] * 2]
     assert picture.notes == ("16 bits a channel made 8",)
 
@@ -209,6 +263,13 @@ def test_the_pixel_limit_can_be_set_and_is_named():
     with pytest.raises(BrokenPicture, match=r"declares 600 pixels \(30 x 20\), limit 599"):
         decode(encode_png(gradient()), max_pixels=599)
     assert decode(encode_png(gradient()), max_pixels=600)
+
+
+def test_a_pixel_limit_above_pillows_own_counts(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # it refuses what has more than twice as many
+    assert decode(encode_png(gradient()), max_pixels=600)
+    with pytest.raises(BrokenPicture, match=r"far more pixels than the limit, 600$"):
+        decode(png(8_100, 8_100, 8, zlib.compress(b"")), max_pixels=600)
 
 
 @pytest.mark.parametrize(

@@ -184,13 +184,27 @@ def test_the_same_picture_under_two_paths_is_explained_once(attribution, world):
 
 def test_a_broken_picture_is_named_and_the_rest_goes_on(attribution, world, store):
     world.images["cross"].append(("test/cross/torn.png", store.put(png(draw("cross", _rng()))[:200])))
-    world.images["cross"].append(("test/cross/gone.png", "0" * 64))
     job = attribution.computed()
     assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED
     assert json.loads(job.result_json)["images"] == 18
-    assert json.loads(job.result_json)["images_left_out"] == len(job.warnings) == 2
+    assert json.loads(job.result_json)["images_left_out"] == len(job.warnings) == 1
     assert any("test/cross/torn.png: damaged or truncated" in line for line in job.warnings)
-    assert any("test/cross/gone.png: no object" in line for line in job.warnings)
+
+
+def test_a_lost_picture_stays_out_of_the_study_and_says_the_way_out(attribution, world, store):
+    damaged = store.put(png(draw("cross", _rng())))
+    world.images["cross"].append(("test/cross/gone.png", "0" * 64))
+    world.images["cross"].append(("test/cross/damaged.png", damaged))
+    file = store._file(damaged)
+    file.write_bytes(bytes(file.stat().st_size))
+    job = attribution.computed()
+    assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED
+    gone, of_damaged = sorted(job.warnings, key=lambda line: "gone.png" not in line)
+    assert gone.startswith(f"test/cross/gone.png: its picture, object {'0' * 64}, is gone, and stays out")
+    assert of_damaged.startswith(f"test/cross/damaged.png: its picture, object {damaged}, is damaged")
+    for line in (gone, of_damaged):
+        assert "the job" not in line
+        assert line.endswith("and make a new study; left out")
 
 
 def test_a_category_without_images_is_named_and_the_rest_goes_on(attribution, world):

@@ -10,9 +10,10 @@ from sqlmodel import Session, col, func, select
 
 from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import types_pb2
-from services.inference import dataset_uploads
+from services.inference import dataset_uploads, import_rows
 from services.inference.tables import DatasetImage
 from services.runtime.database import open_database
+from services.runtime.errors import Unavailable
 from services.runtime.settings import RuntimeSettings
 from tests.services.inference import folders
 from tests.services.inference.conftest import DEADLINE_S
@@ -156,6 +157,18 @@ def test_an_upload_that_breaks_off_leaves_nothing(inference, monkeypatch):
             time.sleep(0.05)
     engine.dispose()
     assert left == 0
+
+
+def test_an_upload_whose_answer_is_lost_once_it_is_published_keeps_its_pictures(inference, monkeypatch):
+    publish = import_rows.publish
+
+    def published_unheard(*arguments):
+        publish(*arguments)
+        raise Unavailable("the connection broke")
+
+    monkeypatch.setattr(import_rows, "publish", published_unheard)
+    assert refusal(lambda: upload(inference, first()))[0] == Code.UNAVAILABLE
+    assert [image.path for image in inference.images("sent")] == ["test/hat/0.png"]
 
 
 def test_an_object_comes_back_in_pieces(inference):

@@ -1,5 +1,6 @@
 """Imports that are killed, cancelled, overtaken or out of disk: nothing half-written is read as whole."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from sqlmodel import Session, func, select
 
 from services.inference import datasets, import_rows, importing, registry, tables
 from services.inference.settings import InferenceSettings
-from services.runtime.database import open_database
+from services.runtime.database import open_database, session
 from services.runtime.decoding import Decoders
 from services.runtime.errors import Aborted, AlreadyExists, NotFound, ResourceExhausted, Unavailable
 from services.runtime.jobs import Cancelled, Job, JobContext
@@ -62,8 +63,19 @@ def listed(engine):
 
 
 def row_count(engine):
-    with Session(engine) as session:
-        return session.exec(select(func.count()).select_from(tables.DatasetImage)).one()
+    with Session(engine) as opened:
+        return opened.exec(select(func.count()).select_from(tables.DatasetImage)).one()
+
+
+def add_model(engine):
+    network = dict.fromkeys(tables.Model.model_fields, 0)
+    texts = dict.fromkeys(("model_hash", "onnx_key", "attachment_layer", "map_layer", "mode"), "0")
+    with session(engine) as opened:
+        opened.add(tables.Model(**network | texts | {"name": "net", "preprocessing": {}, "classes": []}))
+
+
+def xnn_set():
+    return tables.XnnSet(name="mine", model="net", dataset="garments", settings={}, summary={})
 
 
 def test_an_import_whose_folder_goes_away_is_not_published_short(engine, store, folder, monkeypatch):
@@ -112,16 +124,9 @@ def test_an_import_that_was_cut_off_leaves_the_data_set_as_it_was(engine, store,
 def test_other_content_is_refused_where_xnns_were_trained_on_what_is_there(engine, store, folder):
     run(JobContext(job(folder, "job-1")), engine, store, folder)
     before = listed(engine)
-    with Session(engine) as session:
-        network = dict.fromkeys(tables.Model.model_fields, 0) | {
-            "name": "net",
-            "preprocessing": {},
-            "classes": [],
-        }
-        session.add(tables.Model(**network))
-        session.commit()
-        session.add(tables.XnnSet(name="mine", model="net", dataset="garments", settings={}, summary={}))
-        session.commit()
+    add_model(engine)
+    with session(engine) as opened:
+        opened.add(xnn_set())
     run(JobContext(job(folder, "job-2")), engine, store, folder)
     (folder / "train" / "hat" / "new.png").write_bytes(folders.png(900))
     with pytest.raises(
@@ -129,6 +134,50 @@ def test_other_content_is_refused_where_xnns_were_trained_on_what_is_there(engin
     ):
         run(JobContext(job(folder, "job-3")), engine, store, folder)
     assert listed(engine) == before
+
+
+@pytest.fixture
+def shared(postgresql_url, tmp_path, store, folder):
+    """A database in which transactions run beside each other, with the data set and a network."""
+    settings = RuntimeSettings(database_url=postgresql_url, data_dir=tmp_path / "onoma-data")
+    engine = open_database(settings, "inference")
+    run(JobContext(job(folder)), engine, store, folder)
+    add_model(engine)
+    yield engine
+    engine.dispose()
+
+
+def test_other_content_waits_for_a_set_that_is_being_claimed(shared, store, folder):
+    dataset = registry.find(shared, tables.Dataset, "garments")
+    (folder / "train" / "hat" / "new.png").write_bytes(folders.png(900))
+    with ThreadPoolExecutor(1) as pool:
+        with session(shared) as opened:
+            registry.check_there(opened, dataset)
+            opened.add(xnn_set())
+            opened.flush()
+            importing = pool.submit(run, JobContext(job(folder, "job-2")), shared, store, folder)
+            with pytest.raises(TimeoutError):
+                importing.result(4)
+        with pytest.raises(AlreadyExists, match="is there with other content"):
+            importing.result(60)
+
+
+def test_a_set_that_is_claimed_while_other_content_is_published_is_refused(shared):
+    dataset = registry.find(shared, tables.Dataset, "garments")
+
+    def claim():
+        with session(shared) as opened:
+            registry.check_there(opened, dataset)
+
+    with ThreadPoolExecutor(1) as pool:
+        with session(shared) as opened:
+            opened.get_one(tables.Dataset, "garments").content_hash = "other"
+            opened.flush()
+            claiming = pool.submit(claim)
+            with pytest.raises(TimeoutError):
+                claiming.result(1)
+        with pytest.raises(Aborted, match="'garments' was imported anew in the meantime"):
+            claiming.result(60)
 
 
 def test_what_an_abandoned_import_wrote_goes_with_the_next_one(engine, store, folder):
@@ -157,6 +206,30 @@ def test_an_import_overtaken_by_another_is_told_and_leaves_the_others_content(
     monkeypatch.setattr(import_rows, "publish", overtaken)
     with pytest.raises(Aborted, match="another import of data set 'garments' ended in the meantime"):
         run(JobContext(job(folder, "job-1")), engine, store, folder)
+    assert len(listed(engine)) == row_count(engine) == 18
+
+
+def test_a_worker_that_lost_the_job_may_write_its_last_batch_under_the_next_one(
+    engine, store, folder, monkeypatch
+):
+    forget, write = import_rows.forget, import_rows.write
+    first_batch = []
+
+    def remember(*arguments):
+        first_batch.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_rows, "write", remember)
+    with pytest.raises(KeyboardInterrupt):
+        run(JobContext(job(folder)), engine, store, folder)
+
+    def forget_too_early(*arguments):
+        forget(*arguments)
+        write(*first_batch[0])
+
+    monkeypatch.setattr(import_rows, "write", write)
+    monkeypatch.setattr(import_rows, "forget", forget_too_early)
+    assert run(JobContext(job(folder)), engine, store, folder)["image_count"] == 18
     assert len(listed(engine)) == row_count(engine) == 18
 
 

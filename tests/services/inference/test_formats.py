@@ -1,6 +1,7 @@
 """Listings of data sets on disk, and what their readers say about malformed ones."""
 
 import gzip
+import os
 import struct
 from collections import Counter
 from pathlib import Path
@@ -265,6 +266,22 @@ def test_classes_txt_names_the_classes_of_idx(tmp_path):
     assert read(folder).classes == ("zero", "one")
 
 
+def test_a_byte_order_mark_is_no_part_of_a_class_name(tmp_path):
+    digits, birds = folders.idx(tmp_path / "digits", [0, 1], [1]), folders.cub(tmp_path / "birds")
+    (digits / "classes.txt").write_text("zero\none\n", "utf-8-sig")
+    for file in birds.glob("*.txt"):
+        file.write_text(file.read_text(), "utf-8-sig")
+    assert read(digits).classes == ("zero", "one")
+    assert read(birds).classes == ("001.Black_footed_Albatross", "002.Laysan_Albatross")
+
+
+def test_class_names_that_are_not_utf_8_are_told_with_their_file(tmp_path):
+    folder = folders.idx(tmp_path / "digits", [0, 1], [1])
+    (folder / "classes.txt").write_text("Bluse\nHüte\n", "latin-1")
+    with pytest.raises(MalformedDataset, match=r"classes\.txt is not UTF-8 text: .* at byte 7"):
+        read(folder)
+
+
 def test_too_few_names_for_idx_are_told(tmp_path):
     folder = folders.idx(tmp_path / "digits", [0, 5], [1])
     (folder / "classes.txt").write_text("zero\none\n")
@@ -292,12 +309,37 @@ def test_idx_without_a_training_part_is_told(tmp_path):
         read(folder)
 
 
-def test_two_copies_of_one_idx_file_are_told(tmp_path):
+def test_no_two_file_names_are_shown_alike(tmp_path):
+    names = [
+        b"p\xff.png",
+        rb"p\xff.png",
+        rb"p\x5cxff.png",
+        b"p\\\xff.png",
+        rb"p\\xff.png",
+        rb"p\x.png",
+        "ü".encode(),
+    ]
+    for folder in (tmp_path / "hat", tmp_path / "bag"):
+        folder.mkdir()
+        for name in names:
+            (folder / os.fsdecode(name)).write_bytes(b"")
+    shown = sorted(item.path for item in read(tmp_path).items if item.class_name == "hat")
+    assert len(set(shown)) == len(names)
+    assert {r"hat/p\xff.png", r"hat/p\x5cxff.png", r"hat/p\x.png", "hat/ü"} < set(shown)
+
+
+def test_the_unpacked_idx_file_is_read_where_its_archive_is_there_too(tmp_path):
     folder = folders.idx(tmp_path / "digits", [0, 1], [1], zipped=False)
-    folders.write_idx(folder / "train-images-idx3-ubyte", b"x", zipped=True)
-    with pytest.raises(
-        MalformedDataset, match=r"train-images-idx3-ubyte and train-images-idx3-ubyte.gz: keep"
-    ):
+    for name in [path.name for path in folder.iterdir()]:
+        folders.write_idx(folder / name, b"the archive", zipped=True)
+    layout = read(folder)
+    assert len(list(layout.contents(layout.items))) == 3
+
+
+def test_two_test_parts_of_idx_are_told(tmp_path):
+    folder = folders.idx(tmp_path / "digits", [0, 1], [1])
+    folders.write_idx(folder / "test-images-idx3-ubyte", b"x", zipped=False)
+    with pytest.raises(MalformedDataset, match=r"t10k-images-idx3-ubyte.gz and test-images-idx3-ubyte: keep"):
         read(folder)
 
 

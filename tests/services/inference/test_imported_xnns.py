@@ -6,9 +6,12 @@ import grpc
 import pytest
 import torch
 from safetensors.torch import save as save_tensors
+from sqlalchemy.pool import NullPool
+from sqlmodel import Session, create_engine
 
 from onoma.science.xnn import Xnn, to_tensors
 from onoma.v1 import inference_pb2 as pb
+from services.inference import tables
 from tests.services.inference.conftest import DEADLINE_S
 from tests.services.inference.test_datasets import refusal
 
@@ -53,6 +56,17 @@ def test_the_same_set_again_changes_nothing_and_another_is_refused(trained):
     code, details = refusal(lambda: take(trained, given))
     assert code == Code.ALREADY_EXISTS
     assert "another set of xNNs is named 'copy'" in details
+
+
+def test_a_set_that_came_before_a_setting_was_there_is_the_same_again(trained):
+    given = copied(trained)
+    take(trained, given)
+    engine = create_engine(f"sqlite:///{trained.data_dir / 'inference.db'}", poolclass=NullPool)
+    with Session(engine) as opened:
+        row = opened.get_one(tables.XnnSet, "copy")
+        row.settings = {name: value for name, value in row.settings.items() if name != "pull_away_pairs"}
+        opened.commit()
+    assert take(trained, given) == given
 
 
 def test_it_is_not_trained_over_and_says_why_it_has_no_scores(trained):

@@ -7,12 +7,14 @@ import grpc
 import numpy as np
 import pytest
 import torch
+from sqlalchemy.pool import NullPool
+from sqlmodel import create_engine
 from torch import nn
 
 from onoma.science.program import load, save
 from onoma.v1 import inference_pb2 as pb
 from onoma.v1 import jobs_pb2, types_pb2
-from services.inference import sessions
+from services.inference import registry, sessions, tables
 from services.runtime.objects import DirectoryStore
 from tests.synthetic import CLASSES, SIZE
 
@@ -43,6 +45,10 @@ def network(seed=0, between=None):
 
 def exported(module, metadata=METADATA):
     return save(module, torch.rand(2, 3, SIZE, SIZE), metadata)
+
+
+def database(inference):
+    return create_engine(f"sqlite:///{inference.data_dir / 'inference.db'}", poolclass=NullPool)
 
 
 def without_metadata():
@@ -160,6 +166,20 @@ def test_a_lost_onnx_form_is_made_again_by_the_same_registration(registered, pro
     store.delete(registered.model().onnx_key)
     registered.registered(program)
     assert store.get(registered.model().onnx_key)
+
+
+def test_a_model_that_came_with_an_archive_is_registered_again_from_its_program(inference):
+    """Messages carry mean and std as float32, so the row's differ from the program's, and stay as they are."""
+    normalised = {**PREPROCESSING, "mean": [0.485] * 3, "std": [0.229] * 3}
+    program = exported(network(), {**METADATA, "preprocessing": normalised})
+    assert inference.registered(program, preprocessing=normalised).state == jobs_pb2.JOB_STATE_SUCCEEDED
+    kept = registry.find(database(inference), tables.Model, "tiny").preprocessing
+    assert kept["mean"] != normalised["mean"]
+    job = inference.registered(program)
+    assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED, job.error
+    assert registry.find(database(inference), tables.Model, "tiny").preprocessing == kept
+    job = inference.registered(program, preprocessing={**normalised, "mean": [0.486] * 3})
+    assert "model 'tiny' is registered, and differs in preprocessing" in job.error
 
 
 def test_another_program_under_a_taken_name_is_refused_at_once(registered):

@@ -16,7 +16,7 @@ from services.inference import registry, rounds, tables, training
 from services.inference.features import kept_features
 from services.inference.settings import InferenceSettings
 from services.runtime.database import open_database, session
-from services.runtime.errors import ResourceExhausted
+from services.runtime.errors import Aborted, ResourceExhausted
 from services.runtime.jobs import Cancelled, Job, JobContext
 from services.runtime.objects import DirectoryStore
 from services.runtime.settings import RuntimeSettings
@@ -65,6 +65,32 @@ def test_a_training_that_was_cut_off_ends_as_one_that_was_not(road, trained_dir,
     resumed = weights_keys(engine)
     assert resumed == weights_keys(whole(trained_dir))
     assert kept.items() <= resumed.items()
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "change", "words"),
+    [
+        (tables.Dataset, "shapes", {"content_hash": "other"}, "data set 'shapes' was imported anew"),
+        (tables.Model, "tiny", {"attachment_layer": "other"}, "model 'tiny' was registered anew"),
+    ],
+)
+def test_what_was_replaced_since_its_features_were_read_gets_no_xnns(
+    road, monkeypatch, table, name, change, words
+):
+    engine, store = road
+    read = training.part_features
+
+    def read_and_replaced(*arguments):
+        found = read(*arguments)
+        with session(engine) as opened:
+            opened.get_one(table, name).sqlmodel_update(change)
+        return found
+
+    monkeypatch.setattr(training, "part_features", read_and_replaced)
+    with pytest.raises(Aborted, match=words):
+        train(JobContext(job()), engine, store)
+    with Session(engine) as opened:
+        assert opened.get(tables.XnnSet, "tiny") is None
 
 
 def fitted(monkeypatch):
