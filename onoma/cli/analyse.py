@@ -46,7 +46,7 @@ def analyse(
 
     study = study_from_document(_read(file))
     for key in study.unread:
-        errors.print(f"'{key}' in {file} means nothing here and is left out", markup=False, soft_wrap=True)
+        errors.print(f"'{key}' in {file} means nothing here and is left out", soft_wrap=True)
     if part_of:
         study = replace(study, vocabulary=replace(study.vocabulary, part_of=read_parts(wordnet).part_of))
     options = Options(

@@ -57,7 +57,7 @@ def doctor(
 
 def _print(found: Findings, *, backups: Path | None, was_to_remove: bool) -> None:
     def line(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
 
     line(f"database {found.database}: {sum(found.row_counts.values()):,} rows")
     line(f"object store {found.object_store}: {_objects(found.object_count)}")

@@ -95,7 +95,7 @@ def _wait(job: RunningJob, json: bool) -> None:
         print_json(made)
         return
     for name, value in made.items():
-        console.print(f"{name}: {value}", markup=False)
+        console.print(f"{name}: {value}")
 
 
 def _state(job: jobs_pb2.Job) -> str:

@@ -43,11 +43,10 @@ def export(
     program, used = torchvision_program(source, weights, classes, size)
     out.write_bytes(program)
     how = f"weights of {weights}" if weights else "random weights (give --weights for trained ones)"
-    console.print(f"{out}: {source} with {how}", markup=False)
+    console.print(f"{out}: {source} with {how}")
     console.print(
         f"pictures: shorter side to {used.resize_shorter_side} px ({used.interpolation}), centre of {used.height} x "
         f"{used.width}, mean {used.mean}, standard deviation {used.std}",
-        markup=False,
         soft_wrap=True,
     )
 
@@ -91,7 +90,7 @@ def check(
             )
         console.print(f"attachment layer: {report.attachment_layer}   map layer: {report.map_layer}")
         for key in report.unsaid:
-            console.print(f"{key}: not in the file; say it with onoma model add --{key}", markup=False)
+            console.print(f"{key}: not in the file; say it with onoma model add --{key}")
     if report.reasons:
         raise ValueError(f"{file}: {'; '.join(report.reasons)}")
 

@@ -30,8 +30,9 @@ from rich.text import Text
 from onoma.client import DataLoss, InvalidArgument, JobFailed, RunningJob
 from onoma.v1 import jobs_pb2
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# Names that people gave are text, whatever brackets and colons they have.
+console = Console(highlight=False, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -96,7 +97,7 @@ def print_table(
     """
     content = [list(row) for row in rows]
     if empty and not content:
-        console.print(empty, markup=False)
+        console.print(empty)
         return
     table = _table(columns, content, title)
     if _is_too_wide(table) and spare:
@@ -227,7 +228,7 @@ class _RateColumn(ProgressColumn):
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         _DoneColumn(table_column=Column(no_wrap=True)),
         _RateColumn(table_column=Column(no_wrap=True)),
@@ -265,4 +266,4 @@ def delete(what: str, do: Callable[[], None], *, asks: bool) -> None:
     if asks:
         ask(f"{what}: delete for good?", f"{what} would be deleted for good")
     do()
-    console.print(f"{what}: deleted", markup=False, soft_wrap=True)
+    console.print(f"{what}: deleted", soft_wrap=True)

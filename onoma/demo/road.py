@@ -67,11 +67,11 @@ def run(
             study, report = _walk(client, road, folder, simulated_annotators)
             minutes, seconds = divmod(round(time.monotonic() - started), 60)
             console.print(f"\nDone in {minutes} min {seconds} s.")
-            console.print(f"report: {report}", markup=False)
+            console.print(f"report: {report}")
             if serve:
                 token = _invitation(client, study, folder)
-                console.print(f"name the maps: {running.page_url}/name#{token}", soft_wrap=True, markup=False)
-                console.print(f"owner's page:  {running.page_url}/", markup=False)
+                console.print(f"name the maps: {running.page_url}/name#{token}", soft_wrap=True)
+                console.print(f"owner's page:  {running.page_url}/")
                 console.print("Ctrl-C ends the server; `onoma demo` again goes on where you stopped.")
         if serve:
             serve()
@@ -120,7 +120,6 @@ def _walk(
     print_table_1(xnn_set)
     console.print(
         f"study '{study.name}': {len(study.categories)} categories, {study.activation_count} maps to name",
-        markup=False,
     )
     return study, report
 
@@ -137,7 +136,6 @@ def _import(client: Client, road: Road) -> None:
     console.print(
         f"{sum(dataset.train_counts)} training and {sum(dataset.test_counts)} test pictures in "
         f"{len(dataset.classes)} classes, {dataset.skipped_count} files skipped",
-        markup=False,
     )
 
 

@@ -97,6 +97,28 @@ def test_a_table_without_rows_says_what_to_do(screen: io.StringIO) -> None:
     assert screen.getvalue().startswith("no study yet: onoma study create NAME")
 
 
+NAMES = ("collar [left]", ":smile:", "wing [/x]", "[bold]eye[/bold]")
+
+
+def test_names_are_printed_as_they_are_and_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table(("name", "n"), [(name, 1) for name in NAMES], title="[b] of :cat:")
+    output.print_table(("name",), [], empty=NAMES[0])
+    output.console.print(NAMES[2])
+    for name in NAMES:
+        with output.bar(f"import {name}") as progress:
+            progress(1, 1)
+    printed, bars = capsys.readouterr()
+    assert [line.rstrip() for line in printed.splitlines() if line.strip()] == [
+        "[b] of :cat:",
+        "name              n",
+        *(f"{name:<16}  1" for name in NAMES),
+        NAMES[0],
+        NAMES[2],
+    ]
+    for name in NAMES:
+        assert f"import {name}" in bars
+
+
 def test_a_bar_keeps_its_numbers_where_the_words_are_long(screen: io.StringIO) -> None:
     with output.bar("import fashion-mnist: importing pictures") as progress:
         progress(40000, 40000)
