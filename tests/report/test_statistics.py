@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from onoma.report import ReportData, SummaryRow, statistics, write_report
-from onoma.report.figures import matching_figure, named_by_figure, save, shades_of
+from onoma.report.figures import named_by_figure, save, shades_of
 from onoma.science.analysis_options import Options
 from onoma.science.study_file import study_from_document
 from tests.report.analyses import EXAMPLE, with_analysis
@@ -298,15 +298,6 @@ def test_a_removed_concept_that_is_named_like_a_kept_one_is_not_drawn(
     assert drawn["concepts"] == [[{"name": "eye", "activations": 3}], [{"name": "head", "activations": 3}]]
     page = Page(write_report(report, tmp_path)[0])
     assert "3 of 3 activations; proven optimal" in " ".join(page.text.split())
-
-
-@pytest.mark.filterwarnings("error::UserWarning")  # of matplotlib, where no room is left for the lines
-def test_a_long_name_of_an_annotator_leaves_room_for_the_matching(named: ReportData, tmp_path: Path) -> None:
-    concept = {"name": "eye", "activations": ["a0", "a1", "a2"]}
-    report = two_namings(named, [concept], [concept], {f"a{i}": [f"i{i}", "x0"] for i in range(3)})
-    drawn = {**report.analysed[0].found["most_in_common"], "annotators": ["A" * 200, "B" * 200]}
-    path, _ = save(lambda: matching_figure(drawn), tmp_path / "figure_7")
-    assert "A" * 27 + "…" in path.read_text(encoding="utf-8")
 
 
 def test_of_many_concepts_the_largest_overlaps_are_drawn_and_the_caption_says_so(

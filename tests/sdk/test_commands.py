@@ -225,7 +225,8 @@ def test_scores_of_network_and_xnns_are_drawn(onoma, tmp_path: Path) -> None:
     code, text = onoma("xnn", "show", "tiny", "--plot", str(tmp_path / "scores.svg"))
     assert code == 0, text
     drawn = (tmp_path / "scores.svg").read_text()
-    assert all(name in drawn for name in ("circle, n = ", "cross, n = ", "square, n = "))
+    assert all(f">{name}<" in drawn for name in ("circle", "cross", "square"))
+    assert drawn.count(">n = ") == 3
 
 
 def test_a_sweep_shows_faithfulness_and_sparsity_by_k(onoma_apart, tmp_path: Path) -> None:
