@@ -204,7 +204,9 @@ def test_names_in_tables_and_figures_are_text(tmp_path: Path, named: ReportData)
     assert "<i>$Eye" not in page
     assert "<i>$Eye_1$</i> 眼" in Page(tmp_path / "index.html").text
     assert "\N{FIRST STRONG ISOLATE}" not in (tmp_path / "consensus.tex").read_text(encoding="utf-8")
-    assert r"<i>\$Eye\_1\$</i> 眼" in (tmp_path / "consensus.tex").read_text(encoding="utf-8")
+    assert r"\textless{}i\textgreater{}\$Eye\_1\$\textless{}/i\textgreater{} 眼" in (
+        tmp_path / "consensus.tex"
+    ).read_text(encoding="utf-8")
 
 
 def test_names_keep_their_order_where_one_is_written_from_right_to_left(
@@ -248,6 +250,43 @@ def test_many_annotators_get_extremes_in_place_of_columns(named: ReportData, tmp
     highs = [float(row["difference_high"]) for row in rows if row["difference_high"]]
     assert highs == sorted(highs)
     assert {row["annotator"] for row in rows_of(tmp_path / "places.csv")} == set(people)
+
+
+def test_annotators_columns_are_told_apart_whatever_they_are_called(
+    analysed: ReportData, tmp_path: Path
+) -> None:
+    people = dict(zip(analysed.annotators, ("category", "=Bo()", "=Bo()_n"), strict=True))
+    renamed = tuple(
+        replace(one, found={**one.found, "purity": {people[who]: of for who, of in one.found["purity"].items()}})
+        for one in analysed.analysed
+    )  # fmt: skip
+    write_report(replace(analysed, analysed=renamed), tmp_path)
+    row = rows_of(tmp_path / "table2_cx_purity.csv")[0]
+    assert list(row) == [
+        "row",
+        "category",
+        "category (2)",
+        "category (2)_n",
+        "'=Bo()",
+        "'=Bo()_n",
+        "'=Bo()_n (2)",
+        "'=Bo()_n (2)_n",
+        "CX_mean",
+        "CX_mean_n",
+    ]
+    assert row["category"] == analysed.analysed[0].category
+    assert float(row["category (2)"]) == renamed[0].found["purity"]["category"]["CX"]["value"]
+
+
+def test_a_bound_on_chance_is_what_latex_can_set(analysed: ReportData, tmp_path: Path) -> None:
+    first, *others = analysed.analysed
+    bound = {"value": 0.25, "shuffles": 3, "pairs": 1}
+    chance = {"one_to_one": None, "one_to_one_at_least": bound, "pairs_in_all": 3}
+    bounded = replace(first, found={**first.found, "chance": {**first.found["chance"], **chance}})
+    write_report(replace(analysed, analysed=(bounded, *others)), tmp_path)
+    tex = (tmp_path / "table5_agreement.tex").read_text(encoding="utf-8")
+    assert r"& $\geq$ 25.0 &" in tex
+    assert "≥" not in tex
 
 
 @pytest.mark.parametrize("count", [0, 1])
