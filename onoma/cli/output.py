@@ -65,17 +65,18 @@ def about(file: Path) -> Iterator[None]:
         raise ValueError(f"{file}: {error}") from error
 
 
+def plain(one: Message | Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message as what JSON can hold; what is that already as it is."""
+    if not isinstance(one, Message):
+        return one
+    found: dict[str, Any] = MessageToDict(
+        one, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return found
+
+
 def print_json(content: Message | Mapping[str, Any] | Iterable[Message | Mapping[str, Any]]) -> None:
     """Prints a message, or a list of them, as JSON with the protos' field names; what is JSON already as it is."""
-
-    def plain(one: Message | Mapping[str, Any]) -> Mapping[str, Any]:
-        if not isinstance(one, Message):
-            return one
-        found: dict[str, Any] = MessageToDict(
-            one, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        return found
-
     shown = plain(content) if isinstance(content, Message | Mapping) else [plain(one) for one in content]
     sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
 

@@ -1,6 +1,7 @@
 """What commands print on a terminal of 80 columns."""
 
 import io
+import math
 
 import pytest
 from rich.console import Console
@@ -65,6 +66,19 @@ def test_a_models_layers_stand_in_one_piece(screen: io.StringIO) -> None:
     assert "attachment" in leak
     assert row.split() == ["mine", "2", "relu_3", "4096", "getitem_13", "14x14", "strict", "0.0%", "0.0e+00"]
     assert "strict" in head
+
+
+def test_the_score_of_a_class_without_an_xnn_is_undefined(screen: io.StringIO) -> None:
+    prediction = inference_pb2.Prediction(
+        predicted_class="hat", dnn_scores=[1.0, 0.1], xnn_scores=[math.nan, 0.1]
+    )
+    models.print_predictions(["a.png"], [prediction], ["hat", "cap"])
+    assert screen.getvalue().splitlines()[1].split() == ["a.png", "hat", "1.000", output.DASH]
+    assert models.prediction_as_json(prediction)["xnn_scores"] == [None, 0.1]
+    without = inference_pb2.Prediction(predicted_class="hat", dnn_scores=[1.0, 0.1])
+    models.print_predictions(["a.png"], [without], ["hat", "cap"])
+    assert screen.getvalue().splitlines()[-1].split() == ["a.png", "hat", "1.000", output.DASH]
+    assert models.prediction_as_json(without)["xnn_scores"] == []
 
 
 def test_coverage_fits_and_has_no_number_of_concepts_for_all_together(screen: io.StringIO) -> None:
