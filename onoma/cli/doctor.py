@@ -43,6 +43,8 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Look for objects that are missing, damaged or named by nothing; the servers may run meanwhile."""
+    if most and not remove_orphans:
+        raise typer.BadParameter("--most says how much may be removed; give --remove-orphans too")
     from services import doctor as services_doctor
 
     with bar_of_stages("look over") as show:

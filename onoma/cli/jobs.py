@@ -22,7 +22,9 @@ JobId = Annotated[str, typer.Argument(help="Id of the job, or how it begins, as 
 
 @app.command("list")
 def list_jobs(
-    all_jobs: Annotated[bool, typer.Option("--all", help=f"All, not the last {_SHOWN}; --json has all.")] = False,
+    all_jobs: Annotated[
+        bool, typer.Option("--all", help=f"All, not the last {_SHOWN}; --json has all.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the jobs, latest first."""
