@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -207,10 +208,16 @@ def _photographs(data: Path, folder: Path) -> Road:
     if not (data / "train").is_dir() or not (data / "test").is_dir():
         raise ValueError(f"{data} needs a folder 'train' and a folder 'test', each with a folder a class")
     return Road(
-        name=data.resolve().name,
+        name=name_of(data),
         data=data,
         max_train=0,
         network=lambda progress: photographs.train_network(data, folder / "features", progress=progress),
         map_images=60,
         settings=inference_pb2.XnnSettings(),
     )
+
+
+def name_of(photographs: Path) -> str:
+    """What all that is made of a folder of photographs is called: like it, in the letters that servers take."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", photographs.resolve().name)[:64].strip("-")
+    return name if re.search(r"[A-Za-z0-9]", name) else "photographs"
