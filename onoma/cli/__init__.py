@@ -82,7 +82,7 @@ def main() -> None:
         said = str(error)
         if isinstance(error, OSError) and error.filename:
             said = f"{error.filename}: {error.strerror}"
-        errors.print(f"onoma: {said}", style="red", markup=False, soft_wrap=True)
+        errors.print(f"onoma: {said}", style="red", soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -16,10 +16,28 @@ from onoma.extras import needs
 from onoma.science.analysis_options import TIME_LIMIT_S, Options
 from onoma.wordnet_file import DATA_NOUN, read_parts
 
+
+def _check_time_limit(seconds: float) -> float:
+    if not seconds > 0:  # NaN is not, either
+        raise typer.BadParameter(f"{seconds:g} s is no time; give more than 0")
+    return seconds
+
+
+def _check_confidence(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise typer.BadParameter(f"{confidence:g} is no confidence; give more than 0 and less than 1")
+    return confidence
+
+
 Shuffles = Annotated[int, typer.Option(min=0, help="Of the permutation baseline, a category; 0: none.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of the shuffles.")]
-TimeLimit = Annotated[float, typer.Option(help="Seconds for one matching of one pair of annotators.")]
-Confidence = Annotated[float, typer.Option(help="Of the intervals.")]
+TimeLimit = Annotated[
+    float,
+    typer.Option(callback=_check_time_limit, help="Seconds for one matching of one pair of annotators."),
+]
+Confidence = Annotated[
+    float, typer.Option(callback=_check_confidence, help="Of the intervals, more than 0 and less than 1.")
+]
 PartOf = Annotated[
     bool, typer.Option("--part-of", help="Take parts by WordNet for subsets ('eye' of 'head').")
 ]
@@ -33,7 +51,9 @@ def analyse(
     time_limit: TimeLimit = TIME_LIMIT_S,
     confidence: Confidence = Options.confidence,
     part_of: PartOf = False,
-    wordnet: Annotated[Path, typer.Option(help="WordNet's data.noun.")] = DATA_NOUN,
+    wordnet: Annotated[
+        Path | None, typer.Option(help="WordNet's data.noun, for --part-of.", show_default=str(DATA_NOUN))
+    ] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, help="Categories beside each other; found by itself.")
     ] = None,
@@ -44,11 +64,14 @@ def analyse(
     from onoma.science.analysis import analyse_categories, processes_for
     from onoma.science.study_file import study_from_document
 
+    if wordnet and not part_of:
+        raise typer.BadParameter("--wordnet says where --part-of finds parts; give --part-of too")
     study = study_from_document(_read(file))
     for key in study.unread:
-        errors.print(f"'{key}' in {file} means nothing here and is left out", markup=False, soft_wrap=True)
+        errors.print(f"'{key}' in {file} means nothing here and is left out", soft_wrap=True)
     if part_of:
-        study = replace(study, vocabulary=replace(study.vocabulary, part_of=read_parts(wordnet).part_of))
+        parts = read_parts(wordnet or DATA_NOUN)
+        study = replace(study, vocabulary=replace(study.vocabulary, part_of=parts.part_of))
     options = Options(
         shuffles, seed, time_limit, confidence, processes or processes_for(study, os.cpu_count() or 1)
     )

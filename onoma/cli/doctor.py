@@ -43,6 +43,8 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Look for objects that are missing, damaged or named by nothing; the servers may run meanwhile."""
+    if most and not remove_orphans:
+        raise typer.BadParameter("--most says how much may be removed; give --remove-orphans too")
     from services import doctor as services_doctor
 
     with bar_of_stages("look over") as show:
@@ -57,7 +59,7 @@ def doctor(
 
 def _print(found: Findings, *, backups: Path | None, was_to_remove: bool) -> None:
     def line(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
 
     line(f"database {found.database}: {sum(found.row_counts.values()):,} rows")
     line(f"object store {found.object_store}: {_objects(found.object_count)}")

@@ -48,11 +48,9 @@ def explain(
         response.ClearField("model_input_png")
         print_json(response)
         return
-    console.print(
-        f"{response.category}: {', '.join(response.names) or 'no significant activation'}", markup=False
-    )
+    console.print(f"{response.category}: {', '.join(response.names) or 'no significant activation'}")
     if response.predicted_class not in ("", response.category):
-        console.print(f"(the network's own answer is {response.predicted_class})", markup=False)
+        console.print(f"(the network's own answer is {response.predicted_class})")
     inferred = not response.in_study
     print_table(
         ("name", "share of evidence", *(("of its X-feature's names",) if inferred else ())),
@@ -66,15 +64,13 @@ def explain(
         ],
     )
     if response.activations and not any(a.name for a in response.activations):
-        console.print(
-            f"other: {annotator} has not named anything like it; names are given on the page.", markup=False
-        )
+        console.print(f"other: {annotator} has not named anything like it; names are given on the page.")
     if inferred:
         console.print(
             "This picture is not in the study: "
             "names are inferred from the named activations of the same X-feature."
         )
-    console.print(f"picture: {target}", markup=False)
+    console.print(f"picture: {target}")
 
 
 def summary(
@@ -167,7 +163,7 @@ def report(
     options = AnalysisOptions(shuffles, seed, time_limit, confidence, part_of)
     with Client() as client, bar_of_stages("report") as progress:
         page = write_study_report(client, client.get_study(study), out, progress, options)
-    console.print(f"report: {page}", markup=False)
+    console.print(f"report: {page}")
 
 
 def _picture(response: analytics_pb2.ExplainImageResponse) -> bytes:

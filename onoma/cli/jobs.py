@@ -22,13 +22,15 @@ JobId = Annotated[str, typer.Argument(help="Id of the job, or how it begins, as 
 
 @app.command("list")
 def list_jobs(
-    all_jobs: Annotated[bool, typer.Option("--all", help=f"All, not the last {_SHOWN}.")] = False,
+    all_jobs: Annotated[
+        bool, typer.Option("--all", help=f"All, not the last {_SHOWN}; --json has all.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the jobs, latest first."""
     with Client() as client:
         jobs = (job.message for job in client.list_jobs())
-        shown = list(jobs if all_jobs else islice(jobs, _SHOWN))
+        shown = list(jobs if all_jobs or json else islice(jobs, _SHOWN))
         is_more = next(jobs, None) is not None
         study_names = {study.study_id: study.name for study in client.list_studies()}
     if json:
@@ -95,7 +97,7 @@ def _wait(job: RunningJob, json: bool) -> None:
         print_json(made)
         return
     for name, value in made.items():
-        console.print(f"{name}: {value}", markup=False)
+        console.print(f"{name}: {value}")
 
 
 def _state(job: jobs_pb2.Job) -> str:

@@ -64,6 +64,8 @@ def labels(
     """Show, or change, how the statistics compare the labels of a study."""
     if overrule and not by:
         raise typer.BadParameter("--overrule needs --by NAME: who decides is kept with the decision")
+    if by and not overrule:
+        raise typer.BadParameter("--by says who decides; give --overrule LABEL LABEL OUTCOME too")
     with Client() as client:
         study_id = client.get_study(study).study_id
         vocabulary = client.get_vocabulary(study_id)

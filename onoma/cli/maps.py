@@ -56,7 +56,7 @@ def show(study: Study, json: Json = False) -> None:
         print_json(made_by)
     else:
         for what, value in _described(made_by):
-            console.print(f"{what:<18}{value or DASH}", soft_wrap=True, markup=False)
+            console.print(f"{what:<18}{value or DASH}", soft_wrap=True)
 
 
 def _described(made_by: attribution_pb2.MapProvenance) -> list[tuple[str, str]]:
@@ -89,4 +89,4 @@ def _print_counts(result: dict[str, Any], *, json: bool) -> None:
         return
     for key, value in result.items():
         shown = f"{value:.4g}" if isinstance(value, float) else value
-        console.print(f"{key.replace('_', ' '):<28}{shown}", markup=False)
+        console.print(f"{key.replace('_', ' '):<28}{shown}")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json as json_text
+import math
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from google.protobuf.json_format import ParseDict, ParseError
 
 from onoma.cli.data import listed, names_in
-from onoma.cli.output import Json, Yes, about, console, delete, print_json, print_table, wait
+from onoma.cli.output import Json, Yes, about, console, delete, plain, print_json, print_table, wait
 from onoma.client import Client, InvalidArgument
 from onoma.enum_names import INTERPOLATION_VALUES, MODES
 from onoma.extras import needs
@@ -43,11 +45,10 @@ def export(
     program, used = torchvision_program(source, weights, classes, size)
     out.write_bytes(program)
     how = f"weights of {weights}" if weights else "random weights (give --weights for trained ones)"
-    console.print(f"{out}: {source} with {how}", markup=False)
+    console.print(f"{out}: {source} with {how}")
     console.print(
         f"pictures: shorter side to {used.resize_shorter_side} px ({used.interpolation}), centre of {used.height} x "
         f"{used.width}, mean {used.mean}, standard deviation {used.std}",
-        markup=False,
         soft_wrap=True,
     )
 
@@ -91,7 +92,7 @@ def check(
             )
         console.print(f"attachment layer: {report.attachment_layer}   map layer: {report.map_layer}")
         for key in report.unsaid:
-            console.print(f"{key}: not in the file; say it with onoma model add --{key}", markup=False)
+            console.print(f"{key}: not in the file; say it with onoma model add --{key}")
     if report.reasons:
         raise ValueError(f"{file}: {'; '.join(report.reasons)}")
 
@@ -204,17 +205,31 @@ def predict(
             said = re.sub(r"image (\d+) of the stream", lambda number: names[int(number[1])], str(error))
             raise ValueError(said) from error
     if json:
-        print_json(found)
-        return
+        print_json(map(prediction_as_json, found))
+    else:
+        print_predictions(names, found, classes)
+
+
+def prediction_as_json(prediction: inference_pb2.Prediction) -> Mapping[str, Any]:
+    """Its fields; the score of a class without an xNN is null."""
+    shown = plain(prediction)
+    return {**shown, "xnn_scores": [None if score == "NaN" else score for score in shown["xnn_scores"]]}
+
+
+def print_predictions(
+    names: Sequence[str], predictions: Sequence[inference_pb2.Prediction], classes: Sequence[str]
+) -> None:
+    """Prints what a model says of pictures, and what the xNN of that class says where there is one."""
     rows = []
-    for picture, prediction in zip(names, found, strict=True):
+    for picture, prediction in zip(names, predictions, strict=True):
         index = classes.index(prediction.predicted_class)
+        score = prediction.xnn_scores[index] if prediction.xnn_scores else math.nan
         rows.append(
             (
                 picture,
                 prediction.predicted_class,
                 prediction.dnn_scores[index],
-                prediction.xnn_scores[index] if xnn else None,
+                None if math.isnan(score) else score,
             )
         )
     print_table(("picture", "class", "network's score", "xNN's score"), rows)

@@ -38,7 +38,7 @@ def export(
         is_csv = (format or _format_of(out)) is Format.csv
         text = client.export_namings_csv(study_id) if is_csv else client.export_namings(study_id)
     out.write_text(text, encoding="utf-8", newline="")
-    console.print(str(out), markup=False)
+    console.print(str(out))
 
 
 @app.command("import")

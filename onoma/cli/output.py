@@ -30,8 +30,9 @@ from rich.text import Text
 from onoma.client import DataLoss, InvalidArgument, JobFailed, RunningJob
 from onoma.v1 import jobs_pb2
 
-console = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+# Names that people gave are text, whatever brackets and colons they have.
+console = Console(highlight=False, markup=False, emoji=False)
+errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -64,17 +65,18 @@ def about(file: Path) -> Iterator[None]:
         raise ValueError(f"{file}: {error}") from error
 
 
+def plain(one: Message | Mapping[str, Any]) -> Mapping[str, Any]:
+    """A message as what JSON can hold; what is that already as it is."""
+    if not isinstance(one, Message):
+        return one
+    found: dict[str, Any] = MessageToDict(
+        one, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return found
+
+
 def print_json(content: Message | Mapping[str, Any] | Iterable[Message | Mapping[str, Any]]) -> None:
     """Prints a message, or a list of them, as JSON with the protos' field names; what is JSON already as it is."""
-
-    def plain(one: Message | Mapping[str, Any]) -> Mapping[str, Any]:
-        if not isinstance(one, Message):
-            return one
-        found: dict[str, Any] = MessageToDict(
-            one, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        return found
-
     shown = plain(content) if isinstance(content, Message | Mapping) else [plain(one) for one in content]
     sys.stdout.write(json.dumps(shown, indent=2, ensure_ascii=False) + "\n")
 
@@ -96,7 +98,7 @@ def print_table(
     """
     content = [list(row) for row in rows]
     if empty and not content:
-        console.print(empty, markup=False)
+        console.print(empty)
         return
     table = _table(columns, content, title)
     if _is_too_wide(table) and spare:
@@ -227,7 +229,7 @@ class _RateColumn(ProgressColumn):
 
 def _progress() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         _DoneColumn(table_column=Column(no_wrap=True)),
         _RateColumn(table_column=Column(no_wrap=True)),
@@ -265,4 +267,4 @@ def delete(what: str, do: Callable[[], None], *, asks: bool) -> None:
     if asks:
         ask(f"{what}: delete for good?", f"{what} would be deleted for good")
     do()
-    console.print(f"{what}: deleted", markup=False, soft_wrap=True)
+    console.print(f"{what}: deleted", soft_wrap=True)

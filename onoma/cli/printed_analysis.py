@@ -42,9 +42,9 @@ def prepared(categories: Iterator[tuple[str, dict[str, Any]]], *, as_json: bool)
 
 def _print(rows: list[list[Any]], notes: list[str]) -> None:
     print_table(_HEADINGS, rows)
-    console.print(_LEGEND, markup=False)
+    console.print(_LEGEND)
     for note in notes:
-        console.print(f"  ! {note}", markup=False)
+        console.print(f"  ! {note}")
 
 
 def _write(categories: Iterator[tuple[str, dict[str, Any]]]) -> None:

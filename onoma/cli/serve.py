@@ -28,15 +28,14 @@ def up(
     settings = local_settings(data)
     running = start_all(settings, http_port=port)
     try:
-        console.print(f"Onoma is up: {running.page_url}", markup=False)
+        console.print(f"Onoma is up: {running.page_url}")
         for service, address in running.addresses.items():
-            console.print(f"  {service} at {address}", markup=False)
+            console.print(f"  {service} at {address}")
         if not (settings.database_url and settings.object_store == "s3"):
-            console.print(f"  data in {data.absolute()}", markup=False, soft_wrap=True)
+            console.print(f"  data in {data.absolute()}", soft_wrap=True)
         if not running.owner_signs_in_by and running.page_url != DEFAULT_PAGE:
             console.print(
                 f"Links need its address: onoma study invite STUDY NAME --page {running.page_url}",
-                markup=False,
                 soft_wrap=True,
             )
         console.print(
@@ -44,7 +43,6 @@ def up(
             if running.owner_signs_in_by
             else "Bound to loopback: only this machine can reach it, and whoever sits at it is the owner. "
             "Ctrl-C ends it.",
-            markup=False,
         )
         wait_for_signal()
         console.print("Stopping: calls in flight may end, and a job at work goes on at the next start.")

@@ -96,7 +96,6 @@ def create(
         errors.print(
             f"  ! the xNNs '{xnn}' were trained on data set '{xnn_set.dataset}', not on '{dataset}': this study cannot "
             "be exported as an archive, which holds one data set",
-            markup=False,
             soft_wrap=True,
         )
     if json:
@@ -205,7 +204,7 @@ def revoke(study: Study, name: Person) -> None:
         found = client.get_study(study)
         person = find_annotator(client, found, name, or_viewer=True)
         client.revoke_invitation(found.study_id, person.annotator_id)
-    console.print(f"The link of {name} no longer lets anybody in.", markup=False)
+    console.print(f"The link of {name} no longer lets anybody in.")
 
 
 @app.command()
@@ -297,7 +296,7 @@ def _print_link(study_id: str, of: naming_pb2.Annotator, page: str, token: str, 
         names = {"annotator_id": of.annotator_id, "display_name": of.display_name}
         print_json({"study_id": study_id, **names, "link": link})
     else:
-        console.print(link, soft_wrap=True, markup=False)
+        console.print(link, soft_wrap=True)
 
 
 def _check_unused(client: Client, name: str) -> None:

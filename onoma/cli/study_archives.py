@@ -40,7 +40,6 @@ def export(
         f"activations, namings of {made.naming_count} of {made.annotator_count} people. Their links do not travel; "
         "their names do.",
         soft_wrap=True,
-        markup=False,
     )
 
 
@@ -71,12 +70,11 @@ def take(
         )
         return
     for warning in made.warnings:
-        console.print(f"  ! {warning}", soft_wrap=True, markup=False)
+        console.print(f"  ! {warning}", soft_wrap=True)
     print_studies([made.study])
     if made.annotator_count:
         console.print(
             f"{made.annotator_count} people came along without links: let each in again with "
             f"`onoma study renew {made.study.study_id} NAME`.",
             soft_wrap=True,
-            markup=False,
         )

@@ -245,7 +245,7 @@ def show(
             way_out = unfinished or "onoma job list shows its training, onoma job resume goes on with it"
             raise FailedPrecondition(f"set of xNNs '{name}' has no xNN yet; {way_out}")
         if unfinished:
-            errors.print(f"  ! set of xNNs '{name}': {unfinished}", markup=False, soft_wrap=True)
+            errors.print(f"  ! set of xNNs '{name}': {unfinished}", soft_wrap=True)
         if draw_to:
             from onoma.report.figures import save, scores_figure
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,11 +68,11 @@ def run(
             study, report = _walk(client, road, folder, simulated_annotators)
             minutes, seconds = divmod(round(time.monotonic() - started), 60)
             console.print(f"\nDone in {minutes} min {seconds} s.")
-            console.print(f"report: {report}", markup=False)
+            console.print(f"report: {report}")
             if serve:
                 token = _invitation(client, study, folder)
-                console.print(f"name the maps: {running.page_url}/name#{token}", soft_wrap=True, markup=False)
-                console.print(f"owner's page:  {running.page_url}/", markup=False)
+                console.print(f"name the maps: {running.page_url}/name#{token}", soft_wrap=True)
+                console.print(f"owner's page:  {running.page_url}/")
                 console.print("Ctrl-C ends the server; `onoma demo` again goes on where you stopped.")
         if serve:
             serve()
@@ -120,7 +121,6 @@ def _walk(
     print_table_1(xnn_set)
     console.print(
         f"study '{study.name}': {len(study.categories)} categories, {study.activation_count} maps to name",
-        markup=False,
     )
     return study, report
 
@@ -137,7 +137,6 @@ def _import(client: Client, road: Road) -> None:
     console.print(
         f"{sum(dataset.train_counts)} training and {sum(dataset.test_counts)} test pictures in "
         f"{len(dataset.classes)} classes, {dataset.skipped_count} files skipped",
-        markup=False,
     )
 
 
@@ -209,10 +208,16 @@ def _photographs(data: Path, folder: Path) -> Road:
     if not (data / "train").is_dir() or not (data / "test").is_dir():
         raise ValueError(f"{data} needs a folder 'train' and a folder 'test', each with a folder a class")
     return Road(
-        name=data.resolve().name,
+        name=name_of(data),
         data=data,
         max_train=0,
         network=lambda progress: photographs.train_network(data, folder / "features", progress=progress),
         map_images=60,
         settings=inference_pb2.XnnSettings(),
     )
+
+
+def name_of(photographs: Path) -> str:
+    """What all that is made of a folder of photographs is called: like it, in the letters that servers take."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", photographs.resolve().name)[:64].strip("-")
+    return name if re.search(r"[A-Za-z0-9]", name) else "photographs"

@@ -7,12 +7,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from onoma.report.tables import Value, latex, write_csv
+from onoma.report.tables import Value, latex, latex_row, write_csv
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 _ISOLATE, _END_ISOLATE = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+_IN_LATEX = str.maketrans(
+    {DASH: "--", MINUS: "$-$", NO_BREAK: "~", "±": r"$\pm$", "≥": r"$\geq$", _ISOLATE: "", _END_ISOLATE: ""}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +219,8 @@ def _latex(table: Table) -> str:
         *_latex_groups(table.groups),
         " & ".join(latex(column.title) for column in table.columns) + r" \\",
         r"\midrule",
-        *map(_latex_row, table.rows),
-        *([r"\midrule", _latex_row(table.means)] if table.means else []),
+        *(latex_row(map(_latex_cell, row)) for row in table.rows),
+        *([r"\midrule", latex_row(map(_latex_cell, table.means))] if table.means else []),
         r"\bottomrule",
         r"\end{tabular}",
         "",
@@ -238,10 +241,5 @@ def _latex_groups(groups: Sequence[tuple[str, int]]) -> list[str]:
     return [" & ".join(headings) + r" \\", " ".join(rules)]
 
 
-def _latex_row(row: Sequence[Cell]) -> str:
-    return " & ".join(map(_latex_cell, row)) + r" \\"
-
-
 def _latex_cell(cell: Cell) -> str:
-    printed = latex(cell.printed).replace(_ISOLATE, "").replace(_END_ISOLATE, "")
-    return printed.replace(DASH, "--").replace(MINUS, "$-$").replace("±", r"$\pm$").replace(NO_BREAK, "~")
+    return latex(cell.printed).translate(_IN_LATEX)

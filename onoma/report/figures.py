@@ -19,6 +19,7 @@ from onoma.faithfulness import FeatureCountRow
 from onoma.pictures_of_maps import boxes_for_missing_glyphs, enlarge, font_families, overlay
 from onoma.report.analysed import AnalysedCategory
 from onoma.report.data import CategoryMaps, CoverageRow, MapSample
+from onoma.report.fitted_text import in_two_lines, shortened, width_inches
 from onoma.report.statistics import numbers_of_annotators
 from onoma.report.tables import file_names
 
@@ -36,9 +37,14 @@ _COVERAGES = (
 _DOT = "#4a90c4"  # drawn as pixels, so it has to do on light and dark pages alike
 _PNG_DPI = 160
 _MOST_IN_LEGEND = 9
-_LONGEST_NAME = 28
 _EDGE_POINTS = 0.6  # a pixel on the page
-_COUNT_WIDTH = 0.13  # room for a concept's activations beside its name, as a share of the lines' length
+_LEAST_WIDTH_INCHES, _BARS_INCHES = 8.2, 7.4  # of a figure of bars: all of it, and what is not its categories
+_MOST_CATEGORY_INCHES = 2.4
+_TICK_POINTS = 8
+_PANEL_TITLE_POINTS, _PANEL_TITLE_INCHES, _LINE_INCHES = 8, 1.22, 0.135
+_NAME_POINTS, _MOST_NAME_INCHES = 8.5, 2.1  # of a concept in Figure 7
+_SIDE_INCHES, _LINKS_INCHES, _CONCEPT_INCHES = 2.2, 2.8, 0.34
+_GAP_INCHES = 0.1
 _MAPS_PER_ROW = 10
 _TILE_INCHES, _LABEL_INCHES, _TITLE_INCHES = 1.1, 0.7, 0.32
 
@@ -46,7 +52,8 @@ _TILE_INCHES, _LABEL_INCHES, _TITLE_INCHES = 1.1, 0.7, 0.32
 def coverage_figure(coverage: Sequence[CoverageRow]) -> Figure:
     """Coverage by category (paper, Figures 3 to 5): bar for any annotator, a dot for each."""
     categories = list(dict.fromkeys(row.category for row in coverage))
-    figure = Figure(figsize=(8.2, 0.75 + 0.27 * len(categories)), layout="constrained")
+    names = _fitted(categories)
+    figure = Figure(figsize=(_width_beside(names), 0.75 + 0.27 * len(categories)), layout="constrained")
     panels: list[Axes] = list(np.ravel(figure.subplots(1, len(_COVERAGES), sharey=True)))
     rows_of = {category: i for i, category in enumerate(categories)}
     for axes, (field, title) in zip(panels, _COVERAGES, strict=True):
@@ -62,7 +69,7 @@ def coverage_figure(coverage: Sequence[CoverageRow]) -> Figure:
         axes.set_title(title, loc="left", fontsize=9, color=INK)
         axes.set_xlim(0, 103)
         axes.set_xticks([0, 50, 100], ["0", "50", "100 %"])
-        axes.set_yticks(range(len(categories)), categories)
+        axes.set_yticks(range(len(categories)), names)
         axes.set_ylim(len(categories) - 0.4, -0.6)
         _quiet(axes)
     return figure
@@ -72,7 +79,11 @@ def named_by_figure(categories: Sequence[AnalysedCategory]) -> Figure:
     """Share of the activations that exactly n annotators name, a bar a category (paper, Figure 6)."""
     numbers = numbers_of_annotators(categories)
     most = len(numbers)
-    figure = Figure(figsize=(8.2, 0.9 + 0.27 * len(categories)), layout="constrained")
+    names = [
+        f"{name}, n = {one.found['n']['activations']:,}"
+        for name, one in zip(_fitted([one.category for one in categories]), categories, strict=True)
+    ]
+    figure = Figure(figsize=(_width_beside(names), 0.9 + 0.27 * len(categories)), layout="constrained")
     axes = figure.subplots()
     shades = [on_light for on_light, _ in shades_of(most)]
     for row, one in enumerate(categories):
@@ -87,7 +98,6 @@ def named_by_figure(categories: Sequence[AnalysedCategory]) -> Figure:
             left += width
     axes.set_xlim(0, 100)
     axes.set_xticks([0, 25, 50, 75, 100], ["0", "25", "50", "75", "100 %"])
-    names = [f"{one.category}, n = {one.found['n']['activations']:,}" for one in categories]
     axes.set_yticks(range(len(categories)), names)
     axes.set_ylim(len(categories) - 0.4, -0.6)
     if most <= _MOST_IN_LEGEND:
@@ -110,6 +120,16 @@ def named_by_figure(categories: Sequence[AnalysedCategory]) -> Figure:
         colours.ax.tick_params(labelsize=8, colors=QUIET)
     _quiet(axes)
     return figure
+
+
+def _fitted(categories: Sequence[str]) -> list[str]:
+    return [shortened(category, _MOST_CATEGORY_INCHES, _TICK_POINTS) for category in categories]
+
+
+def _width_beside(names: Sequence[str]) -> float:
+    """Inches of a figure whose bars stand beside these names."""
+    longest = max((width_inches(name, _TICK_POINTS) for name in names), default=0.0)
+    return max(_LEAST_WIDTH_INCHES, _BARS_INCHES + longest)
 
 
 def shades_of(count: int) -> list[tuple[str, str]]:
@@ -139,38 +159,38 @@ def matching_figure(drawn: Mapping[str, Any]) -> Figure:
     """
     sides = drawn["concepts"]
     rows = max(map(len, sides))
-    figure = Figure(figsize=(7.2, 0.9 + 0.34 * rows), layout="constrained")
-    axes = figure.subplots()
+    counts = [f"{concept['activations']:,}" for side in sides for concept in side]
+    count_width = max(width_inches(number, _TICK_POINTS) for number in counts) + _GAP_INCHES
+    side_width = max(_SIDE_INCHES, _MOST_NAME_INCHES + count_width)
+    lines = (side_width, side_width + _LINKS_INCHES)
+    width = lines[1] + side_width
+    figure = Figure(figsize=(width, _CONCEPT_INCHES * (rows + 1)))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(rows + 0.1, -0.9), autoscale_on=False)
+    axes.set_axis_off()
     heights = [[(place + 0.5) * rows / len(side) for place in range(len(side))] for side in sides]
     thickest = max(weight for _, _, weight, _ in drawn["overlaps"])
     for left, right, weight, is_inside in sorted(drawn["overlaps"], key=lambda one: (one[3], one[2])):
         ends = [heights[0][left], heights[1][right]]
         axes.plot(
-            [0.01, 0.99], ends, "-", solid_capstyle="butt", lw=0.8 + 7 * weight / thickest,
+            lines, ends, "-", solid_capstyle="butt", lw=0.8 + 7 * weight / thickest,
             color=ACCENT if is_inside else RULE, zorder=2 if is_inside else 1,
         )  # fmt: skip
         if is_inside:
-            axes.text(0.5, sum(ends) / 2, f"{weight:,}", ha="center", va="center", fontsize=7, color=INK, zorder=3,
-                      bbox={"boxstyle": "round,pad=0.2", "fc": PAPER, "ec": "none"})  # fmt: skip
-    for at, align, side, of_side, annotator in zip(
-        (-0.02, 1.02), ("right", "left"), sides, heights, drawn["annotators"], strict=True
+            axes.text(width / 2, sum(ends) / 2, f"{weight:,}", ha="center", va="center", fontsize=7, color=INK,
+                      zorder=3, bbox={"boxstyle": "round,pad=0.2", "fc": PAPER, "ec": "none"})  # fmt: skip
+    for edge, outward, align, side, of_side, annotator in zip(
+        lines, (-1, 1), ("right", "left"), sides, heights, drawn["annotators"], strict=True
     ):
-        axes.text(at, -0.25, _short(annotator), ha=align, va="bottom", fontsize=9, weight="bold", color=INK)
+        at = edge + outward * _GAP_INCHES
+        name = shortened(annotator, side_width - 2 * _GAP_INCHES, 9, weight="bold")
+        axes.text(at, -0.25, name, ha=align, va="bottom", fontsize=9, weight="bold", color=INK)
         for concept, height in zip(side, of_side, strict=True):
-            away = _COUNT_WIDTH if align == "left" else -_COUNT_WIDTH
             numbers = f"{concept['activations']:,}"
-            axes.text(at, height, numbers, ha=align, va="center", fontsize=8, color=QUIET)
-            axes.text(
-                at + away, height, _short(concept["name"]), ha=align, va="center", fontsize=8.5, color=INK
-            )
-    axes.set_xlim(-0.75, 1.75)
-    axes.set_ylim(rows, -0.6)
-    axes.set_axis_off()
+            axes.text(at, height, numbers, ha=align, va="center", fontsize=_TICK_POINTS, color=QUIET)
+            name = shortened(concept["name"], _MOST_NAME_INCHES - 2 * _GAP_INCHES, _NAME_POINTS) or "unnamed"
+            axes.text(at + outward * count_width, height, name, ha=align, va="center", fontsize=_NAME_POINTS,
+                      color=INK)  # fmt: skip
     return figure
-
-
-def _short(name: str) -> str:
-    return (name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…") or "unnamed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,18 +246,21 @@ def scores_figure(maps: Sequence[CategoryMaps | ClassScores]) -> Figure:
     rows = -(-len(maps) // columns)
     has_others = any(isinstance(one, ClassScores) for one in maps)
     legend_inches = 0 if not has_others else 0.6 if columns <= 2 else 0.2
-    size = (1.66 * columns, 1.75 * rows + 0.2 + legend_inches)
-    figure = Figure(figsize=size, layout="constrained")
+    titles = [
+        f"{in_two_lines(one.category, _PANEL_TITLE_INCHES, _PANEL_TITLE_POINTS)}\nn = {len(one.scores):,}"
+        for one in maps
+    ]
+    panel_inches = 1.75 + _LINE_INCHES * max(title.count("\n") for title in titles)
+    figure = Figure(figsize=(1.66 * columns, panel_inches * rows + 0.2 + legend_inches), layout="constrained")
     panels = np.ravel(figure.subplots(rows, columns, squeeze=False))
-    for axes, category in zip(panels, maps, strict=False):
+    for axes, category, title in zip(panels, maps, titles, strict=False):
         others = category.others if isinstance(category, ClassScores) else category.scores[:0]
         every = np.concatenate([category.scores, others])
         low, high = float(every.min()), float(every.max())
         axes.plot([low, high], [low, high], color=RULE, lw=1, zorder=0)
         axes.plot(*others.T, "o", ms=2, alpha=0.3, mec="none", mfc=QUIET, rasterized=True)
         axes.plot(*category.scores.T, "o", ms=2.5, alpha=0.6, mec="none", mfc=_DOT, rasterized=True)
-        title = f"{category.category}, n = {len(category.scores)}"
-        axes.set_title(title, loc="left", fontsize=8, color=INK)
+        axes.set_title(title, loc="left", fontsize=_PANEL_TITLE_POINTS, color=INK)
         axes.locator_params(nbins=3)
         _quiet(axes)
     for axes in panels[len(maps) :]:
@@ -270,7 +293,8 @@ def maps_figure(maps: CategoryMaps) -> Figure:
     width = _LABEL_INCHES + _TILE_INCHES * max(columns, 3)
     height = _TITLE_INCHES + _TILE_INCHES * len(rows)
     figure = Figure(figsize=(width, height), facecolor="white")
-    figure.text(0.07 / width, 1 - 0.07 / height, maps.category, va="top", fontsize=10, weight="bold")
+    name = shortened(maps.category, width - 0.14, 10, weight="bold")
+    figure.text(0.07 / width, 1 - 0.07 / height, name, va="top", fontsize=10, weight="bold")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height), autoscale_on=False)
     axes.set_axis_off()
     for i, (x_feature, samples) in enumerate(rows.items()):
@@ -313,5 +337,5 @@ def _quiet(axes: Axes) -> None:
     axes.set_facecolor("none")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(RULE)
-    axes.tick_params(labelsize=8, labelcolor=QUIET, color=RULE, length=3)
+    axes.tick_params(labelsize=_TICK_POINTS, labelcolor=QUIET, color=RULE, length=3)
     axes.tick_params(axis="y", length=0)

@@ -1,6 +1,6 @@
 """The tables of the paper, and those beyond it, out of an analysis (docs/statistics.md)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import fmean
@@ -69,11 +69,25 @@ def purity_table(categories: Categories, key: str, number_in_paper: int) -> Tabl
         ends = [replace(middle, printed=f"{100 * end:.1f}", values=(end, len(defined)))
                 for end in (min(defined), max(defined))] if defined else [middle, middle]  # fmt: skip
         rows.append((text(one.category), *((*cells, middle) if few else (ends[0], middle, ends[1]))))
-    columns = [Column(person, share_names(person)) for person in people] if few else []
+    stems = _stems(people, {"row", "category", *share_names(f"{key}_mean")})
+    columns = [Column(person, share_names(stems[person])) for person in people] if few else []
     names = ("mean",) if few else ("lowest", "mean", "highest")
     columns += [Column(name, share_names(f"{key}_{name}")) for name in names]
     name = f"table{number_in_paper}_{key.lower()}_purity"
     return with_means(Table(name, caption, (_CATEGORY, *columns), tuple(rows)))
+
+
+def _stems(people: Sequence[str], taken: Iterable[str]) -> dict[str, str]:
+    """What each person's columns are named after: the person, numbered where others have one of these names."""
+    stems: dict[str, str] = {}
+    used = set(taken)
+    for person in people:
+        stem, n = person, 2
+        while used.intersection(share_names(stem)):
+            stem, n = f"{person} ({n})", n + 1
+        used.update(share_names(stem))
+        stems[person] = stem
+    return stems
 
 
 def _purity(purity: Mapping[str, Any] | None, key: str, person: str) -> Cell:
@@ -87,7 +101,6 @@ def coverage_table(coverage: Sequence[CoverageRow]) -> Table:
     rows = []
     for row in coverage:
         covered = partial(_covered, why=_why_uncovered(row))
-        concepts = count(row.concept_count)
         removed = replace(listed(row.removed_concepts), values=("; ".join(row.removed_concepts),))
         rows.append(
             (
@@ -100,7 +113,7 @@ def coverage_table(coverage: Sequence[CoverageRow]) -> Table:
                 Cell("", (None,)) if row.annotator else covered(row.complete_by_one_annotator),
                 count(row.image_count),
                 count(row.left_out_count),
-                concepts if row.annotator else replace(concepts, printed=""),
+                count(row.concept_count) if row.annotator else Cell("", (None,)),
                 replace(removed, printed="none") if row.annotator and not row.removed_concepts else removed,
             )
         )

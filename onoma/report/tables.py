@@ -14,6 +14,9 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "<": r"\textless{}",  # these three are other signs in LaTeX's oldest fonts, which it takes by itself
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     **{character: "\\" + character for character in "&%$#_{}"},
 }
 
@@ -25,7 +28,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Value]]
     """
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
+        writer.writerow(map(_csv_cell, header))
         writer.writerows([_csv_cell(cell) for cell in row] for row in rows)
     return [path]
 
@@ -100,7 +103,7 @@ def write_table1_tex(path: Path, classes: Sequence[ClassRow], *, ours: bool = Fa
                 str(row.restart_count),
                 "yes" if row.accepted else "no",
             ]
-        lines.append(" & ".join(cells) + r" \\")
+        lines.append(latex_row(cells))
     lines += [r"\bottomrule", r"\end{tabular}", ""]
     path.write_text("\n".join(lines), encoding="utf-8")
     return [path]
@@ -109,6 +112,12 @@ def write_table1_tex(path: Path, classes: Sequence[ClassRow], *, ours: bool = Fa
 def latex(text: str) -> str:
     """Text with LaTeX's special characters escaped."""
     return "".join(_LATEX.get(character, character) for character in text)
+
+
+def latex_row(cells: Iterable[str]) -> str:
+    """A row of a LaTeX table; one that begins with [ or * is kept from being an argument of the command before it."""
+    row = " & ".join(cells) + r" \\"
+    return "{}" + row if row.lstrip().startswith(("[", "*")) else row
 
 
 def file_names(names: Iterable[str]) -> dict[str, str]:

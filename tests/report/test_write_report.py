@@ -150,6 +150,27 @@ def test_latex_escapes_names_and_prints_undefined_as_a_dash(named: ReportData, t
     assert r"hat \& cap & 0 & 0 & -- & -- & -- & 0.040" in table
 
 
+@pytest.mark.parametrize("name", ["[left]", "*star"])
+def test_a_row_of_latex_that_begins_like_an_argument_is_none(
+    named: ReportData, tmp_path: Path, name: str
+) -> None:
+    classes = tuple(replace(row, class_name=name) for row in named.classes)
+    coverage = tuple(replace(row, category=name) for row in named.coverage)
+    write_report(replace(named, classes=classes, coverage=coverage), tmp_path)
+    for table in ("table1", "figures_3_to_5_coverage"):
+        lines = (tmp_path / f"{table}.tex").read_text(encoding="utf-8").splitlines()
+        assert any(line.startswith("{}" + name) for line in lines)
+        assert not any(line.startswith(name[0]) for line in lines)
+
+
+def test_nobody_says_how_many_concepts_all_annotators_together_have(
+    named: ReportData, tmp_path: Path
+) -> None:
+    write_report(named, tmp_path)
+    rows = rows_of(tmp_path / "figures_3_to_5_coverage.csv")
+    assert [(row["annotator"], row["concepts"]) for row in rows[:2]] == [("Ann", "2"), ("", "")]
+
+
 def test_those_who_were_invited_and_named_nothing_are_not_said_to_have_named(
     named: ReportData, tmp_path: Path
 ) -> None:

@@ -94,10 +94,10 @@ def test_parts_come_from_wordnet_when_asked(analyse, tmp_path: Path) -> None:
     (tmp_path / "data.noun").write_text(
         "00000001 08 n 01 eye 0 001 #p 00000002 n 0000 | sees\n00000002 08 n 01 head 0 000 | top\n"
     )
-    arguments = [tmp_path / "study.json", "--json", "--wordnet", tmp_path / "data.noun"]
+    arguments = [tmp_path / "study.json", "--json"]
     compat = [
         json.loads(analyse(*arguments, *flag)[1])["expected"]["p"]["pairs"]["A1-A3"]["one_to_one"]
-        for flag in ([], ["--part-of"])
+        for flag in ([], ["--part-of", "--wordnet", tmp_path / "data.noun"])
     ]
     assert [found["subset_compat"]["value"] for found in compat] == [0.5, 1.0]
 

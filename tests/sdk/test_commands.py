@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from onoma import cli
-from onoma.cli import export
+from onoma.cli import export, jobs
 from onoma.client import JobFailed, NotFound
 from onoma.science.program import load
 from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2, types_pb2
@@ -72,6 +72,17 @@ def test_a_job_is_listed_cancelled_resumed_and_watched(onoma, open_study: OpenSt
     assert f"onoma job resume {job.job_id[:8]}" in text
     code, text = onoma("job", "watch", "no-such-job")
     assert (code, "onoma job list" in text) == (1, True)
+
+
+def test_the_list_of_jobs_is_cut_for_people_who_are_told_and_not_for_programs(onoma, monkeypatch) -> None:
+    monkeypatch.setattr(jobs, "_SHOWN", 1)
+    code, text = onoma("job", "list")
+    assert (code, len(text.splitlines())) == (0, 3), text
+    assert text.splitlines()[2] == "the last 1; --all lists those before them too"
+    every = json.loads(onoma("job", "list", "--json")[1])
+    assert len(every) > 1
+    text = onoma("job", "list", "--all")[1]
+    assert all(job["job_id"][:8] in text for job in every)
 
 
 def test_the_list_says_why_a_job_failed(onoma, open_study: OpenStudy, tmp_path: Path) -> None:
@@ -225,7 +236,8 @@ def test_scores_of_network_and_xnns_are_drawn(onoma, tmp_path: Path) -> None:
     code, text = onoma("xnn", "show", "tiny", "--plot", str(tmp_path / "scores.svg"))
     assert code == 0, text
     drawn = (tmp_path / "scores.svg").read_text()
-    assert all(name in drawn for name in ("circle, n = ", "cross, n = ", "square, n = "))
+    assert all(f">{name}<" in drawn for name in ("circle", "cross", "square"))
+    assert drawn.count(">n = ") == 3
 
 
 def test_a_sweep_shows_faithfulness_and_sparsity_by_k(onoma_apart, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What commands print on a terminal of 80 columns."""
 
 import io
+import math
 
 import pytest
 from rich.console import Console
@@ -67,6 +68,19 @@ def test_a_models_layers_stand_in_one_piece(screen: io.StringIO) -> None:
     assert "strict" in head
 
 
+def test_the_score_of_a_class_without_an_xnn_is_undefined(screen: io.StringIO) -> None:
+    prediction = inference_pb2.Prediction(
+        predicted_class="hat", dnn_scores=[1.0, 0.1], xnn_scores=[math.nan, 0.1]
+    )
+    models.print_predictions(["a.png"], [prediction], ["hat", "cap"])
+    assert screen.getvalue().splitlines()[1].split() == ["a.png", "hat", "1.000", output.DASH]
+    assert models.prediction_as_json(prediction)["xnn_scores"] == [None, 0.1]
+    without = inference_pb2.Prediction(predicted_class="hat", dnn_scores=[1.0, 0.1])
+    models.print_predictions(["a.png"], [without], ["hat", "cap"])
+    assert screen.getvalue().splitlines()[-1].split() == ["a.png", "hat", "1.000", output.DASH]
+    assert models.prediction_as_json(without)["xnn_scores"] == []
+
+
 def test_coverage_fits_and_has_no_number_of_concepts_for_all_together(screen: io.StringIO) -> None:
     counts = {"activation_count": 124, "image_count": 49}
     rows = [
@@ -95,6 +109,28 @@ def test_percentages_stand_right_aligned_as_numbers_do(screen: io.StringIO) -> N
 def test_a_table_without_rows_says_what_to_do(screen: io.StringIO) -> None:
     studies.print_studies([])
     assert screen.getvalue().startswith("no study yet: onoma study create NAME")
+
+
+NAMES = ("collar [left]", ":smile:", "wing [/x]", "[bold]eye[/bold]")
+
+
+def test_names_are_printed_as_they_are_and_not_read_as_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_table(("name", "n"), [(name, 1) for name in NAMES], title="[b] of :cat:")
+    output.print_table(("name",), [], empty=NAMES[0])
+    output.console.print(NAMES[2])
+    for name in NAMES:
+        with output.bar(f"import {name}") as progress:
+            progress(1, 1)
+    printed, bars = capsys.readouterr()
+    assert [line.rstrip() for line in printed.splitlines() if line.strip()] == [
+        "[b] of :cat:",
+        "name              n",
+        *(f"{name:<16}  1" for name in NAMES),
+        NAMES[0],
+        NAMES[2],
+    ]
+    for name in NAMES:
+        assert f"import {name}" in bars
 
 
 def test_a_bar_keeps_its_numbers_where_the_words_are_long(screen: io.StringIO) -> None:
