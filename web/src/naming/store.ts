@@ -40,9 +40,11 @@ export interface NamingState {
   /** The naming as the hand sees it. */
   view: View | null;
   saving: Saving;
-  /** Acts that the server has not taken yet. */
+  /** Acts of all categories that the server has not taken yet. */
   waiting: number;
   notice: Notice | null;
+  /** What was lost in any category, until the annotator has closed it. */
+  losses: readonly string[];
   /** The last thing that happened, for those who do not see it. */
   said: string;
   place: Place;
@@ -88,8 +90,6 @@ export const EMPTY_CATEGORY = {
   maps: null,
   channel: null,
   view: null,
-  saving: { kind: "saved" } as Saving,
-  waiting: 0,
   notice: null,
   said: "",
   place: "pool" as Place,
@@ -110,6 +110,9 @@ export const useNaming = create<NamingState>(() => ({
   annotator: null,
   seesOthers: false,
   category: "",
+  saving: { kind: "saved" },
+  waiting: 0,
+  losses: [],
   helpOpen: false,
   plain: false,
   columns: 1,
@@ -135,7 +138,6 @@ export function showQueue(queue: Queue): void {
   const placeIsGone = !isThere(view, place);
   set({
     view,
-    waiting: queue.pending.length,
     ...(placeIsGone ? { place: "pool", selection: NOTHING } : {}),
   });
 }
@@ -193,6 +195,15 @@ export function act(command: Command): boolean {
 
 export function tell(words: string): void {
   set({ notice: { words } });
+}
+
+export function tellLoss(words: string): void {
+  const { losses } = get();
+  if (!losses.includes(words)) set({ losses: [...losses, words] });
+}
+
+export function closeLoss(words: string): void {
+  set({ losses: get().losses.filter((one) => one !== words) });
 }
 
 export function say(said: string): void {
