@@ -1,4 +1,5 @@
 import { reportUrl } from "../api/report";
+import { keepFocus } from "./focus";
 import { LinkAgain } from "./LinkAgain";
 import { closeLoss, readOnlyReason, useNaming } from "./store";
 import { counted, sentence } from "./words";
@@ -39,7 +40,13 @@ export function NoticeBands() {
       {losses.map((words) => (
         <div key={words} className="band" role="alert">
           <span>{words}</span>
-          <button type="button" onClick={() => closeLoss(words)}>
+          <button
+            type="button"
+            onClick={() => {
+              closeLoss(words);
+              keepFocus();
+            }}
+          >
             Close
           </button>
         </div>
@@ -52,7 +59,10 @@ export function NoticeBands() {
 function NoticeBand() {
   const notice = useNaming((state) => state.notice);
   if (!notice) return null;
-  const close = () => useNaming.setState({ notice: null });
+  const close = () => {
+    useNaming.setState({ notice: null });
+    keepFocus();
+  };
   return (
     <div className="band" role="alert">
       <span>{notice.words}</span>

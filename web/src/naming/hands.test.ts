@@ -8,8 +8,10 @@ import {
   discardSelection,
   makeConcept,
   removeConcept,
+  renameShown,
   splitShown,
   takeConcept,
+  takeConceptNumber,
 } from "./hands";
 import { viewOf } from "./naming";
 import { enqueue, type Queue } from "./queue";
@@ -110,4 +112,16 @@ test("in a closed study the key of a concept shows it, whatever is selected", ()
   const concept = conceptIds()[0] ?? "";
   takeConcept(concept);
   expect(useNaming.getState().place).toEqual({ concept });
+});
+
+test("what is shown by its number is what keys for a concept mean, wherever the focus was", () => {
+  makeConcept(POOL.slice(0, 1), "collar");
+  makeConcept(POOL.slice(1, 2), "hem");
+  const [collar, hem] = conceptIds();
+  document.body.innerHTML = `<div class="grid" tabindex="0"></div><button data-concept="${collar}"></button>`;
+  document.querySelector("button")?.focus();
+  takeConceptNumber(2);
+  renameShown();
+  expect(useNaming.getState().renaming).toBe(hem);
+  document.body.replaceChildren();
 });

@@ -15,6 +15,7 @@ import {
   UNDO,
   unassign,
 } from "./commands";
+import { focusGrid } from "./focus";
 import { isSameName } from "./matching";
 import { choose, type Modifiers } from "./selection";
 import {
@@ -24,6 +25,7 @@ import {
   idsShown,
   isReadOnly,
   isRefused,
+  type Place,
   say,
   select,
   show,
@@ -157,7 +159,13 @@ export const dropOn = {
 export function takeConcept(conceptId: string): void {
   const ids = isReadOnly(get()) ? [] : selected();
   if (ids.length > 0) assignAll(conceptId, ids);
-  else show({ concept: conceptId });
+  else showByKey({ concept: conceptId });
+}
+
+/** Shows a place, and takes the focus from the concept that had it: keys for a concept mean this one now. */
+export function showByKey(place: Place): void {
+  show(place);
+  focusGrid();
 }
 
 export function takeConceptNumber(number: number): void {
@@ -224,11 +232,6 @@ export function removeConcept(conceptId: string): void {
   const back = `; its ${counted(count, "example")} ${count === 1 ? "is" : "are"} back in the pool`;
   const words = `“${nameOf(concept)}” is deleted${count > 0 ? back : ""}.`;
   set({ notice: { words, offers: [UNDO_OFFER] } });
-}
-
-/** Back to the examples, so that the keys go on there. */
-export function focusGrid(): void {
-  document.querySelector<HTMLElement>(".grid")?.focus({ preventScroll: true });
 }
 
 /** Sorts by likeness to the selection, as it is now. */

@@ -15,6 +15,7 @@ import {
 import type { Maps } from "../maps/npy";
 import { photosHere } from "../maps/photos";
 import { type Channel, openChannel } from "./channel";
+import { keepFocus } from "./focus";
 import { isEmpty } from "./naming";
 import { pendingCategories } from "./pendingStorage";
 import { loadStands, type Stand, saveStand } from "./preferences";
@@ -96,6 +97,7 @@ export async function openCategory(category: string): Promise<void> {
   latest += 1;
   const mine = latest;
   set({ ...EMPTY_CATEGORY, category });
+  keepFocus();
   history.replaceState(null, "", `?${new URLSearchParams({ category })}`);
   const isOpen = () => get().category === category;
   const address = addressNow();

@@ -6,6 +6,7 @@ import type { Annotator, Command, Concept, Study } from "../api/openapi";
 import type { Colours } from "../maps/colormap";
 import type { Maps } from "../maps/npy";
 import type { Channel } from "./channel";
+import { keepFocus } from "./focus";
 import { DoesNotApply, discardedIds, type View } from "./naming";
 import { byImage, byShare, inOrder, type Sort } from "./order";
 import { loadPreferences, savePreferences } from "./preferences";
@@ -176,16 +177,17 @@ export function isRefused(): boolean {
 /** Does an act: it paints at once, is kept, and is sent. False where it makes no sense now. */
 export function act(command: Command): boolean {
   const { channel, place, selection } = get();
-  if (isRefused()) return false;
+  if (!channel || isRefused()) return false;
   const before = idsShown();
   try {
-    channel?.act(command);
+    channel.act(command);
   } catch (error) {
     if (!(error instanceof DoesNotApply)) throw error;
     set({ notice: { words: sentence(error.message) } });
     return false;
   }
   set({ justDiscarded: [], notice: null });
+  keepFocus();
   const after = idsShown();
   if (get().place === place && after.length < before.length) {
     set({ selection: afterLeaving(selection, before, after) });
