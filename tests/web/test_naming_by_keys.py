@@ -165,6 +165,27 @@ def test_the_menu_opens_and_closes_by_keys(naming: Naming):
     expect(concept(page, "hem").get_by_role("button", name="More about hem")).to_be_focused()
 
 
+def test_the_keys_go_on_where_a_button_goes(naming: Naming):
+    page = naming.page
+    grid, undo = page.locator(".grid"), page.get_by_role("button", name="Undo")
+    tiles(page).first.click()
+    page.get_by_role("button", name="Discard X").press("Enter")
+    expect(grid).to_be_focused()
+    page.get_by_role("button", name="noise").press("Enter")
+    expect(grid).to_be_focused()
+    undo.press("Enter")
+    expect(undo).to_be_focused()
+    undo.press("Enter")
+    expect(grid).to_be_focused()
+    help_button = page.get_by_role("button", name="Help: all keys")
+    help_button.press("Enter")
+    page.get_by_role("dialog").get_by_role("button", name="Close").press("Enter")
+    expect(help_button).to_be_focused()
+    press(page, "Home", "Delete")
+    page.get_by_role("button", name="Close").press("Enter")
+    expect(grid).to_be_focused()
+
+
 def test_every_key_is_in_the_help_and_letters_can_be_turned_off(naming: Naming):
     page = naming.page
     press(page, "?")

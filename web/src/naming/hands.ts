@@ -45,10 +45,12 @@ export function selected(): string[] {
 /** The server takes at most so many activations in one act. */
 const LARGEST_ACT = 10_000;
 
-function inActs(ids: string[], command: (some: string[]) => Command): void {
+/** Whether all were taken; after an act that was not, none is tried. */
+function inActs(ids: string[], command: (some: string[]) => Command): boolean {
   for (let from = 0; from < ids.length; from += LARGEST_ACT) {
-    act(command(ids.slice(from, from + LARGEST_ACT)));
+    if (!act(command(ids.slice(from, from + LARGEST_ACT)))) return false;
   }
+  return true;
 }
 
 export function conceptOf(conceptId: string): Concept | undefined {
@@ -56,21 +58,21 @@ export function conceptOf(conceptId: string): Concept | undefined {
 }
 
 function assignAll(conceptId: string, ids: string[]): void {
-  inActs(ids, (some) => assign(conceptId, some));
+  const isDone = inActs(ids, (some) => assign(conceptId, some));
   const concept = conceptOf(conceptId);
-  if (concept && ids.length > 0)
+  if (isDone && concept && ids.length > 0)
     say(`${counted(ids.length, "example")} put into ${nameOf(concept)}`);
 }
 
 function unassignAll(ids: string[]): void {
   if (get().place === "pool") return;
-  inActs(ids, unassign);
-  if (ids.length > 0) say(`${counted(ids.length, "example")} back in the pool`);
+  const isDone = inActs(ids, unassign);
+  if (isDone && ids.length > 0) say(`${counted(ids.length, "example")} back in the pool`);
 }
 
 function discardAll(ids: string[], reason: DiscardReason = "DISCARD_REASON_UNSPECIFIED"): void {
   if (ids.length === 0 || (get().place === "discarded" && reason.endsWith("UNSPECIFIED"))) return;
-  inActs(ids, (some) => discard(some, reason));
+  if (!inActs(ids, (some) => discard(some, reason))) return;
   if (reason !== "DISCARD_REASON_UNSPECIFIED") {
     say(`${counted(ids.length, "example")} discarded: ${REASON_WORDS[reason]}`);
     return;
@@ -241,12 +243,13 @@ export async function sortBySimilarity(): Promise<void> {
     tell("Select one example or more first; the others are then sorted by how alike they are.");
     return;
   }
-  const { category } = get();
+  set({ askedLike: ids });
+  const isWanted = () => get().askedLike === ids;
   try {
     const order = await loadSimilar(addressNow(), ids.slice(0, LARGEST_ACT));
-    if (get().category === category) set({ sort: "similarity", order });
+    if (isWanted()) set({ sort: "similarity", order });
   } catch (error) {
-    tell(`Not sorted: ${messageOf(error)}`);
+    if (isWanted()) tell(`Not sorted: ${messageOf(error)}`);
   }
 }
 

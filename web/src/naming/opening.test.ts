@@ -168,3 +168,18 @@ test("what is lost in a category that is not shown is told until it is closed", 
   act(discard(["t2"]));
   expect(useNaming.getState().losses).toEqual([words]);
 });
+
+test("what another device takes out of the grid is no longer selected, nor are its reasons asked for", async () => {
+  serverHasNamings();
+  await openCategory("glove");
+  select(choose(NOTHING, idsShown(), "t1", { shift: false, ctrl: false }));
+  useNaming.setState({ justDiscarded: ["t3"] });
+  const before = useNaming.getState().followed;
+  const naming = { ...EMPTY, category: "glove", revision: "1", discards, pool: ["t2", "t3"] };
+  useNaming.getState().channel?.meet(naming);
+  expect(useNaming.getState()).toMatchObject({
+    selection: { ids: new Set(), cursor: "t2" },
+    justDiscarded: [],
+    followed: before,
+  });
+});

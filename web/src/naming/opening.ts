@@ -27,6 +27,7 @@ import {
   idsShown,
   isThere,
   type Notice,
+  sayPlace,
   select,
   showQueue,
   tell,
@@ -112,6 +113,7 @@ export async function openCategory(category: string): Promise<void> {
     showQueue(channel.queue());
     const stands = loadStands(study?.study_id ?? "", annotator?.annotator_id ?? "");
     standAt(stands.categories[category]);
+    sayPlace(`${category}: `);
     retryNow();
     void showMaps(address, list.version, isOpen);
   } catch (error) {
@@ -260,7 +262,7 @@ async function sendOthers(): Promise<void> {
 
 /** What was offered after this tab's act would now be done to another's. */
 function sayElsewhere(): void {
-  if (get().notice?.offers) set({ notice: null });
+  set({ justDiscarded: [], ...(get().notice?.offers ? { notice: null } : {}) });
 }
 
 /** Whether another try is worth it. */

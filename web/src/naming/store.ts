@@ -11,9 +11,9 @@ import { DoesNotApply, discardedIds, type View } from "./naming";
 import { byImage, byShare, inOrder, type Sort } from "./order";
 import { loadPreferences, savePreferences } from "./preferences";
 import { present, type Queue } from "./queue";
-import { afterLeaving, NOTHING, type Selection } from "./selection";
+import { afterLeaving, NOTHING, type Selection, staying } from "./selection";
 import type { Saving } from "./sender";
-import { sentence } from "./words";
+import { counted, nameOf, sentence } from "./words";
 
 /** What the grid shows: the pool, the discard pile, or the concept with this id. */
 export type Place = "pool" | "discarded" | { concept: string };
@@ -52,7 +52,11 @@ export interface NamingState {
   sort: Sort;
   /** All ids in the order of `sort`; null for the order that the server gives. */
   order: readonly string[] | null;
+  /** The examples whose likeness was asked for last, until another order is chosen. */
+  askedLike: readonly string[] | null;
   selection: Selection;
+  /** Rises where the hand acts or moves the cursor: the grid follows the cursor then, and stays where another device acts. */
+  followed: number;
   dragged: Dragged | null;
   /** The concept whose name is being edited. */
   renaming: string | null;
@@ -96,6 +100,7 @@ export const EMPTY_CATEGORY = {
   place: "pool" as Place,
   sort: "given" as Sort,
   order: null,
+  askedLike: null,
   selection: NOTHING,
   dragged: null,
   renaming: null,
@@ -114,6 +119,7 @@ export const useNaming = create<NamingState>(() => ({
   saving: { kind: "saved" },
   waiting: 0,
   losses: [],
+  followed: 0,
   helpOpen: false,
   plain: false,
   columns: 1,
@@ -134,13 +140,14 @@ useNaming.subscribe((state, before) => {
 });
 
 export function showQueue(queue: Queue): void {
+  const state = get();
   const view = present(queue);
-  const { place } = get();
-  const placeIsGone = !isThere(view, place);
-  set({
-    view,
-    ...(placeIsGone ? { place: "pool", selection: NOTHING } : {}),
-  });
+  if (!isThere(view, state.place)) {
+    set({ view, place: "pool", selection: NOTHING });
+    return;
+  }
+  const [before, after] = [idsShown(state), idsShown({ ...state, view })];
+  set({ view, selection: staying(state.selection, before, after) });
 }
 
 /** The concept that the grid shows. */
@@ -186,7 +193,7 @@ export function act(command: Command): boolean {
     set({ notice: { words: sentence(error.message) } });
     return false;
   }
-  set({ justDiscarded: [], notice: null });
+  set({ justDiscarded: [], notice: null, followed: get().followed + 1 });
   keepFocus();
   const after = idsShown();
   if (get().place === place && after.length < before.length) {
@@ -208,8 +215,20 @@ export function closeLoss(words: string): void {
   set({ losses: get().losses.filter((one) => one !== words) });
 }
 
-export function say(said: string): void {
-  set({ said });
+/** The same words twice are heard once, unless something in them differs. */
+export function say(words: string): void {
+  set({ said: get().said === words ? `${words}\u00a0` : words });
+}
+
+/** What the grid shows, in words. */
+export function titleOf(state: NamingState): string {
+  const concept = conceptAt(state);
+  if (concept) return nameOf(concept);
+  return state.place === "discarded" ? "Discarded" : "Pool";
+}
+
+export function sayPlace(lead = ""): void {
+  say(`${lead}${titleOf(get())}, ${counted(idsShown().length, "example")}`);
 }
 
 let shownLast: {
@@ -241,10 +260,13 @@ export function idsAt({ naming }: View, place: Place): readonly string[] {
 
 export function show(place: Place): void {
   set({ place, selection: NOTHING, justDiscarded: [] });
+  if (get().view) sayPlace();
 }
 
 export function select(selection: Selection): void {
-  set({ selection, justDiscarded: [] });
+  const { selection: before, followed } = get();
+  const isMoved = selection.cursor !== before.cursor;
+  set({ selection, justDiscarded: [], followed: isMoved ? followed + 1 : followed });
 }
 
 /** Sorts the grid by what the page itself knows. */
@@ -252,7 +274,7 @@ export function sortBy(sort: "given" | "image" | "share"): void {
   const { activations } = get();
   const order =
     sort === "given" ? null : sort === "image" ? byImage(activations) : byShare(activations);
-  set({ sort, order });
+  set({ sort, order, askedLike: null });
 }
 
 /** The address of the category that is open. */
