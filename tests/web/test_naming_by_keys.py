@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from onoma.v1 import naming_pb2
 from tests.web.conftest import Naming
-from tests.web.hands import concept, groups, make_concept, press, sizes, tiles, wait_until_saved
+from tests.web.hands import concept, groups, make_concept, press, quoted, sizes, tiles, wait_until_saved
 
 pytestmark = pytest.mark.browser
 
@@ -112,7 +112,7 @@ def test_the_merge_dialog_lets_the_name_be_chosen(naming: Naming):
         page.keyboard.type(name)
         press(page, "Enter")
     press(page, "Escape", "2", "m")
-    dialog = page.get_by_role("dialog", name="Merge “neck” with")
+    dialog = page.get_by_role("dialog", name=f"Merge {quoted('neck')} with")
     expect(dialog.get_by_role("radio", name="collar 1")).to_be_checked()
     expect(dialog.get_by_role("radio", name="collar 1")).to_be_focused()
     dialog.get_by_role("radio", name="neck", exact=True).press("Space")

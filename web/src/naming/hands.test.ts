@@ -87,9 +87,9 @@ const conceptIds = () =>
   useNaming.getState().view?.naming.concepts.map(({ concept_id }) => concept_id) ?? [];
 
 test.each([
-  [0, "“hem” is deleted."],
-  [1, "“hem” is deleted; its 1 example is back in the pool."],
-  [2, "“hem” is deleted; its 2 examples are back in the pool."],
+  [0, "“\u2068hem\u2069” is deleted."],
+  [1, "“\u2068hem\u2069” is deleted; its 1 example is back in the pool."],
+  [2, "“\u2068hem\u2069” is deleted; its 2 examples are back in the pool."],
 ])("deleting a concept of %d examples says what became of them", (count, words) => {
   makeConcept(POOL.slice(0, count), "hem");
   removeConcept(conceptIds()[0] ?? "");

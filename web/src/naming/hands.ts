@@ -32,7 +32,7 @@ import {
   tell,
   useNaming,
 } from "./store";
-import { CHOSEN_REASONS, counted, nameOf, REASON_WORDS } from "./words";
+import { CHOSEN_REASONS, counted, nameOf, quoted, REASON_WORDS } from "./words";
 
 const { getState: get, setState: set } = useNaming;
 
@@ -125,12 +125,12 @@ export function splitShown(conceptId: string | null = null): void {
 export function mergeConcepts(sourceId: string, targetId: string): void {
   const [source, target] = [conceptOf(sourceId), conceptOf(targetId)];
   if (!source || !target || !act(merge(sourceId, targetId))) return;
-  const words = `“${nameOf(source)}” (${source.activation_ids.length}) is now part of “${nameOf(target)}” (${target.activation_ids.length}).`;
+  const words = `${quoted(nameOf(source))} (${source.activation_ids.length}) is now part of ${quoted(nameOf(target))} (${target.activation_ids.length}).`;
   const keepOther = () => {
     act(UNDO);
     act(merge(targetId, sourceId));
   };
-  const other = { label: `Keep the name “${source.name}”`, run: keepOther };
+  const other = { label: `Keep the name ${quoted(source.name)}`, run: keepOther };
   const isOtherName = source.name !== "" && source.name !== target.name;
   set({ notice: { words, offers: [...(isOtherName ? [other] : []), UNDO_OFFER] } });
 }
@@ -222,7 +222,7 @@ function offerMergeOfName(conceptId: string, name: string): void {
   const concepts = get().view?.naming.concepts ?? [];
   const other = concepts.find((one) => one.concept_id !== conceptId && isSameName(one.name, name));
   if (!other) return;
-  const words = `There is another concept called “${nameOf(other)}” (${other.activation_ids.length}). They stay two concepts unless you merge them.`;
+  const words = `There is another concept called ${quoted(nameOf(other))} (${other.activation_ids.length}). They stay two concepts unless you merge them.`;
   const run = () => mergeConcepts(conceptId, other.concept_id);
   set({ notice: { words, offers: [{ label: "Merge them", run }] } });
 }
@@ -232,7 +232,7 @@ export function removeConcept(conceptId: string): void {
   if (!concept || !act(deleteConcept(conceptId))) return;
   const count = concept.activation_ids.length;
   const back = `; its ${counted(count, "example")} ${count === 1 ? "is" : "are"} back in the pool`;
-  const words = `“${nameOf(concept)}” is deleted${count > 0 ? back : ""}.`;
+  const words = `${quoted(nameOf(concept))} is deleted${count > 0 ? back : ""}.`;
   set({ notice: { words, offers: [UNDO_OFFER] } });
 }
 
