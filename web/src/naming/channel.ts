@@ -88,6 +88,7 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
     },
     report,
     tell: listener.tell,
+    met: listener.met,
     closed: listener.closed,
     wait: (ms) =>
       new Promise((resolve) => {

@@ -15,6 +15,8 @@ export interface Wiring {
   report: (saving: Saving) => void;
   /** Tells the annotator what was lost, and why; or that nothing was. */
   tell: (message: string, isLoss: boolean) => void;
+  /** Another device's act came with the answer to one of this tab. */
+  met: () => void;
   /** The study was closed in the meantime. */
   closed: () => void;
   /** Resolves after this long, or when there is reason to try earlier. */
@@ -55,7 +57,10 @@ export function createSender(wiring: Wiring): () => Promise<void> {
 
   function take(answer: Extract<Answer, { kind: "done" | "stale" | "refused" | "closed" }>): void {
     if (answer.kind === "done") {
+      const before = revisionOf(wiring.read());
       wiring.write(acknowledge(wiring.read(), answer));
+      // The answer was lost once, and another device has acted in between.
+      if (revisionOf(wiring.read()) > before + 1) wiring.met();
       return;
     }
     if (answer.kind === "refused") {
@@ -90,6 +95,10 @@ export function createSender(wiring: Wiring): () => Promise<void> {
       running = false;
     }
   };
+}
+
+function revisionOf({ confirmed }: Queue): number {
+  return Number(confirmed.naming.revision);
 }
 
 function changes(count: number): string {
