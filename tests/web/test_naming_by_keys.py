@@ -184,6 +184,11 @@ def test_the_keys_go_on_where_a_button_goes(naming: Naming):
     press(page, "Home", "Delete")
     page.get_by_role("button", name="Close").press("Enter")
     expect(grid).to_be_focused()
+    following = page.get_by_role("button", name="Next category")
+    page.get_by_role("combobox", name="Category").select_option(naming.study.categories[-2])
+    following.press("Enter")
+    expect(following).to_be_disabled()
+    expect(grid).to_be_focused()
 
 
 def test_every_key_is_in_the_help_and_letters_can_be_turned_off(naming: Naming):

@@ -37,9 +37,12 @@ export function NoticeBands() {
   const losses = useNaming((state) => state.losses);
   return (
     <>
-      {losses.map((words) => (
+      {[...losses].map(([words, times]) => (
         <div key={words} className="band" role="alert">
-          <span>{words}</span>
+          <span>
+            {words}
+            {times > 1 && ` (${times} times)`}
+          </span>
           <button
             type="button"
             onClick={() => {

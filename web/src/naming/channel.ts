@@ -48,6 +48,7 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
   const key = storageKey(address.study_id, address.annotator_id, address.category);
   let queue: Queue = { confirmed: viewOf(naming), pending: loadPending(key) };
   let kept: PendingAct[] = queue.pending;
+  let hasRoom = true;
   let saving: Saving = { kind: "saved" };
   let tryEarlier = () => {};
 
@@ -63,7 +64,9 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
 
   function keep(): void {
     if (kept === queue.pending) return;
-    if (!savePending(key, kept, queue.pending)) {
+    const hadRoom = hasRoom;
+    hasRoom = savePending(key, kept, queue.pending);
+    if (hadRoom && !hasRoom) {
       listener.tell(
         "This browser's storage is full: keep this tab open until everything is saved.",
         true,

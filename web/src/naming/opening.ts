@@ -94,11 +94,12 @@ let latest = 0;
 
 /** Shows another category, where it was left. */
 export async function openCategory(category: string): Promise<void> {
-  const { study, annotator } = get();
+  const { study, annotator, category: before } = get();
   latest += 1;
   const mine = latest;
   set({ ...EMPTY_CATEGORY, category });
-  keepFocus();
+  // The button that led here may be at its end now; a page that is just opening has had no focus.
+  if (before) keepFocus();
   history.replaceState(null, "", `?${new URLSearchParams({ category })}`);
   const isOpen = () => get().category === category;
   const address = addressNow();
@@ -241,12 +242,13 @@ async function channelOf(address: NamingAddress): Promise<Channel> {
 
 /** How the saving stands: what keeps the acts of any category back is said, whichever is shown. */
 function showSaving(): void {
-  const savings = [...channels.values()].map((channel) => channel.saving());
-  const isUnsaved = (kind: Saving["kind"]) => savings.find((saving) => saving.kind === kind);
-  const saving = isUnsaved("signed_out") ?? isUnsaved("offline") ?? isUnsaved("saving");
-  const waiting = [...channels.values()].reduce((sum, one) => sum + one.queue().pending.length, 0);
+  const all = [...channels.values()];
+  const savings = all.map((channel) => channel.saving());
+  const first = (kind: Saving["kind"]) => savings.find((saving) => saving.kind === kind);
+  const unsaved = first("signed_out") ?? first("offline") ?? first("saving");
   const shown = channels.get(get().category)?.saving();
-  set({ saving: saving ?? shown ?? { kind: "saved" }, waiting });
+  const waiting = all.reduce((sum, channel) => sum + channel.queue().pending.length, 0);
+  set({ saving: unsaved ?? shown ?? { kind: "saved" }, waiting });
 }
 
 /** Sends what waits from an earlier visit in categories that are not shown. */

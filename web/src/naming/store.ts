@@ -44,8 +44,8 @@ export interface NamingState {
   /** Acts of all categories that the server has not taken yet. */
   waiting: number;
   notice: Notice | null;
-  /** What was lost in any category, until the annotator has closed it. */
-  losses: readonly string[];
+  /** What was lost in any category, and how often, until the annotator has closed it. */
+  losses: ReadonlyMap<string, number>;
   /** The last thing that happened, for those who do not see it. */
   said: string;
   place: Place;
@@ -118,7 +118,7 @@ export const useNaming = create<NamingState>(() => ({
   category: "",
   saving: { kind: "saved" },
   waiting: 0,
-  losses: [],
+  losses: new Map(),
   followed: 0,
   helpOpen: false,
   plain: false,
@@ -208,11 +208,11 @@ export function tell(words: string): void {
 
 export function tellLoss(words: string): void {
   const { losses } = get();
-  if (!losses.includes(words)) set({ losses: [...losses, words] });
+  set({ losses: new Map(losses).set(words, (losses.get(words) ?? 0) + 1) });
 }
 
 export function closeLoss(words: string): void {
-  set({ losses: get().losses.filter((one) => one !== words) });
+  set({ losses: new Map([...get().losses].filter(([one]) => one !== words)) });
 }
 
 /** The same words twice are heard once, unless something in them differs. */
