@@ -29,6 +29,11 @@ def press(page: Page, *keys: str) -> None:
         page.keyboard.press(key)
 
 
+def quoted(name: str) -> str:
+    """As the page writes a name within a sentence: isolated, whatever its direction."""
+    return f"“\u2068{name}\u2069”"
+
+
 def groups(stored: naming_pb2.Naming) -> list[tuple[str, list[str]]]:
     """Name and activations of each concept."""
     return [(c.name, list(c.activation_ids)) for c in stored.concepts]

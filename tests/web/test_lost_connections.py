@@ -42,6 +42,28 @@ def test_acts_that_waited_survive_a_closed_tab(naming: Naming):
     wait_until_saved(again)
 
 
+def test_what_waits_in_a_category_that_is_not_shown_is_sent_too(naming: Naming):
+    page, study = naming.page, naming.study
+    category = page.get_by_role("combobox", name="Category").input_value()
+    other = next(one for one in study.categories if one != category)
+    page.route("**/acts", lambda route: route.abort())
+    make_concept(page, [0], "hem")
+    page.get_by_role("combobox", name="Category").select_option(other)
+    expect(page.locator(".saving")).to_contain_text("2 changes waiting")
+    address = page.url
+    page.goto("about:blank")
+    page.unroute("**/acts")
+    page.goto(address)
+    naming.wait_until_stored(
+        lambda _: (
+            names(naming.client.get_naming(study.study_id, naming.annotator.annotator_id, category))
+            == ["hem"]
+        )
+    )
+    expect(page.get_by_role("combobox", name="Category")).to_have_value(other)
+    wait_until_saved(page)
+
+
 def test_ten_seconds_without_a_network_lose_nothing(naming: Naming):
     page = naming.page
     make_concept(page, [0], "before")

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from onoma.v1 import naming_pb2
 from tests.web.conftest import Naming
-from tests.web.hands import concept, groups, make_concept, press, sizes, tiles, wait_until_saved
+from tests.web.hands import concept, groups, make_concept, press, quoted, sizes, tiles, wait_until_saved
 
 pytestmark = pytest.mark.browser
 
@@ -112,7 +112,7 @@ def test_the_merge_dialog_lets_the_name_be_chosen(naming: Naming):
         page.keyboard.type(name)
         press(page, "Enter")
     press(page, "Escape", "2", "m")
-    dialog = page.get_by_role("dialog", name="Merge “neck” with")
+    dialog = page.get_by_role("dialog", name=f"Merge {quoted('neck')} with")
     expect(dialog.get_by_role("radio", name="collar 1")).to_be_checked()
     expect(dialog.get_by_role("radio", name="collar 1")).to_be_focused()
     dialog.get_by_role("radio", name="neck", exact=True).press("Space")
@@ -163,6 +163,32 @@ def test_the_menu_opens_and_closes_by_keys(naming: Naming):
     press(page, "Escape")
     expect(page.get_by_role("menu")).to_have_count(0)
     expect(concept(page, "hem").get_by_role("button", name="More about hem")).to_be_focused()
+
+
+def test_the_keys_go_on_where_a_button_goes(naming: Naming):
+    page = naming.page
+    grid, undo = page.locator(".grid"), page.get_by_role("button", name="Undo")
+    tiles(page).first.click()
+    page.get_by_role("button", name="Discard X").press("Enter")
+    expect(grid).to_be_focused()
+    page.get_by_role("button", name="noise").press("Enter")
+    expect(grid).to_be_focused()
+    undo.press("Enter")
+    expect(undo).to_be_focused()
+    undo.press("Enter")
+    expect(grid).to_be_focused()
+    help_button = page.get_by_role("button", name="Help: all keys")
+    help_button.press("Enter")
+    page.get_by_role("dialog").get_by_role("button", name="Close").press("Enter")
+    expect(help_button).to_be_focused()
+    press(page, "Home", "Delete")
+    page.get_by_role("button", name="Close").press("Enter")
+    expect(grid).to_be_focused()
+    following = page.get_by_role("button", name="Next category")
+    page.get_by_role("combobox", name="Category").select_option(naming.study.categories[-2])
+    following.press("Enter")
+    expect(following).to_be_disabled()
+    expect(grid).to_be_focused()
 
 
 def test_every_key_is_in_the_help_and_letters_can_be_turned_off(naming: Naming):

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, expect
 from onoma.v1 import naming_pb2
 from tests.conftest import OpenStudy
 from tests.web.conftest import Naming, followed
-from tests.web.hands import concept, groups, make_concept, names, sizes, tiles, wait_until_saved
+from tests.web.hands import concept, groups, make_concept, names, quoted, sizes, tiles, wait_until_saved
 
 pytestmark = pytest.mark.browser
 
@@ -217,7 +217,9 @@ def test_a_name_that_is_there_already_offers_a_merge_and_never_merges_by_itself(
     page.get_by_role("menuitem", name="Rename").click()
     page.keyboard.type("collar")
     page.keyboard.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("There is another concept called “Collar” (1)")
+    expect(page.get_by_role("alert")).to_contain_text(
+        f"There is another concept called {quoted('Collar')} (1)"
+    )
     naming.wait_until_stored(lambda stored: sizes(stored) == [("Collar", 1), ("collar", 1)])
     page.get_by_role("button", name="Merge them").click()
     naming.wait_until_stored(lambda stored: sizes(stored) == [("Collar", 2)])
@@ -230,8 +232,10 @@ def test_after_a_merge_by_dragging_the_other_name_is_one_click_away(naming: Nami
     make_concept(page, [0], "collar")
     make_concept(page, [0], "neck")
     concept(page, "neck").drag_to(concept(page, "collar"))
-    expect(page.get_by_role("alert")).to_contain_text("“neck” (1) is now part of “collar” (1)")
-    page.get_by_role("button", name="Keep the name “neck”").click()
+    expect(page.get_by_role("alert")).to_contain_text(
+        f"{quoted('neck')} (1) is now part of {quoted('collar')} (1)"
+    )
+    page.get_by_role("button", name=f"Keep the name {quoted('neck')}").click()
     naming.wait_until_stored(lambda stored: sizes(stored) == [("neck", 2)])
     page.get_by_role("button", name="Undo").click()
     naming.wait_until_stored(lambda stored: names(stored) == ["collar", "neck"])

@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
+from onoma.v1 import naming_pb2
 from tests.web.conftest import Naming
 from tests.web.hands import concept, make_concept, names, sizes, tiles, wait_until_saved
 
@@ -65,6 +66,29 @@ def test_offline_work_on_a_large_category_joins_what_the_other_tab_did(large_nam
         expect(concept(here, name)).to_be_visible()
         expect(concept(there, name)).to_be_visible()
     elsewhere.close()
+
+
+def test_another_device_moves_nothing_under_the_hand(large_naming: Naming):
+    here = large_naming.page
+    tiles(here).first.click()
+    scroller = here.locator(".grid-scroller")
+    scroller.evaluate("scroller => scroller.scrollTop = 500")
+    expect(here.locator(".tile[aria-posinset='1']")).to_have_count(0)
+    stored = large_naming.stored()
+    made = naming_pb2.CreateConcept(concept_id="c", name="elsewhere", activation_ids=stored.pool[:2])
+    large_naming.client.act(stored, naming_pb2.Command(create=made))
+    expect(concept(here, "elsewhere")).to_be_visible()
+    expect(here.get_by_text("1 selected")).to_have_count(0)
+    assert scroller.evaluate("scroller => scroller.scrollTop") == 500
+
+
+def test_a_link_that_was_corrected_in_the_address_bar_opens(naming: Naming):
+    page = naming.page
+    page.goto("about:blank")
+    page.goto(naming.link + "wrong")
+    expect(page.get_by_role("heading")).to_have_text("This link does not open")
+    page.goto(naming.link)
+    expect(tiles(page).first).to_be_visible()
 
 
 def test_a_link_that_nobody_made_says_so(naming: Naming):

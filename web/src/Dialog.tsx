@@ -14,11 +14,19 @@ export function Dialog({
   children: ReactNode;
 }) {
   const dialog = useRef<HTMLDialogElement>(null);
+  const from = useRef<Element | null>(null);
   useEffect(() => {
-    if (dialog.current?.open) return;
-    dialog.current?.showModal();
-    // React's autoFocus comes before the dialog is open, and so to nothing.
-    dialog.current?.querySelector<HTMLElement>("[data-first]")?.focus();
+    if (!dialog.current?.open) {
+      from.current = document.activeElement;
+      dialog.current?.showModal();
+      // React's autoFocus comes before the dialog is open, and so to nothing.
+      dialog.current?.querySelector<HTMLElement>("[data-first]")?.focus();
+    }
+    return () => {
+      // A dialog that is taken out of the page gives the focus back to nobody.
+      const isLost = document.activeElement === document.body;
+      if (isLost && from.current instanceof HTMLElement) from.current.focus();
+    };
   }, []);
   return (
     // Escape is the keyboard's way out, and the browser's own.

@@ -47,7 +47,12 @@ export function InvitationPage({ token, onAccepted }: InvitationPageProps) {
         )}
       </main>
     );
-  if (failure === null) return null;
+  if (failure === null)
+    return (
+      <main className="empty-page">
+        <p role="status">Opening.</p>
+      </main>
+    );
   const isRefused = failure instanceof ApiError && !failure.isPassing;
   return (
     <main className="empty-page">

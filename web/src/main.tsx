@@ -1,4 +1,4 @@
-import { StrictMode, useState } from "react";
+import { StrictMode, useEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { addressOf, namingPath } from "./address";
 import { InvitationPage } from "./InvitationPage";
@@ -10,6 +10,12 @@ import "./styles.css";
 
 function Page() {
   const [address, setAddress] = useState(() => addressOf(location));
+  useEffect(() => {
+    // A link that was corrected in the address bar loads nothing by itself.
+    const onHashChange = () => setAddress(addressOf(location));
+    window.addEventListener("hashchange", onHashChange);
+    return () => window.removeEventListener("hashchange", onHashChange);
+  }, []);
   switch (address.page) {
     case "studies":
       return <StudiesPage />;

@@ -71,6 +71,9 @@ test.each([
   [413, problem("RESOURCE_EXHAUSTED"), { kind: "refused", message: "why" }],
   [503, problem("UNAVAILABLE"), { kind: "unreachable", message: "why" }],
   [502, "<html>", { kind: "unreachable", message: "the server answered 502" }],
+  [404, "<html>", { kind: "unreachable", message: "the server answered 404" }],
+  [413, "<html>", { kind: "unreachable", message: "the server answered 413" }],
+  [408, problem("CANCELLED"), { kind: "unreachable", message: "why" }],
 ])("an answer of %i %o is understood", async (status, body, answer) => {
   serverAnswers(status, body);
   expect(await sendAct(ADDRESS, ACT, "3")).toEqual(answer);

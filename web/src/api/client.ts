@@ -40,11 +40,7 @@ interface Result<T> {
 export async function answered<T>(call: Promise<Result<T>>): Promise<T> {
   const { data, error, response } = await call.catch(brokenOff);
   if (data === undefined || !response.ok)
-    throw new ApiError(
-      response.status,
-      problemOf(error, response),
-      response.status >= 500 || response.headers.has("Retry-After"),
-    );
+    throw new ApiError(response.status, problemOf(error, response), mayPass(error, response));
   return data;
 }
 
@@ -61,6 +57,14 @@ export async function allPages<Page extends { next_page_token: string }>(
 function brokenOff(cause: unknown): never {
   if (cause instanceof NoAnswerError) throw cause;
   throw new NoAnswerError("The server's answer broke off.", { cause });
+}
+
+/** Too slow, too early, broken off: none says that the request is wrong. */
+const PASSING = [408, 425, 499];
+
+/** Whether the same request may go well later; what is not the gateway's own word says nothing against it. */
+function mayPass(error: Problem | undefined, { status, headers }: Response): boolean {
+  return !error?.code || status >= 500 || PASSING.includes(status) || headers.has("Retry-After");
 }
 
 /** An answer that is no problem JSON comes from something between page and gateway. */

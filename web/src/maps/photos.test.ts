@@ -1,5 +1,5 @@
 // @vitest-environment happy-dom
-import { createElement } from "react";
+import { createElement, startTransition } from "react";
 import { createRoot } from "react-dom/client";
 import { beforeEach, expect, test, vi } from "vitest";
 
@@ -106,4 +106,35 @@ test("one photograph that cannot be read leaves the others that are held", async
 
 test("a browser that holds nothing asks for each, as its own cache keeps each", async () => {
   expect(await visit(["a", "b"])).toEqual(["/a", "/b"]);
+});
+
+test("a photograph that comes while the other tiles are drawn shows", async () => {
+  vi.resetModules();
+  let answer = () => {};
+  vi.stubGlobal("fetch", async (url: string) => {
+    await new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    return new Response(url.slice(-1), { headers: { "Content-Type": "image/png" } });
+  });
+  const { usePhoto } = await import("./photos");
+  const Photo = () => createElement("img", { src: usePhoto(`${FOLDER}/a`) });
+  const Slow = () => {
+    answer();
+    const until = performance.now() + 20;
+    while (performance.now() < until);
+    return null;
+  };
+  const [before, page] = [document.createElement("div"), document.createElement("div")];
+  const roots = [before, page].map((place) => createRoot(place));
+  roots[0]?.render(createElement(Photo));
+  const source = (place: HTMLElement) => place.querySelector("img")?.getAttribute("src");
+  await vi.waitFor(() => expect(before.querySelector("img")).not.toBeNull(), SOON_ENOUGH);
+  startTransition(() => {
+    const slow = Array.from({ length: 10 }, (_, key) => createElement(Slow, { key }));
+    roots[1]?.render([createElement(Photo, { key: "a" }), slow]);
+  });
+  await vi.waitFor(() => expect(source(before)).toBe(address("a")), SOON_ENOUGH);
+  await vi.waitFor(() => expect(source(page)).toBe(address("a")), { timeout: 3000 });
+  for (const root of roots) root.unmount();
 });

@@ -33,9 +33,15 @@ let keptBytes = 0;
 /** The address to show a photograph by, once it is here. */
 export function usePhoto(url: string): string | undefined {
   const [, showAgain] = useReducer((times: number) => times + 1, 0);
+  const src = photos.get(url)?.src;
   // Before the tiles are painted without it: a screenful of them takes a while.
-  useLayoutEffect(() => want(url, showAgain), [url]);
-  return photos.get(url)?.src;
+  useLayoutEffect(() => {
+    const end = want(url, showAgain);
+    // It may have come while the other tiles were drawn.
+    if (photos.get(url)?.src !== src) showAgain();
+    return end;
+  }, [url, src]);
+  return src;
 }
 
 /** Resolves when all photographs that are wanted are here, or after so long. */

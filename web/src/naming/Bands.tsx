@@ -1,6 +1,7 @@
 import { reportUrl } from "../api/report";
+import { keepFocus } from "./focus";
 import { LinkAgain } from "./LinkAgain";
-import { readOnlyReason, useNaming } from "./store";
+import { closeLoss, readOnlyReason, useNaming } from "./store";
 import { counted, sentence } from "./words";
 
 /** What is so for a while: nothing can be changed, or the link has to be opened again. */
@@ -31,11 +32,40 @@ export function Bands() {
   );
 }
 
-/** What just happened, with what can be done about it. It stands below the examples, so that nothing moves. */
-export function NoticeBand() {
+/** What was lost, and what just happened with what can be done about it: below the examples, so that nothing moves. */
+export function NoticeBands() {
+  const losses = useNaming((state) => state.losses);
+  return (
+    <>
+      {[...losses].map(([words, times]) => (
+        <div key={words} className="band" role="alert">
+          <span>
+            {words}
+            {times > 1 && ` (${times} times)`}
+          </span>
+          <button
+            type="button"
+            onClick={() => {
+              closeLoss(words);
+              keepFocus();
+            }}
+          >
+            Close
+          </button>
+        </div>
+      ))}
+      <NoticeBand />
+    </>
+  );
+}
+
+function NoticeBand() {
   const notice = useNaming((state) => state.notice);
   if (!notice) return null;
-  const close = () => useNaming.setState({ notice: null });
+  const close = () => {
+    useNaming.setState({ notice: null });
+    keepFocus();
+  };
   return (
     <div className="band" role="alert">
       <span>{notice.words}</span>

@@ -1,5 +1,6 @@
 import { type KeyboardEvent, useEffect, useRef } from "react";
-import { askName, askWhatToMerge, conceptOf, focusGrid, removeConcept, splitShown } from "./hands";
+import { focusGrid } from "./focus";
+import { askName, askWhatToMerge, conceptOf, removeConcept, splitShown } from "./hands";
 import { isReadOnly, show, useNaming } from "./store";
 import { nameOf } from "./words";
 

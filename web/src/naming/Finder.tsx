@@ -1,5 +1,6 @@
 import { type KeyboardEvent, useState } from "react";
-import { focusGrid, makeConcept, selected, takeConcept } from "./hands";
+import { focusGrid, isComposing } from "./focus";
+import { makeConcept, selected, takeConcept } from "./hands";
 import { matches } from "./matching";
 import { LONGEST_NAME } from "./NameField";
 import { isReadOnly, useNaming } from "./store";
@@ -42,6 +43,7 @@ export function Finder() {
   }
 
   function onKeyDown(event: KeyboardEvent): void {
+    if (isComposing(event)) return;
     const last = choices.length - 1;
     if (event.key === "Enter") take(Math.min(at, last));
     else if (event.key === "Escape") close();

@@ -31,6 +31,8 @@ export function Grid() {
   const category = useNaming((state) => state.category);
   const place = useNaming((state) => state.place);
   const selection = useNaming((state) => state.selection);
+  const followed = useNaming((state) => state.followed);
+  const order = useNaming((state) => state.order);
   const tileSize = useNaming((state) => state.tileSize);
   const { width, height } = useSize(content, scroller);
 
@@ -56,6 +58,7 @@ export function Grid() {
     () => useNaming.setState({ columns, rows: Math.floor(height / pitch) }),
     [columns, height, pitch],
   );
+  // biome-ignore lint/correctness/useExhaustiveDependencies: not where another device acts
   useEffect(() => {
     const at = selection.cursor === null ? -1 : ids.indexOf(selection.cursor);
     if (at < 0) return;
@@ -63,7 +66,7 @@ export function Grid() {
     const offset = rows.scrollOffset ?? 0;
     const isInSight = row * pitch >= offset && (row + 1) * pitch <= offset + height;
     if (!isInSight) rows.scrollToIndex(row);
-  }, [selection.cursor, ids, columns, rows, pitch, height]);
+  }, [followed, order, columns, pitch]);
 
   const isInSight = (row: number) =>
     !rows.range || (row >= rows.range.startIndex && row <= rows.range.endIndex);
@@ -119,6 +122,7 @@ export function Grid() {
 
   return (
     <div className="grid-scroller" ref={scroller}>
+      {ids.length === 0 && <EmptyPlace />}
       {/* biome-ignore lint/a11y/useKeyWithClickEvents: the keys are in shortcuts.ts */}
       <div
         className="grid"
@@ -133,7 +137,6 @@ export function Grid() {
         onDragEnd={() => useNaming.setState({ dragged: null })}
         onPointerDown={onPointerDown}
       >
-        {ids.length === 0 && <EmptyPlace />}
         <div
           className={isEmpty ? "grid-content left" : "grid-content"}
           ref={content}

@@ -1,8 +1,7 @@
 import { COLOUR_WORDS, type Colours } from "../maps/colormap";
 import { sortBySimilarity } from "./hands";
 import { SORT_WORDS, type Sort } from "./order";
-import { conceptAt, idsShown, type NamingState, sortBy, useNaming } from "./store";
-import { nameOf } from "./words";
+import { idsShown, sortBy, titleOf, useNaming } from "./store";
 
 /** What the grid shows, and how it is sorted and drawn. */
 export function GridBar() {
@@ -19,12 +18,6 @@ export function GridBar() {
       <ColourChoice />
     </div>
   );
-}
-
-function titleOf(state: NamingState): string {
-  const concept = conceptAt(state);
-  if (concept) return nameOf(concept);
-  return state.place === "discarded" ? "Discarded" : "Pool";
 }
 
 function SortChoice() {

@@ -1,8 +1,9 @@
 import { useEffect, useMemo } from "react";
 import type { Naming } from "../api/openapi";
 import { Dialog } from "../Dialog";
+import { focusGrid } from "./focus";
 import { Slider } from "./GridBar";
-import { focusGrid, stepEnlarged } from "./hands";
+import { stepEnlarged } from "./hands";
 import { Picture } from "./Picture";
 import { idsShown, useNaming } from "./store";
 import { nameOf } from "./words";
@@ -37,12 +38,12 @@ export function LargeView() {
         <Picture id={activation.id} plain />
       </div>
       <div className="large-view-bar">
-        <button type="button" disabled={at <= 0} onClick={() => stepEnlarged(-1)}>
+        <button type="button" aria-disabled={at <= 0} onClick={() => stepEnlarged(-1)}>
           ‹ Before
         </button>
         <button
           type="button"
-          disabled={at < 0 || at >= ids.length - 1}
+          aria-disabled={at < 0 || at >= ids.length - 1}
           onClick={() => stepEnlarged(1)}
         >
           After ›

@@ -2,10 +2,11 @@ import { type FormEvent, useState } from "react";
 import type { Concept } from "../api/openapi";
 import { Dialog } from "../Dialog";
 import { Covers } from "./ConceptRow";
-import { conceptOf, focusGrid, mergeConcepts } from "./hands";
+import { focusGrid } from "./focus";
+import { conceptOf, mergeConcepts } from "./hands";
 import { matches } from "./matching";
 import { useNaming } from "./store";
-import { counted, nameOf } from "./words";
+import { counted, nameOf, quoted } from "./words";
 
 const MANY = 8;
 
@@ -41,13 +42,13 @@ function MergeForm({ concept }: { concept: Concept }) {
 
   if (others.length === 0) {
     return (
-      <Dialog title={`Merge “${nameOf(concept)}”`} onClose={close}>
+      <Dialog title={`Merge ${quoted(nameOf(concept))}`} onClose={close}>
         <p>There is no other concept to merge it with.</p>
       </Dialog>
     );
   }
   return (
-    <Dialog title={`Merge “${nameOf(concept)}” with`} onClose={close}>
+    <Dialog title={`Merge ${quoted(nameOf(concept))} with`} onClose={close}>
       <form className="merge" onSubmit={merge}>
         {others.length > MANY && (
           <label>

@@ -1,4 +1,5 @@
 import { useRef } from "react";
+import { isComposing } from "./focus";
 
 /** Of a concept, in characters. */
 export const LONGEST_NAME = 200;
@@ -26,6 +27,7 @@ export function NameField({
       onFocus={(event) => event.currentTarget.select()}
       onBlur={(event) => onDone(cancelled.current ? null : event.currentTarget.value.trim())}
       onKeyDown={(event) => {
+        if (isComposing(event)) return;
         if (event.key !== "Enter" && event.key !== "Escape") return;
         cancelled.current = event.key === "Escape";
         event.currentTarget.blur();

@@ -3,7 +3,7 @@ import { listen } from "../api/events";
 import { namingEventsUrl } from "../api/naming";
 import type { WatchNamingResponse } from "../api/openapi";
 import { ActBar } from "./ActBar";
-import { Bands, NoticeBand } from "./Bands";
+import { Bands, NoticeBands } from "./Bands";
 import { Grid } from "./Grid";
 import { GridBar } from "./GridBar";
 import { Help } from "./Help";
@@ -48,7 +48,7 @@ export function NamingPage({ studyId, annotatorId, category }: NamingPageProps) 
           <section className="workspace" aria-label="Examples">
             <GridBar />
             <Grid />
-            <NoticeBand />
+            <NoticeBands />
             <ActBar />
           </section>
           <Shelf />

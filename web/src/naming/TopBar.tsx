@@ -1,3 +1,5 @@
+import { useEffect } from "react";
+import { keepFocus } from "./focus";
 import { redo, undo } from "./hands";
 import { discardedIds, namedCount } from "./naming";
 import { openCategory, retryNow, stepCategory } from "./opening";
@@ -96,6 +98,16 @@ function CategoryBar() {
   );
 }
 
+function TryNow() {
+  // It goes when the server answers.
+  useEffect(() => keepFocus, []);
+  return (
+    <button type="button" onClick={retryNow}>
+      Try now
+    </button>
+  );
+}
+
 function SavingState() {
   const saving = useNaming((state) => state.saving);
   const waiting = useNaming((state) => state.waiting);
@@ -108,10 +120,7 @@ function SavingState() {
       {saving.kind === "signed_out" && changes}
       {saving.kind === "offline" && (
         <>
-          {saving.message ? `${changes}: ${saving.message}` : `offline, ${changes}`}{" "}
-          <button type="button" onClick={retryNow}>
-            Try now
-          </button>
+          {saving.message ? `${changes}: ${saving.message}` : `offline, ${changes}`} <TryNow />
         </>
       )}
     </span>

@@ -17,6 +17,7 @@ const UNPAINTED_MS = 100;
 
 export interface Channel {
   queue: () => Queue;
+  saving: () => Saving;
   /**
    * Paints an act and that it waits, then keeps and sends it; throws DoesNotApply where it makes
    * no sense now. It is kept before it is sent, and before the page is left.
@@ -33,7 +34,8 @@ export interface Channel {
 export interface Listener {
   changed: (queue: Queue) => void;
   saving: (saving: Saving) => void;
-  tell: (message: string) => void;
+  /** Says something for the annotator; a loss, or that one threatens, they must not miss. */
+  tell: (message: string, isLoss: boolean) => void;
   /** A later state of another tab or device was taken in. */
   met: () => void;
   /** The server has taken an act of this tab. */
@@ -46,6 +48,7 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
   const key = storageKey(address.study_id, address.annotator_id, address.category);
   let queue: Queue = { confirmed: viewOf(naming), pending: loadPending(key) };
   let kept: PendingAct[] = queue.pending;
+  let hasRoom = true;
   let saving: Saving = { kind: "saved" };
   let tryEarlier = () => {};
 
@@ -61,9 +64,12 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
 
   function keep(): void {
     if (kept === queue.pending) return;
-    if (!savePending(key, kept, queue.pending)) {
+    const hadRoom = hasRoom;
+    hasRoom = savePending(key, kept, queue.pending);
+    if (hadRoom && !hasRoom) {
       listener.tell(
         "This browser's storage is full: keep this tab open until everything is saved.",
+        true,
       );
     }
     kept = queue.pending;
@@ -85,6 +91,7 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
     },
     report,
     tell: listener.tell,
+    met: listener.met,
     closed: listener.closed,
     wait: (ms) =>
       new Promise((resolve) => {
@@ -97,6 +104,7 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
     const { confirmed, pending } = queue;
     if (pending.length > 0 || !isLater(naming.revision, confirmed.naming)) return;
     write({ confirmed: viewOf(reusing(confirmed.naming, naming)), pending: [] });
+    report({ kind: "saved", elsewhere: true });
     listener.met();
   }
 
@@ -104,6 +112,7 @@ export function openChannel(address: NamingAddress, naming: Naming, listener: Li
   void send();
   return {
     queue: () => queue,
+    saving: () => saving,
     meet,
     follow: (change) => {
       const known = queue.confirmed.naming;

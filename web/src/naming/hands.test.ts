@@ -1,5 +1,5 @@
-import { beforeEach, expect, test } from "vitest";
-import type { Activation } from "../api/naming";
+import { beforeEach, expect, test, vi } from "vitest";
+import { type Activation, loadSimilar } from "../api/naming";
 import type { Command, Naming, Study } from "../api/openapi";
 import type { Channel } from "./channel";
 import {
@@ -7,14 +7,21 @@ import {
   askWhatToMerge,
   discardSelection,
   makeConcept,
+  redo,
   removeConcept,
+  renameShown,
+  sortBySimilarity,
   splitShown,
   takeConcept,
+  takeConceptNumber,
+  undo,
 } from "./hands";
 import { viewOf } from "./naming";
 import { enqueue, type Queue } from "./queue";
 import { everything, NOTHING } from "./selection";
-import { idsShown, select, showQueue, useNaming } from "./store";
+import { idsShown, select, show, showQueue, sortBy, useNaming } from "./store";
+
+vi.mock("../api/naming");
 
 const LARGEST = 10_000;
 const POOL = Array.from({ length: 25_000 }, (_, at) => `t${at}`);
@@ -80,9 +87,9 @@ const conceptIds = () =>
   useNaming.getState().view?.naming.concepts.map(({ concept_id }) => concept_id) ?? [];
 
 test.each([
-  [0, "“hem” is deleted."],
-  [1, "“hem” is deleted; its 1 example is back in the pool."],
-  [2, "“hem” is deleted; its 2 examples are back in the pool."],
+  [0, "“\u2068hem\u2069” is deleted."],
+  [1, "“\u2068hem\u2069” is deleted; its 1 example is back in the pool."],
+  [2, "“\u2068hem\u2069” is deleted; its 2 examples are back in the pool."],
 ])("deleting a concept of %d examples says what became of them", (count, words) => {
   makeConcept(POOL.slice(0, count), "hem");
   removeConcept(conceptIds()[0] ?? "");
@@ -111,3 +118,65 @@ test("in a closed study the key of a concept shows it, whatever is selected", ()
   takeConcept(concept);
   expect(useNaming.getState().place).toEqual({ concept });
 });
+
+test("what is shown by its number is what keys for a concept mean, wherever the focus was", () => {
+  makeConcept(POOL.slice(0, 1), "collar");
+  makeConcept(POOL.slice(1, 2), "hem");
+  const [collar, hem] = conceptIds();
+  document.body.innerHTML = `<div class="grid" tabindex="0"></div><button data-concept="${collar}"></button>`;
+  document.querySelector("button")?.focus();
+  takeConceptNumber(2);
+  renameShown();
+  expect(useNaming.getState().renaming).toBe(hem);
+  document.body.replaceChildren();
+});
+
+const said = () => useNaming.getState().said;
+
+test("the same words said twice are heard twice", () => {
+  makeConcept(POOL.slice(0, 1));
+  makeConcept(POOL.slice(1, 2));
+  for (const heard of ["Undone", "Undone\u00a0"]) {
+    undo();
+    expect(said()).toBe(heard);
+  }
+  redo();
+  expect(said()).toBe("Done again");
+});
+
+test("what a closed study refuses is not said to be done", () => {
+  const study: Partial<Study> = { state: "STUDY_STATE_CLOSED" };
+  useNaming.setState({ study: study as Study, said: "" });
+  select({ ...NOTHING, ids: new Set(POOL.slice(0, 1)) });
+  discardSelection();
+  expect(useNaming.getState()).toMatchObject({ said: "", justDiscarded: [] });
+});
+
+test("what the grid shows now is said", () => {
+  makeConcept(POOL.slice(0, 2), "hem");
+  show({ concept: conceptIds()[0] ?? "" });
+  expect(said()).toBe("hem, 2 examples");
+  show("discarded");
+  expect(said()).toBe("Discarded, 0 examples");
+});
+
+test.each([
+  ["another order", () => sortBy("image"), "image"],
+  ["likeness to others", () => void sortBySimilarity(), "similarity"],
+])(
+  "an answer of before does not take the place of %s that was chosen since",
+  async (_, choose, sort) => {
+    const answers: (() => void)[] = [];
+    vi.mocked(loadSimilar).mockImplementation(
+      (_, ids) => new Promise((resolve) => answers.push(() => resolve([...ids]))),
+    );
+    select({ ...NOTHING, ids: new Set(["t1"]) });
+    const first = sortBySimilarity();
+    select({ ...NOTHING, ids: new Set(["t2"]) });
+    choose();
+    for (const answer of answers.toReversed()) answer();
+    await first;
+    expect(useNaming.getState().sort).toBe(sort);
+    expect(useNaming.getState().order ?? []).not.toContain("t1");
+  },
+);

@@ -15,6 +15,7 @@ import {
   UNDO,
   unassign,
 } from "./commands";
+import { focusGrid } from "./focus";
 import { isSameName } from "./matching";
 import { choose, type Modifiers } from "./selection";
 import {
@@ -24,13 +25,14 @@ import {
   idsShown,
   isReadOnly,
   isRefused,
+  type Place,
   say,
   select,
   show,
   tell,
   useNaming,
 } from "./store";
-import { CHOSEN_REASONS, counted, nameOf, REASON_WORDS } from "./words";
+import { CHOSEN_REASONS, counted, nameOf, quoted, REASON_WORDS } from "./words";
 
 const { getState: get, setState: set } = useNaming;
 
@@ -43,10 +45,12 @@ export function selected(): string[] {
 /** The server takes at most so many activations in one act. */
 const LARGEST_ACT = 10_000;
 
-function inActs(ids: string[], command: (some: string[]) => Command): void {
+/** Whether all were taken; after an act that was not, none is tried. */
+function inActs(ids: string[], command: (some: string[]) => Command): boolean {
   for (let from = 0; from < ids.length; from += LARGEST_ACT) {
-    act(command(ids.slice(from, from + LARGEST_ACT)));
+    if (!act(command(ids.slice(from, from + LARGEST_ACT)))) return false;
   }
+  return true;
 }
 
 export function conceptOf(conceptId: string): Concept | undefined {
@@ -54,21 +58,21 @@ export function conceptOf(conceptId: string): Concept | undefined {
 }
 
 function assignAll(conceptId: string, ids: string[]): void {
-  inActs(ids, (some) => assign(conceptId, some));
+  const isDone = inActs(ids, (some) => assign(conceptId, some));
   const concept = conceptOf(conceptId);
-  if (concept && ids.length > 0)
+  if (isDone && concept && ids.length > 0)
     say(`${counted(ids.length, "example")} put into ${nameOf(concept)}`);
 }
 
 function unassignAll(ids: string[]): void {
   if (get().place === "pool") return;
-  inActs(ids, unassign);
-  if (ids.length > 0) say(`${counted(ids.length, "example")} back in the pool`);
+  const isDone = inActs(ids, unassign);
+  if (isDone && ids.length > 0) say(`${counted(ids.length, "example")} back in the pool`);
 }
 
 function discardAll(ids: string[], reason: DiscardReason = "DISCARD_REASON_UNSPECIFIED"): void {
   if (ids.length === 0 || (get().place === "discarded" && reason.endsWith("UNSPECIFIED"))) return;
-  inActs(ids, (some) => discard(some, reason));
+  if (!inActs(ids, (some) => discard(some, reason))) return;
   if (reason !== "DISCARD_REASON_UNSPECIFIED") {
     say(`${counted(ids.length, "example")} discarded: ${REASON_WORDS[reason]}`);
     return;
@@ -121,12 +125,12 @@ export function splitShown(conceptId: string | null = null): void {
 export function mergeConcepts(sourceId: string, targetId: string): void {
   const [source, target] = [conceptOf(sourceId), conceptOf(targetId)];
   if (!source || !target || !act(merge(sourceId, targetId))) return;
-  const words = `“${nameOf(source)}” (${source.activation_ids.length}) is now part of “${nameOf(target)}” (${target.activation_ids.length}).`;
+  const words = `${quoted(nameOf(source))} (${source.activation_ids.length}) is now part of ${quoted(nameOf(target))} (${target.activation_ids.length}).`;
   const keepOther = () => {
     act(UNDO);
     act(merge(targetId, sourceId));
   };
-  const other = { label: `Keep the name “${source.name}”`, run: keepOther };
+  const other = { label: `Keep the name ${quoted(source.name)}`, run: keepOther };
   const isOtherName = source.name !== "" && source.name !== target.name;
   set({ notice: { words, offers: [...(isOtherName ? [other] : []), UNDO_OFFER] } });
 }
@@ -157,7 +161,13 @@ export const dropOn = {
 export function takeConcept(conceptId: string): void {
   const ids = isReadOnly(get()) ? [] : selected();
   if (ids.length > 0) assignAll(conceptId, ids);
-  else show({ concept: conceptId });
+  else showByKey({ concept: conceptId });
+}
+
+/** Shows a place, and takes the focus from the concept that had it: keys for a concept mean this one now. */
+export function showByKey(place: Place): void {
+  show(place);
+  focusGrid();
 }
 
 export function takeConceptNumber(number: number): void {
@@ -212,7 +222,7 @@ function offerMergeOfName(conceptId: string, name: string): void {
   const concepts = get().view?.naming.concepts ?? [];
   const other = concepts.find((one) => one.concept_id !== conceptId && isSameName(one.name, name));
   if (!other) return;
-  const words = `There is another concept called “${nameOf(other)}” (${other.activation_ids.length}). They stay two concepts unless you merge them.`;
+  const words = `There is another concept called ${quoted(nameOf(other))} (${other.activation_ids.length}). They stay two concepts unless you merge them.`;
   const run = () => mergeConcepts(conceptId, other.concept_id);
   set({ notice: { words, offers: [{ label: "Merge them", run }] } });
 }
@@ -222,13 +232,8 @@ export function removeConcept(conceptId: string): void {
   if (!concept || !act(deleteConcept(conceptId))) return;
   const count = concept.activation_ids.length;
   const back = `; its ${counted(count, "example")} ${count === 1 ? "is" : "are"} back in the pool`;
-  const words = `“${nameOf(concept)}” is deleted${count > 0 ? back : ""}.`;
+  const words = `${quoted(nameOf(concept))} is deleted${count > 0 ? back : ""}.`;
   set({ notice: { words, offers: [UNDO_OFFER] } });
-}
-
-/** Back to the examples, so that the keys go on there. */
-export function focusGrid(): void {
-  document.querySelector<HTMLElement>(".grid")?.focus({ preventScroll: true });
 }
 
 /** Sorts by likeness to the selection, as it is now. */
@@ -238,12 +243,13 @@ export async function sortBySimilarity(): Promise<void> {
     tell("Select one example or more first; the others are then sorted by how alike they are.");
     return;
   }
-  const { category } = get();
+  set({ askedLike: ids });
+  const isWanted = () => get().askedLike === ids;
   try {
     const order = await loadSimilar(addressNow(), ids.slice(0, LARGEST_ACT));
-    if (get().category === category) set({ sort: "similarity", order });
+    if (isWanted()) set({ sort: "similarity", order });
   } catch (error) {
-    tell(`Not sorted: ${messageOf(error)}`);
+    if (isWanted()) tell(`Not sorted: ${messageOf(error)}`);
   }
 }
 

@@ -102,6 +102,17 @@ describe("acts on a naming", () => {
   });
 });
 
+test("a long trail of acts keeps its last states; further back the server leads", () => {
+  const end = Array.from({ length: 300 }, (_, at) => renameConcept("c1", `${at}`)).reduce(
+    apply,
+    start,
+  );
+  expect(end.past).toHaveLength(200);
+  const back = Array.from({ length: 201 }, () => UNDO).reduce(apply, end);
+  expect(back.naming).toMatchObject({ undo_count: 99, redo_count: 201 });
+  expect(back.naming.concepts[0]?.name).toBe("99");
+});
+
 const IDS = ["1", "2", "3", "4", "5"];
 const ids = fc.subarray(IDS);
 const conceptId = fc.constantFrom("c1", "c2", "c3");

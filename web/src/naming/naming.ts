@@ -38,7 +38,7 @@ export function apply(view: View, command: Command): View {
       undo_count: view.naming.undo_count + 1,
       redo_count: 0,
     },
-    past: [...view.past, contentOf(view.naming)],
+    past: longer(view.past, view.naming),
     future: [],
   };
 }
@@ -102,14 +102,14 @@ function undo(view: View): View {
   if (view.naming.undo_count === 0) throw new DoesNotApply("there is nothing to undo");
   return travel(view, view.past.at(-1), -1, {
     past: view.past.slice(0, -1),
-    future: [...view.future, contentOf(view.naming)],
+    future: longer(view.future, view.naming),
   });
 }
 
 function redo(view: View): View {
   if (view.naming.redo_count === 0) throw new DoesNotApply("there is nothing to redo");
   return travel(view, view.future.at(-1), 1, {
-    past: [...view.past, contentOf(view.naming)],
+    past: longer(view.past, view.naming),
     future: view.future.slice(0, -1),
   });
 }
@@ -133,8 +133,11 @@ function travel(
   };
 }
 
-function contentOf({ concepts, discards, pool }: Naming): Content {
-  return { concepts, discards, pool };
+/** States kept of a trail: thousands of a large category fill the memory. Further back the server knows the way. */
+const STATES_KEPT = 200;
+
+function longer(trail: Content[], { concepts, discards, pool }: Naming): Content[] {
+  return [...trail.slice(1 - STATES_KEPT), { concepts, discards, pool }];
 }
 
 /** Revisions are 64-bit numbers, which JSON carries as strings. */

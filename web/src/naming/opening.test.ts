@@ -1,13 +1,17 @@
 import { beforeEach, expect, test, vi } from "vitest";
+import { sendAct } from "../api/acts";
 import { ApiError } from "../api/client";
 import * as api from "../api/naming";
 import type { Annotator, Discard, Naming, Study } from "../api/openapi";
+import { discard } from "./commands";
 import { openCategory, openNaming, rememberStands } from "./opening";
+import { loadPending, savePending, storageKey } from "./pendingStorage";
 import { choose, NOTHING } from "./selection";
-import { idsShown, select, useNaming } from "./store";
+import { act, idsShown, select, useNaming } from "./store";
 
 const SOON_ENOUGH = { timeout: 10_000 };
 
+vi.mock("../api/acts");
 vi.mock("../api/naming");
 
 const IDS = ["t1", "t2", "t3"];
@@ -129,4 +133,54 @@ test("a link that is being opened is not opened twice", async () => {
   answers[0]?.();
   await Promise.all(openings);
   expect(api.loadNaming).toHaveBeenCalledTimes(1);
+});
+
+/** An act of an earlier visit, in a category that is not shown. */
+function keepAct(category: string): string {
+  const key = storageKey("s", "a", category);
+  savePending(key, [], [{ request_id: category, command: discard(["t1"]) }]);
+  return key;
+}
+
+function serverHasNamings(): void {
+  vi.mocked(api.loadNaming).mockImplementation(async ({ category }) => ({ ...EMPTY, category }));
+}
+
+test("what waits in a category that is not shown is said, and sent once the link opens", async () => {
+  serverHasNamings();
+  vi.mocked(sendAct).mockReturnValue(new Promise(() => {}));
+  keepAct("cape");
+  await openNaming("s", "a", "hat");
+  await vi.waitFor(() => expect(sendAct).toHaveBeenCalled(), SOON_ENOUGH);
+  expect(vi.mocked(sendAct).mock.lastCall?.[0]).toMatchObject({ category: "cape" });
+  expect(useNaming.getState()).toMatchObject({ waiting: 1, saving: { kind: "saving" } });
+});
+
+test("what is lost in a category that is not shown is told until it is closed", async () => {
+  serverHasNamings();
+  const key = keepAct("scarf");
+  vi.mocked(sendAct).mockResolvedValue({ kind: "refused", message: "why" });
+  await openNaming("s", "a", "shoe");
+  const words = "In “\u2068scarf\u2069”: 1 change not taken: why";
+  const losses = () => [...useNaming.getState().losses.keys()];
+  await vi.waitFor(() => expect(losses()).toEqual([words]), SOON_ENOUGH);
+  expect(loadPending(key)).toEqual([]);
+  vi.mocked(sendAct).mockReturnValue(new Promise(() => {}));
+  act(discard(["t2"]));
+  expect(losses()).toEqual([words]);
+});
+
+test("what another device takes out of the grid is no longer selected, nor are its reasons asked for", async () => {
+  serverHasNamings();
+  await openCategory("glove");
+  select(choose(NOTHING, idsShown(), "t1", { shift: false, ctrl: false }));
+  useNaming.setState({ justDiscarded: ["t3"] });
+  const before = useNaming.getState().followed;
+  const naming = { ...EMPTY, category: "glove", revision: "1", discards, pool: ["t2", "t3"] };
+  useNaming.getState().channel?.meet(naming);
+  expect(useNaming.getState()).toMatchObject({
+    selection: { ids: new Set(), cursor: "t2" },
+    justDiscarded: [],
+    followed: before,
+  });
 });

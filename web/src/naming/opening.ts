@@ -15,20 +15,27 @@ import {
 import type { Maps } from "../maps/npy";
 import { photosHere } from "../maps/photos";
 import { type Channel, openChannel } from "./channel";
+import { keepFocus } from "./focus";
 import { isEmpty } from "./naming";
+import { pendingCategories } from "./pendingStorage";
 import { loadStands, type Stand, saveStand } from "./preferences";
 import { NOTHING } from "./selection";
+import type { Saving } from "./sender";
 import {
   addressNow,
   EMPTY_CATEGORY,
   idsShown,
   isThere,
   type Notice,
+  sayPlace,
   select,
   showQueue,
+  tell,
+  tellLoss,
   useNaming,
 } from "./store";
 import { tellOtherTabs } from "./tabs";
+import { quoted } from "./words";
 
 const { getState: get, setState: set } = useNaming;
 const TRY_AGAIN_MS = 3000;
@@ -67,7 +74,9 @@ async function open(studyId: string, annotatorId: string, category: string | nul
     set(invitation);
     const wanted = category ?? loadStands(studyId, annotatorId).last;
     const [first = ""] = study.categories;
-    await openCategory(study.categories.find((one) => one === wanted) ?? first);
+    const opened = openCategory(study.categories.find((one) => one === wanted) ?? first);
+    void sendOthers();
+    await opened;
   } catch (error) {
     fail(error, () => open(studyId, annotatorId, category));
   }
@@ -85,15 +94,17 @@ let latest = 0;
 
 /** Shows another category, where it was left. */
 export async function openCategory(category: string): Promise<void> {
-  const { study, annotator } = get();
+  const { study, annotator, category: before } = get();
   latest += 1;
   const mine = latest;
   set({ ...EMPTY_CATEGORY, category });
+  // The button that led here may be at its end now; a page that is just opening has had no focus.
+  if (before) keepFocus();
   history.replaceState(null, "", `?${new URLSearchParams({ category })}`);
   const isOpen = () => get().category === category;
   const address = addressNow();
   try {
-    const [list, channel] = await Promise.all([listOf(address), channelOf(address, isOpen)]);
+    const [list, channel] = await Promise.all([listOf(address), channelOf(address)]);
     if (mine !== latest) return;
     if (list.activations.size > 0 && isEmpty(channel.queue().confirmed.naming)) {
       channels.delete(category);
@@ -103,7 +114,8 @@ export async function openCategory(category: string): Promise<void> {
     showQueue(channel.queue());
     const stands = loadStands(study?.study_id ?? "", annotator?.annotator_id ?? "");
     standAt(stands.categories[category]);
-    channel.retry();
+    sayPlace(`${category}: `);
+    retryNow();
     void showMaps(address, list.version, isOpen);
   } catch (error) {
     if (mine === latest) fail(error, () => openCategory(category));
@@ -198,7 +210,7 @@ function keepMaps(category: string, found: Maps): void {
 }
 
 /** The channel of a category: the one that is here, brought up to date, or a new one. */
-async function channelOf(address: NamingAddress, isOpen: () => boolean): Promise<Channel> {
+async function channelOf(address: NamingAddress): Promise<Channel> {
   const busy = channels.get(address.category);
   if (busy && busy.queue().pending.length > 0) return busy;
   const naming = await loadNaming(address);
@@ -208,22 +220,51 @@ async function channelOf(address: NamingAddress, isOpen: () => boolean): Promise
     known.meet(naming);
     return known;
   }
+  const isOpen = () => get().category === address.category;
   const channel = openChannel(address, naming, {
-    changed: (queue) => isOpen() && showQueue(queue),
-    saving: (saving) => isOpen() && set({ saving }),
-    tell: (words) => isOpen() && set({ notice: { words } }),
+    changed: (queue) => {
+      if (isOpen()) showQueue(queue);
+      showSaving();
+    },
+    saving: showSaving,
+    tell: (words, isLoss) => {
+      const said = isOpen() ? words : `In ${quoted(address.category)}: ${words}`;
+      return isLoss ? tellLoss(said) : tell(said);
+    },
     met: () => isOpen() && sayElsewhere(),
     done: () => tellOtherTabs({ kind: "changed", category: address.category }),
     closed: () => void refreshStudy(),
   });
   channels.set(address.category, channel);
+  showSaving();
   return channel;
+}
+
+/** How the saving stands: what keeps the acts of any category back is said, whichever is shown. */
+function showSaving(): void {
+  const all = [...channels.values()];
+  const savings = all.map((channel) => channel.saving());
+  const first = (kind: Saving["kind"]) => savings.find((saving) => saving.kind === kind);
+  const unsaved = first("signed_out") ?? first("offline") ?? first("saving");
+  const shown = channels.get(get().category)?.saving();
+  const waiting = all.reduce((sum, channel) => sum + channel.queue().pending.length, 0);
+  set({ saving: unsaved ?? shown ?? { kind: "saved" }, waiting });
+}
+
+/** Sends what waits from an earlier visit in categories that are not shown. */
+async function sendOthers(): Promise<void> {
+  const { category: shown, ...path } = addressNow();
+  const others = pendingCategories(path.study_id, path.annotator_id).filter(
+    (category) => category !== shown && !channels.has(category),
+  );
+  await unasked(async () => {
+    await Promise.all(others.map((category) => channelOf({ ...path, category })));
+  });
 }
 
 /** What was offered after this tab's act would now be done to another's. */
 function sayElsewhere(): void {
-  set({ saving: { kind: "saved", elsewhere: true } });
-  if (get().notice?.offers) set({ notice: null });
+  set({ justDiscarded: [], ...(get().notice?.offers ? { notice: null } : {}) });
 }
 
 /** Whether another try is worth it. */
@@ -266,13 +307,15 @@ export async function openLinkAgain(link: string): Promise<void> {
   }
   set(invitation);
   tellOtherTabs({ kind: "signed_in" });
-  if (get().channel) retryNow();
-  else await openNaming(study.study_id, annotator.annotator_id, get().category || null);
+  retryNow();
+  if (!get().channel)
+    await openNaming(study.study_id, annotator.annotator_id, get().category || null);
 }
 
 /** Tries to send what is waiting, now. */
 export function retryNow(): void {
   for (const channel of channels.values()) channel.retry();
+  void sendOthers();
 }
 
 /** Takes in what other tabs have done, where nothing of this tab is waiting. */

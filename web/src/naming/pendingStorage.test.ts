@@ -1,6 +1,12 @@
 import { beforeEach, expect, test, vi } from "vitest";
 import { UNDO } from "./commands";
-import { countPending, loadPending, savePending, storageKey } from "./pendingStorage";
+import {
+  countPending,
+  loadPending,
+  pendingCategories,
+  savePending,
+  storageKey,
+} from "./pendingStorage";
 import type { PendingAct } from "./queue";
 
 const KEY = storageKey("s", "a", "T-shirt/top");
@@ -30,6 +36,7 @@ test("what waits is counted over the categories of one annotator", () => {
   savePending(storageKey("s", "another", "shoe"), [], [act("4")]);
   expect(countPending("s", "a")).toBe(3);
   expect(countPending("s", "nobody")).toBe(0);
+  expect(pendingCategories("s", "a").toSorted()).toEqual(["T-shirt/top", "shoe"]);
 });
 
 test("a full storage is reported", () => {
@@ -38,5 +45,16 @@ test("a full storage is reported", () => {
   };
   vi.stubGlobal("localStorage", { getItem: () => null, setItem });
   expect(savePending(KEY, [], [act("1")])).toBe(false);
+  vi.unstubAllGlobals();
+});
+
+test("where a browser stores nothing, nothing waits, and what cannot be kept is reported", () => {
+  const refuse = () => {
+    throw new DOMException("denied", "SecurityError");
+  };
+  vi.stubGlobal("localStorage", { getItem: refuse, setItem: refuse, removeItem: refuse });
+  expect(loadPending(KEY)).toEqual([]);
+  expect(savePending(KEY, [], [act("1")])).toBe(false);
+  expect(savePending(KEY, [act("1")], [])).toBe(true);
   vi.unstubAllGlobals();
 });

@@ -1,5 +1,6 @@
 /** What this browser remembers of how its user likes the page, and where each category stood. */
 import { type Colours, LOOKUPS } from "../maps/colormap";
+import { store, stored } from "../storage";
 import type { Place } from "./store";
 
 export interface Preferences {
@@ -55,19 +56,15 @@ const standsKey = (studyId: string, annotatorId: string) =>
 /** Nothing of the work is kept here, so what cannot be read counts as not there. */
 function read<T>(key: string): Partial<T> {
   try {
-    const value: unknown = JSON.parse(localStorage.getItem(key) ?? "{}");
+    const value: unknown = JSON.parse(stored(key) ?? "{}");
     return typeof value === "object" && value !== null ? (value as Partial<T>) : {};
   } catch (error) {
-    if (error instanceof SyntaxError || error instanceof DOMException) return {};
+    if (error instanceof SyntaxError) return {};
     throw error;
   }
 }
 
+/** A full storage belongs to the acts that wait. */
 function write(key: string, value: unknown): void {
-  try {
-    localStorage.setItem(key, JSON.stringify(value));
-  } catch (error) {
-    // A full storage belongs to the acts that wait.
-    if (!(error instanceof DOMException)) throw error;
-  }
+  store(key, JSON.stringify(value));
 }

@@ -78,8 +78,10 @@ export function acknowledge(queue: Queue, done: Done): Queue {
     painted.set(after, rest.length === 0 ? expected : present(queue));
     return after;
   }
-  const settled = { ...expected, naming: reusing(expected.naming, naming) };
-  return { confirmed: settled, pending: rest };
+  const settled = reusing(expected.naming, naming);
+  // Where another device has acted since, the states that are known here are not those that undo leads to.
+  const isAlone = naming.revision === expected.naming.revision;
+  return { confirmed: isAlone ? { ...expected, naming: settled } : viewOf(settled), pending: rest };
 }
 
 /**

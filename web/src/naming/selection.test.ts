@@ -1,5 +1,13 @@
 import { expect, test } from "vitest";
-import { afterLeaving, choose, everything, lasso, NOTHING, type Selection } from "./selection";
+import {
+  afterLeaving,
+  choose,
+  everything,
+  lasso,
+  NOTHING,
+  type Selection,
+  staying,
+} from "./selection";
 
 const ORDER = Array.from({ length: 12 }, (_, index) => `t${index}`);
 const PLAIN = { shift: false, ctrl: false };
@@ -65,4 +73,15 @@ test("select all takes tiles that were never shown, and goes nowhere", () => {
   const selection = everything(click(NOTHING, "t5"), ORDER);
   expect(selection.ids.size).toBe(12);
   expect(selection.cursor).toBe("t5");
+});
+
+test("of a selection stays what another device has left in the grid, and the keys go on beside it", () => {
+  const selection = click(click(NOTHING, "t4"), "t6", CTRL);
+  const after = ORDER.filter((id) => id !== "t6");
+  expect(staying(selection, ORDER, after)).toEqual({
+    ids: new Set(["t4"]),
+    anchor: "t7",
+    cursor: "t7",
+  });
+  expect(staying(selection, ORDER, ORDER.slice(4))).toBe(selection);
 });

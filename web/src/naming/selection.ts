@@ -82,6 +82,21 @@ export function afterLeaving(
   return { ids: new Set(), anchor: cursor, cursor };
 }
 
+/** What is left of a selection where another device may have taken tiles out of the grid. */
+export function staying(
+  selection: Selection,
+  before: readonly string[],
+  after: readonly string[],
+): Selection {
+  if (before === after) return selection;
+  const here = new Set(after);
+  const ids = new Set([...selection.ids].filter((id) => here.has(id)));
+  const { anchor, cursor } = selection;
+  if (cursor !== null && !here.has(cursor))
+    return { ...afterLeaving(selection, before, after), ids };
+  return ids.size === selection.ids.size ? selection : { ids, anchor, cursor };
+}
+
 function between(order: readonly string[], one: string, other: string): string[] {
   const a = order.indexOf(one);
   const b = order.indexOf(other);

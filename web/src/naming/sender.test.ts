@@ -29,6 +29,7 @@ function stage(acts: PendingAct[], answers: (Answer | "take")[] = []) {
     savings: [] as Saving["kind"][],
     told: [] as string[],
     closed: 0,
+    met: 0,
     waits: [] as number[],
   };
   const wiring: Wiring = {
@@ -47,6 +48,9 @@ function stage(acts: PendingAct[], answers: (Answer | "take")[] = []) {
     tell: (message) => state.told.push(message),
     closed: () => {
       state.closed++;
+    },
+    met: () => {
+      state.met++;
     },
     wait: async (ms) => void state.waits.push(ms),
   };
@@ -76,6 +80,7 @@ test("the server's answer replaces what the page has worked out", async () => {
   const { state, send } = stage([create], [{ kind: "done", naming }]);
   await send();
   expect(present(state.queue).naming).toEqual(naming);
+  expect(state.met).toBe(0);
 });
 
 test("without a connection the act waits longer each time, and the same act is sent again", async () => {
@@ -106,6 +111,15 @@ test("an act whose answer was lost does not let undo take back what another devi
   expect(state.sent.at(-1)).toEqual({ request_id: "r3", base: "1" });
   expect(state.queue.confirmed.naming.concepts.map(({ name }) => name)).toEqual(["collar", "hem"]);
   expect(state.told[0]).toContain("1 change of this tab no longer fitted");
+});
+
+test("an act whose answer was lost forgets the states before another device's act, and what was offered", async () => {
+  const hem = { concept_id: "c9", name: "hem", activation_ids: ["3"] };
+  const naming = { ...EMPTY, revision: "2", concepts: [collar, hem], pool: ["2"], undo_count: 2 };
+  const { state, send } = stage([create], [{ kind: "done", naming }]);
+  await send();
+  expect(state.queue.confirmed).toEqual({ naming, past: [], future: [] });
+  expect(state.met).toBe(1);
 });
 
 test("an undo that was kept over a closed tab is sent for the revision it was meant for", async () => {

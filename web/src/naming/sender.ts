@@ -13,8 +13,10 @@ export interface Wiring {
   write: (queue: Queue) => void;
   send: (act: PendingAct, baseRevision: string) => Promise<Answer>;
   report: (saving: Saving) => void;
-  /** Tells the annotator what was lost, and why. */
-  tell: (message: string) => void;
+  /** Tells the annotator what was lost, and why; or that nothing was. */
+  tell: (message: string, isLoss: boolean) => void;
+  /** Another device's act came with the answer to one of this tab. */
+  met: () => void;
   /** The study was closed in the meantime. */
   closed: () => void;
   /** Resolves after this long, or when there is reason to try earlier. */
@@ -55,19 +57,22 @@ export function createSender(wiring: Wiring): () => Promise<void> {
 
   function take(answer: Extract<Answer, { kind: "done" | "stale" | "refused" | "closed" }>): void {
     if (answer.kind === "done") {
+      const before = revisionOf(wiring.read());
       wiring.write(acknowledge(wiring.read(), answer));
+      // The answer was lost once, and another device has acted in between.
+      if (revisionOf(wiring.read()) > before + 1) wiring.met();
       return;
     }
     if (answer.kind === "refused") {
       const { queue, lost } = refuse(wiring.read());
       wiring.write(queue);
-      wiring.tell(`${changes(lost)} not taken: ${answer.message}`);
+      wiring.tell(`${changes(lost)} not taken: ${answer.message}`, true);
       return;
     }
     if (answer.kind === "closed") {
       const { confirmed, pending } = wiring.read();
       wiring.write({ confirmed, pending: [] });
-      wiring.tell(`${changes(pending.length)} not taken: the study was closed before.`);
+      wiring.tell(`${changes(pending.length)} not taken: the study was closed before.`, true);
       wiring.closed();
       return;
     }
@@ -77,6 +82,7 @@ export function createSender(wiring: Wiring): () => Promise<void> {
       lost === 0
         ? "This naming was also changed in another tab; both changes are here."
         : `This naming was also changed in another tab; ${changes(lost)} of this tab no longer fitted.`,
+      lost > 0,
     );
   }
 
@@ -89,6 +95,10 @@ export function createSender(wiring: Wiring): () => Promise<void> {
       running = false;
     }
   };
+}
+
+function revisionOf({ confirmed }: Queue): number {
+  return Number(confirmed.naming.revision);
 }
 
 function changes(count: number): string {

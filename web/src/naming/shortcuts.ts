@@ -13,6 +13,7 @@ import {
   renameShown,
   resizeTiles,
   selected,
+  showByKey,
   splitShown,
   takeConceptNumber,
   toggleCursor,
@@ -20,7 +21,7 @@ import {
 } from "./hands";
 import { stepCategory } from "./opening";
 import { everything, NOTHING } from "./selection";
-import { idsShown, select, show, useNaming } from "./store";
+import { idsShown, select, useNaming } from "./store";
 
 export interface Shortcut {
   /** As event.key in lower case, with "ctrl+" and "shift+" before it where they count. */
@@ -62,7 +63,7 @@ export const SHORTCUTS: Shortcut[] = [
     words: "find a concept by its name, or make one; Enter puts the selection there",
     run: () => useNaming.setState({ finderOpen: true }),
   },
-  { keys: ["0"], shown: "0", words: "show the pool", run: () => show("pool") },
+  { keys: ["0"], shown: "0", words: "show the pool", run: () => showByKey("pool") },
   { keys: ["u"], shown: "U", words: "back to the pool", run: poolSelection },
   {
     keys: ["x"],
@@ -73,7 +74,7 @@ export const SHORTCUTS: Shortcut[] = [
   { keys: ["f2"], shown: "F2", words: "rename the concept that is shown", run: renameShown },
   { keys: ["m"], shown: "M", words: "merge it with another", run: mergeShown },
   { keys: ["s"], shown: "S", words: "split the selection off it", run: () => splitShown() },
-  { keys: ["delete"], shown: "Delete", words: "delete it", run: deleteShown },
+  { keys: ["delete", "backspace"], shown: "Delete", words: "delete it", run: deleteShown },
   { keys: ["ctrl+z"], shown: "Ctrl Z", words: "undo, as far back as you like", run: undo },
   { keys: ["ctrl+shift+z", "ctrl+y"], shown: "Ctrl Shift Z", words: "redo", run: redo },
   moving(
@@ -141,24 +142,26 @@ export function listenToKeys(): () => void {
   window.addEventListener("keydown", onKeyDown);
   window.addEventListener("keyup", onKeyUp);
   window.addEventListener("blur", unhideMaps);
-  window.addEventListener("pointerdown", endLostName);
+  window.addEventListener("pointerdown", endLost);
   return () => {
     window.removeEventListener("keydown", onKeyDown);
     window.removeEventListener("keyup", onKeyUp);
     window.removeEventListener("blur", unhideMaps);
-    window.removeEventListener("pointerdown", endLostName);
+    window.removeEventListener("pointerdown", endLost);
   };
 }
 
 /** Runs what a key means; keys typed into fields and dialogs keep their own meaning. */
 function onKeyDown(event: KeyboardEvent): void {
+  // Behind a dialog nothing happens, wherever the focus is.
+  if (document.querySelector("dialog[open]")) return;
   const target = event.target instanceof Element ? event.target : null;
   const key = event.key.toLowerCase();
   if (event.altKey || target?.closest(FIELDS)) return;
   if (useNaming.getState().renaming !== null) {
     // The field is not drawn yet, or gone with a concept that was refused: this was meant for the name.
     if (key === "enter" || key === "escape") endLostName();
-    event.preventDefault();
+    if (key !== "tab") event.preventDefault();
     return;
   }
   if (target?.closest("input") && (MOVING.test(key) || key === " ")) return;
@@ -166,7 +169,7 @@ function onKeyDown(event: KeyboardEvent): void {
   const ctrl = event.ctrlKey || event.metaKey ? "ctrl+" : "";
   // Signs such as ? and [ lie on other keys elsewhere: whether Shift is held says nothing then.
   const shift = event.shiftKey && (key.length > 1 || ctrl || /[a-z]/.test(key)) ? "shift+" : "";
-  if (!useNaming.getState().singleKeys && !ctrl && key.length === 1) return;
+  if (!useNaming.getState().singleKeys && !ctrl && key.length === 1 && key !== " ") return;
   const shortcut = BY_KEY.get(`${ctrl}${shift}${key}`);
   if (!shortcut) return;
   event.preventDefault();
@@ -177,6 +180,12 @@ function onKeyDown(event: KeyboardEvent): void {
 function endLostName(): void {
   if (useNaming.getState().renaming === null) return;
   if (!document.querySelector(".name-field")) useNaming.setState({ renaming: null });
+}
+
+/** The same of a drag: an element that is gone does not say that its drag has ended. */
+function endLost(): void {
+  endLostName();
+  if (useNaming.getState().dragged !== null) useNaming.setState({ dragged: null });
 }
 
 function onKeyUp(event: KeyboardEvent): void {

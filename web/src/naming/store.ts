@@ -6,13 +6,14 @@ import type { Annotator, Command, Concept, Study } from "../api/openapi";
 import type { Colours } from "../maps/colormap";
 import type { Maps } from "../maps/npy";
 import type { Channel } from "./channel";
+import { keepFocus } from "./focus";
 import { DoesNotApply, discardedIds, type View } from "./naming";
 import { byImage, byShare, inOrder, type Sort } from "./order";
 import { loadPreferences, savePreferences } from "./preferences";
 import { present, type Queue } from "./queue";
-import { afterLeaving, NOTHING, type Selection } from "./selection";
+import { afterLeaving, NOTHING, type Selection, staying } from "./selection";
 import type { Saving } from "./sender";
-import { sentence } from "./words";
+import { counted, nameOf, sentence } from "./words";
 
 /** What the grid shows: the pool, the discard pile, or the concept with this id. */
 export type Place = "pool" | "discarded" | { concept: string };
@@ -40,16 +41,22 @@ export interface NamingState {
   /** The naming as the hand sees it. */
   view: View | null;
   saving: Saving;
-  /** Acts that the server has not taken yet. */
+  /** Acts of all categories that the server has not taken yet. */
   waiting: number;
   notice: Notice | null;
+  /** What was lost in any category, and how often, until the annotator has closed it. */
+  losses: ReadonlyMap<string, number>;
   /** The last thing that happened, for those who do not see it. */
   said: string;
   place: Place;
   sort: Sort;
   /** All ids in the order of `sort`; null for the order that the server gives. */
   order: readonly string[] | null;
+  /** The examples whose likeness was asked for last, until another order is chosen. */
+  askedLike: readonly string[] | null;
   selection: Selection;
+  /** Rises where the hand acts or moves the cursor: the grid follows the cursor then, and stays where another device acts. */
+  followed: number;
   dragged: Dragged | null;
   /** The concept whose name is being edited. */
   renaming: string | null;
@@ -88,13 +95,12 @@ export const EMPTY_CATEGORY = {
   maps: null,
   channel: null,
   view: null,
-  saving: { kind: "saved" } as Saving,
-  waiting: 0,
   notice: null,
   said: "",
   place: "pool" as Place,
   sort: "given" as Sort,
   order: null,
+  askedLike: null,
   selection: NOTHING,
   dragged: null,
   renaming: null,
@@ -110,6 +116,10 @@ export const useNaming = create<NamingState>(() => ({
   annotator: null,
   seesOthers: false,
   category: "",
+  saving: { kind: "saved" },
+  waiting: 0,
+  losses: new Map(),
+  followed: 0,
   helpOpen: false,
   plain: false,
   columns: 1,
@@ -130,14 +140,14 @@ useNaming.subscribe((state, before) => {
 });
 
 export function showQueue(queue: Queue): void {
+  const state = get();
   const view = present(queue);
-  const { place } = get();
-  const placeIsGone = !isThere(view, place);
-  set({
-    view,
-    waiting: queue.pending.length,
-    ...(placeIsGone ? { place: "pool", selection: NOTHING } : {}),
-  });
+  if (!isThere(view, state.place)) {
+    set({ view, place: "pool", selection: NOTHING });
+    return;
+  }
+  const [before, after] = [idsShown(state), idsShown({ ...state, view })];
+  set({ view, selection: staying(state.selection, before, after) });
 }
 
 /** The concept that the grid shows. */
@@ -174,16 +184,17 @@ export function isRefused(): boolean {
 /** Does an act: it paints at once, is kept, and is sent. False where it makes no sense now. */
 export function act(command: Command): boolean {
   const { channel, place, selection } = get();
-  if (isRefused()) return false;
+  if (!channel || isRefused()) return false;
   const before = idsShown();
   try {
-    channel?.act(command);
+    channel.act(command);
   } catch (error) {
     if (!(error instanceof DoesNotApply)) throw error;
     set({ notice: { words: sentence(error.message) } });
     return false;
   }
-  set({ justDiscarded: [], notice: null });
+  set({ justDiscarded: [], notice: null, followed: get().followed + 1 });
+  keepFocus();
   const after = idsShown();
   if (get().place === place && after.length < before.length) {
     set({ selection: afterLeaving(selection, before, after) });
@@ -195,8 +206,29 @@ export function tell(words: string): void {
   set({ notice: { words } });
 }
 
-export function say(said: string): void {
-  set({ said });
+export function tellLoss(words: string): void {
+  const { losses } = get();
+  set({ losses: new Map(losses).set(words, (losses.get(words) ?? 0) + 1) });
+}
+
+export function closeLoss(words: string): void {
+  set({ losses: new Map([...get().losses].filter(([one]) => one !== words)) });
+}
+
+/** The same words twice are heard once, unless something in them differs. */
+export function say(words: string): void {
+  set({ said: get().said === words ? `${words}\u00a0` : words });
+}
+
+/** What the grid shows, in words. */
+export function titleOf(state: NamingState): string {
+  const concept = conceptAt(state);
+  if (concept) return nameOf(concept);
+  return state.place === "discarded" ? "Discarded" : "Pool";
+}
+
+export function sayPlace(lead = ""): void {
+  say(`${lead}${titleOf(get())}, ${counted(idsShown().length, "example")}`);
 }
 
 let shownLast: {
@@ -228,10 +260,13 @@ export function idsAt({ naming }: View, place: Place): readonly string[] {
 
 export function show(place: Place): void {
   set({ place, selection: NOTHING, justDiscarded: [] });
+  if (get().view) sayPlace();
 }
 
 export function select(selection: Selection): void {
-  set({ selection, justDiscarded: [] });
+  const { selection: before, followed } = get();
+  const isMoved = selection.cursor !== before.cursor;
+  set({ selection, justDiscarded: [], followed: isMoved ? followed + 1 : followed });
 }
 
 /** Sorts the grid by what the page itself knows. */
@@ -239,7 +274,7 @@ export function sortBy(sort: "given" | "image" | "share"): void {
   const { activations } = get();
   const order =
     sort === "given" ? null : sort === "image" ? byImage(activations) : byShare(activations);
-  set({ sort, order });
+  set({ sort, order, askedLike: null });
 }
 
 /** The address of the category that is open. */

@@ -28,7 +28,9 @@ export function useLasso(
   function onPointerDown(event: PointerEvent<HTMLElement>): void {
     const [view, box] = [scroller.current, content.current];
     const onTile = event.target instanceof Element && event.target.closest(".tile");
-    if (!view || !box || onTile || event.button !== 0) return;
+    // A finger scrolls.
+    const isTouch = event.pointerType === "touch";
+    if (!view || !box || onTile || isTouch || event.button !== 0) return;
     const source = event.currentTarget;
     const ctrl = event.ctrlKey || event.metaKey;
     const start = useNaming.getState().selection;

@@ -25,6 +25,11 @@ export function nameOf({ name }: Pick<Concept, "name">): string {
   return name || "unnamed";
 }
 
+/** A name within a sentence: of another direction, it must not turn the words around it. */
+export function quoted(name: string): string {
+  return `“\u2068${name}\u2069”`;
+}
+
 export function sentence(words: string): string {
   return `${words[0]?.toUpperCase() ?? ""}${words.slice(1)}${words.endsWith(".") ? "" : "."}`;
 }

@@ -16,10 +16,14 @@ interface AnnotatorsProps {
 export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
   const [made, setMade] = useState<MadeLinkProps | null>(null);
   const [refusal, setRefusal] = useState<unknown>(null);
+  const [isBusy, setBusy] = useState(false);
   const { study_id } = study;
   const isClosed = study.state === "STUDY_STATE_CLOSED";
 
   async function doing(work: () => Promise<Link | undefined>, isRenewed = false): Promise<boolean> {
+    // Pressed twice, a button would make two links, the first of them worthless.
+    if (isBusy) return false;
+    setBusy(true);
     try {
       const made = await work();
       setMade(
@@ -37,6 +41,8 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
     } catch (error) {
       setRefusal(error);
       return false;
+    } finally {
+      setBusy(false);
     }
   }
 
@@ -77,6 +83,7 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
                   key={annotator.annotator_id}
                   annotator={annotator}
                   total={study.activation_count}
+                  isBusy={isBusy}
                   onRevoke={() => void doing(() => revoke(study_id, annotator.annotator_id))}
                   onRenew={() => void doing(() => renew(study_id, annotator.annotator_id), true)}
                 />
@@ -103,7 +110,9 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
             <option value="ROLE_VIEWER">look at the results only</option>
           </select>
         </label>
-        <button type="submit">Make a link</button>
+        <button type="submit" aria-disabled={isBusy}>
+          Make a link
+        </button>
       </form>
       {refusal !== null && <Failure error={refusal} />}
       {made && <MadeLink key={made.link} {...made} />}
@@ -114,11 +123,13 @@ export function Annotators({ study, annotators, onChanged }: AnnotatorsProps) {
 interface RowProps {
   annotator: Annotator;
   total: number;
+  /** Whether a link is being made or revoked; another then waits. */
+  isBusy: boolean;
   onRevoke: () => void;
   onRenew: () => void;
 }
 
-function Row({ annotator, total, onRevoke, onRenew }: RowProps) {
+function Row({ annotator, total, isBusy, onRevoke, onRenew }: RowProps) {
   const { display_name, named_count, discarded_count, role, link_state } = annotator;
   const done = named_count + discarded_count;
   const isViewer = role === "ROLE_VIEWER";
@@ -150,12 +161,18 @@ function Row({ annotator, total, onRevoke, onRenew }: RowProps) {
           <button
             type="button"
             aria-label={`Revoke the link of ${display_name}`}
+            aria-disabled={isBusy}
             onClick={onRevoke}
           >
             Revoke
           </button>
         )}
-        <button type="button" aria-label={`New link for ${display_name}`} onClick={onRenew}>
+        <button
+          type="button"
+          aria-label={`New link for ${display_name}`}
+          aria-disabled={isBusy}
+          onClick={onRenew}
+        >
           New link
         </button>
       </td>

@@ -3,6 +3,7 @@ import { ApiError } from "../api/client";
 import type { Job, Study } from "../api/openapi";
 import { Failure } from "../Failure";
 import { counted } from "../naming/words";
+import { store, stored } from "../storage";
 import { loadMapsJob, startMaps } from "./studies";
 
 const LOOK_EVERY_MS = 1000;
@@ -11,13 +12,13 @@ const WARNINGS_SHOWN = 5;
 /** Starts a study's maps, shows how far they are, and afterwards what its owner should know of them. */
 export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void }) {
   const key = `onoma/maps-job/${study.study_id}`;
-  const [jobId, setJobId] = useState(() => localStorage.getItem(key));
+  const [jobId, setJobId] = useState(() => stored(key));
   const [job, setJob] = useState<Job | null>(null);
   const [refusal, setRefusal] = useState<unknown>(null);
   const isOver = job !== null && !["JOB_STATE_PENDING", "JOB_STATE_RUNNING"].includes(job.state);
 
   const forget = useCallback(() => {
-    localStorage.removeItem(key);
+    store(key, null);
     setJobId(null);
     setJob(null);
   }, [key]);
@@ -34,7 +35,7 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
           setRefusal(null);
           timer = setTimeout(look, LOOK_EVERY_MS);
           if (found.state !== "JOB_STATE_SUCCEEDED") return;
-          if (found.warnings.length === 0) localStorage.removeItem(key);
+          if (found.warnings.length === 0) store(key, null);
           onDone();
         },
         (error: unknown) => {
@@ -56,7 +57,7 @@ export function StudyMaps({ study, onDone }: { study: Study; onDone: () => void 
   async function start() {
     try {
       const started = await startMaps(study.study_id);
-      localStorage.setItem(key, started.job_id);
+      store(key, started.job_id);
       setJob(started);
       setJobId(started.job_id);
       setRefusal(null);

@@ -3,6 +3,7 @@ import { answered, api } from "../api/client";
 import { listen } from "../api/events";
 import type { Annotator, WatchAnnotatorsResponse } from "../api/openapi";
 import { Failure } from "../Failure";
+import { counted } from "../naming/words";
 import { Annotators } from "./Annotators";
 import { CloseStudy } from "./CloseStudy";
 import { CoverageTable } from "./CoverageTable";
@@ -67,9 +68,9 @@ export function StudyPage({ studyId }: { studyId: string }) {
             </h1>
             <div className="facts">
               <span>
-                <strong>{STATE_WORDS[data.study.state]}</strong>, {data.study.activation_count}{" "}
-                activations in {data.study.categories.length}{" "}
-                {data.study.categories.length === 1 ? "category" : "categories"}, model{" "}
+                <strong>{STATE_WORDS[data.study.state]}</strong>,{" "}
+                {counted(data.study.activation_count, "activation")} in{" "}
+                {counted(data.study.categories.length, "category", "categories")}, model{" "}
                 {data.study.model}, data set {data.study.dataset}
               </span>
               {data.study.state === "STUDY_STATE_OPEN" && (

@@ -2,6 +2,7 @@ import { Fragment, useCallback, useState } from "react";
 import { answered, api, resultImageUrl } from "../api/client";
 import type { Annotator, Study } from "../api/openapi";
 import { Failure } from "../Failure";
+import { counted } from "../naming/words";
 import { ImagesBehind } from "./ImagesBehind";
 import { TableScroll } from "./TableScroll";
 import { useLoaded } from "./useLoaded";
@@ -63,7 +64,7 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
         <TableScroll>
           <table className="summary">
             <caption>
-              {data.image_count} images
+              {counted(data.image_count, "image")}
               {data.left_out_count > 0 &&
                 `; ${data.left_out_count} without a significant activation left out`}
             </caption>

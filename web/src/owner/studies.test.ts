@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { loadChoices, loadStudies } from "./studies";
+import { loadChoices, loadStudies, startMaps } from "./studies";
 
 /** A server that gives one item of each list a page: its first, second and third. */
 function serverHasPages(): void {
@@ -27,4 +27,19 @@ test("a study can be made of all that the server has", async () => {
   expect(names(models)).toEqual(["models 1", "models 2", "models 3"]);
   expect(names(datasets)).toEqual(["datasets 1", "datasets 2", "datasets 3"]);
   expect(names(xnnSets)).toEqual(["xnn_sets 1", "xnn_sets 2", "xnn_sets 3"]);
+});
+
+test("a request that is tried again is the same to the server until it went well", async () => {
+  const ids: string[] = [];
+  vi.stubGlobal("fetch", async (request: Request) => {
+    const { request_id } = await request.json();
+    ids.push(request_id);
+    if (ids.length === 1) throw new TypeError("Failed to fetch");
+    return new Response(JSON.stringify({ job: { job_id: "j" } }));
+  });
+  await expect(startMaps("s")).rejects.toThrow();
+  await startMaps("s");
+  await startMaps("s");
+  expect(ids[1]).toBe(ids[0]);
+  expect(ids[2]).not.toBe(ids[0]);
 });

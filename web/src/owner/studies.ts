@@ -46,16 +46,31 @@ export async function loadStudies(): Promise<Study[]> {
   return pages.flatMap(({ studies }) => studies);
 }
 
-export async function createStudy(study: NewStudy): Promise<Study> {
-  const body = { ...study, request_id: newId() };
-  return there((await answered(api.POST("/api/studies", { body }))).study, "study");
+/** Asked again for the same before it went well, a request keeps its id, so that the server does it once. */
+function once<Asked extends unknown[], Answer>(
+  send: (request_id: string, ...asked: Asked) => Promise<Answer>,
+): (...asked: Asked) => Promise<Answer> {
+  const ids = new Map<string, string>();
+  return async (...asked) => {
+    const content = JSON.stringify(asked);
+    const id = ids.get(content) ?? newId();
+    ids.set(content, id);
+    const answer = await send(id, ...asked);
+    ids.delete(content);
+    return answer;
+  };
 }
 
+export const createStudy = once(async (request_id, study: NewStudy): Promise<Study> => {
+  const body = { ...study, request_id };
+  return there((await answered(api.POST("/api/studies", { body }))).study, "study");
+});
+
 /** Starts drawing the study's maps. */
-export async function startMaps(study_id: string): Promise<Job> {
-  const request = { params: { path: { study_id } }, body: { request_id: newId() } };
+export const startMaps = once(async (request_id, study_id: string): Promise<Job> => {
+  const request = { params: { path: { study_id } }, body: { request_id } };
   return there((await answered(api.POST("/api/studies/{study_id}/maps", request))).job, "job");
-}
+});
 
 export async function loadMapsJob(job_id: string): Promise<Job> {
   const request = { params: { path: { job_id } } };
@@ -68,12 +83,14 @@ export interface Link {
   token: string;
 }
 
-export async function invite(study_id: string, display_name: string, role: Role): Promise<Link> {
-  const body = { display_name, role, request_id: newId() };
-  const params = { path: { study_id } };
-  const answer = await answered(api.POST("/api/studies/{study_id}/annotators", { params, body }));
-  return { annotator: there(answer.annotator, "annotator"), token: answer.token };
-}
+export const invite = once(
+  async (request_id, study_id: string, display_name: string, role: Role): Promise<Link> => {
+    const body = { display_name, role, request_id };
+    const params = { path: { study_id } };
+    const answer = await answered(api.POST("/api/studies/{study_id}/annotators", { params, body }));
+    return { annotator: there(answer.annotator, "annotator"), token: answer.token };
+  },
+);
 
 export async function revoke(study_id: string, annotator_id: string): Promise<undefined> {
   const params = { path: { study_id, annotator_id } };

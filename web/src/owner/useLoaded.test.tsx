@@ -47,3 +47,16 @@ test("a refusal goes with the question that met it", async () => {
   await render(() => new Promise(() => {}));
   expect(loaded).toMatchObject({ data: null, failure: null });
 });
+
+test("a slow answer shows though the next round has begun, and not once that has its own", async () => {
+  const answers: ((rows: string) => void)[] = [];
+  const load = () => new Promise<string>((resolve) => answers.push(resolve));
+  await render(load);
+  await act(async () => loaded.reload());
+  await act(async () => loaded.reload());
+  await act(async () => answers[0]?.("first"));
+  expect(loaded.data).toBe("first");
+  await act(async () => answers[2]?.("third"));
+  await act(async () => answers[1]?.("second"));
+  expect(loaded.data).toBe("third");
+});
