@@ -50,7 +50,7 @@ def import_namings(
 ) -> None:
     """Bring namings into a study, all of the file or nothing."""
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes().decode()  # with the line ends that are inside names
     except UnicodeDecodeError:
         raise ValueError(
             f"{file} is not UTF-8 text; give a .json or .csv file as onoma naming export writes it"
