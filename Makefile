@@ -136,7 +136,7 @@ data:
 	@sh scripts/fetch-fashion-mnist.sh $(DEMO_FOLDER)/fashion-mnist
 
 .venv/.installed: requirements/dev.txt pyproject.toml
-	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv # also where one was cut off
 	@echo "installing what requirements/dev.txt lists, torch among it: some minutes and 7 GB"
 	$(PY) -m pip install --quiet --no-compile -r requirements/dev.txt
 	@$(PY) -m compileall -q -q -j 0 .venv/lib || true # as pip would, on all cores; files of other Pythons do not compile

@@ -17,10 +17,11 @@ mkdir -p "$folder"
 new_key() { openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1"; }
 
 if [ ! -f "$folder/ca.key" ]; then
-    new_key "$folder/ca.key"
-    openssl req -x509 -new -key "$folder/ca.key" -days 3650 -subj '/CN=Onoma development authority' \
+    new_key "$folder/ca.key.new" # under its name last: one that is there has its certificate
+    openssl req -x509 -new -key "$folder/ca.key.new" -days 3650 -subj '/CN=Onoma development authority' \
         -addext 'basicConstraints=critical,CA:TRUE' -addext 'keyUsage=critical,keyCertSign,cRLSign' \
         -out "$folder/ca.crt"
+    mv "$folder/ca.key.new" "$folder/ca.key"
 fi
 
 for name in inference attribution naming analytics gateway owner; do

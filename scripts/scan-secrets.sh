@@ -3,9 +3,10 @@
 # Entropy says nothing here, as ids and hashes are hexadecimal digits at random; the words left out are the placeholders of
 # documentation and tests.
 set -eu
-cd "$(dirname "$0")/.."
+folder=$(cd "$(dirname "$0")" && pwd)
+cd "$folder/.."
 if [ $# -eq 0 ]; then
-    git ls-files -z | grep -zvE '\.(png|svg|webp)$|(package-lock\.json|go\.sum)$|^requirements/' | xargs -0 "$0"
+    git ls-files -z | grep -zvE '\.(png|svg|webp)$|(package-lock\.json|go\.sum)$|^requirements/' | xargs -0 "$folder/$(basename "$0")"
     exit
 fi
 exec .venv/bin/detect-secrets-hook --no-verify \

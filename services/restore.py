@@ -7,8 +7,11 @@ goes on where it was.
 from __future__ import annotations
 
 import argparse
+import filecmp
 import json
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
@@ -42,7 +45,7 @@ def restore(settings: RuntimeSettings, backup: Path) -> int:
             f"{backup} is of {summary['database']} and ONOMA_DATABASE_URL says {kind}: restore it into its own kind "
             "(studies go from one to the other by `onoma study export` and `import`)"
         )
-    _check_empty(settings)
+    _check_empty(settings, backup)
     target = open_object_store(settings)
     keys = summary["objects"]
     foreign = set(target.keys()) - set(keys)
@@ -77,14 +80,14 @@ def restore(settings: RuntimeSettings, backup: Path) -> int:
     return len(keys)
 
 
-def _check_empty(settings: RuntimeSettings) -> None:
+def _check_empty(settings: RuntimeSettings, backup: Path) -> None:
     if not settings.database_url:
         # What SQLite has left beside a database that was taken away would be put into the one that takes its place.
         files = [
             f"{name}.db{end}" for name in SERVICES_WITH_DATABASE for end in ("", "-wal", "-shm", "-journal")
         ]
         there = [file for file in files if (settings.data_dir / file).exists()]
-        if there:
+        if there and not _is_half_restored(settings.data_dir, backup, there):
             raise FailedPrecondition(
                 f"{settings.data_dir} has {there[0]} of a database already: restore into an empty folder "
                 "(ONOMA_DATA_DIR), with no service running"
@@ -104,6 +107,19 @@ def _check_empty(settings: RuntimeSettings) -> None:
             f"the database has the schema {found[0]} already: restore into an empty one, before any service has "
             "started on it (after a start: DROP SCHEMA inference, attribution, naming CASCADE)"
         )
+
+
+def _is_half_restored(data_dir: Path, backup: Path, there: Sequence[str]) -> bool:
+    """Whether what is there are some of the backup's databases, as a restoring that was cut off leaves them."""
+    if len(there) == len(SERVICES_WITH_DATABASE) or not all(file.endswith(".db") for file in there):
+        return False
+    with tempfile.TemporaryDirectory(dir=data_dir) as folder:
+        for file in there:
+            copy = Path(folder) / file
+            copy_sqlite(backup / file, copy)
+            if not filecmp.cmp(copy, data_dir / file, shallow=False):
+                return False
+    return True
 
 
 def main() -> None:

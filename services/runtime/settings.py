@@ -55,14 +55,17 @@ class RuntimeSettings(BaseSettings):
     analytics_address: str = Field("127.0.0.1:50054", description="host:port of the analytics service.")
     grpc_workers: int = Field(16, ge=8, le=256, description="Threads of a server: calls handled at once.")
     max_message_bytes: int = Field(
-        32 * 1024 * 1024, ge=64 * 1024, description="Largest gRPC message, both ways."
+        32 * 1024 * 1024, ge=64 * 1024, lt=2**31, description="Largest gRPC message, both ways."
     )
     max_connection_age_s: int = Field(
         600,
         gt=0,
+        le=2_000_000,
         description="Age at which clients are asked to connect anew, so that new replicas get calls.",
     )
-    drain_s: float = Field(10.0, ge=0, description="Seconds that calls in flight get to end at a stop.")
+    drain_s: float = Field(
+        10.0, ge=0, le=3600, description="Seconds that calls in flight get to end at a stop."
+    )
     metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of Prometheus metrics of `python -m services.NAME`; 0: none."
     )
@@ -88,6 +91,20 @@ class RuntimeSettings(BaseSettings):
 
     # Keys of services.runtime.tokens that servers of one process share; no environment can say them.
     _keys_in_memory: Any = PrivateAttr(None)
+
+    @field_validator("s3_endpoint")
+    @classmethod
+    def _be_no_url(cls, endpoint: str) -> str:
+        if "/" in endpoint:
+            raise ValueError("no host:port; whether it is spoken to over TLS is said by ONOMA_S3_SECURE")
+        return endpoint
+
+    @field_validator("inference_address", "attribution_address", "naming_address", "analytics_address")
+    @classmethod
+    def _have_a_port(cls, address: str) -> str:
+        if ":" not in address:
+            raise ValueError("it has no port: give host:port")
+        return address
 
     @field_validator("otlp_endpoint")
     @classmethod

@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from onoma.v1 import naming_pb2
 from services import backup
 from services.backup import SUMMARY, back_up, copy_objects, run_postgresql_tool
 from services.restore import restore
-from services.runtime.database import SERVICES_WITH_DATABASE
+from services.runtime.database import SERVICES_WITH_DATABASE, open_database
 from services.runtime.directory_store import DirectoryStore
 from services.runtime.errors import DataLoss, FailedPrecondition, Unavailable
 from services.runtime.objects import open_object_store
@@ -153,6 +154,23 @@ def test_what_a_backup_that_was_cut_off_has_torn_is_put_again(
     restored = installation.empty()
     restore(restored, made)
     assert objects(restored) == objects(installation.settings)
+
+
+def test_a_restoring_that_was_cut_off_between_two_databases_goes_on(tmp_path: Path) -> None:
+    settings = [RuntimeSettings(data_dir=tmp_path / name) for name in ("first", "second")]
+    for name in SERVICES_WITH_DATABASE:
+        open_database(settings[0], name).dispose()
+    open_object_store(settings[0]).put(b"an object")
+    made, _ = back_up(settings[0], tmp_path / "backups")
+    restore(settings[1], made)
+    (settings[1].data_dir / "naming.db").unlink()
+    restore(settings[1], made)
+    assert rows(settings[1]) == rows(settings[0])
+    (settings[1].data_dir / "naming.db").unlink()
+    with closing(sqlite3.connect(settings[1].data_dir / "inference.db")) as changed:
+        changed.execute("CREATE TABLE since_then (id)")
+    with pytest.raises(FailedPrecondition, match="already"):
+        restore(settings[1], made)
 
 
 def test_what_sqlite_left_beside_a_database_is_not_put_into_the_restored_one(tmp_path: Path) -> None:

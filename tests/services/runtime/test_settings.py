@@ -69,6 +69,11 @@ def test_loopback_is_served(monkeypatch, host):
         ("ONOMA_GRPC_WORKERS", "0"),
         ("ONOMA_OBJECT_STORE", "cloud"),
         ("ONOMA_DRAIN_S", "-1"),
+        ("ONOMA_DRAIN_S", "inf"),
+        ("ONOMA_MAX_MESSAGE_BYTES", "4294967296"),
+        ("ONOMA_MAX_CONNECTION_AGE_S", "3000000"),
+        ("ONOMA_S3_ENDPOINT", "https://minio:9000"),
+        ("ONOMA_NAMING_ADDRESS", "naming"),
         ("ONOMA_LOG_LEVEL", "LOUD"),
     ],
 )
