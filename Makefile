@@ -27,13 +27,13 @@ protos: ## generate the gRPC stubs from protos/
 web: $(PAGE) ## build the page into onoma/web
 
 demo: env web data ## do the main job on real photographs, then serve the page (QUICK=1 ends; DATA=DIR for your photographs; SIMULATED=3 annotators)
-	.venv/bin/onoma demo --folder $(DEMO_FOLDER) $(if $(QUICK),--quick) $(if $(DATA),--data $(DATA)) $(if $(SIMULATED),--simulated-annotators $(SIMULATED))
+	.venv/bin/onoma demo --folder "$(DEMO_FOLDER)" $(if $(QUICK),--quick) $(if $(DATA),--data "$(DATA)") $(if $(SIMULATED),--simulated-annotators $(SIMULATED))
 
 up: env web ## run all services and the page on this machine
 	.venv/bin/onoma up
 
 up-local: env web ## run them on PostgreSQL and MinIO, started here without containers; kept in LOCAL_FOLDER (onoma-local)
-	$(PY) -m deploy.local --data $(LOCAL_FOLDER)
+	$(PY) -m deploy.local --data "$(LOCAL_FOLDER)"
 
 images: ## build the container images of deploy/compose.yaml (docker; RAY=1: inference and attribution with Ray, as VERSION-ray)
 	@for name in naming analytics gateway backup; do \
@@ -133,7 +133,7 @@ clean: ## remove everything that was built (not onoma-data, -demo, -local)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 data:
-	@sh scripts/fetch-fashion-mnist.sh $(DEMO_FOLDER)/fashion-mnist
+	@sh scripts/fetch-fashion-mnist.sh "$(DEMO_FOLDER)/fashion-mnist"
 
 .venv/.installed: requirements/dev.txt pyproject.toml
 	$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv # also where one was cut off
