@@ -1,5 +1,6 @@
 """What is deleted for good: only what nothing needs, whole, and with nothing left behind."""
 
+import asyncio
 import dataclasses
 import threading
 import time
@@ -217,10 +218,16 @@ def test_a_kept_report_is_written_anew_once_somebody_in_it_was_erased(
     }
     kept = Reports(installation.settings.model_copy(update=addresses))
     study = client.get_study(study_id)
-    assert b"Ada Lovelace" in kept.of(study, is_fresh=False)["index.html"]
-    client.delete_annotator(study_id, ada.annotator_id)
-    monkeypatch.setattr(reports, "_LOOK_S", 0.0)
-    assert b"Ada Lovelace" not in b"".join(kept.of(study, is_fresh=False).values())
+
+    async def before_and_after() -> list[reports.Report]:
+        before = await kept.of(study, is_fresh=False)
+        client.delete_annotator(study_id, ada.annotator_id)
+        monkeypatch.setattr(reports, "_LOOK_S", 0.0)
+        return [before, await kept.of(study, is_fresh=False)]
+
+    before, after = asyncio.run(before_and_after())
+    assert b"Ada Lovelace" in before["index.html"]
+    assert b"Ada Lovelace" not in b"".join(after.values())
 
 
 def test_an_annotator_goes_with_their_work_and_others_stay(
