@@ -40,18 +40,19 @@ SENT_AGAIN = {
 }  # fmt: skip
 
 
-class Unavailable(grpc.GenericRpcHandler):
-    """Answers every RPC with UNAVAILABLE, and counts."""
+class Refusing(grpc.GenericRpcHandler):
+    """Answers every RPC with one status, and counts."""
 
-    def __init__(self):
+    def __init__(self, code):
         self.calls = Counter()
+        self._code = code
 
     def service(self, details):
         method = METHODS[details.method]
 
         def refuse(request, context):
             self.calls[details.method] += 1
-            context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
+            context.abort(self._code, "not now")
 
         def refuse_in_a_stream(request, context):
             refuse(request, context)
@@ -64,10 +65,10 @@ class Unavailable(grpc.GenericRpcHandler):
         return getattr(grpc, f"{kind}_rpc_method_handler")(behaviour)
 
 
-@pytest.fixture
-def nobody():
-    """A server at which nothing is available, and its address."""
-    handler = Unavailable()
+@pytest.fixture(params=[grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED], ids=lambda code: code.name)
+def nobody(request):
+    """A server that is not available, or stops before it has begun with a call, and its address."""
+    handler = Refusing(request.param)
     server = grpc.server(ThreadPoolExecutor(16), handlers=[handler])
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
