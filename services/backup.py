@@ -53,9 +53,8 @@ def back_up(settings: RuntimeSettings, folder: Path) -> tuple[Path, list[str]]:
         ServiceError: the database or the object store does not answer.
         OSError: the folder cannot be written.
     """
-    source = open_object_store(
-        settings, make=False
-    )  # an empty one in the place of what is away would look whole
+    # An empty one made in the place of what is away would look whole.
+    source = open_object_store(settings, make=False)
     made = folder / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     made.mkdir(parents=True)
     if settings.database_url:

@@ -37,9 +37,8 @@ if TYPE_CHECKING:
     from services.runtime.settings import RuntimeSettings
 
 MAX_STREAMS = 128  # each holds a thread
-_LONG_S = (
-    60  # calls that may take longer have threads of their own, few: others' acts must not wait for those
-)
+# Calls that may take longer have threads of their own, few: others' acts must not wait for those.
+_LONG_S = 60
 _MOST_LONG_CALLS = 8
 
 # Name in the route table -> (file of stubs, name of the service).

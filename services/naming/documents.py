@@ -29,9 +29,8 @@ _PIECE = 1_000_000  # characters
 _PILE = "the discard pile"
 
 _Text = Annotated[str, Field(strict=True)]
-_Concepts = dict[
-    tuple[str, str, bool, str], "Concept"
-]  # by annotator, category, whether it has an id, id or name
+# By annotator, category, whether it has an id, and id or name.
+_Concepts = dict[tuple[str, str, bool, str], "Concept"]
 
 
 class _Part(BaseModel):

@@ -284,9 +284,8 @@ class Jobs:
         """Writes the progress of the job in hand, renews its lease and hears whether it is to stop."""
         written: dict[str, Any] = {}
         renew_at = 0.0
-        while not self._ended.wait(
-            _BEAT_S
-        ):  # also while it drains: nobody else is to take the job up before it ends
+        # Also while it drains: nobody else is to take the job up before it ends.
+        while not self._ended.wait(_BEAT_S):
             if (context := self._in_hand) is None:
                 continue
             columns = {"job_id": context.job_id, **context.progress()}
