@@ -26,6 +26,7 @@ _HEADINGS = (
     "bicl.",
     "chance",
 )
+_AVERAGED = ("coverage", "purity", "named_by_exactly_n", "pair_summary", "chance")
 _LEGEND = (
     "n: significant activations. Means over annotators, or pairs of them. 1:1, 1:n, bicl.: agreement by the matchings "
     "one_to_one, one_to_many and biclique, each beside that of shuffled namings."
@@ -55,7 +56,7 @@ def _write(categories: Iterator[tuple[str, dict[str, Any]]]) -> None:
         sys.stdout.write(f"{start}\n{_text(name)}: {_text(part['expected'])}")
         start = ","
         other[name] = _text(part["other_measures"])
-        averaged.append({key: part["expected"][key] for key in ("coverage", "purity", "pair_summary")})
+        averaged.append({key: part["expected"][key] for key in _AVERAGED})
     if not averaged:
         sys.stdout.write(start)
     others = ",\n".join(f"{_text(name)}: {text}" for name, text in other.items())
@@ -67,11 +68,16 @@ def _text(value: Any) -> str:
     return json_text.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _shares(mean: dict[str, Any], chance: dict[str, Any]) -> Iterator[float | None]:
+def _shares(mean: dict[str, Any], chance: dict[str, Any]) -> Iterator[str | None]:
     for key in ("coverage_activation", "purity_CX", "purity_XC", "jaccard"):
-        yield mean[key]["mean"]
+        yield percent(mean[key]["mean"], digits=0)
     for kind in Kind:
-        yield from (mean[kind.value]["mean"], (chance[kind.value] or {}).get("value"))
+        yield percent(mean[kind.value]["mean"], digits=0)
+        known, at_least = chance[kind.value], chance.get(f"{kind.value}_at_least")
+        if known is None and at_least:
+            yield f"≥ {percent(at_least['value'], digits=0)}"
+        else:
+            yield percent(known and known["value"], digits=0)
 
 
 def _rows(categories: Iterable[tuple[str, dict[str, Any]]]) -> tuple[list[list[Any]], list[str]]:
@@ -85,7 +91,7 @@ def _rows(categories: Iterable[tuple[str, dict[str, Any]]]) -> tuple[list[list[A
             [
                 name,
                 found["n"]["activations"],
-                *(percent(share, digits=0) for share in _shares(mean, found["chance"])),
+                *_shares(mean, found["chance"]),
             ]
         )
         notes += [f"{name}: {warning}" for warning in found["warnings"]]

@@ -11,8 +11,8 @@ Json = Mapping[str, Any]
 Row = tuple[str | int | float | None, ...]
 
 _OF_MATCHING = (
-    "weight", "upper_bound", "status", "several_optima", "agreement", "chance", "exact_compat", "subset_compat",
-    "ambiguous_compat", "edges", "edges_judged_by_hand",
+    "weight", "upper_bound", "status", "several_optima", "agreement", "chance", "chance_n", "chance_at_least",
+    "chance_at_least_n", "exact_compat", "subset_compat", "ambiguous_compat", "edges", "edges_judged_by_hand",
 )  # fmt: skip
 PAIR_COLUMNS = (
     "category", "annotator", "other_annotator", "common", "union", "jaccard",
@@ -110,7 +110,7 @@ def _counts(matchings: Sequence[Json]) -> MatchingCounts:
 
 
 def _row(category: str, pair: Json) -> Row:
-    of_matchings = [_value((pair[kind.value] or {}).get(key)) for kind in Kind for key in _OF_MATCHING]
+    of_matchings = [_of_matching(pair[kind.value] or {}, key) for kind in Kind for key in _OF_MATCHING]
     return (
         category,
         *pair["annotators"],
@@ -119,6 +119,12 @@ def _row(category: str, pair: Json) -> Row:
         _value(pair["jaccard"]),
         *of_matchings,
     )
+
+
+def _of_matching(matching: Json, key: str) -> Any:
+    if key in ("chance_n", "chance_at_least_n"):
+        return (matching.get(key.removesuffix("_n")) or {}).get("shuffles")
+    return _value(matching.get(key))
 
 
 def _value(found: Any) -> Any:  # a share of the analysis, or a plain value

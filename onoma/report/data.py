@@ -235,7 +235,7 @@ class ReportData:
         analysed: the analysis by category; empty where nobody has a naming.
         confidence: of the analysis's intervals.
         suspects: perhaps right for the wrong reason, by category, the least usual first.
-        suspect_count: how many the analysis names; some are shown.
+        suspect_count: how many there are; some are shown.
         pictures: uint8 (h, w, 3) RGB or (h, w, 1) grey, as the network saw them, of some images, by id.
     """
 

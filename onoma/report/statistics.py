@@ -208,7 +208,7 @@ def agreement_table(categories: Categories) -> Table:
     for kind, title in KINDS.items():
         columns += [
             Column("agreement", spread_names(kind.value), group=title),
-            Column("chance", tuple(f"{kind.value}_chance{end}" for end in ("", "_at_least", "_shuffles", "_pairs")),
+            Column("chance", tuple(f"{kind.value}_chance{end}" for end in ("", "_at_least", "_shuffles", "_n")),
                    group=title),
             Column("proven", (f"{kind.value}_proven", f"{kind.value}_matchings"), group=title),
             _several_column(kind, title),

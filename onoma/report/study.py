@@ -221,10 +221,10 @@ def _suspects(
     client: Client, study: naming_pb2.Study, analysed: Iterable[AnalysedCategory]
 ) -> tuple[list[Suspect], int]:
     """The least usual suspects with what the network saw and where it looked, and how many there are in all."""
-    found = [(one, suspect) for one in analysed for suspect in one.found["right_for_the_wrong_reason"] or []]
+    found = [one for one in analysed if one.found["right_for_the_wrong_reason"]]
     shown = [
         (one, suspect)
-        for one in dict.fromkeys(one for one, _ in found)
+        for one in found
         for suspect in one.found["right_for_the_wrong_reason"][:SUSPECTS_OF_A_CATEGORY]
     ]
     least_usual = sorted(shown, key=lambda pair: pair[1]["usual"])[:MAX_SUSPECTS]
@@ -247,7 +247,7 @@ def _suspects(
                 map=_together(client, study, activations[one.category], suspect["image"]),
             )
         )
-    return suspects, len(found)
+    return suspects, sum(one.found["right_for_the_wrong_reason_n"] for one in found)
 
 
 def _together(

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from onoma.science.agreement import spread
 from onoma.science.analysis_options import Options
 from onoma.science.category_analysis import add_value, analyse_category
+from onoma.science.matching import Kind
 from onoma.science.plain_numbers import Json, put
 from onoma.science.study_file import ALL_TOGETHER, StudyFile
 
@@ -35,7 +36,7 @@ def analyse(file: StudyFile, options: Options = DEFAULTS, progress: Progress = _
         "expected" and "other_measures_on_commonly_named" by category, and "averages" over the categories; ready for
         JSON.
     Raises:
-        ValueError: an option is out of its range, or two pairs of annotators would share a name.
+        ValueError: an option is out of its range.
     """
     parts = dict(analyse_categories(file, options, progress))
     return {
@@ -125,8 +126,12 @@ def averages(categories: Iterable[Mapping[str, Any]]) -> Json:
             add_value(values, f"coverage_by_any_{key}", _number(by_any[key]))
         for key in ("CX", "XC"):
             add_value(values, f"purity_{key}", spread(_values(category["purity"], key)).mean)
+        for key, named in category["named_by_exactly_n"].items():
+            add_value(values, f"named_by_exactly_{key}", _number(named))
         for key, of_pairs in category["pair_summary"].items():
             add_value(values, key, of_pairs["mean"])
+        for kind in Kind:
+            add_value(values, f"{kind.value}_chance", _number(category["chance"][kind.value]))
     found: Json = {}
     for key, of_categories in values.items():
         defined = [value for value in of_categories if value is not None]

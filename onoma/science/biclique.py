@@ -221,7 +221,8 @@ def _best_partitions(table: NDArray[np.int64], deadline: float, *, every: bool =
     stack = [(np.array([len(values) - 1]), np.zeros((1, table.shape[1])), np.zeros((1, 0), dtype=np.int64))]
     while stack:
         if time.monotonic() > deadline:
-            return _Found(found or [partition], max(bound, int(best)), proven=False, all_listed=False)
+            upper = max(bound, int(best))
+            return _Found(found or [partition], upper, proven=upper == int(best), all_listed=False)
         left, has, taken = stack.pop()
         first = blocks.start[blocks.position[left]]
         counts = blocks.start[blocks.position[left] + 1] - first

@@ -31,7 +31,7 @@ from onoma.science.practice_answers import practice_answers
 from onoma.science.purity import purity
 from onoma.science.study_data import Category, Naming
 from onoma.science.study_file import ALL_TOGETHER, StudyFile
-from onoma.science.summary import Reading, summary
+from onoma.science.summary import OTHER, UNLABELED, Reading, summary
 
 _READINGS = {
     "explanation_summary_table4_style": Reading.NAMED_ONLY,
@@ -404,6 +404,12 @@ def _warnings(namings: Sequence[Naming]) -> Iterator[str]:
             same = seen.setdefault(name.casefold(), name)
             if same is not name:
                 yield f"annotator '{naming.annotator}' has concepts '{same}' and '{name}': they count as two"
+        for name in (OTHER, UNLABELED):
+            if name in naming.concept_names:
+                yield (
+                    f"annotator '{naming.annotator}' has a concept '{name}', which is what summaries call what nobody "
+                    "named: they do not tell the two apart"
+                )
 
 
 def add_value(values: dict[str, list[float | None]], key: str, value: float | None) -> None:

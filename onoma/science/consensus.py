@@ -81,7 +81,7 @@ def consensus(
         for naming in namings
         for member in (Member(naming.annotator, c) for c in range(len(naming.concept_names)))
     }
-    for join in sorted(joins, key=lambda join: (-join.likeness, -join.weight, join.one, join.other)):
+    for join in sorted(joins, key=_from_the_most_alike):
         if join.weight < LEAST_SHARED * min(join.one_size, join.other_size):
             continue
         one, other = group_of[join.one], group_of[join.other]
@@ -97,6 +97,11 @@ def consensus(
             key=lambda concept: (-concept.support.numerator, -concept.activation_count, concept.names),
         )
     )
+
+
+def _from_the_most_alike(join: Join) -> tuple[float, int, list[Member]]:
+    """Ties do not depend on who was invited first."""
+    return -join.likeness, -join.weight, sorted((join.one, join.other))
 
 
 def _shared(category: Category, namings: dict[str, Naming], members: Sequence[Member]) -> SharedConcept:

@@ -90,7 +90,8 @@ _PLURAL_ENDINGS = ("s", "ae", "children", "feet", "geese", "i", "lice", "men", "
 _WITHOUT_MEANING = {"a", "an", "the", "its", "his", "her", "their"}
 _SEPARATORS = re.compile(r"\s*(?:[/&,;+]|\band\b)\s*")
 _POSSESSIVE = re.compile(r"(?<=\w)['\u2019]s\b")
-_WORDS = re.compile(r"[^\W_]+")
+_WORDS = re.compile(r"[LN][LNM]*")
+"""In Unicode's letters, numbers and marks: the vowels of many scripts are marks."""
 
 
 class Outcome(Enum):
@@ -350,7 +351,9 @@ def _taken_apart(words: tuple[str, ...], apart: Mapping[str, tuple[str, ...]]) -
 
 def _words(phrase: str) -> tuple[str, ...]:
     """Words in their dictionary form; marks and words without meaning are left out."""
-    words = _WORDS.findall(_POSSESSIVE.sub("", _folded(phrase)))
+    spelled = _POSSESSIVE.sub("", _folded(phrase))
+    kinds = "".join(unicodedata.category(sign)[0] for sign in spelled)
+    words = [spelled[slice(*found.span())] for found in _WORDS.finditer(kinds)]
     told = [word for word in words if word not in _WITHOUT_MEANING] or words
     return tuple(_lemma(word) for word in told)
 

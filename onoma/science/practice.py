@@ -148,7 +148,9 @@ def suspects(
     namings: Sequence[Naming],
     correct: NDArray[np.bool_],
 ) -> tuple[Suspect, ...]:
-    """Images that are predicted rightly, those with the least usual explanation first.
+    """Images that are predicted rightly with an unusual explanation, the least usual first.
+
+    An explanation is unusual where some annotator has one that is more frequent in the category.
 
     Args:
         namings: cleaned; without any there is no explanation and no suspect.
@@ -156,9 +158,12 @@ def suspects(
     """
     right = dict(zip(category.image_ids, correct.tolist(), strict=True))
     of_image: dict[str, list[tuple[str, tuple[str, ...], float]]] = {}
+    unusual: set[str] = set()
     for naming in namings:
         counted = summary(category, naming, Reading.WITH_OTHER)
         for row in counted.rows:
+            if len(row.image_ids) < len(counted.rows[0].image_ids):
+                unusual.update(row.image_ids)
             for image_id in row.image_ids:
                 if right[image_id]:
                     told = (naming.annotator, row.names, counted.share(row))
@@ -170,6 +175,7 @@ def suspects(
             tuple((annotator, names) for annotator, names, _ in told),
         )
         for image_id, told in of_image.items()
+        if image_id in unusual
     ]
     return tuple(sorted(found, key=lambda suspect: (suspect.usual, suspect.image_id)))
 

@@ -29,7 +29,7 @@ def practice_answers(
     correct, inside = file.correct.get(category.name), file.inside.get(category.name)
     by_points = file.by_points.get(category.name)
     if correct is None:
-        for key in ("accuracy_by_explanation", "right_for_the_wrong_reason"):
+        for key in ("accuracy_by_explanation", "right_for_the_wrong_reason", "right_for_the_wrong_reason_n"):
             put(found, key, None, "the study does not say what the network predicts")
     else:
         found["accuracy_by_explanation"] = {
@@ -39,13 +39,15 @@ def practice_answers(
             ]
             for naming in namings
         }
+        unusual = suspects(category, namings, correct)
+        found["right_for_the_wrong_reason_n"] = len(unusual)
         found["right_for_the_wrong_reason"] = [
             {
                 "image": suspect.image_id,
                 "usual": suspect.usual,
                 "explanations": {annotator: list(names) for annotator, names in suspect.explanations},
             }
-            for suspect in suspects(category, namings, correct)[:_MOST_SUSPECTS]
+            for suspect in unusual[:_MOST_SUSPECTS]
         ]
     if inside is None:
         put(found, "concept_places", None, "the study does not say where objects lie")

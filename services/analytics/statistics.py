@@ -45,7 +45,7 @@ KEYS: dict[int, tuple[str, ...]] = {
     pb.ANALYSIS_PART_OTHER_MEASURES: (),
     pb.ANALYSIS_PART_CONSENSUS: ("consensus",),
     pb.ANALYSIS_PART_ACCURACY: ("accuracy_by_explanation",),
-    pb.ANALYSIS_PART_SUSPECTS: ("right_for_the_wrong_reason",),
+    pb.ANALYSIS_PART_SUSPECTS: ("right_for_the_wrong_reason", "right_for_the_wrong_reason_n"),
     pb.ANALYSIS_PART_PLACES: ("concept_places",),
 }
 """The keys of a category's "expected" that hold each part; other measures stand beside it."""

@@ -109,6 +109,16 @@ def test_shuffles_too_large_to_be_proven_have_a_lower_bound_that_says_so() -> No
         assert all(1 > bound > 0.5 * one_to_one for bound, one_to_one in pairs)
 
 
+def test_shuffles_that_are_solved_because_they_are_easy_are_no_chance_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    ids = [*range(17), 0, 1, 2]
+    ann, bob = (naming(name, rng.permutation(ids).tolist()) for name in ("ann", "bob"))
+    chance = shuffled_agreement(ann, bob, counts(50), (0,))[Kind.BICLIQUE]
+    assert 1.0 in chance.at_least, "none of them is easy"
+    assert min(chance.at_least) < 1
+    assert (chance.values, len(chance.at_least)) == ([], 50)
+
+
 @pytest.mark.timeout(60)
 def test_shuffles_end_with_their_time_and_say_how_many_were_made() -> None:
     rng = np.random.default_rng(0)

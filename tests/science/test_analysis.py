@@ -186,6 +186,13 @@ def test_labels_that_differ_by_case_only_are_told() -> None:
     assert found["warnings"] == ["annotator 'A3' has concepts 'Head' and 'head': they count as two"]
 
 
+def test_a_concept_that_is_called_as_the_unnamed_are_is_told() -> None:
+    changed = document()
+    changed["namings"]["A3"]["p"]["clusters"] = {"other": ["e1", "e2", "e3"], "wing": ["w1", "w2", "w3"]}
+    (warning,) = analyse(study_from_document(changed))["expected"]["p"]["warnings"]
+    assert "annotator 'A3' has a concept 'other'" in warning
+
+
 def test_ten_thousand_concepts_and_labels_of_any_script() -> None:
     ids = [f"a{i}" for i in range(20_000)]
     clusters = [{"name": f"眼{i}", "activations": ids[2 * i : 2 * i + 2]} for i in range(10_000)]
@@ -369,4 +376,5 @@ def test_what_a_practitioner_asks_is_answered_where_the_study_tells() -> None:
     assert sum(row["accuracy"]["denominator"] for row in rows) == found["n"]["images"]
     shares = [suspect["usual"] for suspect in found["right_for_the_wrong_reason"]]
     assert shares == sorted(shares)
+    assert len(shares) == min(found["right_for_the_wrong_reason_n"], 20)
     assert found["concept_places"]["annotator 00"][0]["n"] > 0

@@ -67,6 +67,19 @@ def test_a_pair_that_shares_little_is_not_one() -> None:
     assert len(concepts) == 2
 
 
+def test_ties_do_not_go_by_who_was_invited_first() -> None:
+    named = {
+        "ann": {"eye": [0, 1, 2], "lid": [3, 4, 5]},
+        "bob": {"eye": [0, 1, 2]},
+        "cem": {"eye": [1, 2, 3, 4]},
+    }
+    first = join(("ann", 0), ("bob", 0), 3, (3, 3))
+    ann_and_cem, bob_and_cem = (("ann", 1), ("cem", 0)), (("bob", 0), ("cem", 0))
+    one_way = shared([first, join(*ann_and_cem, 2, (3, 4)), join(*bob_and_cem, 2, (3, 4))], **named)
+    other_way = shared([first, join(*ann_and_cem[::-1], 2, (4, 3)), join(*bob_and_cem, 2, (3, 4))], **named)
+    assert [concept.members for concept in one_way] == [concept.members for concept in other_way]
+
+
 def test_the_order_of_joins_does_not_matter() -> None:
     rng = np.random.default_rng(0)
     joins = [

@@ -54,6 +54,15 @@ EXACT, SUBSET, NONE, AMBIGUOUS = Outcome
         ("grass", "gras", NONE),
         ("saw", "saws", EXACT),
         ("lit window", "light window", AMBIGUOUS),
+        ("\N{EYE}\N{VARIATION SELECTOR-16} eye", "eye", EXACT),
+        ("\u092a\u0948\u0930", "\u092a\u0930", NONE),  # foot and wing in Hindi, a vowel apart
+        (
+            "\u0b9a\u0bbf\u0bb1\u0b95\u0bc1 \u0baa\u0bbe\u0bb2\u0bcd",
+            "\u0baa\u0bb2\u0bcd",
+            NONE,
+        ),  # a tooth in Tamil is no milk
+        ("\u0e2b\u0e31\u0e27", "\u0e2b\u0e27", NONE),
+        ("\u0906\u0902\u0916", "\u092e\u0941\u0916", NONE),  # eye and mouth
         ("???", "???", EXACT),
         ("???", "eye", NONE),
         ("", "eye", NONE),

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from onoma.science.biclique import bicliques
 from onoma.science.biclique_programs import local_search, solve_bicliques
 from onoma.science.integer_programs import (
     Rows,
@@ -186,6 +187,17 @@ def test_the_value_alone_is_the_same_value(kind: Kind, shape: tuple[int, int], s
     assert best_value(table, kind, time.monotonic() + 60) == value
     good, proven = good_value(overlaps_of_table(table), kind, time.monotonic() + 60)
     assert good == value or (good < value and not proven)
+
+
+def test_a_value_that_reaches_its_bound_when_time_is_over_is_proven_and_only_the_others_are_unknown() -> None:
+    graphs = [overlaps_of_table(noisy(6, 6, items=60, seed=seed)) for seed in range(60)]
+    solutions = [(bicliques(graph, deadline=0), graph) for graph in graphs]
+    reached = {
+        solution.several_unknown
+        for solution, graph in solutions
+        if graph.weight[solution.edges].sum() == solution.upper_bound and solution.several_optima is None
+    }
+    assert reached == {"the time limit ended the search for another"}
 
 
 def test_the_value_alone_of_a_large_table_is_left_unknown() -> None:

@@ -70,9 +70,16 @@ def test_an_explanation_of_every_image_has_no_rest() -> None:
 def test_suspects_are_right_and_unusual() -> None:
     category, naming = bird()
     found = suspects(category, [naming], np.array([True, True, False, True, True]))
-    assert [suspect.image_id for suspect in found] == ["i4", "i1", "i2"]
+    assert [suspect.image_id for suspect in found] == ["i4"]
     assert found[0].usual == 0.25
     assert found[0].explanations == (("ann", ("other",)),)
+
+
+def test_who_is_usual_to_one_annotator_and_unusual_to_another_is_suspect() -> None:
+    category, ann = bird()
+    bob = make_namings(category, {"bob": [("head", ["a", "d"]), ("wing", ["b"]), ("foot", ["c"])]})["bob"]
+    found = suspects(category, [ann, bob], np.ones(5, dtype=bool))
+    assert [suspect.image_id for suspect in found] == ["i4", "i2", "i3"]
 
 
 def test_without_namings_nobody_is_suspect() -> None:

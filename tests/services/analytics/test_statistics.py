@@ -69,6 +69,7 @@ def test_the_whole_analysis_is_that_of_the_same_study_as_a_file(analytics: Stub,
     of_practice = {
         "accuracy_by_explanation",
         "right_for_the_wrong_reason",
+        "right_for_the_wrong_reason_n",
         "reasons",
     }  # told by the services alone
     for category, part in parts.items():
