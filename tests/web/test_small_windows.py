@@ -39,6 +39,34 @@ def test_at_1024_pixels_the_bars_stay_in_one_line(naming: Naming):
     wait_until_saved(page)
 
 
+@pytest.mark.parametrize("width", [960, 853, 768, 721, 320])
+def test_every_button_below_the_examples_can_be_reached(naming: Naming, width: int):
+    page = naming.page
+    page.set_viewport_size({"width": width, "height": 700})
+    tiles(page).nth(0).click()
+    page.keyboard.press("x")
+    unclear = page.locator(".act-bar").get_by_role("button", name="unclear")
+    unclear.scroll_into_view_if_needed()
+    unclear.click(timeout=5000)
+    page.evaluate("document.activeElement.blur()")
+    naming.wait_until_stored(
+        lambda stored: [one.reason for one in stored.discards] == [naming_pb2.DISCARD_REASON_UNCLEAR]
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 256), (640, 360), (667, 375), (320, 480), (1280, 400)])
+def test_in_low_windows_examples_and_concepts_have_room_and_are_scrolled_to(
+    naming: Naming, width: int, height: int
+):
+    page = naming.page
+    page.set_viewport_size({"width": width, "height": height})
+    for part in (".grid-scroller", ".shelf-concepts"):
+        page.locator(part).scroll_into_view_if_needed()
+        assert page.locator(part).evaluate("part => part.clientHeight") >= 100, part
+    page.locator(".shelf").get_by_role("button", name="New concept").scroll_into_view_if_needed()
+    assert_as_wide_as_the_window(page, width)
+
+
 @pytest.fixture
 def phone_naming(browser: Browser, open_study: OpenStudy, request: pytest.FixtureRequest):
     with followed(browser, open_study, open_study.study, request.node.name, **PHONE) as naming:

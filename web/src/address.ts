@@ -26,7 +26,7 @@ export function addressOf({
 }
 
 /** What was cut off in the middle of an escape stays as it is: whoever knows it says that it is nothing. */
-function decoded(text: string): string {
+export function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

@@ -5,17 +5,46 @@ import type { Problem, paths } from "./openapi";
 /** Nobody answered: no network, or no server. */
 export class NoAnswerError extends Error {}
 
+/** Where nothing comes for so long, nobody is at the connection's other end. */
+const LONGEST_SILENCE_MS = 30_000;
+/** The same of what the server may have to work out or fetch first. */
+export const LONG_WORK_MS = 70_000;
+
+/**
+ * Asks, and gives up once nothing has come for so long; an answer that keeps coming may take any time. Connections that
+ * nobody gives up hold all that a browser has to a server, and acts would wait for one.
+ */
+export function askWithin(silenceMs: number): (request: Request) => Promise<Response> {
+  return async (request) => {
+    const gone = new AbortController();
+    const giveUp = () => gone.abort();
+    let timer = setTimeout(giveUp, silenceMs);
+    request.signal.addEventListener("abort", giveUp);
+    try {
+      const response = await fetch(request, { signal: gone.signal });
+      const heard = new TransformStream<Uint8Array, Uint8Array>({
+        transform(chunk, controller) {
+          clearTimeout(timer);
+          timer = setTimeout(giveUp, silenceMs);
+          controller.enqueue(chunk);
+        },
+        flush: () => clearTimeout(timer),
+      });
+      if (response.body) return new Response(response.body.pipeThrough(heard), response);
+      clearTimeout(timer);
+      return response;
+    } catch (cause) {
+      clearTimeout(timer);
+      throw new NoAnswerError("The server does not answer.", { cause });
+    }
+  };
+}
+
 export const api = createClient<paths>({
   baseUrl: location.origin,
   // The gateway takes nothing else, so that pages of other sites cannot make a browser act; also without a body.
   headers: { "Content-Type": "application/json" },
-  fetch: async (request) => {
-    try {
-      return await fetch(request);
-    } catch (cause) {
-      throw new NoAnswerError("The server does not answer.", { cause });
-    }
-  },
+  fetch: askWithin(LONGEST_SILENCE_MS),
 });
 
 /** The gateway answered with a problem. */

@@ -5,6 +5,8 @@ import {
   annotatorPath,
   answered,
   api,
+  askWithin,
+  LONG_WORK_MS,
   type NamingAddress,
   NoAnswerError,
 } from "./client";
@@ -49,6 +51,7 @@ export async function loadInvitation(study_id: string, annotator_id: string): Pr
 export async function loadActivations({ category, ...path }: NamingAddress): Promise<Activations> {
   const result = await api.GET("/api/studies/{study_id}/annotators/{annotator_id}/activations", {
     params: { path, query: { category } },
+    fetch: askWithin(LONG_WORK_MS),
   });
   const columns = await answered(Promise.resolve(result));
   const rows = columns.activation_id.map((id, index): [string, Activation] => [
@@ -74,6 +77,7 @@ async function askForMaps(
     api.GET("/api/studies/{study_id}/annotators/{annotator_id}/maps", {
       params: { path, query: { category, version, ...(activation_id ? { activation_id } : {}) } },
       parseAs: "arrayBuffer",
+      fetch: askWithin(LONG_WORK_MS),
       ...init,
     }),
   );

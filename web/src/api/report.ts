@@ -1,7 +1,8 @@
 /** The report of a study: a page that the server writes when it is asked for. */
-import { answered, api, resultUrl } from "./client";
+import { answered, api, askWithin, resultUrl } from "./client";
 
 const PAGE = "index.html";
+const LONGEST_WRITING_MS = 620_000;
 
 export function reportUrl(studyId: string): string {
   return resultUrl(studyId, `report/${PAGE}`);
@@ -21,6 +22,7 @@ export async function waitForReport(study_id: string, isFresh = false): Promise<
       params,
       querySerializer,
       parseAs: "stream",
+      fetch: askWithin(LONGEST_WRITING_MS),
     }),
   );
   await page?.cancel();

@@ -50,7 +50,7 @@ function SelectionActs() {
   const place = useNaming((state) => state.place);
   return (
     <>
-      {chosen} selected
+      <span role="status">{chosen} selected</span>
       {typeof place === "object" ? (
         <button type="button" onClick={() => splitShown()}>
           Split off <kbd>S</kbd>

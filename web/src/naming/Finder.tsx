@@ -2,7 +2,7 @@ import { type KeyboardEvent, useState } from "react";
 import { focusGrid, isComposing } from "./focus";
 import { makeConcept, selected, takeConcept } from "./hands";
 import { matches } from "./matching";
-import { LONGEST_NAME } from "./NameField";
+import { cut } from "./NameField";
 import { isReadOnly, useNaming } from "./store";
 import { counted, nameOf } from "./words";
 
@@ -66,7 +66,6 @@ export function Finder() {
         placeholder={
           chosen > 0 ? `where ${counted(chosen, "example")} should go` : "name of a concept"
         }
-        maxLength={LONGEST_NAME}
         autoComplete="off"
         dir="auto"
         // The field appears because the hand asked for it.
@@ -74,7 +73,7 @@ export function Finder() {
         autoFocus
         value={typed}
         onChange={(event) => {
-          setTyped(event.target.value);
+          setTyped(cut(event.target.value));
           setAt(0);
         }}
         onKeyDown={onKeyDown}

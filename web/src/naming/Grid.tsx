@@ -114,6 +114,8 @@ export function Grid() {
           />
         )),
     );
+  // Out of sight it is not in the document, and names nothing.
+  const cursorTile = tiles.find((tile) => tile.props.cursor);
   const contentHeight = rows.getTotalSize();
   const isEmpty = tiles.length === 0;
   useLayoutEffect(() => {
@@ -129,7 +131,7 @@ export function Grid() {
         role="listbox"
         aria-label="Examples"
         aria-multiselectable="true"
-        aria-activedescendant={selection.cursor === null ? undefined : `tile-${selection.cursor}`}
+        aria-activedescendant={cursorTile ? `tile-${cursorTile.props.id}` : undefined}
         tabIndex={0}
         onClick={onClick}
         onDoubleClick={(event) => useNaming.setState({ enlarged: idAt(event) })}

@@ -34,8 +34,8 @@ export function LargeView() {
   return (
     <Dialog title={whereabouts(naming, activation.id)} onClose={close}>
       <div className="large-view">
-        <Picture id={activation.id} />
-        <Picture id={activation.id} plain />
+        <Picture id={activation.id} alt="What the network saw, with where it looked" />
+        <Picture id={activation.id} plain alt="What the network saw" />
       </div>
       <div className="large-view-bar">
         <button type="button" aria-disabled={at <= 0} onClick={() => stepEnlarged(-1)}>
@@ -49,7 +49,7 @@ export function LargeView() {
           After ›
         </button>
         {at >= 0 && (
-          <span className="quiet">
+          <span className="quiet" role="status">
             {at + 1} of {ids.length}, {Math.round(100 * activation.share)} % of the evidence
           </span>
         )}

@@ -1,7 +1,7 @@
 import { act } from "react";
 import { createRoot } from "react-dom/client";
 import { expect, test, vi } from "vitest";
-import { NameField } from "./NameField";
+import { cut, NameField } from "./NameField";
 
 test("the Enter that ends the composing of a word does not end the name", async () => {
   vi.stubGlobal("IS_REACT_ACT_ENVIRONMENT", true);
@@ -22,4 +22,10 @@ test("the Enter that ends the composing of a word does not end the name", async 
   await act(async () => root.unmount());
   place.remove();
   vi.unstubAllGlobals();
+});
+
+test("names are as long as the server takes them, in characters of any script", () => {
+  expect(cut("x".repeat(201))).toHaveLength(200);
+  expect(cut("👁".repeat(200))).toBe("👁".repeat(200));
+  expect([...cut("👁".repeat(201))]).toHaveLength(200);
 });

@@ -1,8 +1,12 @@
 import { useRef } from "react";
 import { isComposing } from "./focus";
 
-/** Of a concept, in characters. */
-export const LONGEST_NAME = 200;
+const LONGEST_NAME = 200;
+
+/** A concept's name as far as the server takes it, which counts characters and not UTF-16 units. */
+export function cut(name: string): string {
+  return [...name].slice(0, LONGEST_NAME).join("");
+}
 
 /** A name being edited in place: Enter or leaving takes it, Escape keeps the old one. */
 export function NameField({
@@ -20,7 +24,12 @@ export function NameField({
       placeholder="name, or leave it for later"
       dir="auto"
       defaultValue={name}
-      maxLength={LONGEST_NAME}
+      onInput={({ currentTarget }) => {
+        const { value, selectionStart } = currentTarget;
+        if (cut(value) === value) return;
+        currentTarget.value = cut(value);
+        currentTarget.setSelectionRange(selectionStart, selectionStart);
+      }}
       // The field appears because the hand asked for it.
       // biome-ignore lint/a11y/noAutofocus: see above
       autoFocus

@@ -138,12 +138,17 @@ export function mergeConcepts(sourceId: string, targetId: string): void {
 const UNDO_OFFER = { label: "Take it back", run: () => void act(UNDO) };
 
 export function undo(): void {
-  if (act(UNDO)) say("Undone");
+  // Where this tab has not seen the state before, the server's answer shows it.
+  const isSeen = (get().view?.past.length ?? 0) > 0;
+  if (act(UNDO)) say(isSeen ? "Undone" : LATER);
 }
 
 export function redo(): void {
-  if (act(REDO)) say("Done again");
+  const isSeen = (get().view?.future.length ?? 0) > 0;
+  if (act(REDO)) say(isSeen ? "Done again" : LATER);
 }
+
+const LATER = "Shown once the server has answered";
 
 /** What dropping does, for each kind of target. */
 export const dropOn = {

@@ -1,6 +1,6 @@
 import { beforeEach, expect, test, vi } from "vitest";
 import { sendAct } from "../api/acts";
-import { ApiError } from "../api/client";
+import { ApiError, NoAnswerError } from "../api/client";
 import * as api from "../api/naming";
 import type { Annotator, Discard, Naming, Study } from "../api/openapi";
 import { discard } from "./commands";
@@ -154,6 +154,26 @@ test("what waits in a category that is not shown is said, and sent once the link
   await vi.waitFor(() => expect(sendAct).toHaveBeenCalled(), SOON_ENOUGH);
   expect(vi.mocked(sendAct).mock.lastCall?.[0]).toMatchObject({ category: "cape" });
   expect(useNaming.getState()).toMatchObject({ waiting: 1, saving: { kind: "saving" } });
+});
+
+test("what waits where no way to the server is found is said, and tried again", async () => {
+  vi.useFakeTimers();
+  vi.mocked(sendAct).mockReturnValue(new Promise(() => {}));
+  vi.mocked(api.loadNaming).mockImplementation(async ({ category }) => {
+    if (category === "veil") throw new NoAnswerError("nobody");
+    return { ...EMPTY, category };
+  });
+  const before = useNaming.getState().waiting;
+  keepAct("veil");
+  await openNaming("s", "a", "hat");
+  await vi.advanceTimersByTimeAsync(100);
+  expect(useNaming.getState().waiting).toBe(before + 1);
+  expect(useNaming.getState().saving.kind).not.toBe("saved");
+  serverHasNamings();
+  vi.mocked(sendAct).mockClear();
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(vi.mocked(sendAct).mock.lastCall?.[0]).toMatchObject({ category: "veil" });
+  vi.useRealTimers();
 });
 
 test("what is lost in a category that is not shown is told until it is closed", async () => {

@@ -1,4 +1,5 @@
 /** Opens a naming and its categories, and keeps them up with what other tabs and devices do. */
+import { decoded, namingPath } from "../address";
 import { ApiError, messageOf, type NamingAddress, NoAnswerError } from "../api/client";
 import {
   type Activation,
@@ -17,7 +18,7 @@ import { photosHere } from "../maps/photos";
 import { type Channel, openChannel } from "./channel";
 import { keepFocus } from "./focus";
 import { isEmpty } from "./naming";
-import { pendingCategories } from "./pendingStorage";
+import { loadPending, pendingCategories, storageKey } from "./pendingStorage";
 import { loadStands, type Stand, saveStand } from "./preferences";
 import { NOTHING } from "./selection";
 import type { Saving } from "./sender";
@@ -39,6 +40,7 @@ import { quoted } from "./words";
 
 const { getState: get, setState: set } = useNaming;
 const TRY_AGAIN_MS = 3000;
+const OTHERS_AGAIN_MS = 15_000;
 const MAPS_KEPT = 2;
 const PHOTOS_FIRST_MS = 2000;
 /** An address has to hold their ids. */
@@ -247,19 +249,39 @@ function showSaving(): void {
   const first = (kind: Saving["kind"]) => savings.find((saving) => saving.kind === kind);
   const unsaved = first("signed_out") ?? first("offline") ?? first("saving");
   const shown = channels.get(get().category)?.saving();
-  const waiting = all.reduce((sum, channel) => sum + channel.queue().pending.length, 0);
-  set({ saving: unsaved ?? shown ?? { kind: "saved" }, waiting });
+  const { study_id, annotator_id } = addressNow();
+  const elsewhere = othersPending().reduce(
+    (sum, category) => sum + loadPending(storageKey(study_id, annotator_id, category)).length,
+    0,
+  );
+  const waiting = all.reduce((sum, channel) => sum + channel.queue().pending.length, elsewhere);
+  const ofOthers: Saving = sendingOthersAgain
+    ? { kind: "offline", message: "" }
+    : { kind: "saving" };
+  set({ saving: unsaved ?? (elsewhere > 0 ? ofOthers : shown) ?? { kind: "saved" }, waiting });
 }
 
-/** Sends what waits from an earlier visit in categories that are not shown. */
-async function sendOthers(): Promise<void> {
-  const { category: shown, ...path } = addressNow();
-  const others = pendingCategories(path.study_id, path.annotator_id).filter(
+/** Categories that are not shown, and in which acts of an earlier visit wait for a way to the server. */
+function othersPending(): string[] {
+  const { study_id, annotator_id, category: shown } = addressNow();
+  return pendingCategories(study_id, annotator_id).filter(
     (category) => category !== shown && !channels.has(category),
   );
-  await unasked(async () => {
-    await Promise.all(others.map((category) => channelOf({ ...path, category })));
-  });
+}
+
+/** Set while a try has failed and the next is waited for. */
+let sendingOthersAgain: ReturnType<typeof setTimeout> | undefined;
+
+/** Sends what waits in them, now and then until it is sent. */
+async function sendOthers(): Promise<void> {
+  clearTimeout(sendingOthersAgain);
+  const { category: _, ...path } = addressNow();
+  const ways = othersPending().map((category) => channelOf({ ...path, category }));
+  await Promise.all(ways.map((way) => unasked(async () => void (await way))));
+  clearTimeout(sendingOthersAgain);
+  const again = () => void sendOthers();
+  sendingOthersAgain = othersPending().length > 0 ? setTimeout(again, OTHERS_AGAIN_MS) : undefined;
+  showSaving();
 }
 
 /** What was offered after this tab's act would now be done to another's. */
@@ -296,11 +318,10 @@ function fail(error: unknown, again: () => Promise<void>): void {
 
 /** Takes the link again where the browser has lost its cookie; what waits is sent. */
 export async function openLinkAgain(link: string): Promise<void> {
-  const token = decodeURIComponent(link.trim().replace(/^.*#/, ""));
-  const invitation = await acceptInvitation(token);
+  const invitation = await acceptInvitation(decoded(link.trim().replace(/^.*#/, "")));
   const { study, annotator } = invitation;
-  const mine = get().annotator ?? null;
-  if (mine && mine.annotator_id !== annotator.annotator_id) {
+  // Who is named in the address bar, too: where the page has not opened, nothing else says whose it is.
+  if (location.pathname !== namingPath(study.study_id, annotator.annotator_id)) {
     throw new Error(
       "that link is another annotator's: what waits here can only be sent with yours",
     );

@@ -160,6 +160,7 @@ test("what no longer fits after another tab's act is lost visibly, and so is und
   };
   await send();
   expect(state.told[0]).toContain("2 changes of this tab no longer fitted");
+  expect(state.met, "what was offered goes").toBe(1);
   expect(state.sent.map(({ request_id }) => request_id)).toEqual(["r2", "r4"]);
 });
 
@@ -178,6 +179,7 @@ test("a refused act is dropped with those that rested on it", async () => {
   const { state, send } = stage([create, rename], [refused]);
   await send();
   expect(state.told).toEqual(["2 changes not taken: the study is closed"]);
+  expect(state.met, "what was offered goes").toBe(1);
   expect(present(state.queue).naming).toEqual(EMPTY);
 });
 

@@ -15,7 +15,7 @@ export interface Wiring {
   report: (saving: Saving) => void;
   /** Tells the annotator what was lost, and why; or that nothing was. */
   tell: (message: string, isLoss: boolean) => void;
-  /** Another device's act came with the answer to one of this tab. */
+  /** What is shown is no longer what this tab's acts made of it. */
   met: () => void;
   /** The study was closed in the meantime. */
   closed: () => void;
@@ -66,6 +66,7 @@ export function createSender(wiring: Wiring): () => Promise<void> {
     if (answer.kind === "refused") {
       const { queue, lost } = refuse(wiring.read());
       wiring.write(queue);
+      wiring.met();
       wiring.tell(`${changes(lost)} not taken: ${answer.message}`, true);
       return;
     }
@@ -78,6 +79,7 @@ export function createSender(wiring: Wiring): () => Promise<void> {
     }
     const { queue, lost } = rebase(wiring.read(), answer.naming);
     wiring.write(queue);
+    wiring.met();
     wiring.tell(
       lost === 0
         ? "This naming was also changed in another tab; both changes are here."

@@ -1,5 +1,5 @@
 import { useCallback } from "react";
-import { answered, api } from "../api/client";
+import { answered, api, askWithin, LONG_WORK_MS } from "../api/client";
 import type { Annotator, Coverage, Study } from "../api/openapi";
 import { Failure } from "../Failure";
 import { TableScroll } from "./TableScroll";
@@ -10,7 +10,13 @@ import { percent, whyUndefined } from "./words";
 export function CoverageTable({ study, annotators }: { study: Study; annotators: Annotator[] }) {
   const { study_id } = study;
   const load = useCallback(
-    () => answered(api.GET("/api/studies/{study_id}/coverage", { params: { path: { study_id } } })),
+    () =>
+      answered(
+        api.GET("/api/studies/{study_id}/coverage", {
+          params: { path: { study_id } },
+          fetch: askWithin(LONG_WORK_MS),
+        }),
+      ),
     [study_id],
   );
   const { data, failure, reload } = useLoaded(load);

@@ -1,5 +1,5 @@
 import { useCallback, useMemo, useState } from "react";
-import { answered, api, resultImageUrl } from "../api/client";
+import { answered, api, askWithin, LONG_WORK_MS, resultImageUrl } from "../api/client";
 import { Failure } from "../Failure";
 import { stretched } from "../maps/columns";
 import { type Maps, mapAt } from "../maps/npy";
@@ -53,6 +53,7 @@ function Explained({ imageId, studyId, annotatorId, category }: Whose & { imageI
             path: { study_id: studyId, annotator_id: annotatorId },
             query: { image_id: imageId, category },
           },
+          fetch: askWithin(LONG_WORK_MS),
         }),
       ),
     [studyId, annotatorId, category, imageId],

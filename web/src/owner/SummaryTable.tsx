@@ -1,5 +1,5 @@
 import { Fragment, useCallback, useState } from "react";
-import { answered, api, resultImageUrl } from "../api/client";
+import { answered, api, askWithin, LONG_WORK_MS, resultImageUrl } from "../api/client";
 import type { Annotator, Study } from "../api/openapi";
 import { Failure } from "../Failure";
 import { counted } from "../naming/words";
@@ -21,6 +21,7 @@ export function SummaryTable({ study, annotators }: { study: Study; annotators: 
       answered(
         api.GET("/api/studies/{study_id}/annotators/{annotator_id}/summary", {
           params: { path: { study_id, annotator_id: annotatorId }, query: { category } },
+          fetch: askWithin(LONG_WORK_MS),
         }),
       ),
     [study_id, annotatorId, category],
