@@ -5,37 +5,31 @@ import type { Problem, paths } from "./openapi";
 /** Nobody answered: no network, or no server. */
 export class NoAnswerError extends Error {}
 
-/** Where nothing comes for so long, nobody is at the connection's other end. */
-const LONGEST_SILENCE_MS = 30_000;
+/** Where no answer begins for so long, nobody is at the connection's other end. */
+const LONGEST_WAIT_MS = 30_000;
 /** The same of what the server may have to work out or fetch first. */
 export const LONG_WORK_MS = 70_000;
+/** What has not come to its end by then has broken off; maps of many thousand examples take a slow network a while. */
+const LONGEST_ANSWER_MS = 300_000;
 
 /**
- * Asks, and gives up once nothing has come for so long; an answer that keeps coming may take any time. Connections that
- * nobody gives up hold all that a browser has to a server, and acts would wait for one.
+ * Asks, and gives up where no answer has begun after so long. Connections that nobody gives up hold all that a browser
+ * has to a server, and acts would wait for one.
  */
-export function askWithin(silenceMs: number): (request: Request) => Promise<Response> {
+export function askWithin(waitMs: number): (request: Request) => Promise<Response> {
   return async (request) => {
     const gone = new AbortController();
     const giveUp = () => gone.abort();
-    let timer = setTimeout(giveUp, silenceMs);
+    const timer = setTimeout(giveUp, waitMs);
     request.signal.addEventListener("abort", giveUp);
     try {
       const response = await fetch(request, { signal: gone.signal });
-      const heard = new TransformStream<Uint8Array, Uint8Array>({
-        transform(chunk, controller) {
-          clearTimeout(timer);
-          timer = setTimeout(giveUp, silenceMs);
-          controller.enqueue(chunk);
-        },
-        flush: () => clearTimeout(timer),
-      });
-      if (response.body) return new Response(response.body.pipeThrough(heard), response);
-      clearTimeout(timer);
+      setTimeout(giveUp, LONGEST_ANSWER_MS);
       return response;
     } catch (cause) {
-      clearTimeout(timer);
       throw new NoAnswerError("The server does not answer.", { cause });
+    } finally {
+      clearTimeout(timer);
     }
   };
 }
@@ -44,7 +38,7 @@ export const api = createClient<paths>({
   baseUrl: location.origin,
   // The gateway takes nothing else, so that pages of other sites cannot make a browser act; also without a body.
   headers: { "Content-Type": "application/json" },
-  fetch: askWithin(LONGEST_SILENCE_MS),
+  fetch: askWithin(LONGEST_WAIT_MS),
 });
 
 /** The gateway answered with a problem. */
