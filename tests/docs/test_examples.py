@@ -52,6 +52,7 @@ def test_examples_that_show_code_show_it_as_it_is(page: str, language: str, sour
 
 def test_the_python_of_every_page_is_run_by_a_test() -> None:
     elsewhere = {
+        "decisions/one-client.md": "tests/sdk/test_many_threads.py",
         "importing-maps.md": "tests/archives_of_maps.py",
         "study-archives.md": "tests/sdk/test_study_archive.py",
     }
