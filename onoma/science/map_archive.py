@@ -20,6 +20,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from onoma.zip_checks import directory_of, fault_of, shown
+
 FORMAT, VERSION = "onoma-maps", 1
 MAX_MAPS = 200_000
 MAX_SIDE = 512
@@ -82,7 +84,7 @@ class Rows:
 
     def named(self, i: int) -> str:
         """A row as messages show it; the first is row 0, as it is maps[0]."""
-        image, category = _shown(self.images[i]), _shown(self.categories[i])
+        image, category = shown(self.images[i]), shown(self.categories[i])
         return f"row {i} of {_ROWS} (image {image}, category {category}, unit {self.units[i]})"
 
 
@@ -99,7 +101,7 @@ class ImageRow:
     @property
     def named(self) -> str:
         """The row as messages show it."""
-        return f"the row of {_IMAGES} with image {_shown(self.image)}, category {_shown(self.category)}"
+        return f"the row of {_IMAGES} with image {shown(self.image)}, category {shown(self.category)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,17 +208,10 @@ def _opened(file: IO[bytes]) -> Iterator[zipfile.ZipFile]:
 
 def _check_directory(file: IO[bytes]) -> None:
     """Refuses a zip whose list of entries alone would fill the memory, before it is read."""
-    size = file.seek(0, io.SEEK_END)
-    start = file.seek(max(0, size - 22 - 65_535))
-    tail = file.read()
-    end = len(tail) - 22
-    if tail[end : end + 4] != b"PK\5\6" or tail[-2:] != b"\0\0":  # a comment follows it, then
-        end = tail.rfind(b"PK\5\6")
-    if end < 0 or end + 22 > len(tail):
+    directory = directory_of(file)
+    if directory is None:
         raise RefusedArchive("the file is no zip archive; docs/importing-maps.md says how one is written")
-    file.seek(max(0, start + end - 20))
-    is_zip64 = file.read(4) == b"PK\6\7"
-    if is_zip64 or int.from_bytes(tail[end + 12 : end + 16], "little") > _MAX_DIRECTORY_BYTES:
+    if directory.is_zip64 or directory.size_bytes > _MAX_DIRECTORY_BYTES:
         raise RefusedArchive(
             f"the zip lists far more than {_MANIFEST}, {_ROWS}, {_MAPS} and {_IMAGES}, or is over 4 GiB; "
             "pack these alone"
@@ -226,26 +221,20 @@ def _check_directory(file: IO[bytes]) -> None:
 def _check_entries(infos: Sequence[zipfile.ZipInfo], max_bytes: int) -> dict[str, int]:
     """Bytes of each entry, unpacked."""
     most = {**_MOST_BYTES, _MAPS: max_bytes}
+    if fault := fault_of(infos):
+        raise RefusedArchive(fault)
     for info in infos:
-        name = _shown(info.filename)
-        if ".." in info.filename.split("/") or info.filename.startswith("/"):
-            raise RefusedArchive(f"entry {name} points out of the archive")
+        name = shown(info.filename)
         if info.filename not in most:
             raise RefusedArchive(
                 f"entry {name} does not belong there; an archive holds {_MANIFEST}, {_ROWS}, {_MAPS} and, if "
                 f"wanted, {_IMAGES}, in no folder"
             )
-        if info.flag_bits & 1:
-            raise RefusedArchive(f"entry {name} is encrypted; pack it without a password")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise RefusedArchive(f"entry {name} is compressed in an unusual way; use deflate, or none")
         if info.file_size > most[info.filename]:
             raise RefusedArchive(
                 f"entry {name} has {info.file_size} bytes unpacked; at most {most[info.filename]} are taken"
             )
     sizes = {info.filename: info.file_size for info in infos}
-    if len(sizes) < len(infos):
-        raise RefusedArchive("the archive holds two entries of one name")
     for wanted in (_MANIFEST, _ROWS, _MAPS):
         if wanted not in sizes:
             raise RefusedArchive(f"the archive has no {wanted}; docs/importing-maps.md shows what it takes")
@@ -261,14 +250,14 @@ def _manifest(data: bytes) -> Manifest:
         raise RefusedArchive(f'{_MANIFEST} does not say "format": "{FORMAT}"')
     if type(found.get("version")) is not int or found["version"] != VERSION:
         raise RefusedArchive(
-            f"{_MANIFEST} is of version {_shown(found.get('version'))}; this Onoma reads version {VERSION}"
+            f"{_MANIFEST} is of version {shown(found.get('version'))}; this Onoma reads version {VERSION}"
         )
     kinds = _KEYS | _OPTIONAL_KEYS
     for key, value in found.items():
         if key not in kinds:
-            raise RefusedArchive(f"{_MANIFEST} has the key {_shown(key)}; the keys are {', '.join(kinds)}")
+            raise RefusedArchive(f"{_MANIFEST} has the key {shown(key)}; the keys are {', '.join(kinds)}")
         if type(value) is not kinds[key]:
-            raise RefusedArchive(f"{_MANIFEST}: {key} is {_shown(value)}, not of type {kinds[key].__name__}")
+            raise RefusedArchive(f"{_MANIFEST}: {key} is {shown(value)}, not of type {kinds[key].__name__}")
         if isinstance(value, str) and (len(value) > _MAX_TEXT or not value.isprintable()):
             raise RefusedArchive(
                 f"{_MANIFEST}: {key} is over {_MAX_TEXT} characters, or has one that cannot be printed"
@@ -299,10 +288,10 @@ def _rows(archive: zipfile.ZipFile, manifest: Manifest) -> Rows:
     units: list[int] = []
     weights: list[float] = []
     for i, cells in enumerate(_table(archive, _ROWS, ("image", "category", "unit", "weight"), ())):
-        where = f"row {i} of {_ROWS} (image {_shown(cells['image'])}, category {_shown(cells['category'])})"
+        where = f"row {i} of {_ROWS} (image {shown(cells['image'])}, category {shown(cells['category'])})"
         unit = cells["unit"]
         if not re.fullmatch("[0-9]{1,5}", unit) or int(unit) > MAX_UNIT:
-            raise RefusedArchive(f"{where}: unit {_shown(unit)} is no whole number from 0 to {MAX_UNIT}")
+            raise RefusedArchive(f"{where}: unit {shown(unit)} is no whole number from 0 to {MAX_UNIT}")
         weight = _number(cells["weight"], f"{where}: weight")
         if manifest.already_significant and weight <= 0:
             raise RefusedArchive(
@@ -324,7 +313,7 @@ def _images(archive: zipfile.ZipFile) -> tuple[ImageRow, ...]:
 
     rows = []
     for i, cells in enumerate(_table(archive, _IMAGES, _IMAGE_COLUMNS, _OPTIONAL_IMAGE_COLUMNS)):
-        where = f"row {i} of {_IMAGES} (image {_shown(cells['image'])})"
+        where = f"row {i} of {_IMAGES} (image {shown(cells['image'])})"
         rows.append(
             ImageRow(
                 image=cells["image"],
@@ -350,14 +339,14 @@ def _table(
             if missing or strange or len(set(header)) < len(header):
                 may = f" and, if wanted, {','.join(optional)}" if optional else ""
                 raise RefusedArchive(
-                    f"{name} begins with {_shown(','.join(header))}; its columns are {','.join(columns)}{may}"
+                    f"{name} begins with {shown(','.join(header))}; its columns are {','.join(columns)}{may}"
                 )
             for i, cells in enumerate(lines):
                 if i == MAX_MAPS:
                     raise RefusedArchive(f"{name} has over {MAX_MAPS} rows, the most a study takes")
                 if len(cells) != len(header) or not all(cells):
                     raise RefusedArchive(
-                        f"row {i} of {name} ({_shown(','.join(cells))}) does not fill the {len(header)} columns"
+                        f"row {i} of {name} ({shown(','.join(cells))}) does not fill the {len(header)} columns"
                     )
                 yield dict(zip(header, cells, strict=True))
         except (csv.Error, UnicodeDecodeError) as error:
@@ -370,7 +359,7 @@ def _number(text: str, what: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value) or abs(value) > float(np.finfo(np.float32).max):
-        raise RefusedArchive(f"{what} {_shown(text)} is no finite number")
+        raise RefusedArchive(f"{what} {shown(text)} is no finite number")
     return float(np.float32(value))
 
 
@@ -397,9 +386,3 @@ def _header(file: IO[bytes]) -> tuple[int, int, int, np.dtype[np.floating[Any]]]
             f"order with 1 to {MAX_SIDE} rows and columns"
         )
     return (*shape, dtype)
-
-
-def _shown(value: object) -> str:
-    """A value as messages show it: quoted, and short."""
-    text = repr(value)
-    return text if len(text) <= 2 * 80 else text[:80] + "..."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import zipfile
 import zlib
@@ -18,6 +17,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
+
+from onoma.zip_checks import directory_of, fault_of, shown
 
 FORMAT, VERSION = "onoma-study", 1
 MANIFEST = "manifest.json"
@@ -32,7 +33,6 @@ _MAX_ENTRIES = 500_000
 _MAX_DIRECTORY_BYTES = 128 << 20
 _MAX_JSON_BYTES = 256 << 20  # of one entry that is read whole; maps.json of 200,000 activations takes 33 MB
 _CHUNK_BYTES = 1 << 20
-_OUTSIDE = re.compile(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:")
 _SAME_TIME = (1980, 1, 1, 0, 0, 0)  # of every entry, so that the same study is the same file
 
 
@@ -161,7 +161,7 @@ def opened(path: Path) -> Iterator[Archive]:
             present = set(archive.namelist()) - {MANIFEST}
             for name in sorted(present ^ hashes.keys()):
                 where = "is not in the manifest" if name in present else "is missing from the archive"
-                raise RefusedStudyArchive(f"entry {_shown(name)} {where}; export the study again")
+                raise RefusedStudyArchive(f"entry {shown(name)} {where}; export the study again")
             for name in NEEDED:
                 if name not in hashes:
                     raise RefusedStudyArchive(f"the archive has no {name}; export the study again")
@@ -179,22 +179,13 @@ def _damage_named(name: str) -> Iterator[None]:
 
 def _check_directory(file: IO[bytes]) -> None:
     """Refuses what is no whole zip, and one whose list of entries alone would fill the memory, before it is read."""
-    size = file.seek(0, os.SEEK_END)
-    start = file.seek(max(0, size - 22 - 65_535))
-    tail = file.read()
-    end = tail.rfind(b"PK\5\6")
-    # Programs are zips themselves: an end that is not the file's own is one of theirs.
-    if end < 0 or end + 22 + int.from_bytes(tail[end + 20 : end + 22], "little") != len(tail):
+    directory = directory_of(file)
+    if directory is None:
         raise RefusedStudyArchive("the file is no zip archive, or its end is missing; copy it again")
-    directory = int.from_bytes(tail[end + 12 : end + 16], "little")
-    file.seek(max(0, start + end - 20))
-    locator = file.read(20)
-    if locator[:4] == b"PK\6\7":
-        file.seek(min(size, int.from_bytes(locator[8:16], "little")))
-        directory = int.from_bytes(file.read(56)[40:48], "little")
-    if directory > _MAX_DIRECTORY_BYTES:
+    if directory.size_bytes > _MAX_DIRECTORY_BYTES:
         raise RefusedStudyArchive(
-            f"the zip's list of entries has {directory:,} bytes; a study's has at most {_MAX_DIRECTORY_BYTES:,}"
+            f"the zip's list of entries has {directory.size_bytes:,} bytes; "
+            f"a study's has at most {_MAX_DIRECTORY_BYTES:,}"
         )
 
 
@@ -204,20 +195,13 @@ def _check_entries(infos: list[zipfile.ZipInfo]) -> None:
         raise RefusedStudyArchive(
             f"the zip has {len(names):,} entries; a study's has at most {_MAX_ENTRIES:,}"
         )
-    for name in names:
-        if _OUTSIDE.search(name):
-            raise RefusedStudyArchive(f"entry {_shown(name)} points out of the archive")
+    if fault := fault_of(infos):
+        raise RefusedStudyArchive(fault)
     if MANIFEST not in names:
         raise RefusedStudyArchive(f"the zip has no {MANIFEST}: `onoma study export` did not write it")
-    if len(set(names)) < len(names):
-        raise RefusedStudyArchive("the archive holds two entries of one name")
     for info in infos:
-        name = _shown(info.filename)
+        name = shown(info.filename)
         found = _NAME.fullmatch(info.filename)
-        if info.flag_bits & 1:
-            raise RefusedStudyArchive(f"entry {name} is encrypted; pack it without a password")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise RefusedStudyArchive(f"entry {name} is compressed in an unusual way; use deflate, or none")
         if found and found.group(2):
             if info.compress_type != zipfile.ZIP_STORED:
                 raise RefusedStudyArchive(f"entry {name} is compressed; objects are stored as they are")
@@ -245,8 +229,8 @@ def _hashes(data: bytes) -> dict[str, str]:
         raise RefusedStudyArchive(f'{MANIFEST} does not say "format": "{FORMAT}"{other}')
     if type(found.get("version")) is not int or found["version"] != VERSION:
         raise RefusedStudyArchive(
-            f"the archive is of version {_shown(found.get('version'))}, written by Onoma "
-            f"{_shown(found.get('onoma_version'))}; this Onoma reads version {VERSION}: use the one that wrote it"
+            f"the archive is of version {shown(found.get('version'))}, written by Onoma "
+            f"{shown(found.get('onoma_version'))}; this Onoma reads version {VERSION}: use the one that wrote it"
         )
     entries = found.get("entries")
     if not isinstance(entries, dict):
@@ -255,14 +239,8 @@ def _hashes(data: bytes) -> dict[str, str]:
         fits = _NAME.fullmatch(name)
         if not fits or not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
             raise RefusedStudyArchive(
-                f"entry {_shown(name)} does not belong into an archive of version {VERSION}"
+                f"entry {shown(name)} does not belong into an archive of version {VERSION}"
             )
         if fits.group(2) not in (None, sha256):
-            raise RefusedStudyArchive(f"entry {_shown(name)} is said to have another SHA-256, {sha256}")
+            raise RefusedStudyArchive(f"entry {shown(name)} is said to have another SHA-256, {sha256}")
     return entries
-
-
-def _shown(value: object) -> str:
-    """A value as messages show it: quoted, and short."""
-    text = repr(value)
-    return text if len(text) <= 2 * 80 else text[:80] + "..."
