@@ -96,14 +96,13 @@ async def _healthz(_: Request) -> Response:
 def _rpc_route(route: Route, backends: Backends, pictures: Pictures) -> HttpRoute:
     """One row of the table: check, translate, call, translate."""
     message_class, method = request_class(route.backend, route.rpc), method_of(route.backend, route.rpc)
+    access = route.access
 
     async def endpoint(request: Request) -> Response:
-        if route.access is Access.OWNER:
+        if access is Access.OWNER:
             visitor = sessions.check_owner(request)
-        elif route.access in (Access.OTHERS, Access.RESULTS):
-            visitor = await sessions.check_viewer(
-                request, backends, of_results=route.access is Access.RESULTS
-            )
+        elif access in (Access.OTHERS, Access.RESULTS):
+            visitor = await sessions.check_viewer(request, backends, of_results=access is Access.RESULTS)
         else:
             _, visitor = await sessions.annotator_of(request, backends)
         options: dict[str, Any] = {

@@ -12,6 +12,9 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
+from services.gateway.backends import method_of
+from services.runtime.access import TABLE, Reach
+
 
 class Access(enum.Enum):
     """Who may call a route."""
@@ -29,6 +32,16 @@ class Access(enum.Enum):
     ANYONE = "Anyone."
 
 
+_ACCESS = {
+    Reach.NOTHING: Access.OWNER,
+    Reach.STUDY: Access.ANNOTATOR,
+    Reach.NAMING: Access.ANNOTATOR,
+    Reach.OWN_NAMING: Access.ANNOTATOR,
+    Reach.OTHERS: Access.OTHERS,
+    Reach.RESULTS: Access.RESULTS,
+}
+
+
 @dataclass(frozen=True)
 class Route:
     """One RPC over HTTP."""
@@ -37,12 +50,20 @@ class Route:
     path: str
     backend: str
     rpc: str
-    access: Access
     timeout_s: float = 10.0
     # Fields of the request that are the owner's alone: others could keep a service busy by them.
     owners_fields: tuple[str, ...] = ()
     # Field that names a picture, which for others than the owner has to be one that the study shows.
     picture_field: str = ""
+    # Where it is not what the row of the RPC says.
+    special_access: Access | None = None
+
+    @property
+    def access(self) -> Access:
+        """Who may call it: those whom the RPC's row in services/runtime/access.py lets in."""
+        method = method_of(self.backend, self.rpc)
+        row = TABLE[f"/{method.containing_service.full_name}/{method.name}"]
+        return self.special_access or _ACCESS[row.reach]
 
 
 @dataclass(frozen=True)
@@ -69,53 +90,37 @@ STUDY = "/api/studies/{study_id}"
 ANNOTATOR = STUDY + "/annotators/{annotator_id}"
 
 ROUTES = (
-    Route("GET", "/api/models", "inference", "ListModels", Access.OWNER),
-    Route("GET", "/api/datasets", "inference", "ListDatasets", Access.OWNER),
-    Route("GET", "/api/xnn-sets", "inference", "ListXnnSets", Access.OWNER),
-    Route("GET", "/api/studies", "naming", "ListStudies", Access.OWNER),
-    Route("POST", "/api/studies", "naming", "CreateStudy", Access.OWNER, timeout_s=30),
-    Route("POST", STUDY + "/maps", "attribution", "ComputeMaps", Access.OWNER, timeout_s=30),
-    Route("GET", STUDY, "naming", "GetStudy", Access.OTHERS),
-    Route("POST", STUDY + "/open", "naming", "OpenStudy", Access.OWNER),
-    Route("POST", STUDY + "/close", "naming", "CloseStudy", Access.OWNER),
-    Route("GET", STUDY + "/annotators", "naming", "ListAnnotators", Access.OTHERS),
-    Route("GET", STUDY + "/events", "naming", "WatchAnnotators", Access.OTHERS, timeout_s=90),
-    Route("POST", STUDY + "/annotators", "naming", "InviteAnnotator", Access.OWNER),
-    Route("POST", ANNOTATOR + "/revoke", "naming", "RevokeInvitation", Access.OWNER),
-    Route("POST", ANNOTATOR + "/renew", "naming", "RenewInvitation", Access.OWNER),
-    Route("GET", STUDY + "/coverage", "analytics", "GetCoverage", Access.RESULTS, timeout_s=60),
-    Route("GET", STUDY + "/purity", "analytics", "GetPurity", Access.RESULTS, timeout_s=60),
-    Route(
-        "GET",
-        STUDY + "/agreement",
-        "analytics",
-        "GetAgreement",
-        Access.RESULTS,
-        600,
-        ("shuffles", "time_limit_s"),
-    ),
-    Route("GET", STUDY + "/consensus", "analytics", "GetConsensus", Access.RESULTS, 600, ("time_limit_s",)),
-    Route("GET", STUDY + "/vocabulary", "naming", "GetVocabulary", Access.OTHERS),
-    Route("POST", STUDY + "/vocabulary", "naming", "SetVocabulary", Access.OWNER),
-    Route("POST", STUDY + "/overrulings", "naming", "OverruleLabels", Access.OWNER),
-    Route("GET", ANNOTATOR + "/summary", "analytics", "GetSummary", Access.RESULTS, timeout_s=60),
-    Route(
-        "GET",
-        ANNOTATOR + "/explanation",
-        "analytics",
-        "ExplainImage",
-        Access.RESULTS,
-        60,
-        ("content",),
-        picture_field="image_id",
-    ),
-    Route("GET", "/api/inference/jobs", "inference_jobs", "ListJobs", Access.OWNER),
-    Route("GET", "/api/attribution/jobs", "attribution_jobs", "ListJobs", Access.OWNER),
-    Route("GET", "/api/attribution/jobs/{job_id}", "attribution_jobs", "GetJob", Access.OWNER),
-    Route("GET", ANNOTATOR + "/naming", "naming", "GetNaming", Access.ANNOTATOR),
-    Route("GET", ANNOTATOR + "/naming/events", "naming", "WatchNaming", Access.ANNOTATOR, timeout_s=90),
-    Route("POST", ANNOTATOR + "/acts", "naming", "Act", Access.ANNOTATOR),
-    Route("POST", ANNOTATOR + "/similarity", "attribution", "SortBySimilarity", Access.ANNOTATOR),
+    Route("GET", "/api/models", "inference", "ListModels"),
+    Route("GET", "/api/datasets", "inference", "ListDatasets"),
+    Route("GET", "/api/xnn-sets", "inference", "ListXnnSets"),
+    Route("GET", "/api/studies", "naming", "ListStudies"),
+    Route("POST", "/api/studies", "naming", "CreateStudy", timeout_s=30),
+    Route("POST", STUDY + "/maps", "attribution", "ComputeMaps", timeout_s=30),
+    # Not ANNOTATOR, as its row has it: the path names none. Annotators get their study by GetInvitation.
+    Route("GET", STUDY, "naming", "GetStudy", special_access=Access.OTHERS),
+    Route("POST", STUDY + "/open", "naming", "OpenStudy"),
+    Route("POST", STUDY + "/close", "naming", "CloseStudy"),
+    Route("GET", STUDY + "/annotators", "naming", "ListAnnotators"),
+    Route("GET", STUDY + "/events", "naming", "WatchAnnotators", timeout_s=90),
+    Route("POST", STUDY + "/annotators", "naming", "InviteAnnotator"),
+    Route("POST", ANNOTATOR + "/revoke", "naming", "RevokeInvitation"),
+    Route("POST", ANNOTATOR + "/renew", "naming", "RenewInvitation"),
+    Route("GET", STUDY + "/coverage", "analytics", "GetCoverage", timeout_s=60),
+    Route("GET", STUDY + "/purity", "analytics", "GetPurity", timeout_s=60),
+    Route("GET", STUDY + "/agreement", "analytics", "GetAgreement", 600, ("shuffles", "time_limit_s")),
+    Route("GET", STUDY + "/consensus", "analytics", "GetConsensus", 600, ("time_limit_s",)),
+    Route("GET", STUDY + "/vocabulary", "naming", "GetVocabulary"),
+    Route("POST", STUDY + "/vocabulary", "naming", "SetVocabulary"),
+    Route("POST", STUDY + "/overrulings", "naming", "OverruleLabels"),
+    Route("GET", ANNOTATOR + "/summary", "analytics", "GetSummary", timeout_s=60),
+    Route("GET", ANNOTATOR + "/explanation", "analytics", "ExplainImage", 60, ("content",), "image_id"),
+    Route("GET", "/api/inference/jobs", "inference_jobs", "ListJobs"),
+    Route("GET", "/api/attribution/jobs", "attribution_jobs", "ListJobs"),
+    Route("GET", "/api/attribution/jobs/{job_id}", "attribution_jobs", "GetJob"),
+    Route("GET", ANNOTATOR + "/naming", "naming", "GetNaming"),
+    Route("GET", ANNOTATOR + "/naming/events", "naming", "WatchNaming", timeout_s=90),
+    Route("POST", ANNOTATOR + "/acts", "naming", "Act"),
+    Route("POST", ANNOTATOR + "/similarity", "attribution", "SortBySimilarity"),
 )
 
 HANDWRITTEN = (
