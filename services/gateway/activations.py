@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ import numpy as np
 from onoma.v1 import attribution_pb2, types_pb2
 from services.gateway.locks import Locks
 from services.gateway.problems import RefusedError, proto_json
+from services.runtime.last_used import LastUsed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,8 +49,7 @@ class Activations:
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
         self._listing = Locks()
-        self._changing = threading.Lock()
-        self._listed: OrderedDict[tuple[str, str, int], Visible] = OrderedDict()
+        self._listed = LastUsed[tuple[str, str, int], Visible](MAX_CATEGORIES)
 
     def of(self, study: naming_pb2.Study, category: str, request_id: str) -> Visible:
         """The activations of a category; blocks, so call it off the event loop.
@@ -63,11 +61,7 @@ class Activations:
         key = (study.study_id, category, study.activation_count)
         with self._listing.holding(key):
             visible = self._listed.get(key) or self._list(study.study_id, category, request_id)
-            with self._changing:
-                self._listed[key] = visible
-                self._listed.move_to_end(key)
-                while len(self._listed) > MAX_CATEGORIES:
-                    self._listed.popitem(last=False)
+            self._listed.put(key, visible)
         return visible
 
     def _list(self, study_id: str, category: str, request_id: str) -> Visible:

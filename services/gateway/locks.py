@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -15,21 +16,13 @@ class Locks:
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
-        self._wanted: dict[Hashable, tuple[threading.Lock, int]] = {}
+        self._locks: WeakValueDictionary[Hashable, threading.Lock] = WeakValueDictionary()
 
     @contextmanager
     def holding(self, key: Hashable) -> Iterator[None]:
         """Holds the lock of a key; blocks while another thread does."""
+        # setdefault of weak values is several steps: two threads could get a lock each.
         with self._changing:
-            lock, wanted_by = self._wanted.get(key, (threading.Lock(), 0))
-            self._wanted[key] = lock, wanted_by + 1
-        try:
-            with lock:
-                yield
-        finally:
-            with self._changing:
-                _, wanted_by = self._wanted[key]
-                if wanted_by > 1:
-                    self._wanted[key] = lock, wanted_by - 1
-                else:
-                    del self._wanted[key]
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            yield

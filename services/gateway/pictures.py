@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import grpc
@@ -12,6 +10,7 @@ import grpc
 from onoma.v1 import attribution_pb2, inference_pb2
 from services.gateway.locks import Locks
 from services.gateway.problems import RefusedError
+from services.runtime.last_used import LastUsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,10 +31,10 @@ class Pictures:
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
         self._listing = Locks()
-        self._changing = threading.Lock()
-        self._listed: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
-        self._kept: OrderedDict[tuple[str, str], inference_pb2.GetImagesResponse] = OrderedDict()
-        self._kept_bytes = 0
+        self._listed = LastUsed[str, tuple[float, frozenset[str]]](MAX_STUDIES)
+        self._kept = LastUsed[tuple[str, str], inference_pb2.GetImagesResponse](
+            MAX_KEPT_BYTES, lambda picture: len(picture.content)
+        )
 
     def of(
         self, study: naming_pb2.Study, image_ids: Sequence[str], request_id: str
@@ -47,7 +46,8 @@ class Pictures:
             grpc.RpcError: attribution or inference could not answer.
         """
         self.check(study.study_id, image_ids, request_id)
-        found = self._kept_of(study.study_id, image_ids)
+        kept = {image_id: self._kept.get((study.study_id, image_id)) for image_id in image_ids}
+        found = {image_id: picture for image_id, picture in kept.items() if picture is not None}
         missing = [image_id for image_id in image_ids if image_id not in found]
         if missing:
             request = inference_pb2.GetImagesRequest(
@@ -57,7 +57,7 @@ class Pictures:
                 "inference", "GetImages", request, timeout_s=30, request_id=request_id
             )
             for image_id, picture in zip(missing, made, strict=True):
-                self._keep(study.study_id, image_id, picture)
+                self._kept.put((study.study_id, image_id), picture)
                 found[image_id] = picture
         return [found[image_id] for image_id in image_ids]
 
@@ -70,31 +70,10 @@ class Pictures:
         """
         if not self._are_known(study_id, image_ids):
             self.list_of(study_id, request_id)
-        known = self._listed.get(study_id, _NOTHING_LISTED)[1]
+        known = (self._listed.get(study_id) or _NOTHING_LISTED)[1]
         for image_id in image_ids:
             if image_id not in known:
                 raise RefusedError(grpc.StatusCode.NOT_FOUND, f"the study shows no picture {image_id[:80]!r}")
-
-    def _kept_of(self, study_id: str, image_ids: Iterable[str]) -> dict[str, inference_pb2.GetImagesResponse]:
-        """Those of the pictures that somebody has asked for lately."""
-        found = {}
-        with self._changing:
-            for image_id in image_ids:
-                if picture := self._kept.get((study_id, image_id)):
-                    self._kept.move_to_end((study_id, image_id))
-                    found[image_id] = picture
-        return found
-
-    def _keep(self, study_id: str, image_id: str, picture: inference_pb2.GetImagesResponse) -> None:
-        """Keeps a picture, and drops those asked for longest ago where all take too much memory."""
-        with self._changing:
-            if (study_id, image_id) in self._kept:
-                return
-            self._kept[study_id, image_id] = picture
-            self._kept_bytes += len(picture.content)
-            while self._kept_bytes > MAX_KEPT_BYTES:
-                _, oldest = self._kept.popitem(last=False)
-                self._kept_bytes -= len(oldest.content)
 
     def list_of(self, study_id: str, request_id: str) -> None:
         """Lists the pictures of a study where that was not done lately; blocks.
@@ -103,11 +82,11 @@ class Pictures:
             grpc.RpcError: attribution could not answer.
         """
         with self._listing.holding(study_id):
-            if time.monotonic() >= self._listed.get(study_id, _NOTHING_LISTED)[0]:
+            if time.monotonic() >= (self._listed.get(study_id) or _NOTHING_LISTED)[0]:
                 self._list(study_id, request_id)
 
     def _are_known(self, study_id: str, image_ids: Iterable[str]) -> bool:
-        until, images = self._listed.get(study_id, _NOTHING_LISTED)
+        until, images = self._listed.get(study_id) or _NOTHING_LISTED
         return images.issuperset(image_ids) or time.monotonic() < until
 
     def _list(self, study_id: str, request_id: str) -> None:
@@ -119,7 +98,4 @@ class Pictures:
             )
             for image_id in batch.images.image_id
         )
-        with self._changing:
-            self._listed[study_id] = (time.monotonic() + LISTED_AGAIN_S, images)
-            while len(self._listed) > MAX_STUDIES:
-                self._listed.popitem(last=False)
+        self._listed.put(study_id, (time.monotonic() + LISTED_AGAIN_S, images))

@@ -6,7 +6,6 @@ import io
 import tempfile
 import time
 import zipfile
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from onoma.client import Addresses, Client
 from onoma.report.study import write_study_report
 from onoma.v1 import naming_pb2
 from services.runtime.channels import open_channel
+from services.runtime.last_used import LastUsed
 
 if TYPE_CHECKING:
     from services.runtime.settings import RuntimeSettings
@@ -47,7 +47,7 @@ class Reports:
         # Who waits for a report holds no thread meanwhile: others' calls need those.
         self._of_study: WeakValueDictionary[str, Lock] = WeakValueDictionary()
         self._writing = CapacityLimiter(1)
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept = LastUsed[str, _Kept](MAX_KEPT)
 
     async def of(self, study: naming_pb2.Study, *, is_fresh: bool) -> Report:
         """A study's report; takes seconds to minutes where it has to be written.
@@ -67,14 +67,10 @@ class Reports:
                 or kept.study != study
                 or not await to_thread.run_sync(self._are_all_there, kept)
             ):
-                self._kept.pop(study_id, None)
-                self._kept[study_id] = await to_thread.run_sync(
-                    self._written, study_id, limiter=self._writing
-                )
-            self._kept.move_to_end(study_id)
-            while len(self._kept) > MAX_KEPT:
-                self._kept.popitem(last=False)
-            return self._kept[study_id].files
+                self._kept.drop(study_id)
+                kept = await to_thread.run_sync(self._written, study_id, limiter=self._writing)
+                self._kept.put(study_id, kept)
+            return kept.files
 
     def _are_all_there(self, kept: _Kept) -> bool:
         if time.monotonic() - kept.looked_at < _LOOK_S:

@@ -12,7 +12,6 @@ import logging
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from services.runtime.errors import Unauthenticated
+from services.runtime.last_used import LastUsed
 from services.runtime.settings import RuntimeSettings
 
 ISSUER = "onoma"
@@ -75,7 +75,7 @@ class Keys:
         self._keys = _read(folder) if folder else {"memory": Ed25519PrivateKey.generate()}
         self._known_since = dict.fromkeys(self._keys, float("-inf"))
         self._looked = time.monotonic()
-        self._kept: OrderedDict[tuple[str, Caller], tuple[float, str]] = OrderedDict()
+        self._kept = LastUsed[tuple[str, Caller], tuple[float, str]](_MOST_KEPT)
 
     @property
     def are_shared(self) -> bool:
@@ -89,17 +89,12 @@ class Keys:
             audience: full name of the gRPC service that is called.
         """
         now = time.monotonic()
-        with self._lock:
-            made, token = self._kept.get((audience, caller), (float("-inf"), ""))
+        made, token = self._kept.get((audience, caller)) or (float("-inf"), "")
         if now - made < LIFE_S / 2:
             return token
         claims = {"role": caller.role.value, "sub": caller.subject, "study": caller.study_id}
         token = self.sign(claims, audience, LIFE_S)
-        with self._lock:
-            self._kept[audience, caller] = now, token
-            self._kept.move_to_end((audience, caller))
-            while len(self._kept) > _MOST_KEPT:
-                self._kept.popitem(last=False)
+        self._kept.put((audience, caller), (now, token))
         return token
 
     def caller_of(self, token: str, audience: str) -> Caller:

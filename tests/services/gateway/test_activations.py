@@ -165,8 +165,13 @@ def test_a_picture_is_made_once_for_all_who_look_at_it(made, owner: TestClient):
     assert made == ["image1", "image2"]
 
 
-def test_pictures_that_take_too_much_memory_are_dropped_oldest_first(made, ada: TestClient, monkeypatch):
+@pytest.fixture
+def memory_for_two(monkeypatch):
     monkeypatch.setattr(pictures, "MAX_KEPT_BYTES", 2 * len(b"image1 as net sees it"))
+
+
+@pytest.mark.usefixtures("memory_for_two")
+def test_pictures_that_take_too_much_memory_are_dropped_oldest_first(made, ada: TestClient):
     for image in ("image1", "image2", "image1", "bare", "image1", "image2"):
         ada.get(f"{ADA}/images/{image}").raise_for_status()
     assert made == ["image1", "image2", "bare", "image2"]
