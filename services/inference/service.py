@@ -37,7 +37,8 @@ from services.runtime.cores import cores
 from services.runtime.database import open_database
 from services.runtime.decoding import Decoders
 from services.runtime.errors import InvalidArgument, Unavailable
-from services.runtime.jobs import Jobs, JobServicer, job_message
+from services.runtime.job_service import JobServicer, job_message
+from services.runtime.jobs import Jobs
 from services.runtime.objects import ObjectStore, open_object_store, store_place
 from services.runtime.preprocessing import preprocessing_of
 from services.runtime.readiness import check_needs

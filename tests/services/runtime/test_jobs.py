@@ -19,10 +19,11 @@ from sqlmodel import Session, select
 
 from onoma.v1 import jobs_pb2 as pb
 from onoma.v1 import jobs_pb2_grpc
-from services.runtime import database, job_table, jobs
+from services.runtime import database, job_service, job_table, jobs
 from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from services.runtime.jobs import Job, Jobs, JobServicer, job_message
+from services.runtime.job_service import JobServicer, job_message
+from services.runtime.jobs import Job, Jobs
 from services.runtime.server import Service, start
 from tests.migrations import schema_differences
 
@@ -589,10 +590,10 @@ class TestOverTheWire:
         assert stub.GetJob(pb.GetJobRequest(job_id=request.job_id), timeout=DEADLINE_S).job.kind == "gate"
         gate.go_on.set()
         last = [[message.job.state for message in stream][-1:] for stream in streams]
-        assert last.count([pb.JOB_STATE_SUCCEEDED]) == jobs.MAX_WATCHERS
+        assert last.count([pb.JOB_STATE_SUCCEEDED]) == job_service.MAX_WATCHERS
 
     def test_a_stop_is_not_held_up_by_a_watcher(self, serve, open_jobs, monkeypatch):
-        monkeypatch.setattr(jobs, "_WATCH_S", 10_000)
+        monkeypatch.setattr(job_service, "_WATCH_S", 10_000)
         gate = Gate()
         some = open_jobs(gate=gate)
         server, stub = serve(some)
