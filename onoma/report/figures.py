@@ -20,7 +20,7 @@ from onoma.pictures_of_maps import boxes_for_missing_glyphs, enlarge, font_famil
 from onoma.report.analysed import AnalysedCategory
 from onoma.report.data import CategoryMaps, CoverageRow, MapSample
 from onoma.report.fitted_text import in_two_lines, shortened, width_inches
-from onoma.report.statistics import numbers_of_annotators
+from onoma.report.paper_tables import numbers_of_annotators
 from onoma.report.tables import file_names
 
 INK, QUIET, RULE, BAR, ACCENT = "#1b1b19", "#6a6963", "#d9d7cf", "#c9d6df", "#1f5f8b"

@@ -15,7 +15,7 @@ from onoma.pictures_of_maps import enlarge, overlay
 from onoma.report import figures
 from onoma.report.cells import Table
 from onoma.report.data import MapSample, ReportData, Suspect
-from onoma.report.statistics import numbers_of_annotators
+from onoma.report.paper_tables import numbers_of_annotators
 from onoma.science.summary import OTHER, UNLABELED
 
 _THUMBNAIL_PX = 168
