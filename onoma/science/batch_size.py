@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from onoma.science.excitation import Explainer, below_map_layer
+from onoma.science.explainer import Explainer
+from onoma.science.forward_pass import below_map_layer
 from onoma.science.nodes import shape_of
 
 FEWEST = 8

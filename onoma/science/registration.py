@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from onoma.science.excitation import carriers, has_rule, operator_name, prepare
+from onoma.science.explainer import carriers, has_rule, operator_name, prepare
 from onoma.science.nodes import BLANK_IMAGES, MOVES, channel_axis, depends_on_image, shape_of
 from onoma.science.pictures import Preprocessing
 from onoma.science.program import (

@@ -17,7 +17,7 @@ import torch
 
 from onoma.science.activations import Explained
 from onoma.science.batch_size import images_at_once
-from onoma.science.excitation import can_look_from
+from onoma.science.forward_pass import can_look_from
 from onoma.science.pictures import BrokenPicture, Pixels
 from onoma.science.program import first_line
 from onoma.v1 import attribution_pb2 as pb
