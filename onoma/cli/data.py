@@ -11,6 +11,7 @@ import typer
 
 from onoma.cli.output import Json, Yes, delete, print_json, print_table, wait
 from onoma.client import Client, NotFound
+from onoma.enum_names import names_of
 from onoma.v1 import inference_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Data sets.")
@@ -72,10 +73,7 @@ def issues(name: Annotated[str, typer.Argument(help="Data set.")], json: Json = 
     if json:
         print_json(found)
         return
-    outcomes = {
-        inference_pb2.IMPORT_OUTCOME_SKIPPED: "skipped",
-        inference_pb2.IMPORT_OUTCOME_CONVERTED: "converted",
-    }
+    outcomes = names_of(inference_pb2.ImportOutcome)
     print_table(
         ("file", "outcome", "reason"),
         [(i.path, outcomes.get(i.outcome, "?"), i.reason) for i in found],

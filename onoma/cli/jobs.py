@@ -11,6 +11,7 @@ import typer
 from onoma.cli.output import JOB_ID_SHOWN, Json, console, print_json, print_table, wait
 from onoma.client import Client, RunningJob
 from onoma.client.jobs import ENDED
+from onoma.enum_names import names_of
 from onoma.v1 import jobs_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: imports, trainings, maps.")
@@ -101,7 +102,7 @@ def _wait(job: RunningJob, json: bool) -> None:
 
 
 def _state(job: jobs_pb2.Job) -> str:
-    return jobs_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_").lower()
+    return names_of(jobs_pb2.JobState).get(job.state, "?")
 
 
 def _share(job: jobs_pb2.Job) -> str | None:

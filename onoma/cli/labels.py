@@ -13,6 +13,7 @@ from onoma.cli.data import listed
 from onoma.cli.output import Json, print_json, print_table
 from onoma.cli.studies import Study
 from onoma.client import Client
+from onoma.enum_names import names_of, values_of
 from onoma.v1 import naming_pb2
 
 
@@ -25,13 +26,8 @@ class Outcome(StrEnum):
     ambiguous = "ambiguous"
 
 
-_OUTCOMES = {
-    Outcome.exact: naming_pb2.LABEL_OUTCOME_EXACT,
-    Outcome.subset: naming_pb2.LABEL_OUTCOME_SUBSET,
-    Outcome.none: naming_pb2.LABEL_OUTCOME_NONE,
-    Outcome.ambiguous: naming_pb2.LABEL_OUTCOME_AMBIGUOUS,
-}
-_OUTCOME_NAMES = {number: outcome.value for outcome, number in _OUTCOMES.items()}
+_OUTCOMES = values_of(naming_pb2.LabelOutcome)
+_OUTCOME_NAMES = names_of(naming_pb2.LabelOutcome)
 
 
 def labels(

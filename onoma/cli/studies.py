@@ -21,18 +21,15 @@ from onoma.cli.output import (
     print_table,
 )
 from onoma.client import AnalysisOptions, Client, NotFound
-from onoma.enum_names import PART_VALUES
+from onoma.enum_names import PART_VALUES, names_of
 from onoma.extras import needs
 from onoma.science.analysis_options import TIME_LIMIT_S, Options
 from onoma.v1 import inference_pb2, naming_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Studies.")
 
-STATES = {
-    naming_pb2.STUDY_STATE_DRAFT: "draft",
-    naming_pb2.STUDY_STATE_OPEN: "open",
-    naming_pb2.STUDY_STATE_CLOSED: "closed",
-}
+STATES = names_of(naming_pb2.StudyState)
+_LINK_STATES = names_of(naming_pb2.LinkState)
 Study = Annotated[str, typer.Argument(help="Study, by id or by name.")]
 Person = Annotated[str, typer.Argument(help="Annotator, by id or by name.")]
 PageAddress = Annotated[str, typer.Option(envvar="ONOMA_PUBLIC_URL", help="Address of the page.")]
@@ -235,7 +232,7 @@ def annotators(study: Study, json: Json = False) -> None:
                     p.display_name,
                     p.annotator_id,
                     "viewer" if p.role == naming_pb2.ROLE_VIEWER else "annotator",
-                    naming_pb2.LinkState.Name(p.link_state).removeprefix("LINK_STATE_").lower(),
+                    _LINK_STATES.get(p.link_state, "?"),
                     p.named_count,
                     p.discarded_count,
                 )

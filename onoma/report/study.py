@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from PIL import Image
 
 from onoma.client import AnalysisOptions, Client
 from onoma.client.analysis import AS_BY_DEFAULT
 from onoma.client.columns import map_arrays
-from onoma.enum_names import MODES, PARTS
+from onoma.enum_names import MODES, PARTS, names_of
 from onoma.faithfulness import class_row, optional
 from onoma.report.analysed import AnalysedCategory, analysed_category
 from onoma.report.data import (
@@ -323,9 +324,7 @@ def _provenance(
 
 def _in_words(kind: EnumDescriptor, value: int) -> str:
     """An enum's value without its kind: PULL_AWAY_PAIRS_FEATURES is "features"."""
-    known = kind.values_by_number.get(value)
-    start = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    return known.name.removeprefix(start).lower().replace("_", " ") if known else str(value)
+    return names_of(EnumTypeWrapper(kind)).get(value, str(value)).replace("_", " ")
 
 
 def _imported(made_by: attribution_pb2.MapProvenance) -> ImportedMaps:

@@ -34,6 +34,7 @@ from services.analytics.statistics import (
 from services.analytics.study import Peers, StudyReader, naming_of
 from services.runtime.channels import open_channel
 from services.runtime.decoding import Decoders
+from services.runtime.enums import name_of
 from services.runtime.errors import FailedPrecondition, InvalidArgument
 from services.runtime.paging import make_token, read_token
 from services.runtime.server import Service
@@ -43,11 +44,6 @@ _parts_of = cache(read_parts)  # WordNet's nouns take a second to read
 _LONGEST_CALL_S = 300.0
 _PICTURES_AT_ONCE = 2
 _READY_S = 2.0
-_READINGS = {
-    pb.SUMMARY_READING_UNSPECIFIED: Reading.NAMED_ONLY,
-    pb.SUMMARY_READING_NAMED_ONLY: Reading.NAMED_ONLY,
-    pb.SUMMARY_READING_WITH_OTHER: Reading.WITH_OTHER,
-}
 
 
 class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
@@ -76,10 +72,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
     def GetSummary(
         self, request: pb.GetSummaryRequest, context: grpc.ServicerContext
     ) -> pb.GetSummaryResponse:
-        if request.reading not in _READINGS:
-            raise InvalidArgument(
-                f"reading {request.reading} is none of {', '.join(pb.SummaryReading.keys())}"
-            )
+        reading = name_of(pb.SummaryReading, request.reading, "reading", unsaid=Reading.NAMED_ONLY.value)
         reader = self._open(request.study_id, context)
         annotator_id = reader.annotator(request.annotator_id).annotator_id
         reader.check_category(request.category)
@@ -87,7 +80,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServiceServicer):
         found = summary(
             study.categories[request.category],
             naming_of(study, request.category, annotator_id),
-            _READINGS[request.reading],
+            Reading(reading),
         )
         return pb.GetSummaryResponse(
             rows=[

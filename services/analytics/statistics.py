@@ -11,6 +11,7 @@ from queue import Empty, Full, Queue
 import grpc
 import numpy as np
 
+from onoma.enum_names import names_of
 from onoma.science.analysis import analyse_categories
 from onoma.science.analysis_options import Options
 from onoma.science.category_analysis import analyse_category
@@ -54,12 +55,7 @@ OF_PAIRS = {pb.ANALYSIS_PART_AGREEMENT, pb.ANALYSIS_PART_OTHER_MEASURES, pb.ANAL
 """Parts for which pairs of annotators have to be compared."""
 
 _OF_ALL = ("n", "warnings")  # told with every part
-_OUTCOMES = {
-    naming_pb2.LABEL_OUTCOME_EXACT: Outcome.EXACT,
-    naming_pb2.LABEL_OUTCOME_SUBSET: Outcome.SUBSET,
-    naming_pb2.LABEL_OUTCOME_NONE: Outcome.NONE,
-    naming_pb2.LABEL_OUTCOME_AMBIGUOUS: Outcome.AMBIGUOUS,
-}
+_OUTCOMES = names_of(naming_pb2.LabelOutcome)
 
 
 def study_file(
@@ -265,7 +261,7 @@ def _vocabulary(reader: StudyReader) -> Vocabulary:
         overrulings=[
             Overruling(
                 (one.first, one.second),
-                _OUTCOMES[one.outcome],
+                Outcome(_OUTCOMES[one.outcome]),
                 one.decided_by,
                 one.time.ToDatetime().isoformat(timespec="seconds"),
             )

@@ -5,67 +5,52 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from onoma.enum_names import INTERPOLATION_VALUES, MODE_VALUES, MODES, PART_VALUES, PARTS
+from onoma.enum_names import INTERPOLATION_VALUES, MODE_VALUES, PART_VALUES, values_of
 from onoma.v1 import inference_pb2, types_pb2
 from services.inference import formats, tables
 from services.inference.layout import Item
-from services.runtime.errors import InvalidArgument
+from services.runtime.enums import name_of
 
-_OUTCOME_VALUES = {
-    tables.SKIPPED: inference_pb2.IMPORT_OUTCOME_SKIPPED,
-    tables.CONVERTED: inference_pb2.IMPORT_OUTCOME_CONVERTED,
-}
+_OUTCOME_VALUES = values_of(inference_pb2.ImportOutcome)
+_PRECISION_VALUES = values_of(inference_pb2.Precision)
+_PAIRS_VALUES = values_of(inference_pb2.PullAwayPairs)
 _FORMATS = {
-    inference_pb2.DATASET_FORMAT_UNSPECIFIED: "",
-    inference_pb2.DATASET_FORMAT_IMAGE_FOLDER: formats.IMAGE_FOLDER,
-    inference_pb2.DATASET_FORMAT_CUB_200_2011: formats.CUB_200_2011,
-    inference_pb2.DATASET_FORMAT_IDX: formats.IDX,
+    "": "",
+    "image_folder": formats.IMAGE_FOLDER,
+    "cub_200_2011": formats.CUB_200_2011,
+    "idx": formats.IDX,
 }
-_VIEWS = {
-    inference_pb2.IMAGE_VIEW_UNSPECIFIED: "original",
-    inference_pb2.IMAGE_VIEW_ORIGINAL: "original",
-    inference_pb2.IMAGE_VIEW_MODEL_INPUT: "model input",
-}
-_PRECISIONS = {
-    inference_pb2.PRECISION_FLOAT32: "float32",
-    inference_pb2.PRECISION_BF16: "bf16",
-    inference_pb2.PRECISION_TF32: "tf32",
-}
-_PRECISION_VALUES = {name: value for value, name in _PRECISIONS.items()}
-_PAIRS = {
-    inference_pb2.PULL_AWAY_PAIRS_FEATURES: "features",
-    inference_pb2.PULL_AWAY_PAIRS_IMAGES: "images",
-}
-_PAIRS_VALUES = {name: value for value, name in _PAIRS.items()}
 
 
 def part(value: int) -> str:
     """The part as tables name it; "" when not said."""
-    return _known({types_pb2.DATASET_PART_UNSPECIFIED: "", **PARTS}, value, "part")
+    return name_of(types_pb2.DatasetPart, value, "part")
 
 
 def dataset_format(value: int) -> str:
     """The format as `formats` names it; "" to find it out."""
-    return _known(_FORMATS, value, "format")
+    return _FORMATS[name_of(inference_pb2.DatasetFormat, value, "format")]
 
 
 def is_model_input(view: int) -> bool:
     """Whether a picture is wanted as the network sees it."""
-    return _known(_VIEWS, view, "view") == "model input"
+    return name_of(inference_pb2.ImageView, view, "view") == "model_input"
 
 
 def mode(value: int) -> str:
     """ "strict", "local", or "" when not said."""
-    return _known({types_pb2.EXCITATION_MODE_UNSPECIFIED: "", **MODES}, value, "mode")
+    return name_of(types_pb2.ExcitationMode, value, "mode")
 
 
 def xnn_settings(message: inference_pb2.XnnSettings) -> dict[str, Any]:
     """The settings that were said; those left out are the trainer's defaults."""
     said = {field.name: value for field, value in message.ListFields()}
     if "precision" in said:
-        said["precision"] = _known(_PRECISIONS, said["precision"], "precision")
+        said["precision"] = name_of(inference_pb2.Precision, said["precision"], "precision")
     if "pull_away_pairs" in said:
-        said["pull_away_pairs"] = _known(_PAIRS, said["pull_away_pairs"], "pull_away_pairs")
+        said["pull_away_pairs"] = name_of(
+            inference_pb2.PullAwayPairs, said["pull_away_pairs"], "pull_away_pairs"
+        )
     return said
 
 
@@ -156,9 +141,3 @@ def _plain(message: inference_pb2.Xnn | inference_pb2.XnnSet, *but: str) -> dict
     if "mean_contributions" in said:
         said["mean_contributions"] = list(said["mean_contributions"])
     return said
-
-
-def _known(names: dict[Any, str], value: int, field: str) -> str:
-    if value not in names:
-        raise InvalidArgument(f"{field} {value} is unknown to this server")
-    return names[value]

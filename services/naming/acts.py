@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from onoma.v1 import naming_pb2 as pb
 from services.naming.names import checked_id, checked_name, shown
+from services.runtime.enums import name_of
 from services.runtime.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -194,9 +195,7 @@ def _unassign(state: State, command: pb.UnassignActivations) -> Edits:
 
 
 def _discard(state: State, command: pb.DiscardActivations) -> Edits:
-    if command.reason not in pb.DiscardReason.values():
-        known = ", ".join(pb.DiscardReason.keys())
-        raise InvalidArgument(f"discard reason {command.reason} is none of {known}")
+    name_of(pb.DiscardReason, command.reason, "discard reason")
     return Edits(placements=_moved(state, command.activation_ids, None, command.reason))
 
 

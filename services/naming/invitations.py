@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine
 from sqlmodel import Session, col, func, select
 
+from onoma.enum_names import values_of
 from onoma.science.study_file import ALL_TOGETHER
 from onoma.v1 import naming_pb2 as pb
 from services.naming import namings, studies
@@ -18,6 +19,7 @@ from services.naming.tables import ANNOTATOR, CLOSED, VIEWER, Annotator, Placeme
 from services.naming.transactions import transact
 from services.runtime.access import Guest
 from services.runtime.database import session
+from services.runtime.enums import name_of
 from services.runtime.errors import (
     AlreadyExists,
     FailedPrecondition,
@@ -30,8 +32,7 @@ MAX_ANNOTATORS = 500  # of a study
 LINK_DAYS, MAX_LINK_DAYS = 30, 365
 _DAY_S = 24 * 3600
 _TOKEN_BYTES = 24
-_ROLES = {pb.ROLE_UNSPECIFIED: ANNOTATOR, pb.ROLE_ANNOTATOR: ANNOTATOR, pb.ROLE_VIEWER: VIEWER}
-_ROLE_OF = {ANNOTATOR: pb.ROLE_ANNOTATOR, VIEWER: pb.ROLE_VIEWER}
+_ROLES = values_of(pb.Role)
 
 
 def invite(engine: Engine, request: pb.InviteAnnotatorRequest) -> pb.InviteAnnotatorResponse:
@@ -43,9 +44,7 @@ def invite(engine: Engine, request: pb.InviteAnnotatorRequest) -> pb.InviteAnnot
         InvalidArgument: the name, the role or the days cannot be, or the request id came with another name or role.
     """
     name, request_id = checked_name(request.display_name, "display name"), request.request_id
-    if request.role not in _ROLES:
-        raise InvalidArgument(f"role {request.role} is none of {', '.join(pb.Role.keys())}")
-    role, life_s = _ROLES[request.role], _link_life_s(request.link_days)
+    role, life_s = name_of(pb.Role, request.role, "role", unsaid=ANNOTATOR), _link_life_s(request.link_days)
     if request_id:
         checked_id(request_id, "request id")
 
@@ -226,7 +225,7 @@ def _annotator(row: Annotator, named_count: int, discarded_count: int) -> pb.Ann
         display_name=row.display_name,
         named_count=named_count,
         discarded_count=discarded_count,
-        role=_ROLE_OF[row.role],
+        role=_ROLES[row.role],
         link_state=_link_state(row),
     )
     if row.token_hash is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select, tuple_
 
-from onoma.enum_names import PART_VALUES, PARTS
+from onoma.enum_names import PART_VALUES, values_of
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1 import types_pb2
 from services.naming.names import as_kept, checked_id, checked_name, shown
@@ -17,10 +17,10 @@ from services.naming.tables import CLOSED, DRAFT, OPEN, Study
 from services.naming.transactions import transact
 from services.runtime import paging
 from services.runtime.database import session
+from services.runtime.enums import name_of
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 
-_STATES = {DRAFT: pb.STUDY_STATE_DRAFT, OPEN: pb.STUDY_STATE_OPEN, CLOSED: pb.STUDY_STATE_CLOSED}
-_PARTS = {types_pb2.DATASET_PART_UNSPECIFIED: "test", **PARTS}
+_STATES = values_of(pb.StudyState)
 
 
 def get(opened: Session, study_id: str, lock: str = "") -> Study:
@@ -210,8 +210,7 @@ def checked_request(request: pb.CreateStudyRequest) -> dict[str, Any]:
     """
     if request.request_id:
         checked_id(request.request_id, "request id")
-    if request.part not in _PARTS:
-        raise InvalidArgument(f"part {request.part} is none of {', '.join(types_pb2.DatasetPart.keys())}")
+    part = name_of(types_pb2.DatasetPart, request.part, "part", unsaid="test")
     if not request.categories:
         raise InvalidArgument("a study needs at least one category; name the classes whose images are shown")
     twice = sorted(name for name, count in Counter(request.categories).items() if count > 1)
@@ -221,7 +220,7 @@ def checked_request(request: pb.CreateStudyRequest) -> dict[str, Any]:
         "name": checked_name(request.name, "study name"),
         "model": request.model,
         "dataset": request.dataset,
-        "part": _PARTS[request.part],
+        "part": part,
         "xnn_set": request.xnn_set,
         "categories": list(request.categories),
         "settings": _checked_settings(request.settings),
@@ -241,8 +240,7 @@ def _checked_settings(settings: pb.StudySettings) -> dict[str, Any]:
         raise InvalidArgument(
             f"max_images_per_category {settings.max_images_per_category}: use 1 or more, or 0 for all"
         )
-    if settings.pool_order not in pb.PoolOrder.values():
-        raise InvalidArgument(f"pool_order {settings.pool_order} is none of {', '.join(pb.PoolOrder.keys())}")
+    name_of(pb.PoolOrder, settings.pool_order, "pool_order")
     blind = settings.blind if settings.HasField("blind") else True
     return {
         "max_images_per_category": settings.max_images_per_category,

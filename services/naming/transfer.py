@@ -8,20 +8,22 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from onoma.enum_names import names_of, values_of
 from onoma.v1 import naming_pb2 as pb
 from services.naming import acts, documents, invitations, ledger, namings, studies
 from services.naming.names import checked_id, checked_name, shown
 from services.naming.namings import NamingKey
 from services.naming.tables import ANNOTATOR, Annotator, Naming, NamingImport, Study, StudyActivation
 from services.naming.transactions import transact
+from services.runtime.enums import name_of
 from services.runtime.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 
 MAX_IMPORT_BYTES = 256 * 1024 * 1024
-_REASON_PREFIX = "DISCARD_REASON_"
+_REASONS = {"unspecified": pb.DISCARD_REASON_UNSPECIFIED, **values_of(pb.DiscardReason)}
+_REASON_NAMES = names_of(pb.DiscardReason)
 _READ = {
-    pb.NAMINGS_FORMAT_UNSPECIFIED: documents.read_json,
-    pb.NAMINGS_FORMAT_JSON: documents.read_json,
-    pb.NAMINGS_FORMAT_CSV: documents.read_csv,
+    "json": documents.read_json,
+    "csv": documents.read_csv,
 }
 
 
@@ -32,13 +34,13 @@ def export_namings(opened: Session, request: pb.ExportNamingsRequest) -> Iterato
         NotFound: no such study, or annotator of it.
         InvalidArgument: the format is none.
     """
-    _check_format(request.format)
+    is_csv = _format(request.format) == "csv"
     study = studies.get(opened, request.study_id)
     wanted = [namings.check_annotator(opened, study, id_) for id_ in dict.fromkeys(request.annotator_ids)]
     if not request.annotator_ids:
         everyone = select(Annotator).where(Annotator.study_id == study.study_id, Annotator.role == ANNOTATOR)
         wanted = list(opened.exec(everyone.order_by(col(Annotator.place))))
-    if request.format == pb.NAMINGS_FORMAT_CSV:
+    if is_csv:
         return documents.pieces(documents.write_csv(_rows(opened, study, wanted)))
     kind = "image" if namings.is_by_image(study) else "random"
     head = {
@@ -96,8 +98,7 @@ def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[li
         InvalidArgument: the document is not one, does not fit the study, or the request id came with another.
         FailedPrecondition: the study takes no acts, or an annotator was deleted since the request was first done.
     """
-    _check_format(request.format)
-    document = _READ[request.format](request.text)
+    document = _READ[_format(request.format)](request.text)
     study_id, request_id = request.study_id, request.request_id
     request_id = checked_id(request_id, "request id") if request_id else uuid.uuid4().hex
     request_hash = hashlib.sha256(request.text.encode()).hexdigest()
@@ -147,9 +148,8 @@ def import_namings(engine: Engine, request: pb.ImportNamingsRequest) -> tuple[li
     return transact(engine, work)
 
 
-def _check_format(value: int) -> None:
-    if value not in pb.NamingsFormat.values():
-        raise InvalidArgument(f"format {value} is none of {', '.join(pb.NamingsFormat.keys())}")
+def _format(value: int) -> str:
+    return name_of(pb.NamingsFormat, value, "format", unsaid="json")
 
 
 def _namings_of(opened: Session, study: Study, annotator_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -172,7 +172,7 @@ def _as_json(naming: pb.Naming) -> dict[str, Any]:
         ],
         "discarded": [id_ for discard in naming.discards for id_ in discard.activation_ids],
         "discard_reasons": {
-            id_: _reason_name(discard.reason)
+            id_: _REASON_NAMES[discard.reason]
             for discard in naming.discards
             if discard.reason
             for id_ in discard.activation_ids
@@ -269,12 +269,6 @@ def _found(ids: Sequence[str], names: Sequence[str], state: acts.State) -> dict[
 
 
 def _reason(name: str) -> int:
-    value = pb.DiscardReason.DESCRIPTOR.values_by_name.get(_REASON_PREFIX + name.upper())
-    if value is None:
-        known = ", ".join(_reason_name(value) for value in pb.DiscardReason.values())
-        raise InvalidArgument(f"discard reason {shown(name)} is none of {known}")
-    return int(value.number)
-
-
-def _reason_name(reason: int) -> str:
-    return pb.DiscardReason.Name(reason).removeprefix(_REASON_PREFIX).lower()
+    if name.lower() not in _REASONS:
+        raise InvalidArgument(f"discard reason {shown(name)} is none of {', '.join(_REASONS)}")
+    return _REASONS[name.lower()]

@@ -14,6 +14,7 @@ from services.naming import studies
 from services.naming.names import checked_name
 from services.naming.tables import VocabularyChange
 from services.naming.transactions import transact
+from services.runtime.enums import name_of
 from services.runtime.errors import Aborted, InvalidArgument, ResourceExhausted
 
 MAX_WORDS = 10_000  # synonyms and vague words of a study
@@ -83,9 +84,7 @@ def overrule(engine: Engine, request: pb.OverruleLabelsRequest) -> pb.Vocabulary
         InvalidArgument: a label or who decides is no name, or the outcome is none.
         ResourceExhausted: over 10,000 decisions.
     """
-    if request.outcome not in pb.LabelOutcome.values()[1:]:
-        known = ", ".join(pb.LabelOutcome.keys()[1:])
-        raise InvalidArgument(f"outcome {request.outcome} is none of {known}")
+    name_of(pb.LabelOutcome, request.outcome, "outcome", unsaid=None)
     overruling = pb.Overruling(
         first=checked_name(request.first, "label"),
         second=checked_name(request.second, "label"),

@@ -10,22 +10,17 @@ from datetime import UTC, datetime
 
 import grpc
 
+from onoma.enum_names import values_of
 from onoma.v1 import jobs_pb2 as pb
 from onoma.v1 import jobs_pb2_grpc
-from services.runtime.job_table import CANCELLED, FAILED, PENDING, RUNNING, SUCCEEDED, Job
+from services.runtime.job_table import PENDING, RUNNING, Job
 from services.runtime.jobs import Jobs
 
 MAX_WATCHERS = 6  # of a server's threads (8 at least); see JobServicer.WatchJob
 _LOOK_S = 0.25  # between two looks at a row that is watched
 _WATCH_S = 60.0
 
-_STATES = {
-    PENDING: pb.JOB_STATE_PENDING,
-    RUNNING: pb.JOB_STATE_RUNNING,
-    SUCCEEDED: pb.JOB_STATE_SUCCEEDED,
-    FAILED: pb.JOB_STATE_FAILED,
-    CANCELLED: pb.JOB_STATE_CANCELLED,
-}
+_STATES = values_of(pb.JobState)
 
 
 class JobServicer(jobs_pb2_grpc.JobServiceServicer):

@@ -12,16 +12,12 @@ from sqlalchemy import Engine
 
 from onoma.v1 import types_pb2
 from services.runtime import ray_engine, shard_ledger
-from services.runtime.errors import InvalidArgument, ServiceError
+from services.runtime.enums import name_of
+from services.runtime.errors import ServiceError
 from services.runtime.job_context import JobContext
 from services.runtime.shard_ledger import LEASE_S, Span
 
 EngineName = Literal["local", "ray"]
-_ENGINES: dict[int, EngineName] = {
-    types_pb2.ENGINE_UNSPECIFIED: "local",
-    types_pb2.ENGINE_LOCAL: "local",
-    types_pb2.ENGINE_RAY: "ray",
-}
 _OTHERS_S = 1.0  # between two looks at shards that another job is at
 _log = logging.getLogger(__name__)
 
@@ -60,11 +56,10 @@ def engine_asked_for(engine: int) -> EngineName:
         FailedPrecondition: it is Ray, which is not installed.
         InvalidArgument: there is no such engine.
     """
-    if engine not in _ENGINES:
-        raise InvalidArgument(f"engine {engine} is none of this version: ENGINE_LOCAL or ENGINE_RAY")
-    if _ENGINES[engine] == "ray":
+    name = name_of(types_pb2.Engine, engine, "engine", unsaid="local")
+    if name == "ray":
         ray_engine.check_installed()
-    return _ENGINES[engine]
+    return name
 
 
 def work_through(context: JobContext, work: ShardWork[Item, Result], on: EngineName) -> None:

@@ -122,7 +122,7 @@ def test_an_engine_that_there_is_not_is_refused_and_starts_no_job(registered, mo
         request.engine = engine
         refusals.append(refusal(lambda: registered.calls.TrainXnn(request, timeout=60)))
     assert refusals == [
-        (grpc.StatusCode.INVALID_ARGUMENT, "engine 7 is none of this version: ENGINE_LOCAL or ENGINE_RAY"),
+        (grpc.StatusCode.INVALID_ARGUMENT, "engine 7 is none of ENGINE_LOCAL, ENGINE_RAY"),
         (
             grpc.StatusCode.FAILED_PRECONDITION,
             "--engine ray needs Ray where the service runs: pip install 'WHEEL[ray]' there, of the wheel that Onoma "
