@@ -235,14 +235,6 @@ class Client:
 
     # Models
 
-    def check_model(self, content: bytes | Path) -> inference_pb2.CheckModelResponse:
-        """Says what a .pt2 program is and whether it could be registered; registers nothing."""
-        request = inference_pb2.CheckModelRequest(object_key=self.upload_object(content))
-        response: inference_pb2.CheckModelResponse = self._transport.call(
-            "inference", "CheckModel", request, timeout_s=600
-        )
-        return response
-
     def register_model(
         self,
         name: str,

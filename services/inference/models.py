@@ -20,14 +20,12 @@ from onoma.science.excitation import LEAK_LIMIT, strict_leak
 from onoma.science.nodes import cells_of, shape_of
 from onoma.science.pictures import Preprocessing
 from onoma.science.program import Program, load, with_features
-from onoma.science.registration import check as check_program
 from onoma.science.registration import (
     checked_classes,
     checked_preprocessing,
     choose_layers,
     require_explainable,
 )
-from onoma.v1 import inference_pb2 as pb
 from services.inference import tables
 from services.inference.sessions import CELLS, FEATURES, SCORES, open_session, run
 from services.runtime.database import session
@@ -37,21 +35,6 @@ from services.runtime.objects import ObjectStore
 
 ONNX_TOLERANCE = 1e-3  # of the scores' range
 _PROBE_IMAGES = 4
-
-
-def check(store: ObjectStore, object_key: str) -> pb.CheckModelResponse:
-    """Says what an uploaded program is and whether it could be registered."""
-    report = check_program(store.get(object_key))
-    return pb.CheckModelResponse(
-        operators=[
-            pb.OperatorCheck(name=use.name, count=use.count, has_rule=use.has_rule or not use.needs_rule)
-            for use in report.operators
-        ],
-        accepted=not report.reasons,
-        reasons=report.reasons,
-        attachment_layer=report.attachment_layer,
-        map_layer=report.map_layer,
-    )
 
 
 def check_request(engine: Engine, store: ObjectStore, name: str, object_key: str) -> None:

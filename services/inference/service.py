@@ -175,9 +175,6 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         for data in stored:
             yield datasets.model_input_png(model, data, self._decoders)
 
-    def CheckModel(self, request: pb.CheckModelRequest, context: Context) -> pb.CheckModelResponse:
-        return models.check(self._store, request.object_key)
-
     def RegisterModel(self, request: pb.RegisterModelRequest, context: Context) -> pb.RegisterModelResponse:
         registry.check_name(request.name, "model")
         models.check_request(self._engine, self._store, request.name, request.object_key)

@@ -89,7 +89,6 @@ TABLE: Mapping[str, Row] = {
         DeleteDataset=_OWNER,
         GetImage=_row("analytics", "gateway"),
         GetImages=_row("gateway"),
-        CheckModel=_OWNER,
         RegisterModel=_OWNER,
         GetModel=_row("analytics", "attribution", "gateway", "naming"),
         ListModels=_OWNER,

@@ -309,37 +309,3 @@ def test_a_server_goes_on_after_a_refusal(inference):
     assert_refused(inference, inference.registered(checkpoint()), "torch.save checkpoint")
     job = inference.registered(exported(network()))
     assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED, job.error
-
-
-# A check
-
-
-def check(inference, data):
-    request = pb.CheckModelRequest(object_key=inference.uploaded(data))
-    return inference.calls.CheckModel(request)
-
-
-def test_a_check_lists_operators_and_the_layers_that_would_be_taken(inference, program):
-    found = check(inference, program)
-    assert found.accepted
-    assert list(found.reasons) == []
-    assert (found.attachment_layer, found.map_layer) == ("relu_2", "relu_1")
-    operators = {operator.name: operator for operator in found.operators}
-    assert operators["aten.convolution.default"].count == 2
-    assert operators["aten.relu.default"].count == 3
-    assert all(operator.has_rule for operator in found.operators)
-
-
-def test_a_check_says_which_operator_has_no_rule(inference):
-    found = check(inference, exported(network(between=Softened())))
-    lacking = [operator.name for operator in found.operators if not operator.has_rule]
-    assert not found.accepted
-    assert lacking == ["aten.sinh.default"]
-    assert "aten.sinh.default" in found.reasons[0]
-
-
-def test_a_check_of_what_is_no_program_gives_the_reason(inference):
-    found = check(inference, checkpoint())
-    assert not found.accepted
-    assert list(found.operators) == []
-    assert "torch.save checkpoint" in found.reasons[0]

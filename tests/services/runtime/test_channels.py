@@ -31,7 +31,7 @@ SENT_ONCE = {
     "SetVocabulary", "SortBySimilarity", "TrainXnn", "UploadDataset", "UploadObject",
 }  # fmt: skip
 SENT_AGAIN = {
-    "Attribute", "CheckModel", "ExplainImage", "ExportNamings", "GetAgreement", "GetConsensus", "GetCoverage",
+    "Attribute", "ExplainImage", "ExportNamings", "GetAgreement", "GetConsensus", "GetCoverage",
     "GetDataset", "GetImage", "GetImages", "GetJob", "GetMapProvenance", "GetMaps", "GetModel", "GetNaming",
     "GetObject", "GetPurity", "GetStudy", "GetStudyMaps", "GetSummary", "GetVocabulary", "GetXnnSet", "ListActivations",
     "ListActs", "ListAnnotators", "ListDatasets", "ListExplainedImages", "ListImages", "ListImportIssues", "ListJobs",
