@@ -47,7 +47,6 @@ SERVICES = {
     "attribution": (attribution_pb2, "AttributionService"),
     "naming": (naming_pb2, "NamingService"),
     "analytics": (analytics_pb2, "AnalyticsService"),
-    "inference_jobs": (jobs_pb2, "JobService"),
     "attribution_jobs": (jobs_pb2, "JobService"),
 }
 
@@ -192,7 +191,6 @@ def open_backends(settings: RuntimeSettings) -> Backends:
             "attribution": attribution_pb2_grpc.AttributionServiceStub(attribution),
             "naming": naming_pb2_grpc.NamingServiceStub(naming),
             "analytics": analytics_pb2_grpc.AnalyticsServiceStub(analytics),
-            "inference_jobs": jobs_pb2_grpc.JobServiceStub(inference),
             "attribution_jobs": jobs_pb2_grpc.JobServiceStub(attribution),
         },
         _watching=CapacityLimiter(MAX_STREAMS),

@@ -95,7 +95,7 @@ def test_a_limit_is_told_from_what_passes(naming, opened, monkeypatch):
     assert "retry-after" not in answer.headers
 
 
-RESULTS = ("", "/annotators", "/namings.json", "/namings.csv", "/vocabulary")
+RESULTS = ("", "/annotators", "/namings.json", "/namings.csv")
 
 
 def test_annotators_read_each_others_namings_once_a_blind_study_is_closed(naming, opened):
@@ -113,7 +113,7 @@ def test_annotators_read_each_others_namings_once_a_blind_study_is_closed(naming
     assert "Zed" in read[1].text
     assert "xyloglyph" in read[2].text
     assert "xyloglyph" in read[3].text
-    assert bo.post(f"/api/studies/{study_id}/vocabulary", json={}).status_code == 403
+    assert bo.post(f"/api/studies/{study_id}/open", json={}).status_code == 403
 
 
 OF_RESULTS = [
