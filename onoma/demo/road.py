@@ -60,7 +60,7 @@ def run(
     from services.up import local_settings, start_all
 
     started = time.monotonic()
-    road = _photographs(photographs, folder) if photographs else _fashion(folder)
+    road = _photographs(photographs) if photographs else _fashion(folder)
     settings = local_settings(folder / "data", free_ports=serve is None)
     running = start_all(settings, http_port=port if serve else None)
     try:
@@ -202,7 +202,7 @@ def _fashion(folder: Path) -> Road:
     )
 
 
-def _photographs(data: Path, folder: Path) -> Road:
+def _photographs(data: Path) -> Road:
     from onoma.demo import photographs
 
     if not (data / "train").is_dir() or not (data / "test").is_dir():
@@ -211,7 +211,7 @@ def _photographs(data: Path, folder: Path) -> Road:
         name=name_of(data),
         data=data,
         max_train=0,
-        network=lambda progress: photographs.train_network(data, folder / "features", progress=progress),
+        network=lambda progress: photographs.train_network(data, progress),
         map_images=60,
         settings=inference_pb2.XnnSettings(),
     )
