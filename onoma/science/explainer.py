@@ -13,6 +13,7 @@ from torch._ops import OpOverload
 
 from onoma.science.excitation_rules import HOLDS, RULES, weight_of
 from onoma.science.fixed_units import fixed_units
+from onoma.science.folding import constant_values
 from onoma.science.gates import GATED, gated_input
 from onoma.science.mass import BySign, Mode, by_sign
 from onoma.science.nodes import (
@@ -26,7 +27,7 @@ from onoma.science.nodes import (
     layout_of,
     shape_of,
 )
-from onoma.science.program import Program, between, constants, cuts
+from onoma.science.program import Program, between, cuts
 from onoma.science.signs import nodes_below_zero, signed_nodes
 
 _aten = torch.ops.aten
@@ -124,7 +125,7 @@ def prepare(
     upper, lower = program.node(attachment), program.node(map_layer)
     path = carriers(program, attachment, map_layer)
     _check_layers(program, upper, lower)
-    known = {node: _moved(value, device) for node, value in constants(program).items()}
+    known = {node: _moved(value, device) for node, value in constant_values(program.graph_module).items()}
     missing = [node for node in path if node is not lower and not has_rule(node)]
     if missing:
         raise MissingRule(_without_rule(missing))

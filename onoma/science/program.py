@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from onoma.science.folding import (
-    constant_values,
     drop_restrides,
     fold_norms_and_biases,
     join_layers_at_every_cell,
@@ -152,11 +151,6 @@ def load(data: bytes) -> Program:
     with torch.inference_mode():
         CellFinder(graph_module).run(torch.empty(1, *shape))
     return Program(graph_module, shape, class_count, _metadata(extra[METADATA_ENTRY]))
-
-
-def constants(program: Program) -> dict[fx.Node, Any]:
-    """Values of the nodes that do not depend on the input: weights, and what is made of them."""
-    return constant_values(program.graph_module)
 
 
 def find_attachment(program: Program) -> str:

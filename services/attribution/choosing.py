@@ -12,7 +12,7 @@ import torch
 from onoma.science.map_archive import ImageRow, MapArchive, Rows
 from onoma.science.significance import significant_in_groups
 from onoma.v1 import inference_pb2, naming_pb2
-from services.attribution.plans import Peers, listed_images, significant_share, within_limit
+from services.attribution.plans import Peers, listed_images, within_limit
 from services.runtime.errors import InvalidArgument
 from services.runtime.jobs import JobContext
 
@@ -58,13 +58,13 @@ def choose(
     images = _images(known, study, model, archive, image_ids)
     shown = _shown(context, study, images)
     pairs = list(zip(rows.categories, image_ids, strict=True))
-    is_significant, shares = _significant(pairs, rows, archive, significant_share(study))
+    is_significant, shares = _significant(pairs, rows, archive, study.settings.significant_share)
     is_shown = np.array([pair in shown for pair in pairs])
     left_out = int((is_shown & ~is_significant).sum())
     if left_out:
         context.warn(
             f"{left_out} of {int(is_shown.sum())} rows are not significant: the largest positive weights of their "
-            f"image hold {significant_share(study):g} without them; left out"
+            f"image hold {study.settings.significant_share:g} without them; left out"
         )
     return Chosen(shown, image_ids, np.flatnonzero(is_shown & is_significant), shares)
 

@@ -137,7 +137,8 @@ def _batches(
     plan = of.plan
     model = plan.network.model
     preprocessing = preprocessing_of(model.preprocessing)
-    explain = explainers.of_class(plan.network, category, plan.significant_share, plan.contrastive)
+    settings = plan.study.settings
+    explain = explainers.of_class(plan.network, category, settings.significant_share, settings.contrastive)
     explainer = explainers.model(model)
     takes_cells = can_look_from(explainer)
     by_id = {item.image_id: item for item in items}

@@ -18,7 +18,7 @@ from onoma.v1 import inference_pb2, naming_pb2
 from services.attribution import runs
 from services.attribution.choosing import Chosen, choose
 from services.attribution.computing import Computing
-from services.attribution.plans import fetch_dataset, fetch_model, fetch_study, significant_share
+from services.attribution.plans import fetch_dataset, fetch_model, fetch_study
 from services.attribution.publishing import publish
 from services.attribution.tables import Activation, ExplainedImage, MapRun
 from services.runtime.errors import FailedPrecondition, NotFound, ResourceExhausted
@@ -124,7 +124,7 @@ def _run(
         map_width=archive.width,
         mode="",
         contrastive=False,
-        significant_share=significant_share(study),
+        significant_share=study.settings.significant_share,
         version=version("onoma"),
         method=manifest.method,
         archive_hash=archive_hash,

@@ -58,21 +58,6 @@ class Plan:
     network: Network
     dataset: inference_pb2.Dataset
 
-    @property
-    def significant_share(self) -> float:
-        """Share of the positive evidence that significant X-features hold."""
-        return significant_share(self.study)
-
-    @property
-    def contrastive(self) -> bool:
-        """Whether maps are contrastive; studies made before there was a choice have plain ones."""
-        return self.study.settings.contrastive
-
-
-def significant_share(study: naming_pb2.Study) -> float:
-    """Share of the positive evidence that a study's significant X-features hold."""
-    return study.settings.significant_share
-
 
 def fetch_study(peers: Peers, study_id: str) -> naming_pb2.Study:
     """The study of that id, or of that name where only one has it."""

@@ -247,8 +247,11 @@ def counts(engine: Engine, study_id: str) -> dict[str, Any]:
 
 def computed(plan: Plan, precision: str) -> MapRun:
     """The run of maps that are computed here."""
-    study = plan.study
-    run = drawn_by(plan.network, study.categories, plan.significant_share, plan.contrastive, precision)
+    study, settings = plan.study, plan.study.settings
+    # Studies from before there was a choice do not have `contrastive`, and have plain maps.
+    run = drawn_by(
+        plan.network, study.categories, settings.significant_share, settings.contrastive, precision
+    )
     run.study_id, run.salt = study.study_id, new_salt()
     run.dataset, run.dataset_hash = plan.dataset.name, plan.dataset.content_hash
     return run
