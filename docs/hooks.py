@@ -28,6 +28,7 @@ from services.gateway.app import OPENAPI_FILE
 from services.gateway.schema import STUBS, read_comments
 from services.gateway.settings import GatewaySettings, SignInSettings
 from services.inference.settings import InferenceSettings
+from services.runtime.decoding import PictureSettings
 from services.runtime.ray_engine import RaySettings
 from services.runtime.settings import RuntimeSettings
 
@@ -42,6 +43,7 @@ SETTINGS = {
     "All servers": RuntimeSettings,
     "Gateway": GatewaySettings,
     "Sign-in of owners, at the gateway": SignInSettings,
+    "Pictures, at inference, attribution and analytics": PictureSettings,
     "Inference": InferenceSettings,
     "Attribution": AttributionSettings,
     "Ray, at attribution": RaySettings,

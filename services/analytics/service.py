@@ -196,14 +196,15 @@ def build(settings: RuntimeSettings) -> Service:
         for address in (settings.inference_address, settings.attribution_address, settings.naming_address)
     ]
     inference, attribution, naming = channels
-    decoders = Decoders(_PICTURES_AT_ONCE)
+    limits = read_settings(AnalyticsSettings)
+    decoders = Decoders(_PICTURES_AT_ONCE, limits.max_image_pixels)
     servicer = AnalyticsServicer(
         Peers(
             InferenceServiceStub(inference),  # type: ignore[no-untyped-call]
             AttributionServiceStub(attribution),  # type: ignore[no-untyped-call]
             NamingServiceStub(naming),  # type: ignore[no-untyped-call]
         ),
-        read_settings(AnalyticsSettings),
+        limits,
         decoders,
     )
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from onoma.wordnet_file import DATA_NOUN
 from services.runtime.cores import cores
+from services.runtime.decoding import PictureSettings
 
 
-class AnalyticsSettings(BaseSettings):
+class AnalyticsSettings(PictureSettings):
     """How much is done at once, and what labels are compared by."""
-
-    model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore", env_ignore_empty=True)
 
     analysis_processes: int = Field(
         0,

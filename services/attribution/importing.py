@@ -26,6 +26,7 @@ from services.runtime.jobs import JobContext
 from services.runtime.objects import ObjectStore
 
 _IMAGES_AT_ONCE = 5000
+_SHARD_MAPS = 1000  # of an object
 _SHARD_BYTES = 64 << 20  # of maps as they come; fewer a shard where they are large
 
 
@@ -145,7 +146,7 @@ def _store_maps(
     """Every chosen map that is not stored yet, a shard at a time."""
     context.stage("storing maps", len(chosen.rows))
     done = runs.stored_ids(of.engine, run.study_id)
-    at_once = min(of.settings.map_shard_maps, max(1, _SHARD_BYTES // (4 * archive.height * archive.width)))
+    at_once = min(_SHARD_MAPS, max(1, _SHARD_BYTES // (4 * archive.height * archive.width)))
     gathered: list[Activation] = []
     arrays: list[npt.NDArray[np.float32]] = []
 

@@ -3,18 +3,14 @@
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from onoma.science.map_archive import MAX_BYTES
-from onoma.science.pictures import MAX_PIXELS
+from services.runtime.decoding import PictureSettings
 
 
-class AttributionSettings(BaseSettings):
+class AttributionSettings(PictureSettings):
     """Limits on what comes in, and how much is done at once."""
 
-    model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore", env_ignore_empty=True)
-
-    max_image_pixels: int = Field(MAX_PIXELS, gt=0, description="Most pixels that a picture may declare.")
     map_batch_images: int = Field(
         0,
         ge=0,
@@ -25,7 +21,6 @@ class AttributionSettings(BaseSettings):
         gt=0,
         description="Images whose maps are one object and one commit; what a job that is killed loses at most.",
     )
-    map_shard_maps: int = Field(1000, gt=0, description="Maps of an object when an archive is imported.")
     maps_precision: Literal["float32", "tf32", "bf16"] = Field(
         "float32",
         description="Of the mass on its way down (bf16), or of all matrix products on a GPU (tf32).",

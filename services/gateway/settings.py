@@ -21,7 +21,7 @@ class GatewaySettings(RuntimeSettings):
 class SignInSettings(BaseSettings):
     """Where the page is found and how its owners sign in, from ONOMA_ and the name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="ONOMA_", env_ignore_empty=True)
 
     public_url: str = Field(
         "",

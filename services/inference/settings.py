@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from onoma.science.pictures import MAX_PIXELS
 from services.inference.batching import BatchLimits
-from services.runtime.decoding import DECODE_S
+from services.runtime.decoding import DECODE_S, PictureSettings
 
 
-class InferenceSettings(BaseSettings):
+class InferenceSettings(PictureSettings):
     """Limits on what comes in, and how work is shared out."""
 
-    model_config = SettingsConfigDict(env_prefix="ONOMA_", extra="ignore", env_ignore_empty=True)
-
     max_upload_bytes: int = Field(1 << 30, gt=0, description="Largest object that UploadObject takes.")
-    max_image_pixels: int = Field(MAX_PIXELS, gt=0, description="Most pixels that a picture may declare.")
     import_workers: int = Field(
         2,
         gt=0,

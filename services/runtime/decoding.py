@@ -15,6 +15,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from onoma.science.pictures import MAX_PIXELS, BrokenPicture, Pixels, Preprocessing
 from services.runtime.decoder_process import READY, receive, send
@@ -27,6 +29,14 @@ _START_S = 60.0
 _END_S = 1.0
 _HEADER_BYTES = 16 << 10  # of an answer: sizes, notes or why it was refused
 _PICTURES_A_PROCESS = 10_000  # then it is renewed, with all that its decoders leaked
+
+
+class PictureSettings(BaseSettings):
+    """What every service is told that decodes pictures."""
+
+    model_config = SettingsConfigDict(env_prefix="ONOMA_", env_ignore_empty=True)
+
+    max_image_pixels: int = Field(MAX_PIXELS, gt=0, description="Most pixels that a picture may declare.")
 
 
 @dataclass(frozen=True)

@@ -231,6 +231,17 @@ def test_a_wrong_request_is_refused_by_name(
     assert says in message
 
 
+def test_a_picture_over_the_servers_limit_is_refused(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setenv("ONOMA_MAX_IMAGE_PIXELS", "23")
+    analytics: Stub = request.getfixturevalue("analytics")
+    large = pb.ExplainImageRequest(study_id=STUDY_ID, annotator_id="A1", content=picture("a holiday"))
+    code, message = refusal(analytics.ExplainImage, large)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "declares 24 pixels (6 x 4), limit 23" in message
+
+
 def test_an_image_of_two_categories_asks_which(analytics: Stub, world: World) -> None:
     world.categories["q"]["images"] = ["q1", "q2", "q3", "p1"]
     request = pb.ExplainImageRequest(study_id=STUDY_ID, annotator_id="A1", image_id=image_id("p1"))

@@ -261,7 +261,8 @@ def test_an_archive_over_the_limit_is_refused_at_once(monkeypatch, open_server, 
 
 
 def test_nothing_is_given_out_of_an_import_that_has_stopped(make_computing, store, make_archive, monkeypatch):
-    of, key = make_computing(map_shard_maps=4), store.put(make_archive())
+    monkeypatch.setattr(importing, "_SHARD_MAPS", 4)
+    of, key = make_computing(), store.put(make_archive())
     add = runs.add
     first = importing_context(key)
 
@@ -278,7 +279,8 @@ def test_nothing_is_given_out_of_an_import_that_has_stopped(make_computing, stor
 
 
 def test_a_stopped_import_goes_on_where_it_was(make_computing, store, make_archive, monkeypatch):
-    of, key = make_computing(map_shard_maps=4), store.put(make_archive())
+    monkeypatch.setattr(importing, "_SHARD_MAPS", 4)
+    of, key = make_computing(), store.put(make_archive())
     put, stored = DirectoryStore.put, []
 
     def put_until_full(self, data):
