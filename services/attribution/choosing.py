@@ -13,7 +13,7 @@ from onoma.science.map_archive import ImageRow, MapArchive, Rows
 from onoma.science.significance import significant_in_groups
 from onoma.v1 import inference_pb2, naming_pb2
 from services.attribution.plans import Peers, listed_images, within_limit
-from services.runtime.errors import InvalidArgument
+from services.runtime.errors import InvalidArgument, some_of
 from services.runtime.jobs import JobContext
 
 Pair = tuple[str, str]  # category, image id
@@ -81,7 +81,7 @@ def _image_id(
     known: Mapping[str, Mapping[str, str]], study: naming_pb2.Study, category: str, image: str, where: str
 ) -> str:
     if category not in known:
-        has = ", ".join(f"'{name}'" for name in list(known)[:20]) + (", ..." if len(known) > 20 else "")
+        has = some_of([f"'{name}'" for name in known])
         raise InvalidArgument(f"{where}: study '{study.name}' has no such category; it has {has}")
     if image not in known[category]:
         raise InvalidArgument(

@@ -11,9 +11,9 @@ from onoma.science.pictures import Preprocessing, encode_png
 from services.inference import tables
 from services.inference.tables import Dataset, DatasetImage, Image, ImportIssue
 from services.runtime.decoding import Decoders
-from services.runtime.errors import Aborted, InvalidArgument, NotFound
+from services.runtime.errors import Aborted, InvalidArgument, NotFound, some_of
 from services.runtime.objects import ObjectStore
-from services.runtime.paging import checked_page_size, make_token, read_token
+from services.runtime.paging import checked_page_size, cut, read_token
 
 
 def images(
@@ -57,7 +57,7 @@ def images(
     with engine.connect() as connection:
         rows = connection.execute(query).all()
     _check_unchanged(engine, dataset)
-    return rows[:size], _next_token(dataset, [tuple(row[:3]) for row in rows], size)
+    return cut(rows, size, lambda row: (dataset.import_id, *row[:3]))
 
 
 def issues(engine: Engine, dataset: Dataset, page_size: int, token: str) -> tuple[Sequence[ImportIssue], str]:
@@ -74,7 +74,7 @@ def issues(engine: Engine, dataset: Dataset, page_size: int, token: str) -> tupl
     with Session(engine) as session:
         rows = session.exec(query).all()
     _check_unchanged(engine, dataset)
-    return rows[:size], _next_token(dataset, [(row.path,) for row in rows], size)
+    return cut(rows, size, lambda issue: (dataset.import_id, issue.path))
 
 
 def class_index(classes: Sequence[str], class_name: str, where: str) -> int:
@@ -84,9 +84,8 @@ def class_index(classes: Sequence[str], class_name: str, where: str) -> int:
         InvalidArgument: unknown; the message lists those that are known.
     """
     if class_name not in classes:
-        shown = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
         raise InvalidArgument(
-            f"class {class_name!r} is not in {where}; its {len(classes)} classes are {shown}"
+            f"class {class_name!r} is not in {where}; its {len(classes)} classes are {some_of(classes)}"
         )
     return classes.index(class_name)
 
@@ -126,21 +125,16 @@ def _check_unchanged(engine: Engine, dataset: Dataset) -> None:
     with Session(engine) as session:
         found = session.exec(select(Dataset.import_id).where(Dataset.name == dataset.name)).first()
     if found != dataset.import_id:
-        raise _imported_anew(dataset)
+        raise imported_anew(dataset, "start without page_token")
 
 
-def _imported_anew(dataset: Dataset) -> Aborted:
-    return Aborted(
-        f"data set {dataset.name!r} was imported anew since its first page: start without page_token"
-    )
+def imported_anew(dataset: Dataset, way_out: str = "start again") -> Aborted:
+    """What is said of a data set of which something was read that has gone since."""
+    return Aborted(f"data set {dataset.name!r} was imported anew in the meantime: {way_out}")
 
 
 def _position(dataset: Dataset, token: str, *types: type) -> list[Any]:
     import_id, *position = read_token(token, str, *types)
     if import_id != dataset.import_id:
-        raise _imported_anew(dataset)
+        raise imported_anew(dataset, "start without page_token")
     return position
-
-
-def _next_token(dataset: Dataset, keys: Sequence[tuple[str | int, ...]], size: int) -> str:
-    return make_token(dataset.import_id, *keys[size - 1]) if len(keys) > size else ""

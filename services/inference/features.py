@@ -21,12 +21,12 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from services.inference import kept_cells, tables
+from services.inference.datasets import imported_anew
 from services.inference.feature_shards import Image, Seeing, Seen, see_shard, worker_elsewhere
 from services.inference.sessions import FEATURES, SCORES
 from services.runtime import ray_engine
 from services.runtime.database import session
 from services.runtime.errors import (
-    Aborted,
     DataLoss,
     FailedPrecondition,
     NotFound,
@@ -282,7 +282,7 @@ def _class_indices(engine: Engine, dataset: tables.Dataset, part: str) -> npt.ND
     with engine.connect().execution_options(yield_per=_SHARD_IMAGES) as connection:
         found = np.fromiter(connection.execute(query).scalars(), np.int64)
     if len(found) != sum(dataset.train_counts if part == tables.TRAIN else dataset.test_counts):
-        raise _imported_anew(dataset)
+        raise imported_anew(dataset)
     return found
 
 
@@ -294,7 +294,7 @@ def _images(of: Pass, span: Span) -> list[Image]:
         query = _in_order(columns, of.dataset, of.part).offset(span.first_item).limit(span.item_count)
         images = [(image_id, path) for image_id, path in connection.execute(query)]
     if len(images) != span.item_count:
-        raise _imported_anew(of.dataset)
+        raise imported_anew(of.dataset)
     return images
 
 
@@ -302,10 +302,6 @@ def _in_order(query: sqlalchemy.Select[Any], dataset: tables.Dataset, part: str)
     row = tables.DatasetImage
     of_part = query.where(col(row.import_id) == dataset.import_id, col(row.part) == part)
     return of_part.order_by(col(row.class_index), col(row.path))
-
-
-def _imported_anew(dataset: tables.Dataset) -> Aborted:
-    return Aborted(f"data set '{dataset.name}' was imported anew in the meantime; start again")
 
 
 def _cache_key(model: tables.Model, dataset: tables.Dataset, part: str) -> str:

@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 
 from services.inference import tables
 from services.runtime.errors import Aborted, InvalidArgument, NotFound
-from services.runtime.paging import checked_page_size, make_token, read_token
+from services.runtime.paging import checked_page_size, cut, read_token
 
 _NAME = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._-]{1,64}")
 WHAT = {tables.Dataset: "data set", tables.Model: "model", tables.XnnSet: "set of xNNs"}
@@ -82,4 +82,4 @@ def page(engine: Engine, table: type[Named], page_size: int, token: str) -> tupl
         query = query.where(table.name > read_token(token, str)[0])
     with Session(engine) as session:
         rows = session.exec(query).all()
-    return rows[:size], make_token(rows[size - 1].name) if len(rows) > size else ""
+    return cut(rows, size, lambda row: (row.name,))

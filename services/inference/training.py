@@ -30,7 +30,7 @@ from services.inference.settings import InferenceSettings
 from services.inference.stored_xnns import is_imported, load_xnn, xnns_of
 from services.runtime.cores import cores
 from services.runtime.database import keep_deletions_out, session
-from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound, some_of
 from services.runtime.jobs import JobContext
 from services.runtime.objects import ObjectStore, StorePlace
 
@@ -153,7 +153,7 @@ def _trainable(context: JobContext, chosen: Plan, training: PartFeatures) -> lis
         if others:
             context.warn(
                 f"{len(others)} of the classes of {whose} {'is' if len(others) == 1 else 'are'} not {elsewhere} and "
-                f"will have no xNN: {_shown(sorted(others))}"
+                f"will have no xNN: {some_of(sorted(others), 5)}"
             )
     trainable = []
     for class_name in chosen.classes:
@@ -351,15 +351,11 @@ def _classes(wanted: Sequence[str], model: tables.Model, dataset: tables.Dataset
     shared = tuple(n for n in model.classes if n in dataset.classes and (not wanted or n in wanted))
     if not shared:
         raise FailedPrecondition(
-            f"model '{model.name}' ({_shown(model.classes)}) and data set '{dataset.name}' "
-            f"({_shown(dataset.classes)}) have no class name in common; register the model with the data set's "
+            f"model '{model.name}' ({some_of(model.classes, 5)}) and data set '{dataset.name}' "
+            f"({some_of(dataset.classes, 5)}) have no class name in common; register the model with the data set's "
             "names, in the order of its scores (--classes)"
         )
     return shared
-
-
-def _shown(classes: Sequence[str]) -> str:
-    return ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
 
 
 def _claim_name(engine: Engine, chosen: Plan) -> None:

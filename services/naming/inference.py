@@ -4,7 +4,7 @@ from onoma.v1 import inference_pb2
 from onoma.v1 import naming_pb2 as pb
 from onoma.v1.inference_pb2_grpc import InferenceServiceStub
 from services.naming.names import shown
-from services.runtime.errors import InvalidArgument
+from services.runtime.errors import InvalidArgument, some_of
 from services.runtime.peers import asking
 
 _TIMEOUT_S = 5.0  # each call
@@ -46,5 +46,5 @@ def check_fits(inference: InferenceServiceStub, request: pb.CreateStudyRequest) 
     for category in request.categories:
         for what, classes in holders:
             if category not in classes:
-                known = ", ".join(map(shown, classes[:20])) + (", ..." if len(classes) > 20 else "")
-                raise InvalidArgument(f"{what} {shown(category)}; it has {known or 'none'}")
+                known = some_of([shown(name) for name in classes]) or "none"
+                raise InvalidArgument(f"{what} {shown(category)}; it has {known}")

@@ -3,6 +3,7 @@
 import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,16 +65,14 @@ def find(opened: Session, id_or_name: str) -> Study:
     )
 
 
-def page(opened: Session, page_size: int, page_token: str) -> tuple[list[Study], str]:
+def page(opened: Session, page_size: int, page_token: str) -> tuple[Sequence[Study], str]:
     """Studies, latest first, and the token of the next page; empty on the last."""
     size = paging.checked_page_size(page_size, default=100, largest=1000)
     order = tuple_(col(Study.create_time), col(Study.study_id))
     query = select(Study).order_by(col(Study.create_time).desc(), col(Study.study_id).desc()).limit(size + 1)
     if page_token:
         query = query.where(order < tuple_(*paging.read_token(page_token, float, str)))
-    rows = list(opened.exec(query))
-    last = rows[size - 1] if len(rows) > size else None
-    return rows[:size], paging.make_token(last.create_time, last.study_id) if last else ""
+    return paging.cut(opened.exec(query).all(), size, lambda study: (study.create_time, study.study_id))
 
 
 def made_by(opened: Session, request_id: str, request_hash: str) -> Study | None:

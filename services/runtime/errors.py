@@ -15,8 +15,15 @@ ServiceError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import grpc
 from google.protobuf.message import Message
+
+
+def some_of(names: Sequence[str], most: int = 20) -> str:
+    """The first names, for an error's line."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 class ServiceError(Exception):

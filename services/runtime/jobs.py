@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -92,7 +92,7 @@ class Jobs:
         with Session(self._engine) as opened:
             return _found(opened, job_id)
 
-    def list(self, page_size: int, page_token: str) -> tuple[list[Job], str]:
+    def list(self, page_size: int, page_token: str) -> tuple[Sequence[Job], str]:
         """Jobs, latest first, and the token of the next page; empty on the last.
 
         Raises:
@@ -104,9 +104,8 @@ class Jobs:
         if page_token:
             query = query.where(tuple_(*place) < tuple_(*paging.read_token(page_token, float, str)))
         with Session(self._engine) as opened:
-            rows = list(opened.exec(query))
-        last = rows[size - 1] if len(rows) > size else None
-        return rows[:size], paging.make_token(last.create_time, last.job_id) if last else ""
+            rows = opened.exec(query).all()
+        return paging.cut(rows, size, lambda job: (job.create_time, job.job_id))
 
     def cancel(self, job_id: str) -> Job:
         """Asks a job to stop; one that waits is cancelled at once, one that has ended stays as it is."""

@@ -3,9 +3,12 @@
 import base64
 import json
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from services.runtime.errors import InvalidArgument
+
+Row = TypeVar("Row")
 
 
 def checked_page_size(page_size: int, *, default: int, largest: int) -> int:
@@ -17,6 +20,19 @@ def checked_page_size(page_size: int, *, default: int, largest: int) -> int:
     if not 0 <= page_size <= largest:
         raise InvalidArgument(f"page_size {page_size}: use 1 to {largest}, or 0 for {default}")
     return page_size or default
+
+
+def cut(
+    rows: Sequence[Row], size: int, place: Callable[[Row], Sequence[str | int | float]]
+) -> tuple[Sequence[Row], str]:
+    """A page out of what was read with one row more, and the token of the next page; empty on the last.
+
+    Args:
+        place: of a row, in the list's order.
+    """
+    if len(rows) <= size:
+        return rows, ""
+    return rows[:size], make_token(*place(rows[size - 1]))
 
 
 def make_token(*position: str | int | float) -> str:

@@ -139,7 +139,7 @@ def test_a_page_token_does_not_outlive_an_import(garments, tmp_path):
     garments.dataset(tmp_path / "garments")
     code, details = refusal(lambda: garments.calls.ListImages(request))
     assert code == grpc.StatusCode.ABORTED
-    assert details.endswith("imported anew since its first page: start without page_token")
+    assert details.endswith("imported anew in the meantime: start without page_token")
 
 
 @pytest.mark.parametrize("token", ["x", "!!!", "WzFd", "bnVsbA==", "W10=", "\u00e9"])
