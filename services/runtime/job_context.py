@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
+
+from services.runtime.job_table import Job
 
 MAX_WARNINGS = 1000
 _MAX_LINE = 2000
@@ -19,14 +21,6 @@ class Released(Exception):
     """The job goes to another worker: the server is closing, or the lease was lost."""
 
 
-class JobRow(Protocol):
-    """What is read of the row of a job."""
-
-    job_id: str
-    params: dict[str, Any]
-    warnings: list[str]
-
-
 class JobContext:
     """What a handler knows of its job, and how it says where it is.
 
@@ -37,7 +31,7 @@ class JobContext:
         released: set when the job is another worker's to do.
     """
 
-    def __init__(self, row: JobRow) -> None:
+    def __init__(self, row: Job) -> None:
         self.job_id = row.job_id
         self.params: dict[str, Any] = row.params
         self.cancelled = threading.Event()
