@@ -14,7 +14,6 @@ from services.runtime import tracing
 from services.runtime.logs import request_id
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PAGE = "page"  # whatever is no route of /api: the page's own files, and paths that lead nowhere
@@ -69,10 +68,5 @@ class Telemetry:
 
 def _route(scope: Scope) -> str:
     """The route that was taken, as the table has it."""
-    app: Starlette = scope["app"]
-    taken = scope.get("endpoint")
-    for route in app.routes:
-        path = getattr(route, "path", "")
-        if path.startswith(("/api/", "/healthz")) and getattr(route, "endpoint", None) is taken:
-            return str(path)
-    return _PAGE
+    path = str(getattr(scope.get("route"), "path", ""))
+    return path if path.startswith(("/api/", "/healthz")) else _PAGE

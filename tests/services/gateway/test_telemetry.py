@@ -30,6 +30,13 @@ def test_namings_as_a_table_are_counted_apart_from_those_as_json(owner):
     assert (count(csv, 200), count(as_json, 200)) == (before[0] + 1, before[1])
 
 
+def test_a_method_that_a_route_does_not_take_is_counted_at_the_route(owner):
+    before = count("/api/models", 405, "DELETE"), count("page", 404)
+    owner.delete("/api/models")
+    owner.get("/api/nowhere")
+    assert (count("/api/models", 405, "DELETE"), count("page", 404)) == (before[0] + 1, before[1] + 1)
+
+
 def test_a_method_that_nobody_knows_makes_no_row_of_its_own(owner):
     before = count("page", 405, "other") + count("page", 404, "other")
     owner.request("BREW", "/nowhere")
