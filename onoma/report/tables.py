@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onoma.faithfulness import ClassRow
 from onoma.report.data import NamingSummary
+from onoma.table_cells import guarded
 
 Value = str | int | float | bool | None
 
@@ -138,9 +139,7 @@ def file_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def _csv_cell(cell: Value) -> Value:
-    if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return "'" + cell
-    return cell
+    return guarded(cell) if isinstance(cell, str) else cell
 
 
 def _range(low: float | None, high: float | None) -> str:

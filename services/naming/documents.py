@@ -7,7 +7,6 @@ it is out of date.
 import csv
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import onoma
+from onoma.table_cells import as_it_was, guarded
 from services.naming.names import shown
 from services.runtime.errors import InvalidArgument
 
@@ -23,8 +23,6 @@ VERSION = 1
 SCHEMA_FILE = Path(onoma.__file__).with_name("namings.schema.json")
 COLUMNS = ("annotator", "category", "concept_id", "concept", "activation_id", "image_id", "discard_reason")
 _NEEDED = {"annotator", "category", "activation_id"}
-# What a spreadsheet takes for a formula (OWASP, CSV injection); an apostrophe before it is taken off again.
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _PIECE = 1_000_000  # characters
 _PILE = "the discard pile"
 
@@ -117,7 +115,7 @@ def read_csv(text: str) -> Document:
                     f"line {rows.line_num} of the table has more or fewer cells than its first"
                 )
             _take_row(
-                document, concepts, {name: _read_cell(cell) for name, cell in row.items()}, rows.line_num
+                document, concepts, {name: as_it_was(cell) for name, cell in row.items()}, rows.line_num
             )
     except csv.Error as error:
         raise InvalidArgument(
@@ -232,7 +230,7 @@ def write_csv(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
     for row in (COLUMNS, *rows):
         # Python before 3.13 leaves a carriage return bare unless it ends lines, and it would end one when read.
         writer = quoting if any("\r" in cell for cell in row) else table
-        writer.writerow(f"'{cell}" if _FORMULA.match(cell) else cell for cell in row)
+        writer.writerow(map(guarded, row))
         yield written.getvalue()
         written.seek(0)
         written.truncate()
@@ -258,10 +256,6 @@ def schema() -> dict[str, Any]:
     made = Document.model_json_schema(ref_template="#/definitions/{model}")
     definitions = made.pop("$defs")
     return {"$schema": "http://json-schema.org/draft-07/schema#", **made, "definitions": definitions}
-
-
-def _read_cell(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _json(value: Any) -> str:

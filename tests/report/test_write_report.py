@@ -120,7 +120,7 @@ def test_undefined_numbers_are_empty_cells_and_numbers_keep_their_sign(
     assert shirt["score_min"] == "-4.0"
 
 
-@pytest.mark.parametrize("name", ["=cmd()", "+1", "-x", "@sum"])
+@pytest.mark.parametrize("name", ["=cmd()", "+1", "-x", "@sum", "'=x"])
 def test_text_that_a_spreadsheet_would_run_is_escaped(named: ReportData, tmp_path: Path, name: str) -> None:
     coverage = tuple(replace(row, category=name) for row in named.coverage)
     write_report(replace(named, coverage=coverage), tmp_path)
