@@ -52,6 +52,12 @@ def test_defaults_are_those_of_the_example() -> None:
     assert {name: explained[name] for name in defaults} == defaults
 
 
+def test_no_proxy_is_believed_whoever_it_is() -> None:
+    said = [value for text in (EXAMPLE, TEXT) for value in re.findall(r"FORWARDED_ALLOW_IPS\W.*", text)]
+    assert len(said) == 2
+    assert not [one for one in said if "*" in one]
+
+
 def test_a_secret_has_no_default_and_its_absence_says_what_to_do() -> None:
     named = {name for name, kind, _ in ASKED_FOR if kind == "?"}
     secret = {name for name, _, _ in ASKED_FOR if re.search(r"PASSWORD|TOKEN|ROOT_USER|SECRET", name)}

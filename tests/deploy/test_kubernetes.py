@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import inspect
@@ -20,6 +21,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from services.gateway.settings import GatewaySettings, SignInSettings
 from services.runtime.database import SERVICES_WITH_DATABASE
@@ -452,6 +454,22 @@ def test_owners_may_sign_in_at_a_provider(tmp_path: Path, monkeypatch: pytest.Mo
     assert k8s.arrows(objects, "egress") - k8s.arrows(rendered("gpu"), "egress") == {
         ("gateway", "0.0.0.0/0", 443)
     }
+
+
+@pytest.mark.parametrize("overlay", ["gpu", "scaled"])
+def test_the_page_believes_no_address_that_a_browser_writes_itself(overlay: str) -> None:
+    [container] = k8s.pods(rendered(overlay))["gateway"].spec["containers"]
+    seen = []
+
+    async def page(scope: Any, _receive: Any, _send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    believing = ProxyHeadersMiddleware(page, environment(rendered(overlay), container)["FORWARDED_ALLOW_IPS"])
+    for invented in ("198.51.100.1", "10.1.2.3"):
+        forwarded = (b"x-forwarded-for", f"{invented}, 203.0.113.9".encode())
+        scope: Any = {"type": "http", "client": ("10.244.0.7", 5), "headers": [forwarded]}
+        asyncio.run(believing(scope, None, None))  # type: ignore[arg-type]
+    assert seen == ["203.0.113.9"] * 2
 
 
 def test_autoscalers_have_a_deployment_that_leaves_the_number_to_them() -> None:
