@@ -115,7 +115,8 @@ def open_migrated_database(settings: RuntimeSettings, service: str) -> Engine:
 
 
 def _connect(settings: RuntimeSettings, service: str) -> Engine:
-    connections = settings.grpc_workers + 4  # those of the jobs beside those of the calls
+    # Those of the jobs beside those of the calls. SQLAlchemy opens 10 more where all are in use: a thread may hold two.
+    connections = settings.grpc_workers + 4
     if settings.database_url:
         engine = _postgresql(settings.database_url, service, connections)
     else:

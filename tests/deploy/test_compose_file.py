@@ -16,6 +16,7 @@ import yaml
 
 from services.runtime.database import SERVICES_WITH_DATABASE
 from services.runtime.settings import RuntimeSettings, read_settings
+from tests.deploy.connections import most_connections
 from tests.deploy.known_settings import known_settings
 from tests.deploy.stack import SERVICES, STORAGE
 
@@ -182,6 +183,12 @@ def test_storage_is_reached_by_those_alone_who_keep_something_there() -> None:
     assert not on_it & {"analytics", "gateway"}
     for name in STORAGE:
         assert CONTAINERS[name]["networks"] == ["storage"]
+
+
+def test_the_database_takes_every_connection_that_may_be_opened() -> None:
+    assert "command" not in CONTAINERS["database"], "it sets no max_connections, so PostgreSQL's 100"
+    reserved, backup_and_doctor = 3, 5
+    assert len(SERVICES_WITH_DATABASE) * most_connections() + backup_and_doctor + reserved <= 100
 
 
 def test_what_is_published_is_published_on_loopback() -> None:

@@ -29,6 +29,7 @@ from services.runtime.jobs import Jobs
 from services.runtime.server import LIVE
 from services.runtime.settings import RuntimeSettings, read_settings
 from tests.deploy import kubernetes as k8s
+from tests.deploy.connections import most_connections
 from tests.deploy.images import WITH_RAY
 from tests.deploy.known_settings import known_settings
 from tests.deploy.kubernetes import ROOT, Object, of_kind
@@ -470,6 +471,26 @@ def test_the_page_believes_no_address_that_a_browser_writes_itself(overlay: str)
         scope: Any = {"type": "http", "client": ("10.244.0.7", 5), "headers": [forwarded]}
         asyncio.run(believing(scope, None, None))  # type: ignore[arg-type]
     assert seen == ["203.0.113.9"] * 2
+
+
+def test_the_database_of_dev_takes_every_connection_that_may_be_opened() -> None:
+    pods = k8s.pods(rendered("dev"))
+    [container] = pods["database"].spec["containers"]
+    assert container["args"][0] == "-c"
+    most = int(container["args"][1].removeprefix("max_connections="))
+    replicas = of_kind(rendered("dev"), "Deployment")
+    of_a_rollout = [replicas[name]["spec"]["replicas"] + 1 for name in SERVICES_WITH_DATABASE]
+    assert sum(of_a_rollout) * most_connections() + 10 <= most
+
+
+def test_the_docs_say_how_many_connections_the_overlays_open() -> None:
+    documented = (ROOT / "docs" / "deploy.md").read_text()
+    deployments = of_kind(rendered("gpu"), "Deployment")
+    scaled = of_kind(rendered("scaled"), "HorizontalPodAutoscaler")
+    of_gpu = sum(deployments[name]["spec"]["replicas"] + 1 for name in SERVICES_WITH_DATABASE)
+    of_scaled = sum(scaled[name]["spec"]["maxReplicas"] + 1 for name in SERVICES_WITH_DATABASE)
+    assert f"{of_gpu * most_connections() + 10} for `gpu`" in documented
+    assert f"{of_scaled * most_connections() + 10} for `scaled`" in documented
 
 
 def test_autoscalers_have_a_deployment_that_leaves_the_number_to_them() -> None:
