@@ -156,11 +156,11 @@ class HandwrittenRoutes:
         except ServerUnavailable as error:
             raise problems.unanswered(str(error)) from error
         except ResourceExhausted as error:
-            raise problems.RefusedError(
+            raise problems.of_client(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, str(error), error.reason or "BUSY"
             ) from error
         except OnomaError as error:
-            raise problems.RefusedError(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from error
+            raise problems.of_client(grpc.StatusCode.FAILED_PRECONDITION, str(error), error.reason) from error
         if name not in files:
             raise problems.RefusedError(grpc.StatusCode.NOT_FOUND, f"the report has no file {name[:200]!r}")
         media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"

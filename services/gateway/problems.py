@@ -18,6 +18,8 @@ from grpc_status import rpc_status
 from starlette.responses import JSONResponse
 
 from onoma.v1 import naming_pb2
+from services.gateway.telemetry import asked_for
+from services.runtime import audit
 
 if TYPE_CHECKING:
     from starlette.exceptions import HTTPException
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 # As gRPC writes them: where services are is nobody's business outside.
 _ADDRESS = re.compile(r"\b(ipv4|ipv6|unix|dns):")
+# Reasons of errors whose message says where a database, an object store or a disk is.
+_OF_STORAGE = ("DATABASE_", "OBJECT_STORE_", "DISK_FULL")
 log = logging.getLogger(__name__)
 
 # gRPC status -> HTTP status, as google/rpc/code.proto maps them but for the first.
@@ -81,6 +85,10 @@ def proto_json(message: Any) -> dict[str, Any]:
 def of_refusal(request: Request, error: Exception) -> JSONResponse:
     """The answer to a request that the gateway refuses."""
     assert isinstance(error, RefusedError)
+    if error.code.name in audit.REFUSED:
+        nobody_known = {"role": "", "subject": "", "study": ""}
+        said = {"outcome": error.code.name, "request_id": request.state.request_id}
+        audit.log.info(asked_for(request.scope), extra=nobody_known | said)
     status = HTTP_STATUS[error.code]
     return _problem(request, status, error.code.name, error.message, error.reason, error.retry_after_s)
 
@@ -107,7 +115,9 @@ def of_rpc(request: Request, error: Exception) -> JSONResponse:
             extra["retry_after_s"] = info.retry_delay.ToTimedelta().total_seconds()
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and not extra:  # gRPC itself: the services give reasons
         extra["reason"] = "TOO_LARGE" if "larger than max" in message else "BUSY"
-    if code is grpc.StatusCode.UNAVAILABLE:
+    if extra.get("reason", "").startswith(_OF_STORAGE):
+        message = of_storage(extra["reason"], message)
+    elif code is grpc.StatusCode.UNAVAILABLE:
         if _ADDRESS.search(message):
             message = unanswered(message).message
         else:
@@ -121,6 +131,20 @@ def unanswered(why: str) -> RefusedError:
     return RefusedError(
         grpc.StatusCode.UNAVAILABLE, "a service of Onoma does not answer; the gateway's log says which"
     )
+
+
+def of_client(code: grpc.StatusCode, message: str, reason: str) -> RefusedError:
+    """What is said where the client that writes reports was refused."""
+    told = of_storage(reason, message) if reason.startswith(_OF_STORAGE) else message
+    return RefusedError(code, told, reason)
+
+
+def of_storage(reason: str, why: str) -> str:
+    """What is said where the trouble is the database's, the object store's or a disk's; `why` goes to the log only."""
+    log.warning("what a service keeps its data in fails: %s: %s", reason, why)
+    if reason == "DISK_FULL":
+        return "a disk of the server is full: free space there (the gateway's log says where), and repeat the work"
+    return "Onoma's database or object store cannot be used now: try again later (the gateway's log says why)"
 
 
 def of_http(request: Request, error: Exception) -> JSONResponse:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.trace import Status, StatusCode
 from prometheus_client import Counter, Gauge, Histogram
+from starlette.routing import Match
 
 from services.runtime import tracing
 from services.runtime.logs import request_id
@@ -64,6 +65,14 @@ class Telemetry:
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 span.set_status(Status(StatusCode.ERROR))
             span.end()
+
+
+def asked_for(scope: Scope) -> str:
+    """Method and route of a request as the table has it ("GET /api/studies/{study_id}"), also before it is routed."""
+    app: Starlette = scope["app"]
+    fitting = (route for route in app.routes if route.matches(scope)[0] is not Match.NONE)
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    return f"{method} {getattr(next(fitting, None), 'path', _PAGE)}"
 
 
 def _route(scope: Scope) -> str:

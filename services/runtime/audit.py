@@ -15,7 +15,7 @@ from services.runtime.logs import request_id
 
 log = logging.getLogger("onoma.audit")
 log.setLevel(logging.INFO)  # whatever ONOMA_LOG_LEVEL keeps quiet
-_REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED")
+REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED")
 _READS = (*READS, "Sort", "Analyse", "Server", "Model")
 
 
@@ -39,7 +39,7 @@ def note_call(method: str, outcome: str) -> None:
         outcome: name of its status code.
     """
     is_read = method.rpartition("/")[2].startswith(_READS)
-    if is_read and outcome not in _REFUSED:
+    if is_read and outcome not in REFUSED:
         return
     caller = who.get()
     fields = {"role": caller.role, "subject": caller.subject, "study": caller.study_id, "outcome": outcome}

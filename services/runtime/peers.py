@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
 
 from services.runtime.errors import Unavailable
 
@@ -23,5 +25,11 @@ def asking(service: str) -> Iterator[None]:
         if error.code() not in _SILENT:
             raise
         raise Unavailable(
-            f"the {service} service does not answer in time; try again: {error.details()}"
+            f"the {service} service does not answer in time; try again: {error.details()}", _reason(error)
         ) from error
+
+
+def _reason(error: grpc.RpcError) -> str:
+    """The service's own constant for it; empty where it gave none."""
+    status, info = rpc_status.from_call(error), ErrorInfo()
+    return info.reason if status and any(detail.Unpack(info) for detail in status.details) else ""

@@ -2,7 +2,9 @@
 
 import itertools
 import re
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 from google.protobuf.any_pb2 import Any
 from google.rpc import code_pb2, status_pb2
@@ -11,10 +13,20 @@ from grpc_status import rpc_status
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
+from onoma.v1.naming_pb2 import AcceptInvitationRequest
+from onoma.v1.naming_pb2_grpc import (
+    NamingServiceServicer,
+    NamingServiceStub,
+    add_NamingServiceServicer_to_server,
+)
 from services.gateway import page, sessions
 from services.gateway.app import build
 from services.gateway.protection import REPORT_POLICY
 from services.gateway.routes import HANDWRITTEN, ROUTES
+from services.runtime.errors import FailedPrecondition, ResourceExhausted, Unavailable
+from services.runtime.interceptors import CallInterceptor
+from services.runtime.peers import asking
+from services.runtime.settings import RuntimeSettings
 from tests.services.gateway.conftest import LOOPBACK
 from tests.services.gateway.standins import StandInNaming
 
@@ -83,6 +95,57 @@ def test_addresses_of_services_are_not_told(settings):
         answer = browser.get("/api/studies")
     assert (answer.status_code, answer.json()["code"]) == (503, "UNAVAILABLE")
     assert "127.0.0.1:9" not in answer.text
+
+
+DATABASE = "postgresql+psycopg://onoma:***@db.inside:5432/onoma"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "way_out"),
+    [
+        (Unavailable(f"the database {DATABASE} is not to be had", "DATABASE_UNAVAILABLE"), 503, "try again later"),
+        (Unavailable("the object store at db.inside:9000 failed", "OBJECT_STORE_FAILED"), 503, "try again later"),
+        (FailedPrecondition(f"the database {DATABASE} is damaged", "DATABASE_DAMAGED"), 400, "try again later"),
+        (ResourceExhausted("the disk of db.inside is full", "DISK_FULL"), 429, "free space"),
+    ],
+    ids=lambda one: getattr(one, "reason", ""),
+)  # fmt: skip
+def test_where_a_database_or_a_store_is_is_told_to_the_log_alone(caplog, error, status, way_out):
+    server, address = _refusing(error)
+    app = build(RuntimeSettings(naming_address=address))
+    with TestClient(app, base_url="https://onoma.test", raise_server_exceptions=False) as browser:
+        answer = browser.post("/api/invitations", json={"token": "a stranger's"})
+    server.stop(None).wait()
+    assert (answer.status_code, answer.json()["code"]) == (status, error.code.name)
+    assert answer.json()["reason"] == error.reason
+    assert way_out in answer.json()["message"]
+    assert ("retry-after" in answer.headers) == (error.reason == "DISK_FULL")
+    assert "db.inside" not in answer.text
+    assert "db.inside" in caplog.text
+
+
+def test_nor_is_that_of_a_service_behind_a_service():
+    server, address = _refusing(Unavailable(f"the database {DATABASE} is away", "DATABASE_UNAVAILABLE"))
+    with grpc.insecure_channel(address) as channel:
+        accept = NamingServiceStub(channel).AcceptInvitation
+        with pytest.raises(Unavailable) as raised, asking("naming"):
+            accept(AcceptInvitationRequest(), timeout=10)
+    server.stop(None).wait()
+    assert raised.value.reason == "DATABASE_UNAVAILABLE"
+
+
+def _refusing(error):
+    """A naming service that refuses invitations so, and its address."""
+
+    class Refusing(NamingServiceServicer):
+        def AcceptInvitation(self, request, context):  # noqa: N802  gRPC's name
+            raise error
+
+    server = grpc.server(ThreadPoolExecutor(2), interceptors=[CallInterceptor()])
+    add_NamingServiceServicer_to_server(Refusing(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    return server, f"127.0.0.1:{port}"
 
 
 def test_https_is_kept_to(settings, monkeypatch):

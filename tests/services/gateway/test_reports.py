@@ -71,11 +71,18 @@ def test_who_waits_for_a_report_keeps_nobody_else_waiting(
         assert {one.result(60).text for one in waiting} == {"the report"}
 
 
+def _full_disk() -> ResourceExhausted:
+    full = ResourceExhausted("the disk of the database at 10.0.0.7 is full")
+    full.reason = "DISK_FULL"
+    return full
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
         (ServerUnavailable("the naming service does not answer at 10.0.0.7:50052"), 503, "UNAVAILABLE"),
         (ResourceExhausted("too many analyses at once"), 429, "RESOURCE_EXHAUSTED"),
+        (_full_disk(), 429, "RESOURCE_EXHAUSTED"),
     ],
 )
 def test_a_report_that_may_be_had_later_is_no_wrong_request(

@@ -240,6 +240,35 @@ def test_no_name_and_no_token_is_logged(with_provider, provider, caplog):
     assert "ann@example.org" not in caplog.text
 
 
+def test_what_the_gateway_refuses_is_in_the_audit_log_without_ids_and_tokens(with_token, caplog):
+    caplog.set_level("INFO", "onoma.audit")
+    foreign = {"origin": "https://evil.example"}
+    answers = [
+        with_token.get("/api/studies"),
+        with_token.get("/api/studies/study-7", headers={"authorization": "Bearer a-guess"}),
+        with_token.get("/api/studies/study-7/annotators/ann-7/naming?category=x"),
+        with_token.post("/api/studies/study-7/close", json={}, headers=foreign),
+        with_token.post("/api/invitations", json={"token": "x" * (9 << 20)}),
+        with_token.get("/api/studies", headers={"authorization": f"Bearer {TOKEN}"}),
+        with_token.get("/api/nothing"),
+    ]
+    lines = [record for record in caplog.records if record.name == "onoma.audit"]
+    assert [(line.getMessage(), line.outcome) for line in lines] == [
+        ("GET /api/studies", "PERMISSION_DENIED"),
+        ("GET /api/studies/{study_id}", "PERMISSION_DENIED"),
+        ("GET /api/studies/{study_id}/annotators/{annotator_id}/naming", "UNAUTHENTICATED"),
+        ("POST /api/studies/{study_id}/close", "PERMISSION_DENIED"),
+        ("POST /api/invitations", "RESOURCE_EXHAUSTED"),
+    ]
+    assert [line.request_id for line in lines] == [one.headers["x-request-id"] for one in answers[:5]]
+    for _ in range(11):
+        with_token.post("/sign-in", data={"token": "a-guess"})
+    assert caplog.records[-1].getMessage() == "POST /sign-in"
+    assert caplog.records[-1].outcome == "RESOURCE_EXHAUSTED"
+    said = [str(vars(line)) for line in lines]
+    assert not [one for one in said if "study-7" in one or "ann-7" in one or "a-guess" in one]
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
