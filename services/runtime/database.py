@@ -53,6 +53,8 @@ _CONNECTION = {
 }
 # PostgreSQL's advisory locks: that migrations hold, and that what deletes keeps what adds out by.
 _MIGRATION_LOCK, _DELETION_LOCK = 0x0E0A, 0x0E0B
+# Of PostgreSQL: what is there is another's, and nothing that the role may look into is in its search path.
+_NO_RIGHT = ("42501", "3F000")
 # What passes by itself: SQLite's result codes, and PostgreSQL's classes 08 (connection), 40 (two waited for each
 # other), 53 (resources), 57 (an operator stepped in).
 _PASSING = (
@@ -67,8 +69,8 @@ def open_database(settings: RuntimeSettings, service: str) -> Engine:
         settings: `database_url`, or else `data_dir`, say where.
         service: its name: the SQLite file's, or the PostgreSQL schema's.
     Raises:
-        FailedPrecondition: the database was migrated by a newer version than this one, cannot hold every word, or is
-            none at all.
+        FailedPrecondition: the database was migrated by a newer version than this one, cannot hold every word, grants
+            too little, or is none at all.
         Unavailable: it does not answer.
         ResourceExhausted: its disk is full.
     """
@@ -81,7 +83,7 @@ def open_database(settings: RuntimeSettings, service: str) -> Engine:
         if engine.dialect.name == "postgresql":
             with engine.begin() as connection:
                 _check_encoding(connection)
-                connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {service}"))
+                _make_schema(connection, service)
         migrate(engine, service)
     return engine
 
@@ -248,6 +250,13 @@ def _check_encoding(connection: Connection) -> None:
         )
 
 
+def _make_schema(connection: Connection, service: str) -> None:
+    """Where there is none: what is asked for even so takes a right that nothing needs any more."""
+    known = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
+    if connection.scalar(known, {"name": service}) is None:
+        connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {service}"))
+
+
 def _translate(context: ExceptionContext) -> ServiceError | None:
     """A service error for what goes wrong with the database itself; None for a wrong statement."""
     if context.is_pre_ping or context.engine is None:
@@ -265,6 +274,12 @@ def _translate(context: ExceptionContext) -> ServiceError | None:
         return FailedPrecondition(
             f"the database {where} is damaged ({line}); restore it from a backup, or move it away to begin anew",
             "DATABASE_DAMAGED",
+        )
+    if code in _NO_RIGHT:
+        return FailedPrecondition(
+            f"the database {where} does not let its role do what is needed ({line}): GRANT CREATE ON DATABASE to the "
+            f"role, or CREATE SCHEMA ... AUTHORIZATION the role for {', '.join(SERVICES_WITH_DATABASE)}",
+            "DATABASE_RIGHTS",
         )
     if isinstance(error, psycopg.DataError) and "NUL" in line:
         return InvalidArgument("a text of the request holds a zero byte (NUL), as no id or name does")

@@ -293,6 +293,55 @@ def test_a_postgresql_that_does_not_hold_every_word_is_refused_with_the_way_out(
         open_database(settings, SERVICE)
 
 
+@pytest.fixture
+def as_app(postgresql_url):
+    """A connection of the administrator's, and the database's URL as a role that has no rights there."""
+    url = make_url(postgresql_url)
+    with psycopg.connect(host=url.query["host"], user="onoma", dbname="postgres", autocommit=True) as server:
+        server.execute("CREATE ROLE app LOGIN")
+        yield server, str(url.set(username="app"))
+        server.execute("DROP OWNED BY app CASCADE")
+        server.execute("DROP ROLE app")
+
+
+def migrate_all(url, tmp_path):
+    told = {"ONOMA_DATA_DIR": str(tmp_path), "ONOMA_DATABASE_URL": url}
+    command = [sys.executable, "-m", "services.migrate"]
+    return subprocess.run(command, env=os.environ | told, capture_output=True, text=True, timeout=100)
+
+
+@pytest.mark.parametrize("schema_is_of_another", [False, True])
+def test_a_role_without_the_right_to_make_schemas_is_told_so_in_a_line(
+    as_app, tmp_path, schema_is_of_another
+):
+    server, url = as_app
+    if schema_is_of_another:
+        for name in database.SERVICES_WITH_DATABASE:
+            server.execute(f"CREATE SCHEMA {name}")
+    refused = migrate_all(url, tmp_path)
+    assert refused.returncode == 1
+    [line] = refused.stderr.splitlines()
+    assert line.startswith("migrate: the database postgresql+psycopg://app@")
+    assert "GRANT CREATE ON DATABASE" in line
+    assert "attribution, inference, naming" in line
+
+
+def test_a_role_that_owns_its_schemas_needs_no_right_to_make_any(as_app, tmp_path):
+    server, url = as_app
+    for name in database.SERVICES_WITH_DATABASE:
+        server.execute(f"CREATE SCHEMA {name} AUTHORIZATION app")
+    for _ in range(2):
+        assert migrate_all(url, tmp_path).returncode == 0
+
+
+def test_a_right_to_make_schemas_can_be_taken_back_once_they_are_made(as_app, tmp_path):
+    server, url = as_app
+    server.execute("GRANT CREATE ON DATABASE postgres TO app")
+    assert migrate_all(url, tmp_path).returncode == 0
+    server.execute("REVOKE CREATE ON DATABASE postgres FROM app")
+    assert migrate_all(url, tmp_path).returncode == 0
+
+
 def test_a_service_does_not_start_on_a_database_of_a_newer_version(engine, settings):
     with session(engine) as opened:
         opened.execute(text("UPDATE alembic_version SET version_num = '9999'"))
