@@ -147,11 +147,16 @@ class AttributionServicer(attribution_pb2_grpc.AttributionServiceServicer):
 
 
 def build(settings: RuntimeSettings) -> Service:
-    """The attribution service over the database and the object store that `settings` name."""
+    """The attribution service over the database and the object store that `settings` name.
+
+    Raises:
+        ServiceError: one of them cannot be used; the store has to take and give real bytes now.
+    """
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
     limits = read_settings(AttributionSettings)
     engine = open_database(settings, "attribution")
     store = open_object_store(settings)
+    store.prove()
     channels = [
         open_channel(address, settings, "attribution")
         for address in (settings.inference_address, settings.naming_address)

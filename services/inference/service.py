@@ -268,10 +268,15 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
 
 def build(settings: RuntimeSettings) -> Service:
-    """The inference service over the database and the object store that `settings` name."""
+    """The inference service over the database and the object store that `settings` name.
+
+    Raises:
+        ServiceError: one of them cannot be used; the store has to take and give real bytes now.
+    """
     torch.set_num_threads(min(torch.get_num_threads(), cores()))
     engine = open_database(settings, "inference")
     store = open_object_store(settings)
+    store.prove()
     limits = read_settings(InferenceSettings)
     decoders = Decoders(limits.decode_workers, limits.max_image_pixels, limits.decode_s)
     decoders.start_early()

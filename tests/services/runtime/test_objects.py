@@ -1,14 +1,17 @@
 """What every object store does, on a directory and on a real MinIO server."""
 
+import errno
 import hashlib
 import os
 import time
 
 import pytest
 
-from services.runtime import s3_store
+from services.attribution.service import build as build_attribution
+from services.inference.service import build as build_inference
+from services.runtime import directory_store, s3_store
 from services.runtime.directory_store import DirectoryStore
-from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound
+from services.runtime.errors import DataLoss, FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from services.runtime.objects import ObjectStore, open_object_store, open_place, store_place
 from services.runtime.settings import RuntimeSettings
 from tests.minio_fixture import MINIO, needs_minio
@@ -23,6 +26,22 @@ def store(request: pytest.FixtureRequest, tmp_path) -> ObjectStore:
     server = request.getfixturevalue("minio_server")
     bucket = f"test-{os.urandom(8).hex()}"
     return open_object_store(server.settings.model_copy(update={"s3_bucket": bucket}))
+
+
+@pytest.mark.parametrize("build", [build_inference, build_attribution], ids=["inference", "attribution"])
+def test_a_service_does_not_start_on_a_store_that_cannot_be_written(build, tmp_path, monkeypatch):
+    def broken(_path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(directory_store, "sync", broken)
+    with pytest.raises(Unavailable, match=f"{tmp_path}.* cannot be written: Input/output error"):
+        build(RuntimeSettings(data_dir=tmp_path))
+    assert not list((tmp_path / "objects" / "incoming").iterdir())
+
+
+def test_a_proof_leaves_nothing(store):
+    store.prove()
+    assert list(store.keys()) == []
 
 
 def test_bytes_come_back_by_their_hash(store):
