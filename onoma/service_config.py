@@ -17,7 +17,7 @@ _RETRY = {
 
 
 def service_config() -> str:
-    """gRPC's service config: reads are retried on UNAVAILABLE, and calls are spread over replicas."""
+    """gRPC's service config: reads are sent again where a server is gone or stops; calls are spread over replicas."""
     reads = [
         {"service": service.full_name, "method": method.name}
         for module in (inference_pb2, attribution_pb2, naming_pb2, analytics_pb2, jobs_pb2)

@@ -17,8 +17,9 @@ from services.runtime.tracing import CallTracing
 
 
 def open_channel(address: str, settings: RuntimeSettings, caller: str = "") -> grpc.Channel:
-    """A channel that retries reads on UNAVAILABLE and spreads calls over replicas, and takes no call without a timeout.
+    """A channel that sends reads again where a server is gone or stops, and takes no call without a timeout.
 
+    Calls are spread over replicas.
     Calls made while one is being answered carry its request id on. With ONOMA_TLS_DIR the server has to be of its
     authority and of the address's host name.
 

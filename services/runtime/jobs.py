@@ -25,6 +25,7 @@ from services.runtime.database import session
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound, ServiceError, Unavailable
 from services.runtime.job_context import Cancelled, JobContext, Released, one_line
 from services.runtime.job_table import CANCELLED, FAILED, PENDING, RUNNING, SUCCEEDED, Job
+from services.runtime.peers import GOES_AWAY
 from services.runtime.processes import is_gone, process_name
 
 LEASE_S = 15.0
@@ -331,9 +332,7 @@ def _found(opened: Session, job_id: str, *, lock: bool = False) -> Job:
 
 def _passes(error: Exception) -> bool:
     """Whether what went wrong may be right again in a moment."""
-    return isinstance(error, Unavailable) or (
-        isinstance(error, grpc.Call) and error.code() == grpc.StatusCode.UNAVAILABLE
-    )
+    return isinstance(error, Unavailable) or (isinstance(error, grpc.Call) and error.code() in GOES_AWAY)
 
 
 def _pause(context: JobContext, seconds: float) -> None:

@@ -9,7 +9,9 @@ from grpc_status import rpc_status
 
 from services.runtime.errors import Unavailable
 
-_SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+# What a call ends with whose server is gone, or stops: that cancels what it has not ended.
+GOES_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+_SILENT = (*GOES_AWAY, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 @contextmanager
@@ -17,7 +19,7 @@ def asking(service: str) -> Iterator[None]:
     """Says which service it is that does not answer; what one refuses goes on to the caller as it is.
 
     Raises:
-        Unavailable: the service is gone or too slow.
+        Unavailable: the service is gone, stops or is too slow.
     """
     try:
         yield

@@ -10,7 +10,10 @@ from google.protobuf.message_factory import GetMessageClass
 from onoma.client import OnomaError
 from onoma.client.transport import _STUBS, Addresses, Transport
 from onoma.v1 import analytics_pb2, attribution_pb2, inference_pb2, jobs_pb2, naming_pb2
+from services.runtime import ray_engine
 from services.runtime.channels import open_channel
+from services.runtime.errors import FailedPrecondition, Unavailable
+from services.runtime.peers import asking
 from services.runtime.settings import RuntimeSettings
 from tests.services.runtime.echo import Echo, EchoStub, start_echo
 
@@ -157,6 +160,19 @@ def test_no_call_of_the_client_leaves_without_a_deadline(nobody):
     assert left_s == [0.5, 0.5, 0.25, 0.25]
 
 
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+def test_a_service_that_stops_in_the_middle_of_a_call_is_one_that_does_not_answer(code):
+    handler = Refusing(code)
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        publish = channel.stream_unary("/onoma.v1.NamingService/PublishActivations")
+        with pytest.raises(Unavailable, match="the naming service does not answer in time"), asking("naming"):
+            publish(iter([b""]), timeout=DEADLINE_S)
+    server.stop(None).wait()
+
+
 class Deadlines(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
     """Notes how long calls are given."""
 
@@ -170,11 +186,25 @@ class Deadlines(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
     intercept_unary_stream = intercept_unary_unary
 
 
-def test_calls_among_services_go_through_no_proxy(settings, monkeypatch):
+@pytest.fixture
+def proxy_that_leads_nowhere(monkeypatch):
     monkeypatch.delenv("no_proxy", raising=False)
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+
+@pytest.mark.usefixtures("proxy_that_leads_nowhere")
+def test_calls_among_services_go_through_no_proxy(settings):
     running = start_echo(Echo(), settings)
     with open_channel(running.address, settings) as channel:
         assert EchoStub(channel).unary(b"x", timeout=DEADLINE_S) == b"x"
+    running.stop(within_s=0)
+
+
+@pytest.mark.usefixtures("proxy_that_leads_nowhere")
+def test_nor_does_the_question_whether_a_cluster_answers(settings, monkeypatch):
+    monkeypatch.setattr(ray_engine, "ANSWER_S", 5.0)
+    running = start_echo(Echo(), settings)
+    with pytest.raises(FailedPrecondition, match="no Ray listens there"):
+        ray_engine._check_answers(f"ray://{running.address}")
     running.stop(within_s=0)

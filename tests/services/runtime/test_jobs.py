@@ -428,16 +428,26 @@ class AwayFor:
 
 
 class ServiceAway(grpc.RpcError, grpc.Call):
-    """What a stub raises where nobody listens."""
+    """What a stub raises where nobody listens, or where who listened stops."""
+
+    def __init__(self, code):
+        self._code = code
 
     def code(self):
-        return grpc.StatusCode.UNAVAILABLE
+        return self._code
 
     def details(self):
-        return "connection refused"
+        return "away"
 
 
-@pytest.mark.parametrize("error", [Unavailable("the object store does not answer"), ServiceAway()])
+AWAY = [
+    Unavailable("the object store does not answer"),
+    ServiceAway(grpc.StatusCode.UNAVAILABLE),
+    ServiceAway(grpc.StatusCode.CANCELLED),
+]
+
+
+@pytest.mark.parametrize("error", AWAY)
 def test_a_job_waits_for_what_is_away_and_then_goes_on(open_jobs, monkeypatch, error):
     monkeypatch.setattr(jobs, "_FIRST_PAUSE_S", 0.01)
     some = open_jobs(work=AwayFor(3, error))
@@ -463,6 +473,22 @@ def test_a_job_that_waits_says_so_and_can_be_cancelled(open_jobs, monkeypatch):
             break
         pause.wait(0.02)
     some.cancel(job_id)
+    assert ended(some, job_id).state == jobs.CANCELLED
+
+
+def test_a_cancelled_job_whose_call_is_cancelled_with_it_ends(open_jobs):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(_context):
+        begun.set()
+        go_on.wait(DEADLINE_S)
+        raise ServiceAway(grpc.StatusCode.CANCELLED)
+
+    some = open_jobs(work=work)
+    job_id = some.start("work", {}).job_id
+    assert begun.wait(DEADLINE_S)
+    some.cancel(job_id)
+    go_on.set()
     assert ended(some, job_id).state == jobs.CANCELLED
 
 
