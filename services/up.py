@@ -44,6 +44,13 @@ class Up:
     _drain_s: float
     _claim: IO[str] | None
 
+    @property
+    def reach(self) -> str:
+        """Who reaches the page, and who owns it, in a sentence."""
+        if self.owner_signs_in_by:
+            return f"{self.owner_signs_in_by}: the page's owner signs in."
+        return "Bound to loopback: only this machine can reach it, and whoever sits at it is the owner."
+
     def stop(self) -> None:
         """Stops all of it, the callers before the called; calls in flight have `drain_s` in all."""
         until = time.monotonic() + self._drain_s

@@ -37,7 +37,7 @@ def main() -> None:
                 print(f"Onoma is up on PostgreSQL and MinIO: {running.page_url}")
                 for service, address in running.addresses.items():
                     print(f"  {service} at {address}")
-                print("Bound to loopback: only this machine can reach it. Ctrl-C ends it.", flush=True)
+                print(f"{running.reach} Ctrl-C ends it.", flush=True)
                 wait_for_signal()
             finally:
                 running.stop()

@@ -38,12 +38,7 @@ def up(
                 f"Links need its address: onoma study invite STUDY NAME --page {running.page_url}",
                 soft_wrap=True,
             )
-        console.print(
-            f"{running.owner_signs_in_by}: the page's owner signs in. Ctrl-C ends it."
-            if running.owner_signs_in_by
-            else "Bound to loopback: only this machine can reach it, and whoever sits at it is the owner. "
-            "Ctrl-C ends it.",
-        )
+        console.print(f"{running.reach} Ctrl-C ends it.")
         wait_for_signal()
         console.print("Stopping: calls in flight may end, and a job at work goes on at the next start.")
     finally:

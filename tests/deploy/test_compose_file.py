@@ -191,6 +191,11 @@ def test_the_database_takes_every_connection_that_may_be_opened() -> None:
     assert len(SERVICES_WITH_DATABASE) * most_connections() + backup_and_doctor + reserved <= 100
 
 
+def test_lines_of_grpc_do_not_come_among_those_of_the_log() -> None:
+    [of_all] = re.findall(r"(?ms)^FROM \S+ AS python$(.*?)(?=^FROM )", DOCKERFILE)
+    assert "GRPC_VERBOSITY=ERROR" in of_all
+
+
 def test_what_is_published_is_published_on_loopback() -> None:
     for name, one in CONTAINERS.items():
         assert bool(one.get("ports")) == (name in SERVICES)

@@ -151,6 +151,7 @@ def test_with_a_provider_nobody_is_the_owner_by_sitting_at_the_machine(settings,
     running = start_all(settings, http_port=0)
     try:
         assert running.owner_signs_in_by == "ONOMA_OIDC_ISSUER=https://id.example"
+        assert running.reach == "ONOMA_OIDC_ISSUER=https://id.example: the page's owner signs in."
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"{running.page_url}/api/studies", timeout=DEADLINE_S)
         assert json.load(refused.value)["reason"] == "SIGN_IN"
