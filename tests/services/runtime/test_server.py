@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import urllib.request
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
 
 import grpc
 import pytest
@@ -17,6 +21,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from services.runtime.channels import open_channel
 from services.runtime.server import LIVE, start, stop_all
 from services.runtime.settings import RuntimeSettings
+from tests.networks_that_fail import proxy_before
 from tests.ports import free_port
 from tests.services.runtime.echo import NAME, Echo, EchoStub, start_echo
 
@@ -202,11 +207,48 @@ def test_calls_beyond_the_limit_are_refused_and_those_within_answered(echo, tmp_
     running.stop(within_s=0)
 
 
+def test_readers_that_do_not_read_and_those_that_are_gone_without_a_word_hold_up_nobody_else(echo, tmp_path):
+    settings = RuntimeSettings(data_dir=tmp_path, grpc_workers=8)
+    given = Counter()
+
+    def much(request, context):
+        while context.is_active():
+            given[request] += 1
+            yield bytes(1_000_000)
+
+    echo.stream_out = much
+    running = start_echo(echo, settings)
+    host, _, port = running.address.rpartition(":")
+    with proxy_before((host, int(port))) as proxy, ExitStack() as opened:
+        for number in range(6):
+            # A connection each. Three read one answer and then no more; the others lose their line, unheard.
+            address = running.address if number < 3 else f"127.0.0.1:{proxy.port}"
+            # Probing makes the windows of a local connection tens of megabytes wide.
+            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0)]
+            stub = EchoStub(opened.enter_context(grpc.insecure_channel(address, options)))
+            answers = stub.stream_out(str(number).encode(), timeout=3 * DEADLINE_S)
+            opened.callback(answers.cancel)
+            assert len(next(answers)) == 1_000_000
+        proxy.hold.clear()
+        with open_channel(running.address, settings) as channel:
+            for _ in range(50):
+                assert EchoStub(channel).unary(b"x", timeout=DEADLINE_S) == b"x"
+        assert max(given.values()) < 10, "what nobody reads is made all the same"
+        proxy.hold.set()
+    running.stop(within_s=0)
+
+
 def test_a_taken_port_is_named_with_the_way_out(echo, settings):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"127.0.0.1:{port}.*ONOMA_INFERENCE_ADDRESS"):
             start(echo.service(), f"127.0.0.1:{port}", settings)
+
+
+def most_memory_bytes(process):
+    """What the process has had at most so far."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
 
 
 class TestProcess:
@@ -246,6 +288,22 @@ class TestProcess:
             assert answer.result() == b"x"
         assert process.wait(timeout=60) == 0
         process.stderr.close()
+
+    def test_a_message_that_unpacks_to_more_than_the_limit_takes_no_memory(self):
+        process = self.start()
+        address = json.loads(process.stderr.readline())["address"]
+        zeros = bytes(300_000_000)  # a few hundred kB on their way
+        with grpc.insecure_channel(address, [("grpc.max_send_message_length", -1)]) as channel:
+            ask = EchoStub(channel).unary
+            assert ask(b"x", timeout=DEADLINE_S, wait_for_ready=True) == b"x"
+            before = most_memory_bytes(process)
+            with pytest.raises(grpc.RpcError) as refused:
+                ask(zeros, timeout=3 * DEADLINE_S, compression=grpc.Compression.Gzip)
+            assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert most_memory_bytes(process) - before < 100_000_000
+            assert ask(b"x", timeout=DEADLINE_S) == b"x"
+        process.terminate()
+        process.communicate(timeout=60)
 
     def test_a_wrong_setting_is_one_line_and_1(self):
         process = self.start(ONOMA_HOST="0.0.0.0")
