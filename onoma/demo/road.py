@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from onoma.cli.output import bar, bar_of_stages, console, wait
 from onoma.cli.xnns import print_table_1
-from onoma.client import Addresses, Client, NotFound, RunningJob
+from onoma.client import Addresses, AlreadyExists, Client, JobFailed, NotFound, RunningJob
 from onoma.demo import simulated
 from onoma.report.study import write_study_report
 from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2
@@ -28,6 +31,7 @@ class Road:
         network: makes the `.pt2` program, given a progress function.
         map_images: images a category in the study.
         settings: of the xNNs.
+        listing: tells the files of `data` from others, where they may be others at the next run; else empty.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Road:
     network: Callable[[Callable[[int, int], None]], bytes]
     map_images: int
     settings: inference_pb2.XnnSettings
+    listing: str = ""
 
 
 def run(
@@ -55,7 +60,7 @@ def run(
         serve: returns when serving is to end; None ends at once.
         simulated_annotators: name the maps by where they lie, so that the results have something to show.
     Raises:
-        ValueError: the photographs have no two parts.
+        ValueError: the photographs have no two parts, or the folder holds what was made of others of their name.
     """
     from services.up import local_settings, start_all
 
@@ -83,17 +88,16 @@ def run(
 def _walk(
     client: Client, road: Road, folder: Path, simulated_annotators: int
 ) -> tuple[naming_pb2.Study, Path]:
-    _import(client, road)
-    program = _program(road, folder)
-    _finish(
-        client.register_model(road.name, program, request_id=f"demo-{_hash(program)}"), "register the network"
-    )
-    _finish(
-        client.train_xnn(
-            road.name, road.name, road.name, settings=road.settings, request_id=_request(road, program, "xnn")
-        ),
-        "train xNNs",
-    )
+    with _said_with_the_way_out(road, folder):
+        content = _import(client, road)
+        program = _program(road, folder, content)
+        network = client.register_model(road.name, program, request_id=f"demo-{_hash(program)}")
+        _finish(network, "register the network")
+        request_id = _request(road, program, content, "xnn")
+        xnns = client.train_xnn(
+            road.name, road.name, road.name, settings=road.settings, request_id=request_id
+        )
+        _finish(xnns, "train xNNs")
     xnn_set = client.get_xnn_set(road.name)
     study = client.create_study(
         road.name,
@@ -102,9 +106,10 @@ def _walk(
         road.name,
         [xnn.class_name for xnn in xnn_set.xnns],
         settings=naming_pb2.StudySettings(max_images_per_category=road.map_images),
-        request_id=_request(road, program, "study"),
+        request_id=_request(road, program, content, "study"),
     )
-    _finish(client.compute_maps(study.study_id, request_id=_request(road, program, "maps")), "compute maps")
+    request_id = _request(road, program, content, "maps")
+    _finish(client.compute_maps(study.study_id, request_id=request_id), "compute maps")
     study = client.get_study(study.study_id)
     if study.state == naming_pb2.STUDY_STATE_DRAFT:
         study = client.open_study(study.study_id)
@@ -125,39 +130,63 @@ def _walk(
     return study, report
 
 
-def _import(client: Client, road: Road) -> None:
-    job = client.import_dataset(
-        road.name,
-        str(road.data.resolve()),
-        max_train_images_per_class=road.max_train,
-        request_id=f"demo-import-{road.data.resolve()}-{road.max_train}",
-    )
-    _finish(job, f"import {road.name}")
+@contextmanager
+def _said_with_the_way_out(road: Road, folder: Path) -> Iterator[None]:
+    """Where servers refuse other content under a name, a demo's user has a way out that is not another name."""
+    try:
+        yield
+    except (AlreadyExists, JobFailed) as error:
+        if not road.listing or "give this one another name" not in str(error):
+            raise
+        raise ValueError(
+            f"{folder} holds what was made of other photographs of the name '{road.name}' than are in {road.data} now; "
+            "give these a folder of their own with --folder (make demo: DEMO_FOLDER=...)"
+        ) from error
+
+
+def _import(client: Client, road: Road) -> str:
+    """Imports the pictures; what tells their content from what else may lie there at another run."""
+
+    def ended(request_id: str) -> dict[str, Any]:
+        job = client.import_dataset(
+            road.name,
+            str(road.data.resolve()),
+            max_train_images_per_class=road.max_train,
+            request_id=request_id,
+        )
+        return _finish(job, f"import {road.name}")
+
+    which = (str(road.data.resolve()), str(road.max_train), *filter(None, [road.listing]))
+    imported = ended(f"demo-import-{'-'.join(which)}")
     dataset = client.get_dataset(road.name)
+    if imported["content_hash"] != dataset.content_hash:  # another import has come since
+        ended("")
+        dataset = client.get_dataset(road.name)
     console.print(
         f"{sum(dataset.train_counts)} training and {sum(dataset.test_counts)} test pictures in "
         f"{len(dataset.classes)} classes, {dataset.skipped_count} files skipped",
     )
+    return dataset.content_hash if road.listing else ""
 
 
-def _program(road: Road, folder: Path) -> Path:
+def _program(road: Road, folder: Path, content: str) -> Path:
     """The network's file, trained if it is not there yet."""
-    path = folder / f"{road.name}.pt2"
+    path = folder / f"{'-'.join(filter(None, [road.name, content[:16]]))}.pt2"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         with bar("train the network") as progress:
-            content = road.network(progress)
+            made = road.network(progress)
         partial = path.with_suffix(".partial")
-        partial.write_bytes(content)
+        partial.write_bytes(made)
         partial.replace(path)
     return path
 
 
-def _finish(job: RunningJob, description: str) -> None:
-    """Waits for a job; one that an earlier run left failed or cancelled goes on."""
+def _finish(job: RunningJob, description: str) -> dict[str, Any]:
+    """Waits for a job, and gives what it made; one that an earlier run left failed or cancelled goes on."""
     if job.message.state in (jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_CANCELLED):
         job.resume()
-    wait(job, description)
+    return wait(job, description)
 
 
 def _invitation(client: Client, study: naming_pb2.Study, folder: Path) -> str:
@@ -177,9 +206,9 @@ def _invitation(client: Client, study: naming_pb2.Study, folder: Path) -> str:
     return token
 
 
-def _request(road: Road, program: Path, what: str) -> str:
+def _request(road: Road, program: Path, content: str, what: str) -> str:
     settings = road.settings.SerializeToString(deterministic=True)
-    key = f"{_hash(program)} {road.max_train} {road.map_images} {settings!r}"
+    key = f"{_hash(program)} {road.max_train} {road.map_images} {settings!r}{content}"
     return f"demo-{what}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
@@ -214,7 +243,18 @@ def _photographs(data: Path) -> Road:
         network=lambda progress: photographs.train_network(data, progress),
         map_images=60,
         settings=inference_pb2.XnnSettings(),
+        listing=listing_of(data),
     )
+
+
+def listing_of(photographs: Path) -> str:
+    """Tells whether files were added, removed or replaced: a digest of their paths, sizes and times of change."""
+    parts = (photographs.glob(f"{part}/*/**/*") for part in ("train", "test"))
+    files = sorted(path for part in parts for path in part if path.is_file())
+    lines = [
+        f"{path.relative_to(photographs)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files
+    ]
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()[:16]
 
 
 def name_of(photographs: Path) -> str:
