@@ -64,8 +64,7 @@ def read_idx(folder: Path) -> Layout:
         if part in image_files:
             raise MalformedDataset(f"{folder} holds {image_files[part].path.name} and {match[0]}: keep one")
         image_files[part] = _read_image_header(folder / match[0])
-        label_file = folder / f"{match[1]}-labels{match[2].replace('idx3', 'idx1')}"
-        labels[part] = _read_labels(label_file, image_files[part])
+        labels[part] = _read_labels(folder / _label_file(match, names), image_files[part])
     if TRAIN not in image_files:
         raise MalformedDataset(f"{folder} has no train-images-idx3-ubyte (or .gz)")
     classes = _class_names(
@@ -85,6 +84,13 @@ def read_idx(folder: Path) -> Layout:
             yield from _read_images(image_file, {int(item.source): item for item in by_part[part]})
 
     return Layout(classes, items, contents, () if TEST in image_files else ("no t10k-images-idx3-ubyte",))
+
+
+def _label_file(images: re.Match[str], names: set[str]) -> str:
+    """What holds the labels of a file of pictures, gzipped or not; in the pictures' form where it is in neither."""
+    in_their_form = f"{images[1]}-labels{images[2].replace('idx3', 'idx1')}"
+    unpacked = in_their_form.removesuffix(".gz")
+    return next((name for name in (unpacked, f"{unpacked}.gz") if name in names), in_their_form)
 
 
 def _open(path: Path) -> BinaryIO:

@@ -295,6 +295,14 @@ def test_idx_without_a_test_part_is_read_with_a_warning(tmp_path):
     assert read(folder).warnings == ("no t10k-images-idx3-ubyte",)
 
 
+@pytest.mark.parametrize("zipped", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
+def test_each_idx_file_may_be_gzipped_alone(tmp_path, zipped):
+    folder = folders.idx(tmp_path / "digits", [0, 1, 2, 1], [2, 0], zipped=False)
+    folders.write_idx(folder / zipped, (folder / zipped).read_bytes(), zipped=True)
+    (folder / zipped).unlink()
+    assert [item.class_name for item in read(folder).items] == ["2", "0", "0", "1", "2", "1"]
+
+
 def test_idx_without_labels_is_told(tmp_path):
     folder = folders.idx(tmp_path / "digits", [0, 1], [1])
     (folder / "train-labels-idx1-ubyte.gz").unlink()
