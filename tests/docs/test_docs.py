@@ -138,6 +138,14 @@ def test_every_metric_is_in_the_reference(site: Path) -> None:
     assert missing(wanted, words_of(site, "telemetry.html")) == []
 
 
+def test_every_key_of_the_analysis_is_in_the_statistics() -> None:
+    from services.analytics.statistics import KEYS
+
+    words = re.findall(r"`[\w.*<>-]+`", (DOCS / "statistics.md").read_text(encoding="utf-8"))
+    named = {word.strip("`").partition(".")[0] for word in words}
+    assert missing(sorted({key for keys in KEYS.values() for key in keys}), named) == []
+
+
 def test_every_method_of_the_client_is_in_the_reference(site: Path) -> None:
     from onoma.client import Client
 
