@@ -383,7 +383,8 @@ def print_table_1(xnn_set: inference_pb2.XnnSet) -> None:
     )
     console.print(
         "|corr.|: of the terms of two X-features; matter: X-features with a mean term of 0.3 of the largest "
-        "or more; at first: before the restart rule; accepted: faithful, and at least two matter"
+        "or more; at first: before the restart rule; accepted: faithful on training images that were held out "
+        "(none of fewer than 100), and at least two matter"
     )
     over_all = feature_count_row(xnn_set)
     if over_all.rmse is not None and over_all.worst_rmse is not None:

@@ -31,6 +31,7 @@ _FAITHFUL_EPOCHS = 3  # at first faithfulness alone; then the other terms come i
 _REFINED_SHARE = 2 / 3  # of the epochs; after it the other terms count a tenth, and the fit is refined [ours]
 _WARM_STEPS = 150
 _STEP_DECAY = ((0.5, 1.0), (0.75, 0.3), (0.9, 0.1), (1.0, 0.03))  # up to this share of the steps, this factor
+HELD_OUT_FROM = 100  # images; of fewer none is held out, for each is needed to train on [ours]
 _HELD_OUT = 0.1  # share of the images that rounds are compared on
 _LEAST_STEPS = 50  # of an epoch: few images are gone through several times [ours]
 _LEAST_BATCH, _LARGEST_BATCH = 50, 256
@@ -157,6 +158,11 @@ def head_widths(first: int, x_feature_count: int) -> tuple[int, int]:
     return min(FULL_WIDTHS[1], max(2 * x_feature_count, first // 4)), x_feature_count
 
 
+def held_out_count(count: int) -> int:
+    """How many of so many images are held out of a fit, to measure it on."""
+    return int(_HELD_OUT * count) if count >= HELD_OUT_FROM else 0
+
+
 def fit(
     examples: Examples,
     sizes: Sequence[int],
@@ -174,13 +180,13 @@ def fit(
         progress: called after each epoch; may raise to stop.
     Returns:
         Each xNN, and its root mean squared error in score units on a tenth of the images, which it was not fitted to
-        (on those that it was where there are fewer than 100).
+        (on those that it was where none is held out).
     """
     generator = torch.Generator(examples.device).manual_seed(seed + _COMMON_SEED)
     order = torch.randperm(len(examples.rows), generator=generator, device=examples.device)
-    held_out_count = int(_HELD_OUT * len(order)) if len(order) >= 100 else 0
-    kept = examples.part(order[held_out_count:])
-    held_out = examples.part(order[:held_out_count]) if held_out_count else kept
+    measured = held_out_count(len(order))
+    kept = examples.part(order[measured:])
+    held_out = examples.part(order[:measured]) if measured else kept
     settings = replace(settings, batch_size=_batch_size(settings, len(kept.rows)))
     of_classes = [torch.Generator(examples.device).manual_seed(of_class) for of_class in class_seeds]
     networks = Networks(sizes, _units(kept), of_classes)

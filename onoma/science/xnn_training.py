@@ -13,7 +13,7 @@ from torch import Tensor
 
 from onoma.science.matmul_precision import matmul_precision
 from onoma.science.xnn import Xnn, terms
-from onoma.science.xnn_fitting import Examples, XnnSettings, fit, head_widths, widths
+from onoma.science.xnn_fitting import Examples, XnnSettings, fit, head_widths, held_out_count, widths
 
 MATTERING_SHARE = 0.3  # an X-feature matters from this share of the largest mean contribution on
 FAITHFUL_SHARE = 0.01  # of the score's range: what a faithful fit may err on held-out images [ours]
@@ -32,7 +32,7 @@ class Round:
         xnn: in score units.
         mean_contributions: (K,) mean of w_i x_i over the class's images.
         mattering_count: X-features whose mean contribution is positive and at least 0.3 of the largest.
-        held_out_rmse: on the images kept from training, in score units.
+        held_out_rmse: on the images kept from training, in score units; on all where none is (`is_checked`).
     """
 
     xnn: Xnn
@@ -49,7 +49,8 @@ class Fit:
         xnn, mean_contributions, mattering_count, held_out_rmse: of that round.
         first_mattering_count: X-features that mattered after the first round, before the restart rule.
         restart_count: rounds beyond the first.
-        accepted: at least two X-features matter, with more than the fit's error, and the fit is faithful.
+        accepted: at least two X-features matter, with more than the fit's error, and the fit is faithful on images that
+            were held out.
     """
 
     xnn: Xnn
@@ -67,6 +68,12 @@ def mattering(mean_contributions: Tensor) -> int:
     if largest <= 0:
         return 0
     return int((mean_contributions >= MATTERING_SHARE * largest).sum())
+
+
+def is_checked(positive_count: int, negative_count: int, settings: XnnSettings) -> bool:
+    """Whether fits of a class with so many images of its own and of others are measured on held-out ones."""
+    most = settings.negatives_per_positive * positive_count
+    return held_out_count(positive_count + (min(negative_count, most) if most else negative_count)) > 0
 
 
 def train(
@@ -112,8 +119,9 @@ def train_group(
     A fit is accepted if at least two X-features matter [X], one of them with a larger mean contribution than the
     fit's error [ours], and it is faithful: that error, on held-out images, is at most 1 % of the score's range, or,
     from the second round on, a quarter above the smallest of all rounds if that is at most 5 % [ours]. While there
-    is none, a_rec *= 1.2, a_pt *= 0.8, and it is trained again, at most 5 times; then the most faithful stays. A
-    class's xNN is the same in any group, but for rounding.
+    is none, a_rec *= 1.2, a_pt *= 0.8, and it is trained again, at most 5 times; then the most faithful stays. Where
+    images are too few to hold some out, rounds end by the error on all of them, and none is accepted [ours]. A class's
+    xNN is the same in any group, but for rounding.
 
     Args:
         features: (n, D) not negative; computed with in float32. A file may hold them: they are never copied whole.
@@ -165,7 +173,11 @@ def train_group(
             reconstruction_weight=settings.reconstruction_weight * 1.2,
             pull_away_weight=settings.pull_away_weight * 0.8,
         )
-    return [_best(of_class, score_range) for of_class, score_range in zip(rounds, ranges, strict=True)]
+    is_held_out = held_out_count(len(rows)) > 0
+    return [
+        _best(of_class, score_range, is_held_out)
+        for of_class, score_range in zip(rounds, ranges, strict=True)
+    ]
 
 
 def _check_arguments(
@@ -218,16 +230,16 @@ def _fit_round(
     return rounds
 
 
-def _best(rounds: Sequence[Round], score_range: float) -> Fit:
-    accepted = _accepted(rounds, score_range)
-    best = min(accepted or rounds, key=lambda found: found.held_out_rmse)
+def _best(rounds: Sequence[Round], score_range: float, is_held_out: bool) -> Fit:
+    good = _accepted(rounds, score_range)
+    best = min(good or rounds, key=lambda found: found.held_out_rmse)
     return Fit(
         best.xnn,
         best.mean_contributions,
         best.mattering_count,
         first_mattering_count=rounds[0].mattering_count,
         restart_count=len(rounds) - 1,
-        accepted=bool(accepted),
+        accepted=bool(good) and is_held_out,
         held_out_rmse=best.held_out_rmse,
     )
 

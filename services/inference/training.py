@@ -19,9 +19,9 @@ from sqlmodel import Session
 from torch import Tensor
 
 from onoma.science.xnn import Xnn, from_tensors, to_tensors
-from onoma.science.xnn_fitting import XnnSettings, widths
+from onoma.science.xnn_fitting import HELD_OUT_FROM, XnnSettings, widths
 from onoma.science.xnn_plan import beside, group_size, groups_of, on_device
-from onoma.science.xnn_training import TF32_REFUSED, Round, train_group
+from onoma.science.xnn_training import TF32_REFUSED, Round, is_checked, train_group
 from onoma.science.xnn_trunk import Trunk, codes_of, train_trunk
 from services.inference import datasets, figures, registry, rounds, tables
 from services.inference.features import PartFeatures, Pass, part_features
@@ -131,6 +131,7 @@ def train(
         for part in (tables.TRAIN, tables.TEST)
     )
     trainable = _trainable(context, chosen, training)
+    _tell_of_unchecked(context, chosen, trainable, training)
     _claim_name(engine, chosen)
     _train_classes(context, engine, store, chosen, trainable, training, test, limits)
     for class_name in trainable:
@@ -171,6 +172,22 @@ def _trainable(context: JobContext, chosen: Plan, training: PartFeatures) -> lis
             "nothing was trained"
         )
     return trainable
+
+
+def _tell_of_unchecked(
+    context: JobContext, chosen: Plan, trainable: Sequence[str], training: PartFeatures
+) -> None:
+    """Warns of classes with too few images for some to be held out."""
+    unchecked = []
+    for class_name in trainable:
+        is_own = training.class_indices == chosen.dataset.classes.index(class_name)
+        if not is_checked(int(is_own.sum()), int((~is_own).sum()), chosen.settings):
+            unchecked.append(class_name)
+    if unchecked:
+        context.warn(
+            f"fewer than {HELD_OUT_FROM} images to train on: how faithful xNNs are was not checked on held-out ones, "
+            f"so none counts as accepted ({_shown(unchecked)})"
+        )
 
 
 def _train_classes(

@@ -19,7 +19,7 @@ from onoma.science.xnn_fitting import Examples, XnnSettings, widths
 from onoma.science.xnn_losses import faithfulness_loss
 from onoma.science.xnn_network import Layers, Networks, drawn_units, revive_dead, with_both_signs
 from onoma.science.xnn_plan import beside
-from onoma.science.xnn_training import MAX_ROUNDS, Fit, Round, mattering, train, train_group
+from onoma.science.xnn_training import MAX_ROUNDS, Fit, Round, is_checked, mattering, train, train_group
 from tests.short_fits import short_fits
 
 SETTINGS = XnnSettings(epochs=30, batch_size=20)
@@ -226,6 +226,33 @@ def test_where_no_fit_is_faithful_a_quarter_above_the_best_round_is(
     monkeypatch.setattr(xnn_training, "_fit_round", given)
     found = train(*problem, SHORT, seed=0)
     assert (found.restart_count, found.accepted) == kept
+
+
+@pytest.mark.parametrize(("count", "accepted"), [(99, False), (100, True)])
+def test_a_fit_that_no_held_out_image_has_checked_is_not_accepted(
+    problem, monkeypatch, count, accepted
+) -> None:
+    """And not fitted again either, which would change nothing."""
+    used = leaning(monkeypatch, rounds=0)
+    features, scores, is_positive = problem
+    assert train(features[:count], scores[:count], is_positive[:count], SHORT, seed=0).accepted is accepted
+    assert len(used) == 1
+
+
+@pytest.mark.parametrize(
+    ("positives", "negatives", "a_positive", "checked"),
+    [(2, 98, 0, True), (2, 97, 0, False), (20, 1000, 4, True), (19, 1000, 4, False), (20, 79, 4, False)],
+)
+def test_a_class_is_checked_if_it_is_trained_on_a_hundred_images(
+    positives, negatives, a_positive, checked
+) -> None:
+    """Counted as they are drawn."""
+    settings = XnnSettings(negatives_per_positive=a_positive)
+    assert is_checked(positives, negatives, settings) is checked
+    drawn = xnn_training._sample(
+        torch.arange(positives + negatives) < positives, a_positive, torch.Generator()
+    )
+    assert bool(xnn_fitting.held_out_count(len(drawn))) is checked
 
 
 @pytest.mark.parametrize(
