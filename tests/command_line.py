@@ -1,10 +1,18 @@
 """The `onoma` command, run in the tests' own process."""
 
+import io
 from collections.abc import Sequence
 
 import pytest
 
 from onoma import cli
+
+
+class Terminal(io.StringIO):
+    """Somebody who types an answer."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def run(

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -18,13 +19,35 @@ from onoma.science.program import save
 from onoma.science.registration import check
 from onoma.v1 import inference_pb2, naming_pb2
 from services.up import local_settings, start_all
-from tests.command_line import run
+from tests.command_line import Terminal, run
 from tests.docs.test_docs import DOCS, ROOT, command_lines
+from tests.services.inference import folders
+from tests.short_fits import short_fits
 from tests.synthetic import CLASSES, tiny_program, vgg_like, write_image_folder
 
+_TUTORIAL = "test_the_tutorial_is_walked_to_its_end"
+_INVITED = "test_annotators_are_invited_as_the_page_says"
+_REGISTERED = "test_a_model_of_ones_own_is_registered"
+_IMPORTED = "test_a_data_set_of_ones_own_is_imported"
+_SHOWN = "test_examples_that_show_code_show_it_as_it_is"
 
-def blocks(page: str, language: str) -> list[str]:
-    """Code blocks of a page, without their indentation."""
+RUN_BY = {
+    "tutorial.md": [_TUTORIAL] * 8,
+    "howto/invite-annotators.md": [_INVITED, _INVITED],
+    "howto/own-dataset.md": [
+        *[_IMPORTED] * 3,
+        "not run: the paper's twelve species take the pictures of CUB-200-2011 and a network of all 200",
+    ],
+    "howto/own-model.md": ["test_a_model_of_ones_own_is_written_and_accepted", _REGISTERED, _REGISTERED],
+    "howto/write-a-figure.md": [_SHOWN, _SHOWN],
+    "howto/write-a-metric.md": [_SHOWN],
+    "howto/write-an-rpc.md": [_SHOWN],
+}
+"""Who runs each code block of tutorial and how-to pages, or compares it with the code, in the pages' order."""
+
+
+def blocks(page: str, language: str = r"\w*") -> list[str]:
+    """Code blocks of a page, without their indentation; of any language where none is given."""
     text = (DOCS / page).read_text(encoding="utf-8")
     return [textwrap.dedent(one) for one in re.findall(rf"^ *```{language}\n(.*?)^ *```", text, re.M | re.S)]
 
@@ -48,6 +71,16 @@ def test_examples_that_show_code_show_it_as_it_is(page: str, language: str, sour
     [block] = blocks(page, language)
     assert not_quoted(block, (ROOT / source).read_text(encoding="utf-8")) == []
     assert not_quoted("no such line", (ROOT / source).read_text(encoding="utf-8")) == ["no such line"]
+
+
+def test_every_block_of_tutorial_and_how_to_is_run_or_says_why_not() -> None:
+    pages = [DOCS / "tutorial.md", *(DOCS / "howto").glob("*.md")]
+    counts = {name: len(blocks(name)) for name in (page.relative_to(DOCS).as_posix() for page in pages)}
+    assert {name: count for name, count in counts.items() if count} == {
+        name: len(runners) for name, runners in RUN_BY.items()
+    }
+    runners = {runner for of_page in RUN_BY.values() for runner in of_page}
+    assert [one for one in runners if one not in globals() and not one.startswith("not run: ")] == []
 
 
 def test_the_python_of_every_page_is_run_by_a_test() -> None:
@@ -149,8 +182,7 @@ def test_the_tutorial_is_walked_to_its_end(
             continue
         if words[1:3] == ["xnn", "train"]:
             words += ["--epochs", "4"]
-        code, text = run(words, monkeypatch, capfd)
-        assert code == 0, f"{line}\n{text}"
+        text = run_line(shlex.join(words), monkeypatch, capfd)
         walked.append(words)
         if words[1:3] == ["study", "invite"]:
             name_everything(client, words[3], words[4])
@@ -159,6 +191,23 @@ def test_the_tutorial_is_walked_to_its_end(
     assert len(walked) == 14
     assert (tmp_path / "report/index.html").exists()
     assert (tmp_path / "photo-explained.png").exists()
+
+
+def walk(
+    page: str, runner: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[str]:
+    """Runs the commands of those blocks of a page that a test runs, block by block; what each put on the screen."""
+    for block, test in zip(blocks(page), RUN_BY[page], strict=True):
+        if test == runner:
+            lines = command_lines(f"```sh\n{block}```")
+            assert len(lines) == len(block.splitlines())
+            yield "".join(run_line(line, monkeypatch, capfd) for line in lines)
+
+
+def run_line(line: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> str:
+    code, text = run(shlex.split(line, comments=True), monkeypatch, capfd)
+    assert code == 0, f"{line}\n{text}"
+    return text
 
 
 def name_everything(client: Client, study_name: str, annotator_name: str) -> None:
@@ -205,3 +254,52 @@ def test_scores_are_asked_for_as_the_page_says(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.stdout == "(8, 3)\n", ended.stderr
+
+
+def test_annotators_are_invited_as_the_page_says(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    images = write_image_folder(tmp_path / "IMAGES")
+    client.import_dataset("shapes", str(images)).wait()
+    client.register_model("tiny", tiny_program(images)).wait()
+    with short_fits():
+        client.train_xnn("tiny", "tiny", "shapes", settings=inference_pb2.XnnSettings(epochs=4)).wait()
+    study = client.create_study("first look", "tiny", "shapes", "tiny", CLASSES)
+    client.compute_maps(study.study_id).wait()
+    page = walk("howto/invite-annotators.md", _INVITED, monkeypatch, capfd)
+    assert "Ada" in next(page)
+    name_everything(client, "first look", "Ada")
+    next(page)
+    assert "the circle" in (tmp_path / "namings.csv").read_text(encoding="utf-8")
+
+
+def test_a_model_of_ones_own_is_registered(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In place of one's own and of VGG16 a network with as many ReLUs, so that its layers are of the same names."""
+    monkeypatch.chdir(tmp_path)
+    images = write_image_folder(tmp_path / "IMAGES")
+    deep = vgg_like(8, 32, 32, len(CLASSES))
+    deep.insert(1, torch.nn.Sequential(*(torch.nn.ReLU() for _ in range(11))))
+    (tmp_path / "mine.pt2").write_bytes(tiny_program(images))
+    (tmp_path / "vgg.pt2").write_bytes(tiny_program(images, network=deep))
+    checked, registered = walk("howto/own-model.md", _REGISTERED, monkeypatch, capfd)
+    assert "mine" in checked
+    assert "vgg" in registered
+    assert [client.get_model(name).map_layer for name in ("mine", "vgg")] == ["relu_1", "relu_12"]
+
+
+def test_a_data_set_of_ones_own_is_imported(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for shape, garment in (("circle", "coat"), ("cross", "shirt")):
+        images = write_image_folder(tmp_path / garment, train=3, test=2)
+        for part in ("train", "test"):
+            shutil.move(images / part / shape, tmp_path / "IMAGES" / part / garment)
+    folders.cub(tmp_path / "CUB_200_2011")
+    assert len(list(walk("howto/own-dataset.md", _IMPORTED, monkeypatch, capfd))) == 3
+    classes = {one.name: len(one.classes) for one in client.list_datasets()}
+    assert classes == {"garments": 2, "birds": 2, "albatrosses": 2}

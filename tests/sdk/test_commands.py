@@ -21,6 +21,7 @@ from onoma.cli import export, jobs
 from onoma.client import JobFailed, NotFound
 from onoma.science.program import load
 from onoma.v1 import inference_pb2, jobs_pb2, naming_pb2, types_pb2
+from tests.command_line import Terminal
 from tests.conftest import OpenStudy
 from tests.networks import SHAPE, vgg_like
 from tests.short_fits import short_fits
@@ -579,13 +580,6 @@ def test_words_are_added_to_those_of_a_study_and_taken_away(onoma, open_study: O
         assert (code, f"'{words[1]}' is " in text, "onoma study labels STUDY" in text) == (1, True, True)
     assert client.get_vocabulary(study_id).revision == 5
     client.delete_study(study_id)
-
-
-class Terminal(io.StringIO):
-    """Somebody who types an answer."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def test_what_is_deleted_is_asked_for_first(onoma, open_study: OpenStudy, monkeypatch) -> None:
