@@ -48,7 +48,7 @@ def test_with_a_machine_killed_over_its_shards_the_xnns_are_those_of_the_local_e
         for server, engine in zip(servers, (types_pb2.ENGINE_LOCAL, types_pb2.ENGINE_RAY), strict=True):
             job = server.trained(engine=engine, keep_cells_of=types_pb2.DATASET_PART_TEST)
             assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED, job.error
-            assert list(job.warnings) == []
+            assert [line for line in job.warnings if not line.startswith("fewer than 100 images")] == []
             monkeypatch.setattr(features, "see_shard", None)  # on Ray nothing is computed here
     again = [
         record for record in caplog.records if "is computed again: a worker on Ray ended" in record.message
