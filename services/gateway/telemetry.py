@@ -15,6 +15,7 @@ from services.runtime import tracing
 from services.runtime.logs import request_id
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _PAGE = "page"  # whatever is no route of /api: the page's own files, and paths that lead nowhere

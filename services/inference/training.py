@@ -186,7 +186,7 @@ def _tell_of_unchecked(
     if unchecked:
         context.warn(
             f"fewer than {HELD_OUT_FROM} images to train on: how faithful xNNs are was not checked on held-out ones, "
-            f"so none counts as accepted ({_shown(unchecked)})"
+            f"so none counts as accepted ({some_of(unchecked, 5)})"
         )
 
 
