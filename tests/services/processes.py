@@ -18,18 +18,27 @@ DEADLINE_S = 90  # the server follows a job for a minute, then ends the stream
 
 
 @contextmanager
-def server_process(service, stub, **settings):
+def server_process(service, stub, before="", **settings):
     """`python -m services.SERVICE` with settings ONOMA_*: its process, and stubs for it and its jobs."""
-    with running(service, **settings) as (process, address), grpc.insecure_channel(address) as channel:
+    with (
+        running(service, before, **settings) as (process, address),
+        grpc.insecure_channel(address) as channel,
+    ):
         yield process, stub(channel), JobServiceStub(channel)
 
 
 @contextmanager
-def running(service, **settings):
-    """`python -m services.SERVICE` with settings ONOMA_*: its process and its address."""
+def running(service, before="", **settings):
+    """`python -m services.SERVICE` with settings ONOMA_*: its process and its address.
+
+    Args:
+        before: what the process is to run first, as a test replaces a constant.
+    """
+    module = f"services.{service}"
+    replacing = ["-c", f"{before}\nimport runpy\nrunpy.run_module('{module}', run_name='__main__')"]
     environment = os.environ | {f"ONOMA_{name.upper()}": value for name, value in settings.items()}
     with subprocess.Popen(
-        [sys.executable, "-m", f"services.{service}"],
+        [sys.executable, *(replacing if before else ["-m", module])],
         env=environment | {f"ONOMA_{service.upper()}_ADDRESS": "127.0.0.1:0"},
         cwd=Path(__file__).parents[2],
         stderr=subprocess.PIPE,

@@ -22,10 +22,11 @@ def world(store):
     return make_world(store, pictures_a_class=60)
 
 
-def attribution_process(data_dir, address):
+def attribution_process(data_dir, address, before=""):
     return server_process(
         "attribution",
         AttributionServiceStub,
+        before,
         data_dir=str(data_dir),
         inference_address=address,
         naming_address=address,
@@ -66,16 +67,14 @@ def test_drawing_maps_goes_on_after_its_process_was_killed(
     assert set(world.published) == {row.activation_id for row in after}
 
 
-def test_an_import_of_maps_goes_on_after_its_process_was_killed(
-    tmp_path, store, world, stand_ins_address, monkeypatch
-):
-    monkeypatch.setenv("ONOMA_MAP_SHARD_MAPS", "1")
+def test_an_import_of_maps_goes_on_after_its_process_was_killed(tmp_path, store, world, stand_ins_address):
+    one_by_one = "from services.attribution import importing; importing._SHARD_MAPS = 1"
     world.study.xnn_set = ""
     images = [(path, category) for category, listed in world.images.items() for path, _ in listed]
     rows = [(*image, unit, 1.0 + unit) for image in images for unit in range(4)]
     maps = random_maps(len(rows))
     key = store.put(packed(entries(rows, maps, already_significant=True)))
-    with attribution_process(tmp_path, stand_ins_address) as (process, calls, jobs):
+    with attribution_process(tmp_path, stand_ins_address, one_by_one) as (process, calls, jobs):
         job = calls.ImportMaps(pb.ImportMapsRequest(study_id=STUDY_ID, object_key=key)).job
         next(state for state in states(jobs, job.job_id) if state.stage == "storing maps" and state.done)
         process.send_signal(signal.SIGKILL)
