@@ -26,8 +26,9 @@ export function NameField({
       defaultValue={name}
       onInput={({ currentTarget }) => {
         const { value, selectionStart } = currentTarget;
-        if (cut(value) === value) return;
-        currentTarget.value = cut(value);
+        const taken = cut(value);
+        if (taken === value) return;
+        currentTarget.value = taken;
         currentTarget.setSelectionRange(selectionStart, selectionStart);
       }}
       // The field appears because the hand asked for it.
